@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs the Debian 12 packages that quotad is built from; the only list of them.
+#   sh deploy/packages.sh          what a build and a run need
+#   sh deploy/packages.sh --test   and what tests/run.sh needs beside that
+#   sh deploy/packages.sh --list [--test]   prints the names and installs nothing
+# Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
+set -eu
+
+build='gcc libc6-dev cmake ninja-build pkg-config
+    libgrpc-dev libprotobuf-c-dev protobuf-c-compiler librocksdb-dev libev-dev libmicrohttpd-dev
+    libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev libglib2.0-dev tzdata'
+test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
+    nghttp2-client'
+
+names=$build
+list=0
+for argument in "$@"; do
+    case $argument in
+    --test) names="$build $test" ;;
+    --list) list=1 ;;
+    *)
+        echo "packages.sh: unknown argument $argument; accepted: --test, --list" >&2
+        exit 1
+        ;;
+    esac
+done
+
+missing=''
+for name in $names; do
+    if [ "$list" -eq 1 ]; then
+        echo "$name"
+        continue
+    fi
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $name"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=''
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "packages.sh: needs root or sudo to install:$missing" >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+
+echo "installing:$missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install_missing() {
+    # shellcheck disable=SC2086 # a list of names, and as_root may be empty
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 $missing </dev/null
+}
+if ! { $as_root apt-get update -q && install_missing; } >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "packages.sh: installing failed; on Debian 12, check the network and run: apt-get update" >&2
+    exit 1
+fi
