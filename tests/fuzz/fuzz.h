@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Run one input. Returns 0. A finding aborts (an assertion or a sanitizer). The name is libFuzzer's. */
+/* Run one input. Returns 0. A finding aborts (an assertion or a sanitizer). The name is
+ * libFuzzer's. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #endif /* QD_TESTS_FUZZ_H */

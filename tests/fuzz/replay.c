@@ -75,7 +75,8 @@ int main(int argc, char **argv)
     }
     printf("replayed %u inputs\n", counted);
     if (counted == 0) {
-        fprintf(stderr, "no input found: every fuzz target needs seeds in tests/fuzz/corpus/<name>\n");
+        fprintf(stderr,
+                "no input found: every fuzz target needs seeds in tests/fuzz/corpus/<name>\n");
         return 1;
     }
     return 0;
