@@ -114,8 +114,21 @@ Test(reflect, I4_a_closure_is_the_file_and_its_imports_once)
     cr_assert_eq(types->closure[0], types);
 }
 
-/* Every method that protoc-c compiled is a symbol of its service's file, and the other way round: a
- * method's name is in the bytes. */
+/* Every method that protoc-c compiled is a symbol of its service's file and is named in its bytes.
+ */
+static void check_method(const struct qd_reflect_file *file,
+                         const ProtobufCServiceDescriptor *service,
+                         const ProtobufCMethodDescriptor *method)
+{
+    char symbol[128];
+
+    snprintf(symbol, sizeof(symbol), "%s.%s", service->name, method->name);
+    cr_assert_eq(qd_reflect_file_by_symbol(symbol), file, "%s", symbol);
+    cr_assert(has_bytes(file, method->name));
+    cr_assert_not_null(qd_reflect_file_by_symbol(method->input->name));
+    cr_assert_not_null(qd_reflect_file_by_symbol(method->output->name));
+}
+
 static void check_service(const ProtobufCServiceDescriptor *service, unsigned methods)
 {
     const struct qd_reflect_file *file = qd_reflect_file_by_symbol(service->name);
@@ -123,13 +136,7 @@ static void check_service(const ProtobufCServiceDescriptor *service, unsigned me
     cr_assert_not_null(file);
     cr_assert_eq(service->n_methods, methods, "%s", service->name);
     for (unsigned i = 0; i < service->n_methods; i++) {
-        char symbol[128];
-
-        snprintf(symbol, sizeof(symbol), "%s.%s", service->name, service->methods[i].name);
-        cr_assert_eq(qd_reflect_file_by_symbol(symbol), file, "%s", symbol);
-        cr_assert(has_bytes(file, service->methods[i].name));
-        cr_assert_not_null(qd_reflect_file_by_symbol(service->methods[i].input->name));
-        cr_assert_not_null(qd_reflect_file_by_symbol(service->methods[i].output->name));
+        check_method(file, service, &service->methods[i]);
     }
 }
 
