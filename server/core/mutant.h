@@ -16,13 +16,13 @@
 
 #define QD_MUTANT(name) QD_MUTANT_EXPAND_(QD_MUTANT_##name##_ON)
 
-/* An undefined switch stays a name, so that pasting makes no known macro and the second argument is
- * 0; a defined one is 1, QD_MUTANT_PROBE_1 adds an argument, and the second is 1. */
+/* An undefined switch stays a name, so that pasting makes no known macro and the third argument is
+ * 0; a defined one is 1, QD_MUTANT_PROBE_1 is two arguments, and the third is 1. */
 #define QD_MUTANT_EXPAND_(value) QD_MUTANT_PASTE_(value)
-#define QD_MUTANT_PASTE_(value)  QD_MUTANT_PICK_(QD_MUTANT_PROBE_##value)
-#define QD_MUTANT_PROBE_1        0,
-#define QD_MUTANT_PICK_(probe)   QD_MUTANT_SECOND_(probe 1, 0, 0)
+#define QD_MUTANT_PASTE_(value)  QD_MUTANT_PICK_(QD_MUTANT_PROBE_##value, 1, 0, 0)
+#define QD_MUTANT_PROBE_1        0, 0
+#define QD_MUTANT_PICK_(...)     QD_MUTANT_THIRD_(__VA_ARGS__)
 
-#define QD_MUTANT_SECOND_(first, second, ...) second
+#define QD_MUTANT_THIRD_(first, second, third, ...) third
 
 #endif /* QD_CORE_MUTANT_H */

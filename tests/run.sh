@@ -1,0 +1,246 @@
+#!/bin/sh
+# All the tests: installs what they need, builds, runs, and ends with "N passed, N failed" alone on a line.
+#   sh tests/run.sh            everything that guards a commit
+#   sh tests/run.sh --quick    the dev build and its tests only
+#   sh tests/run.sh --long     and clang-tidy on all files, 60 s for each fuzzer, branch coverage of the core, long replays
+#   sh tests/run.sh --interop  only tests/interop: clients that others wrote
+# QUOTAD_TRACE_DATA names a folder with the full traces; without it the replays use the excerpt in deploy/examples.
+# QD_JOBS limits the parallelism. QD_COUNTS=FILE: the counts go to that file instead of the closing line.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+mode=default
+for argument in "$@"; do
+    case $argument in
+    --quick | --long | --interop) mode=${argument#--} ;;
+    --help | -h)
+        sed -n '2,8s/^# //p' "$0"
+        exit 0
+        ;;
+    *)
+        echo "tests/run.sh: unknown argument $argument; accepted: --quick, --long, --interop" >&2
+        exit 1
+        ;;
+    esac
+done
+
+jobs=${QD_JOBS:-$(nproc)}
+logs=build/logs
+mkdir -p "$logs"
+passed=0
+failed=0
+started=$(date +%s)
+step_started=$started
+
+step() { # "NAME": names what comes and starts its clock
+    step_started=$(date +%s)
+    printf '== %s\n' "$1"
+}
+
+took() {
+    echo "$(($(date +%s) - step_started)) s"
+}
+
+# pass NAME / fail NAME [LOG]: one case.
+pass() {
+    passed=$((passed + 1))
+    echo "ok $1 ($(took))"
+}
+
+fail() {
+    failed=$((failed + 1))
+    echo "not ok $1 ($(took))"
+    if [ -n "${2:-}" ] && [ -f "$2" ]; then
+        tail -n "${3:-60}" "$2" | sed 's/^/    /'
+        echo "    (all of it: $2)"
+    fi
+}
+
+# try NAME COMMAND...: one case that passes when the command exits 0; its output goes to a log.
+try() {
+    try_name=$1
+    try_log=$logs/$(echo "$1" | tr -c 'a-zA-Z0-9\n' _).log
+    shift
+    if "$@" >"$try_log" 2>&1 </dev/null; then
+        pass "$try_name"
+    else
+        fail "$try_name" "$try_log"
+        return 1
+    fi
+}
+
+# count_lines LOG: adds a script's "ok ..." and "not ok ..." lines, and shows the latter.
+count_lines() {
+    good=$(grep -c '^ok ' "$1")
+    bad=$(grep -c '^not ok ' "$1")
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    grep -E '^(not ok|note:) ' "$1"
+    echo "   $good ok, $bad not ok ($(took))"
+}
+
+# script NAME COMMAND...: a script whose lines are cases.
+script() {
+    script_name=$1
+    script_log=$logs/$(echo "$1" | tr -c 'a-zA-Z0-9\n' _).log
+    shift
+    step "$script_name"
+    "$@" >"$script_log" 2>&1 </dev/null
+    script_rc=$?
+    count_lines "$script_log"
+    if [ "$script_rc" -ne 0 ] && [ "$bad" -eq 0 ]; then
+        fail "$script_name exits $script_rc" "$script_log"
+    elif [ "$good" -eq 0 ] && [ "$bad" -eq 0 ]; then
+        fail "$script_name ran no case" "$script_log"
+    fi
+}
+
+# build PRESET [TARGET]
+build() {
+    step "build $1"
+    try "configure $1" cmake --preset "$1" &&
+        try "build $1" cmake --build "build/$1" -j "$jobs" ${2:+--target "$2"}
+}
+
+# run_ctest PRESET [CTEST ARGUMENT...]: adds every case of its tests.
+run_ctest() {
+    preset=$1
+    shift
+    step "ctest $preset"
+    xml=$PWD/$logs/ctest_$preset.xml
+    log=$logs/ctest_$preset.log
+    rm -f "$xml"
+    ctest --test-dir "build/$preset" -j "$jobs" --no-tests=error --output-on-failure \
+        --test-output-size-passed 16777216 --test-output-size-failed 16777216 --output-junit "$xml" "$@" \
+        >"$log" 2>&1 </dev/null
+    ctest_rc=$?
+    if [ ! -f "$xml" ]; then
+        fail "ctest $preset" "$log"
+        return
+    fi
+    counts=$(sh tests/count.sh "$xml")
+    passed=$((passed + ${counts% *}))
+    failed=$((failed + ${counts#* }))
+    if [ "$ctest_rc" -ne 0 ]; then
+        # Each failed test's own output, then ctest's list of them.
+        grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed )' "$log" | tail -n 400 | sed 's/^/    /'
+        [ "${counts#* }" -ne 0 ] || fail "ctest $preset exits $ctest_rc"
+    fi
+    echo "   ${counts% *} ok, ${counts#* } not ok ($(took))"
+}
+
+# The project's C files, as git knows them (or as they lie there, outside of a repository).
+c_files() {
+    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git ls-files --cached --others --exclude-standard -- "$@"
+    else
+        find "$@" -type f
+    fi | grep -E '\.[ch]$' | grep -v '/build/' | while read -r file; do [ ! -f "$file" ] || echo "$file"; done
+}
+
+check_format() {
+    c_files server storage client tests proto | xargs clang-format --dry-run -Werror
+}
+
+# tidy FOLDER...: clang-tidy on the .c files that the clang build compiles (their headers with them).
+check_tidy() {
+    c_files "$@" | grep '\.c$' | while read -r file; do
+        ! grep -qF "\"file\": \"$PWD/$file\"" build/clang/compile_commands.json || echo "$file"
+    done >"$logs/tidy_files"
+    [ -s "$logs/tidy_files" ] || {
+        echo "no files to check"
+        return 1
+    }
+    xargs -P "$jobs" -n 1 clang-tidy -p build/clang --quiet <"$logs/tidy_files" 2>"$logs/tidy_notes"
+}
+
+run_fuzzers() {
+    for fuzzer in build/fuzz/tests/fuzz/fuzz_*; do
+        if [ ! -x "$fuzzer" ] || [ ! -f "$fuzzer" ]; then
+            continue # an object folder, or nothing at all
+        fi
+        name=$(basename "$fuzzer")
+        step "$name"
+        found=$PWD/build/fuzz/found/$name
+        corpus=build/fuzz/corpus/$name
+        mkdir -p "$found" "$corpus"
+        try "$name ${QD_FUZZ_SECONDS:-60} s" "$fuzzer" -max_total_time="${QD_FUZZ_SECONDS:-60}" -timeout=10 \
+            -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$found/" \
+            "$corpus" "tests/fuzz/corpus/${name#fuzz_}"
+    done
+}
+
+# Branch coverage of server/core by its own tests and the fuzz corpora; assertions do not count as branches.
+check_coverage() {
+    lcov_options='--rc lcov_branch_coverage=1 --rc lcov_excl_br_line=QD_ASSERT|LCOV_EXCL_BR_LINE'
+    info=build/coverage/core.info
+    # shellcheck disable=SC2086 # several options
+    lcov $lcov_options -q -c -d build/coverage -o build/coverage/all.info --no-external -b "$PWD" &&
+        lcov $lcov_options -q -e build/coverage/all.info "$PWD/server/core/*" -o "$info" &&
+        lcov $lcov_options --list "$info" &&
+        awk -F: '
+            /^SF/ { file = $2 }
+            /^BRDA/ { split($2, part, ","); total++; if (part[4] == "-" || part[4] == 0) print "not taken: " file ":" part[1] " branch " part[3]; else taken++ }
+            END {
+                if (!total) { print "no branches seen"; exit 1 }
+                printf "branch coverage of server/core: %.2f%% (%d of %d), at least 95%% wanted\n", 100 * taken / total, taken, total
+                exit !(100 * taken >= 95 * total)
+            }' "$info"
+}
+
+# ---- What runs -------------------------------------------------------------------------------------------------------
+
+step packages
+try packages sh deploy/packages.sh --test
+
+if [ "$mode" = interop ]; then
+    if [ -f tests/interop/run.sh ]; then
+        build release
+        QUOTAD_BUILD_DIR=$PWD/build/release QUOTAD_SOURCE_DIR=$PWD
+        export QUOTAD_BUILD_DIR QUOTAD_SOURCE_DIR
+        script interop sh tests/interop/run.sh
+    else
+        fail "interop: tests/interop/run.sh does not exist"
+    fi
+else
+    [ "$mode" != long ] || export QD_LONG=1
+
+    step format
+    try format check_format
+    if build dev; then
+        run_ctest dev
+        script rules sh tests/rules/check.sh
+        [ "$mode" = quick ] || QD_JOBS=$jobs script mutants sh tests/mutants/run.sh build/dev
+    fi
+    if [ "$mode" != quick ]; then
+        if build clang; then
+            step clang-tidy
+            if [ "$mode" = long ]; then
+                try "clang-tidy of all" check_tidy server storage client tests
+            else
+                try "clang-tidy of the core" check_tidy server/core
+            fi
+        fi
+        build asan && run_ctest asan
+        build tsan race && run_ctest tsan
+    fi
+    if [ "$mode" = long ]; then
+        build fuzz fuzzers && run_fuzzers
+        if build coverage; then
+            find build/coverage -name '*.gcda' -delete
+            run_ctest coverage -R '^(unit_core_|fuzz_)'
+            step coverage
+            if try coverage check_coverage; then
+                tail -n 1 "$logs/coverage.log"
+            fi
+        fi
+    fi
+fi
+
+echo "took $(($(date +%s) - started)) s"
+if [ -n "${QD_COUNTS:-}" ]; then
+    echo "$passed $failed" >>"$QD_COUNTS"
+else
+    echo "$passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
