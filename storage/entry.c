@@ -1,0 +1,376 @@
+#include "storage/entry.h"
+
+#include "storage/codec.h"
+
+#define ENTRY_VERSION 1
+#define PICO_PER_NANO 1000
+
+static const char *const kind_names[] = {
+    [QD_ENTRY_USAGE] = "USAGE",
+    [QD_ENTRY_CORRECTION] = "CORRECTION",
+    [QD_ENTRY_GRANT] = "GRANT",
+    [QD_ENTRY_ADJUSTMENT] = "ADJUSTMENT",
+};
+
+static const char *const outcome_names[] = {
+    [QD_OUTCOME_OK] = "OK",
+    [QD_OUTCOME_NOT_DISPATCHED] = "NOT_DISPATCHED",
+    [QD_OUTCOME_FAILED] = "FAILED",
+    [QD_OUTCOME_DISCONNECTED] = "DISCONNECTED",
+};
+
+const char *qd_entry_kind_name(enum qd_entry_kind kind)
+{
+    return kind >= QD_ENTRY_USAGE && kind <= QD_ENTRY_ADJUSTMENT ? kind_names[kind] : "UNKNOWN";
+}
+
+const char *qd_entry_outcome_name(enum qd_outcome outcome)
+{
+    return outcome <= QD_OUTCOME_DISCONNECTED ? outcome_names[outcome] : "UNKNOWN";
+}
+
+/* --- order and validity --------------------------------------------------------------------------
+ */
+
+void qd_entry_sort(struct qd_entry *entry)
+{
+    for (size_t i = 1; i < entry->label_count; i++) {
+        struct qd_label label = entry->labels[i];
+        size_t at = i;
+        for (; at > 0 && qd_slice_compare(entry->labels[at - 1].name, label.name) > 0; at--) {
+            entry->labels[at] = entry->labels[at - 1];
+        }
+        entry->labels[at] = label;
+    }
+    for (size_t i = 1; i < entry->quantity_count; i++) {
+        struct qd_entry_quantity quantity = entry->quantities[i];
+        size_t at = i;
+        for (; at > 0 && qd_slice_compare(entry->quantities[at - 1].meter, quantity.meter) > 0;
+             at--) {
+            entry->quantities[at] = entry->quantities[at - 1];
+        }
+        entry->quantities[at] = quantity;
+    }
+}
+
+static enum qd_store_err check_text(struct qd_str text, size_t max, const char *what,
+                                    struct qd_store_error *error)
+{
+    if (!qd_text_valid(text, max)) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "%s: at most %zu bytes without control characters are accepted",
+                                  what, max);
+    }
+    return QD_STORE_OK;
+}
+
+static enum qd_store_err check_texts(const struct qd_entry *entry, struct qd_store_error *error)
+{
+    const struct {
+        struct qd_str text;
+        const char *what;
+        size_t max;
+    } texts[] = {
+        {entry->model, "model", QD_ENTRY_NAME_MAX},
+        {entry->pool, "pool", QD_ENTRY_NAME_MAX},
+        {entry->user, "user", QD_ENTRY_NAME_MAX},
+        {entry->source, "source", QD_ENTRY_NAME_MAX},
+        {entry->request_id, "request_id", QD_ENTRY_NAME_MAX},
+        {entry->corrects_node, "corrects_node", QD_ENTRY_NAME_MAX},
+        {entry->limit, "limit", QD_ENTRY_LIMIT_MAX},
+        {entry->note, "note", QD_ENTRY_NAME_MAX},
+        {entry->reservation_node, "reservation_node", QD_ENTRY_NAME_MAX},
+    };
+    enum qd_store_err err = QD_STORE_OK;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && err == QD_STORE_OK; i++) {
+        err = check_text(texts[i].text, texts[i].max, texts[i].what, error);
+    }
+    for (size_t i = 0; i < entry->price_count && err == QD_STORE_OK; i++) {
+        err = check_text(entry->prices[i], QD_ENTRY_NAME_MAX, "price version", error);
+    }
+    if (err == QD_STORE_OK && !qd_tenant_text_valid(entry->tenant)) {
+        err = qd_store_error_set(error, QD_STORE_INVALID,
+                                 "tenant: a path of 1 to %d bytes of [a-zA-Z0-9._/-] is expected",
+                                 QD_TENANT_PATH_MAX);
+    }
+    return err;
+}
+
+static enum qd_store_err check_labels(const struct qd_entry *entry, struct qd_store_error *error)
+{
+    for (size_t i = 0; i < entry->label_count; i++) {
+        const struct qd_label *label = &entry->labels[i];
+        if (label->name.len == 0 || !qd_text_valid(label->name, QD_ENTRY_METER_MAX) ||
+            !qd_text_valid(label->value, QD_ENTRY_NAME_MAX)) {
+            return qd_store_error_set(error, QD_STORE_INVALID,
+                                      "label %zu: a name of 1 to %d and a value of at most %d "
+                                      "bytes are accepted",
+                                      i, QD_ENTRY_METER_MAX, QD_ENTRY_NAME_MAX);
+        }
+        if (i > 0 && qd_slice_compare(label[-1].name, label->name) >= 0) {
+            return qd_store_error_set(error, QD_STORE_INVALID, "label \"%.*s\" is given twice",
+                                      (int)label->name.len, label->name.ptr);
+        }
+    }
+    return QD_STORE_OK;
+}
+
+static enum qd_store_err check_quantities(const struct qd_entry *entry,
+                                          struct qd_store_error *error)
+{
+    bool may_be_negative = entry->kind != QD_ENTRY_USAGE;
+    for (size_t i = 0; i < entry->quantity_count; i++) {
+        const struct qd_entry_quantity *quantity = &entry->quantities[i];
+        if (quantity->meter.len == 0 || quantity->meter.ptr[0] == '#' ||
+            !qd_text_valid(quantity->meter, QD_ENTRY_METER_MAX) ||
+            (entry->kind != QD_ENTRY_GRANT &&
+             (qd_slice_equal(quantity->meter, qd_slice_of("cost")) ||
+              qd_slice_equal(quantity->meter, qd_slice_of("charge"))))) {
+            return qd_store_error_set(error, QD_STORE_INVALID,
+                                      "quantity %zu: \"%.*s\" is no meter that an entry may carry",
+                                      i, (int)quantity->meter.len, quantity->meter.ptr);
+        }
+        if (quantity->amount > QD_AMOUNT_MAX || quantity->amount < -QD_AMOUNT_MAX ||
+            (quantity->amount < 0 && !may_be_negative)) {
+            return qd_store_error_set(
+                error, QD_STORE_INVALID, "%.*s: %lld is out of range, 0 to 2^53 is accepted",
+                (int)quantity->meter.len, quantity->meter.ptr, (long long)quantity->amount);
+        }
+        if (i > 0 && qd_slice_compare(quantity[-1].meter, quantity->meter) >= 0) {
+            return qd_store_error_set(error, QD_STORE_INVALID, "meter \"%.*s\" is given twice",
+                                      (int)quantity->meter.len, quantity->meter.ptr);
+        }
+    }
+    return QD_STORE_OK;
+}
+
+static bool enums_valid(const struct qd_entry *entry)
+{
+    return entry->kind >= QD_ENTRY_USAGE && entry->kind <= QD_ENTRY_ADJUSTMENT &&
+           entry->outcome <= QD_OUTCOME_DISCONNECTED && entry->tier < QD_TIER_COUNT &&
+           (entry->flags & ~(QD_ENTRY_UNPRICED | QD_ENTRY_FINAL)) == 0;
+}
+
+static bool money_fits(qd_int128 pico, int64_t nano)
+{
+    qd_int128 bound = (qd_int128)INT64_MAX * PICO_PER_NANO;
+    return pico <= bound && pico >= -bound && nano > INT64_MIN;
+}
+
+enum qd_store_err qd_entry_validate(const struct qd_entry *entry, struct qd_store_error *error)
+{
+    if (!enums_valid(entry)) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "entry: unknown kind, outcome, tier or flag");
+    }
+    if (entry->label_count > QD_ENTRY_LABELS_MAX ||
+        entry->quantity_count > QD_ENTRY_QUANTITIES_MAX ||
+        entry->price_count > QD_ENTRY_PRICES_MAX) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "entry: at most %d labels, %d meters and %d prices are accepted",
+                                  QD_ENTRY_LABELS_MAX, QD_ENTRY_QUANTITIES_MAX,
+                                  QD_ENTRY_PRICES_MAX);
+    }
+    if (entry->event_time.ns < 0 || entry->recorded_time.ns < 0 || entry->charged_time.ns < 0) {
+        return qd_store_error_set(error, QD_STORE_INVALID, "entry: a time before 1970");
+    }
+    if (!money_fits(entry->cost_pico_usd, entry->cost_nano_usd) ||
+        !money_fits(entry->charge_pico_usd, entry->charge_nano_usd)) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "entry: cost or charge beyond 9,223,372,036 USD");
+    }
+    if (entry->cache_write_1h_tokens > QD_AMOUNT_MAX ||
+        entry->cache_write_1h_tokens < -QD_AMOUNT_MAX) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "cache_write_1h_tokens: 0 to 2^53 is accepted");
+    }
+    enum qd_store_err err = check_texts(entry, error);
+    err = err == QD_STORE_OK ? check_labels(entry, error) : err;
+    return err == QD_STORE_OK ? check_quantities(entry, error) : err;
+}
+
+/* --- bytes
+ * ---------------------------------------------------------------------------------------- */
+
+/* As qd_nano_usd_from_pico, for negative money too; both directions use it. */
+static qd_int128 nano_rounded_up(qd_int128 pico)
+{
+    qd_int128 nano = pico / PICO_PER_NANO;
+    return pico > nano * PICO_PER_NANO ? nano + 1 : nano;
+}
+
+static void encode_money(const struct qd_entry *entry, struct qd_buf *buf)
+{
+    /* The charge is mostly the cost, and nano mostly pico rounded up: differences are one byte. */
+    qd_put_signed128(buf, entry->cost_pico_usd);
+    qd_put_signed128(buf, entry->charge_pico_usd - entry->cost_pico_usd);
+    qd_put_signed128(buf, entry->cost_nano_usd - nano_rounded_up(entry->cost_pico_usd));
+    qd_put_signed128(buf, entry->charge_nano_usd - nano_rounded_up(entry->charge_pico_usd));
+}
+
+static int64_t narrow(struct qd_reader *reader, qd_int128 value)
+{
+    if (value > INT64_MAX || value < INT64_MIN) {
+        reader->failed = true;
+        return 0;
+    }
+    return (int64_t)value;
+}
+
+/* Sums of what a hostile record says must not overflow: every term is bounded first. */
+static qd_int128 get_bounded(struct qd_reader *reader)
+{
+    qd_int128 bound = (qd_int128)1 << 100;
+    qd_int128 value = qd_get_signed128(reader);
+    if (value > bound || value < -bound) {
+        reader->failed = true;
+        return 0;
+    }
+    return value;
+}
+
+static void decode_money(struct qd_reader *reader, struct qd_entry *entry)
+{
+    entry->cost_pico_usd = get_bounded(reader);
+    entry->charge_pico_usd = entry->cost_pico_usd + get_bounded(reader);
+    entry->cost_nano_usd =
+        narrow(reader, get_bounded(reader) + nano_rounded_up(entry->cost_pico_usd));
+    entry->charge_nano_usd =
+        narrow(reader, get_bounded(reader) + nano_rounded_up(entry->charge_pico_usd));
+}
+
+void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf)
+{
+    size_t begin = qd_record_begin(buf, QD_RECORD_ENTRY, ENTRY_VERSION);
+    qd_put_varint(buf, entry->sequence);
+    qd_put_i64(buf, entry->recorded_time.ns);
+    qd_put_signed(buf, entry->recorded_time.ns - entry->event_time.ns);
+    qd_put_signed(buf, entry->event_time.ns - entry->charged_time.ns);
+    qd_buf_append_u8(buf, (uint8_t)entry->kind);
+    qd_buf_append_u8(buf, (uint8_t)entry->outcome);
+    qd_buf_append_u8(buf, (uint8_t)entry->tier);
+    qd_buf_append_u8(buf, entry->flags);
+    qd_put_str(buf, entry->tenant);
+    qd_put_str(buf, entry->model);
+    qd_put_str(buf, entry->pool);
+    qd_put_str(buf, entry->user);
+    qd_put_varint(buf, entry->label_count);
+    for (size_t i = 0; i < entry->label_count; i++) {
+        qd_put_str(buf, entry->labels[i].name);
+        qd_put_str(buf, entry->labels[i].value);
+    }
+    qd_put_str(buf, entry->source);
+    qd_put_str(buf, entry->request_id);
+    qd_put_varint(buf, entry->attempt);
+    qd_put_varint(buf, entry->part);
+    qd_put_varint(buf, entry->quantity_count);
+    for (size_t i = 0; i < entry->quantity_count; i++) {
+        qd_put_name(buf, entry->quantities[i].meter);
+        qd_put_signed(buf, entry->quantities[i].amount);
+    }
+    qd_put_signed(buf, entry->cache_write_1h_tokens);
+    qd_put_varint(buf, entry->price_count);
+    for (size_t i = 0; i < entry->price_count; i++) {
+        qd_put_str(buf, entry->prices[i]);
+    }
+    encode_money(entry, buf);
+    qd_put_str(buf, entry->corrects_node);
+    qd_put_varint(buf, entry->corrects_sequence);
+    qd_put_str(buf, entry->limit);
+    qd_put_str(buf, entry->note);
+    qd_put_str(buf, entry->reservation_node);
+    qd_put_varint(buf, entry->reservation_incarnation);
+    qd_put_varint(buf, entry->reservation);
+    qd_record_end(buf, begin);
+}
+
+static void decode_times(struct qd_reader *reader, struct qd_entry *entry)
+{
+    entry->recorded_time.ns = qd_get_i64(reader);
+    entry->event_time.ns =
+        narrow(reader, (qd_int128)entry->recorded_time.ns - qd_get_signed(reader));
+    entry->charged_time.ns =
+        narrow(reader, (qd_int128)entry->event_time.ns - qd_get_signed(reader));
+}
+
+static void decode_lists(struct qd_reader *reader, struct qd_entry *entry)
+{
+    entry->label_count = qd_get_varint_max(reader, QD_ENTRY_LABELS_MAX);
+    for (size_t i = 0; i < entry->label_count; i++) {
+        entry->labels[i].name = qd_get_str(reader, QD_ENTRY_METER_MAX);
+        entry->labels[i].value = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    }
+    entry->source = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    entry->request_id = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    entry->attempt = (uint32_t)qd_get_varint_max(reader, UINT32_MAX);
+    entry->part = (uint32_t)qd_get_varint_max(reader, UINT32_MAX);
+    entry->quantity_count = qd_get_varint_max(reader, QD_ENTRY_QUANTITIES_MAX);
+    for (size_t i = 0; i < entry->quantity_count; i++) {
+        entry->quantities[i].meter = qd_get_name(reader, QD_ENTRY_METER_MAX);
+        entry->quantities[i].amount = qd_get_signed(reader);
+    }
+    entry->cache_write_1h_tokens = qd_get_signed(reader);
+    entry->price_count = qd_get_varint_max(reader, QD_ENTRY_PRICES_MAX);
+    for (size_t i = 0; i < entry->price_count; i++) {
+        entry->prices[i] = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    }
+}
+
+enum qd_store_err qd_entry_decode(struct qd_str bytes, struct qd_entry *ret_entry)
+{
+    uint8_t version;
+    struct qd_reader reader;
+    enum qd_store_err err =
+        qd_record_open(bytes, QD_RECORD_ENTRY, ENTRY_VERSION, &version, &reader);
+    if (err != QD_STORE_OK) {
+        return err;
+    }
+    struct qd_entry *entry = ret_entry;
+    entry->sequence = qd_get_varint(&reader);
+    decode_times(&reader, entry);
+    entry->kind = (enum qd_entry_kind)qd_get_u8(&reader);
+    entry->outcome = (enum qd_outcome)qd_get_u8(&reader);
+    entry->tier = (enum qd_price_tier)qd_get_u8(&reader);
+    entry->flags = qd_get_u8(&reader);
+    entry->tenant = qd_get_str(&reader, QD_TENANT_PATH_MAX);
+    entry->model = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
+    entry->pool = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
+    entry->user = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
+    decode_lists(&reader, entry);
+    decode_money(&reader, entry);
+    entry->corrects_node = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
+    entry->corrects_sequence = qd_get_varint(&reader);
+    entry->limit = qd_get_str(&reader, QD_ENTRY_LIMIT_MAX);
+    entry->note = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
+    entry->reservation_node = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
+    entry->reservation_incarnation = qd_get_varint(&reader);
+    entry->reservation = qd_get_varint(&reader);
+    if (qd_reader_finish(&reader) != QD_STORE_OK || qd_entry_validate(entry, NULL) != QD_STORE_OK) {
+        return QD_STORE_CORRUPT;
+    }
+    return QD_STORE_OK;
+}
+
+/* --- looking in
+ * ------------------------------------------------------------------------------------ */
+
+bool qd_entry_quantity(const struct qd_entry *entry, struct qd_str meter, int64_t *ret_amount)
+{
+    for (size_t i = 0; i < entry->quantity_count; i++) {
+        if (qd_slice_equal(entry->quantities[i].meter, meter)) {
+            *ret_amount = entry->quantities[i].amount;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct qd_str qd_entry_label(const struct qd_entry *entry, struct qd_str name)
+{
+    for (size_t i = 0; i < entry->label_count; i++) {
+        if (qd_slice_equal(entry->labels[i].name, name)) {
+            return entry->labels[i].value;
+        }
+    }
+    return (struct qd_str){0};
+}
