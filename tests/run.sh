@@ -2,7 +2,7 @@
 # All the tests: installs what they need, builds, runs, and ends with "N passed, N failed" alone on a line.
 #   sh tests/run.sh            everything that guards a commit
 #   sh tests/run.sh --quick    the dev build and its tests only
-#   sh tests/run.sh --long     and clang-tidy on all files, 60 s for each fuzzer, branch coverage of the core, long replays
+#   sh tests/run.sh --long     and 60 s for each fuzzer, branch coverage of the core, long replays
 #   sh tests/run.sh --interop  only tests/interop: clients that others wrote
 # QUOTAD_TRACE_DATA names a folder with the full traces; without it the replays use the excerpt in deploy/examples.
 # QD_JOBS limits the parallelism. QD_COUNTS=FILE: the counts go to that file instead of the closing line.
@@ -215,11 +215,7 @@ else
     if [ "$mode" != quick ]; then
         if build clang; then
             step clang-tidy
-            if [ "$mode" = long ]; then
-                try "clang-tidy of all" check_tidy server storage client tests
-            else
-                try "clang-tidy of the core" check_tidy server/core
-            fi
+            try clang-tidy check_tidy server storage client proto tests
         fi
         build asan && run_ctest asan
         build tsan race && run_ctest tsan

@@ -59,7 +59,9 @@ static void run_child(const char *const argv[], int log, pid_t parent)
         count++;
     }
     copy[count] = NULL;
-    execvp(copy[0], copy);
+    if (copy[0] != NULL) {
+        execvp(copy[0], copy);
+    }
     fprintf(stderr, "cannot run %s: %s\n", argv[0], strerror(errno));
     _exit(NOT_STARTED);
 }
