@@ -1,0 +1,315 @@
+/* One slice of the deciding core: counters, bindings and reservations, and the verbs on them.
+ *
+ * Layer:    core (pure: no I/O, clock, locks, allocation after init, randomness, floating point)
+ * Units:    wall ns; amounts in each limit's unit; ids are slice-local.
+ * Threads:  none. Whoever holds the slice's lock may call; `home` and `commons` are two slices, locked
+ *           in that order by the caller. `commons` holds the counters that tenants share.
+ * Memory:   one block, handed over at init; qd_core_memory tells its size. Every table has a fixed
+ *           capacity, and "full" is a documented verdict (D12).
+ *
+ * The life of a request:
+ *   qd_core_check   -> ALLOW (all limits charged, a reservation made), DENY (nothing changed), or
+ *                      NEEDS_BINDING (nothing changed: call qd_core_bind, then again) (D1, D2, D13)
+ *   qd_core_extend  -> the hold lives on, or "stop"
+ *   qd_core_settle  -> the estimate is replaced by what was really used (S2)
+ *   qd_core_cancel  -> the hold is released
+ *   qd_core_expire  -> holds whose time has come end by their limit's rule (S5)
+ */
+#ifndef QD_CORE_CORE_H
+#define QD_CORE_CORE_H
+
+#include "limit.h"
+#include "policy.h"
+#include "price.h"
+#include "types.h"
+#include "usage.h"
+
+struct qd_core; /* opaque; lives in the caller's block */
+
+/* Capacities of one slice. Zero means none of that kind. */
+struct qd_core_config {
+    uint64_t hash_seed;
+    uint32_t narrow_windows; /* sliding windows with an amount < 2^31 */
+    uint32_t wide_windows;
+    uint32_t buckets;
+    uint32_t gauges;         /* budgets, fixed windows, concurrency, prepaid */
+    uint32_t bindings;       /* a cache: the least recently used goes when it is full */
+    uint32_t reservations;
+    uint32_t progress;       /* reservations with partial reports or progress at the same time */
+    uint32_t estimators;     /* (tenant, model) output quantiles: a cache as well */
+    uint32_t roots;          /* tenants' root segments seen */
+    size_t name_bytes;       /* interned names of counters and tenants */
+    uint32_t counters_per_root;     /* quota (D12); 0: no quota */
+    uint32_t reservations_per_root; /* quota (D12); 0: no quota */
+};
+
+/* Bytes that a slice of this size needs, or 0 if a capacity is out of range (2^24 of each kind). */
+size_t qd_core_memory(const struct qd_core_config *config);
+
+/* Lay a slice out in `memory` (64-byte aligned, zeroed: fresh mmap pages will do; large tables are not
+ * touched, so that they cost address space until used). */
+struct qd_core *qd_core_init(void *memory, size_t size, const struct qd_core_config *config);
+
+/* --- binding: which counters a request touches ------------------------------------------------ */
+
+/* A binding's key: hash of (tenant path, model, pool, and the user and labels that the policy's limits
+ * look at). The caller computes it once a request. */
+
+struct qd_bind_item {
+    const struct qd_limit *limit;
+    int64_t amount; /* effective: after overrides, boosts, grants */
+    int64_t burst;
+    struct qd_hash128 counter;
+    uint8_t depth; /* 0: in commons */
+    struct qd_str name; /* scope and `per` values, for people: "acme/search", "acme model=gpt-4o" */
+};
+
+struct qd_bind {
+    struct qd_hash128 key;
+    uint32_t epoch;              /* of the policy */
+    struct qd_wall_ns valid_until; /* a boost or a block that ends; QD_WALL_NEVER */
+    struct qd_str tenant;        /* whole path */
+    struct qd_hash128 estimator; /* identity of (tenant, model) for output quantiles */
+    bool blocked;
+    const struct qd_bind_item *items;
+    size_t item_count; /* <= QD_LIMITS_PER_CHECK_MAX */
+};
+
+enum qd_bind_result {
+    QD_BOUND = 0,
+    QD_BIND_FULL,       /* a counter table is full of live counters, or the name arena is */
+    QD_BIND_ROOT_QUOTA, /* this tenant root has its quota of live counters */
+};
+
+/* Make the binding and any counter that it lacks. Existing counters keep what was used; their amount
+ * becomes the item's (P6). On failure the binding isn't made; see qd_verdict.reason CAPACITY.
+ * ret_item (may be NULL): on failure the item that found no room, for its failure mode. */
+enum qd_bind_result qd_core_bind(struct qd_core *home,
+                                 struct qd_core *commons,
+                                 const struct qd_bind *bind,
+                                 struct qd_wall_ns now,
+                                 size_t *ret_item);
+
+/* Forget every binding of a root (first path segment), at once: after PutTenant and its kin. */
+void qd_core_forget_root(struct qd_core *home, struct qd_str root);
+
+/* --- checking --------------------------------------------------------------------------------- */
+
+struct qd_candidate {
+    struct qd_hash128 binding;
+    const struct qd_price_list *cost_model; /* may be NULL, as may the others */
+    const struct qd_price_list *cost_pool;
+    const struct qd_price_list *charge_model;
+    const struct qd_price_list *charge_pool;
+    int64_t max_output_tokens; /* the request's, else the model's maximum; 0: unknown */
+    bool max_output_given;
+    int64_t gpu_us_per_input_token;
+    int64_t gpu_us_per_output_token;
+};
+
+struct qd_check {
+    uint32_t epoch;
+    struct qd_str root; /* first segment of the tenant's path */
+    const struct qd_candidate *candidates;
+    size_t candidate_count; /* 1..QD_CANDIDATES_MAX (D9) */
+    struct qd_usage estimate; /* what the gateway expects; `requests` filled in, no output unless given */
+    enum qd_price_tier tier;
+    enum qd_cache_write_ttl cache_write_ttl;
+    enum qd_unknown_price unknown_price;
+    const struct qd_price_list *cap_price;
+    int64_t ttl_ns;             /* 1 s .. QD_TTL_MAX_NS */
+    struct qd_hash128 request;  /* of (tenant, request_id); zero: none */
+    uint32_t attempt;
+    uint64_t content;           /* hash of the request's content, to notice a reused id */
+    bool reserve;               /* false: charge rates and used nothing, hold nothing: see dry_run */
+    bool dry_run;               /* D8 */
+    uint8_t priority;
+    uint32_t weight;
+};
+
+enum qd_decision { QD_ALLOW = 0, QD_DENY, QD_NEEDS_BINDING, QD_CONFLICT };
+
+enum qd_reason {
+    QD_REASON_NONE = 0,
+    QD_REASON_LIMIT,         /* a limit is exhausted; may pass later */
+    QD_REASON_NEVER_FITS,    /* the estimate is larger than the limit's capacity (D3) */
+    QD_REASON_BLOCKED,       /* the tenant is blocked */
+    QD_REASON_UNKNOWN_PRICE, /* P8 deny */
+    QD_REASON_CAPACITY,      /* reservation or counter table full, or the root's quota (D12) */
+};
+
+/* A counter's state as seen by one request, or by nobody (listing). */
+struct qd_limit_state {
+    const struct qd_limit *limit;
+    int64_t amount;
+    int64_t burst;
+    uint8_t depth;
+    struct qd_str name;    /* valid while the lock is held: copy it before unlocking */
+    int64_t used;          /* incl. held for rates and buckets (level) */
+    int64_t held;          /* budgets and concurrency: open reservations */
+    int64_t estimate;      /* what this request would add */
+    int64_t remaining;     /* before the request; >= 0 */
+    struct qd_wall_ns resets_at; /* when used starts anew (calendar, fixed), or all would be free */
+    struct qd_wall_ns retry_at;  /* first instant at which the estimate fits; QD_WALL_NEVER: never */
+    bool denies;           /* the estimate doesn't fit now */
+    bool never_fits;
+    bool retry_is_hint;    /* D3: depends on others */
+};
+
+struct qd_verdict {
+    enum qd_decision decision;
+    enum qd_reason reason;
+    size_t candidate;             /* the one reserved; with NEEDS_BINDING the one to bind */
+    struct qd_limit_state binding; /* D3; limit NULL if nothing applies */
+    struct qd_wall_ns retry_at;    /* over all enforced limits: the latest; QD_WALL_NEVER: never */
+    bool retry_useful;
+    bool retry_is_hint;
+    uint64_t reservation;          /* 0: none was made */
+    struct qd_wall_ns made_at;
+    struct qd_wall_ns expires;
+    bool repeated;                 /* S1: an earlier check with the same (request, attempt) made it */
+    int64_t estimate_cost_nano;
+    int64_t estimate_charge_nano;
+    bool unpriced;
+    uint32_t shadow_denials;       /* number of shadow limits that would have denied (D10) */
+    struct qd_usage estimate;      /* as completed: worst-case output, gpu_ms, cost, charge */
+};
+
+/* Decide. Leaves everything as it was unless the decision is ALLOW and neither dry_run nor an estimate
+ * that charges nothing. `states`, if not NULL, receives one state for each applicable limit (of the
+ * chosen or last candidate), up to QD_LIMITS_PER_CHECK_MAX; their number goes to *ret_state_count. */
+void qd_core_check(struct qd_core *home,
+                   struct qd_core *commons,
+                   const struct qd_check *check,
+                   struct qd_wall_ns now,
+                   struct qd_verdict *ret_verdict,
+                   struct qd_limit_state *states,
+                   size_t *ret_state_count);
+
+/* Hint for the memory system: the check for this key comes soon. Batches call it ahead. */
+void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding);
+
+/* --- settling --------------------------------------------------------------------------------- */
+
+enum qd_result {
+    QD_OK = 0,
+    QD_RESULT_NEEDS_BINDING, /* nothing changed: bind, then again */
+    QD_NO_RESERVATION,       /* unknown, closed or expired: nothing changed */
+    QD_RESULT_FULL,          /* no progress record free; nothing changed */
+    QD_STOP,                 /* extend: stop the output */
+};
+
+enum qd_outcome { QD_OUTCOME_OK, QD_OUTCOME_NOT_DISPATCHED, QD_OUTCOME_FAILED, QD_OUTCOME_DISCONNECTED };
+
+struct qd_settle {
+    uint64_t reservation;       /* 0: post-paid (S7), or a token whose hold is not ours (S8) */
+    struct qd_hash128 binding;  /* used when the reservation isn't in memory */
+    uint32_t epoch;
+    struct qd_wall_ns charged_at; /* the slot: when reserved, else the event's time */
+    struct qd_usage estimate;   /* from the token; present == 0 if post-paid */
+    struct qd_usage used;       /* this part's meters, with cost and charge in nano-USD */
+    enum qd_outcome outcome;
+    bool final;                 /* this part closes the reservation */
+    bool budgets_only;          /* rebuilding at boot: rates are not charged */
+    struct qd_hash128 request;  /* zero: none. Its other attempts' holds are released (S1) */
+    uint32_t attempt;
+};
+
+struct qd_settled {
+    bool had_reservation; /* its hold was still there */
+    bool closed;
+    uint32_t over_limits; /* limits that are now above their amount (debt) */
+    uint32_t released_attempts;
+};
+
+/* Replace the estimate by the actual, in the slot of `charged_at`. What lies in a period that is over
+ * changes no counter. Never refuses for lack of budget: debt is booked (S2). */
+enum qd_result qd_core_settle(struct qd_core *home,
+                              struct qd_core *commons,
+                              const struct qd_settle *settle,
+                              struct qd_wall_ns now,
+                              struct qd_settled *ret_settled);
+
+/* Renew until now + ttl and count `used_so_far` (cumulative): the hold becomes the larger of itself and
+ * what was used. QD_STOP if that doesn't fit some enforced limit, or the tenant was blocked; the
+ * hold stays and is renewed all the same, so that the final report settles it. */
+enum qd_result qd_core_extend(struct qd_core *home,
+                              struct qd_core *commons,
+                              uint64_t reservation,
+                              const struct qd_usage *used_so_far,
+                              int64_t ttl_ns,
+                              struct qd_wall_ns now,
+                              struct qd_wall_ns *ret_expires,
+                              struct qd_limit_state *ret_stopping);
+
+/* Release a hold with all it charged, as if the check had not been (CancelReservation, S9). */
+enum qd_result qd_core_cancel(struct qd_core *home, struct qd_core *commons, uint64_t reservation, struct qd_wall_ns now);
+
+/* End at most `budget` holds whose expiry quantum has passed; returns how many. Checks do a few by
+ * themselves, so that a busy slice needs no timer. */
+size_t qd_core_expire(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now, size_t budget);
+
+/* --- operators -------------------------------------------------------------------------------- */
+
+/* One counter by identity; false if it isn't in memory. */
+bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now, struct qd_limit_state *ret_state);
+
+/* Start a counter anew (ResetCounter): used is 0, holds stay. False if it isn't in memory. */
+bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now);
+
+/* Walk all counters: start with *cursor = 0; false at the end. */
+bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now, struct qd_hash128 *ret_id, struct qd_limit_state *ret_state);
+
+struct qd_hold {
+    uint64_t reservation;
+    struct qd_str tenant; /* valid while the lock is held */
+    struct qd_wall_ns made_at;
+    struct qd_wall_ns expires;
+    int64_t held_cost_nano;
+    int64_t held_tokens;
+    bool expired; /* S5: kept charged after its expiry, waiting for a report */
+};
+bool qd_core_hold(struct qd_core *home, uint64_t reservation, struct qd_hold *ret_hold);
+/* Walk open reservations; as qd_core_counter_next. */
+bool qd_core_hold_next(struct qd_core *home, uint64_t *cursor, struct qd_hold *ret_hold);
+
+/* --- eviction (D12) --------------------------------------------------------------------------- */
+
+#define QD_COUNTER_STATE_MAX 640
+/* A counter's state as bytes, little-endian and versioned, to be stored and to come back. */
+struct qd_counter_state {
+    struct qd_hash128 id;
+    uint32_t size;
+    uint8_t bytes[QD_COUNTER_STATE_MAX];
+};
+/* Take out the least recently used counter that holds state but no open reservation, of the kind that
+ * is full. False: there is none. The caller stores it; until restored, the counter starts empty. */
+bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state);
+/* Put a state back after qd_core_bind made the counter anew. False: not its format. */
+bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state, struct qd_wall_ns now);
+
+/* --- events and figures ----------------------------------------------------------------------- */
+
+enum qd_event_kind { QD_EVENT_THRESHOLD, QD_EVENT_EXPIRED, QD_EVENT_FULL };
+struct qd_event {
+    enum qd_event_kind kind;
+    const struct qd_limit *limit; /* NULL for EXPIRED */
+    uint64_t reservation;
+    uint16_t permille;
+    int64_t used;
+    int64_t amount;
+    char name[96]; /* cut off if longer */
+};
+/* Next event, oldest first; false if there is none. The ring holds 256; lost ones are counted. */
+bool qd_core_event(struct qd_core *core, struct qd_event *ret_event);
+
+struct qd_core_stats {
+    uint64_t allowed, denied, shadow_denied, settled, cancelled, expired, late, extended, stopped;
+    uint64_t capacity_denied, evicted, events_lost, repeated;
+    uint32_t counters_live[4]; /* narrow, wide, bucket, gauge */
+    uint32_t bindings_live, reservations_open, reservations_kept, roots_live, estimators_live;
+    size_t name_bytes_used;
+};
+void qd_core_stats(const struct qd_core *core, struct qd_core_stats *ret_stats);
+
+#endif /* QD_CORE_CORE_H */
