@@ -170,24 +170,6 @@ run_fuzzers() {
     done
 }
 
-# Branch coverage of server/core by its own tests and the fuzz corpora; assertions do not count as branches.
-check_coverage() {
-    lcov_options='--rc lcov_branch_coverage=1 --rc lcov_excl_br_line=QD_ASSERT|LCOV_EXCL_BR_LINE'
-    info=build/coverage/core.info
-    # shellcheck disable=SC2086 # several options
-    lcov $lcov_options -q -c -d build/coverage -o build/coverage/all.info --no-external -b "$PWD" &&
-        lcov $lcov_options -q -e build/coverage/all.info "$PWD/server/core/*" -o "$info" &&
-        lcov $lcov_options --list "$info" &&
-        awk -F: '
-            /^SF/ { file = $2 }
-            /^BRDA/ { split($2, part, ","); total++; if (part[4] == "-" || part[4] == 0) print "not taken: " file ":" part[1] " branch " part[3]; else taken++ }
-            END {
-                if (!total) { print "no branches seen"; exit 1 }
-                printf "branch coverage of server/core: %.2f%% (%d of %d), at least 95%% wanted\n", 100 * taken / total, taken, total
-                exit !(100 * taken >= 95 * total)
-            }' "$info"
-}
-
 # ---- What runs -------------------------------------------------------------------------------------------------------
 
 step packages
@@ -226,7 +208,7 @@ else
             find build/coverage -name '*.gcda' -delete
             run_ctest coverage -R '^(unit_core_|fuzz_)'
             step coverage
-            if try coverage check_coverage; then
+            if try coverage sh tests/coverage.sh build/coverage; then
                 tail -n 1 "$logs/coverage.log"
             fi
         fi

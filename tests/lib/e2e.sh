@@ -135,6 +135,11 @@ qd_done() {
             qd_bad=$((qd_bad + 1))
         }
     fi
+    # A sanitizer's report in a server's log is a failure, whatever the cases saw.
+    if grep -hE -A 30 'ERROR: [A-Za-z]*Sanitizer|runtime error: ' "$T"/quotad.*.log 2>/dev/null; then
+        echo "not ok quotad_is_clean"
+        qd_bad=$((qd_bad + 1))
+    fi
     [ "$qd_bad" -eq 0 ] && [ "$qd_ok" -gt 0 ]
     exit
 }
