@@ -1,12 +1,11 @@
 #!/bin/sh
-# check.sh <libqd_core built at -O0> <server/core> <cc>: proves that the core is pure.
+# check.sh <libqd_core built at -O0> <server/core>: proves that the core is pure.
 #   - it calls nothing but itself, the memory functions the compiler emits anyway, and compiler-rt's integer helpers
 #   - it has no writable static state
 #   - neither `double` nor `float` is in its sources, comments aside
 set -eu
 library=$1
 sources=$2
-cc=${3:-cc}
 failed=0
 
 say() {
@@ -47,8 +46,7 @@ state=$(objdump -h "$library" | awk '
 
 for file in "$sources"/*.c "$sources"/*.h; do
     [ -f "$file" ] || continue
-    # -fpreprocessed -dD drops the comments and expands nothing.
-    hits=$("$cc" -fpreprocessed -dD -E -P -x c "$file" 2>/dev/null | grep -nwE 'double|float' || true)
+    hits=$(awk -f "$(dirname "$0")/../lib/strip_comments.awk" "$file" | grep -nwE 'double|float' || true)
     [ -z "$hits" ] || say "$file: floating point: $hits"
 done
 

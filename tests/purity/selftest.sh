@@ -31,7 +31,7 @@ core() {
     "$cc" -O0 -fPIC -fno-stack-protector -c "$T/core/x.c" -o "$T/core/x.o" && rm -f "$T/libcore.a" && ar rc "$T/libcore.a" "$T/core/x.o"
 }
 purity() {
-    sh "$source/tests/purity/check.sh" "$T/libcore.a" "$T/core" "$cc"
+    sh "$source/tests/purity/check.sh" "$T/libcore.a" "$T/core"
 }
 
 core '#include <string.h>
@@ -57,8 +57,9 @@ expect 0 layers_passes_a_linked_include sh "$source/tests/purity/layers.sh" "$T/
 echo '#include "server/shard/y.h"' >"$T/tree/server/core/x.c"
 expect 1 layers_sees_an_include_upwards sh "$source/tests/purity/layers.sh" "$T/tree"
 
-mkdir -p "$T/rules/tests/rules" "$T/rules/server/core"
+mkdir -p "$T/rules/tests/rules" "$T/rules/tests/lib" "$T/rules/server/core"
 cp "$source/tests/rules/check.sh" "$T/rules/tests/rules/"
+cp "$source/tests/lib/strip_comments.awk" "$T/rules/tests/lib/"
 echo '- **D1** one rule' >"$T/rules/server/core/RULES.md"
 echo 'Test(x, D1_is_cited)' >"$T/rules/tests/test_x.c"
 expect 0 rules_passes_a_cited_rule sh "$T/rules/tests/rules/check.sh"

@@ -9,21 +9,8 @@ names=$(mktemp)
 trap 'rm -f "$names"' EXIT
 
 c_names() {
-    find tests -name '*.c' -exec cat {} + |
-        awk '{ # drop comments: a test that is only spoken of does not exist
-            line = $0; out = ""
-            while (line != "") {
-                if (inside) {
-                    at = index(line, "*/")
-                    if (!at) { line = ""; break }
-                    line = substr(line, at + 2); inside = 0
-                } else {
-                    at = index(line, "/*")
-                    if (!at) { out = out line; line = "" }
-                    else { out = out substr(line, 1, at - 1) " "; line = substr(line, at + 2); inside = 1 }
-                }
-            }
-            sub(/\/\/.*/, "", out); print out }'
+    # A test that is only spoken of in a comment does not exist.
+    find tests -name '*.c' -exec cat {} + | awk -f tests/lib/strip_comments.awk
 }
 
 script_names() {
