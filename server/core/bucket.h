@@ -14,7 +14,8 @@
  * Giving back (settle below the estimate). Taking `u` out of what was charged at time s lowers
  * today's level by exactly min(u, lowest level since s): what has drained since is gone. So the
  * bucket remembers the lowest levels: at most six (slot, lowest level from then on) with rising
- * levels, slots of 2^14 ns. It never gives back more than the exact recomputation would. It gives
+ * levels, slots of
+ * 2^14 ns. It never gives back more than the exact recomputation would. It gives
  * back exactly that (to one unit, fractions being cut) while charges fall in different slots and
  * six steps are enough; beyond, neighbours whose levels are nearest in proportion are merged, which
  * can only give back less. Levels above 2^26 are remembered to 26 bits, rounded down. Horizon: 2^32
@@ -62,9 +63,9 @@ void qd_bucket_init(struct qd_bucket *b, struct qd_wall_ns now);
 int64_t qd_bucket_level(struct qd_bucket *b, const struct qd_bucket_spec *spec,
                         struct qd_wall_ns now);
 
-/* True if `cost` >= 0 is admitted now. Moves the bucket on to `now`, which charges nothing. For the
- * test `used < amount` pass a cost of 1; it decides for a leaky bucket too (one that is not
- * `leaky`). */
+/* True if `cost` >= 0 is admitted now: level + cost <= burst, or leaky: level <= burst. Moves the
+ * bucket on to `now`, which charges nothing. For the test `used < amount` ask a bucket that is not
+ * leaky for 1. */
 bool qd_bucket_fits(struct qd_bucket *b, const struct qd_bucket_spec *spec, int64_t cost,
                     struct qd_wall_ns now);
 

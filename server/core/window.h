@@ -81,8 +81,9 @@ void qd_window_init(struct qd_window *w, const struct qd_window_spec *spec, stru
 int64_t qd_window_used(struct qd_window *w, const struct qd_window_spec *spec,
                        struct qd_wall_ns now);
 
-/* True if used + cost <= amount now. Moves the window on to `now`, which charges nothing.
- * cost >= 0. For the test `used < amount` pass a cost of 1. */
+/* True if used + cost <= amount now. An amount beyond the kind's largest is taken as one less than
+ * that. Moves the window on to `now`, which charges nothing. cost >= 0. For the test `used <
+ * amount` pass a cost of 1. */
 bool qd_window_fits(struct qd_window *w, const struct qd_window_spec *spec, int64_t amount,
                     int64_t cost, struct qd_wall_ns now);
 
@@ -103,5 +104,9 @@ struct qd_wall_ns qd_window_retry_at(struct qd_window *w, const struct qd_window
 /* Sum the window anew, after `others` changed. */
 void qd_window_refold(struct qd_window *w, const struct qd_window_spec *spec,
                       struct qd_wall_ns now);
+
+/* Make `to` count the same as `from`, after a limit's amount outgrew the narrow kind (P6). A slot
+ * that was full stays at what it could hold. */
+void qd_window_widen(const struct qd_window_narrow *from, struct qd_window_wide *to);
 
 #endif /* QD_CORE_WINDOW_H */
