@@ -6,8 +6,7 @@
 #define VARINT_MORE 0x80U
 #define VARINT_BITS 0x7fU
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 static void put_little(struct qd_buf *buf, qd_uint128 value, size_t size)
 {
@@ -119,8 +118,7 @@ void qd_record_end(struct qd_buf *buf, size_t begin)
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 struct qd_reader qd_reader_of(struct qd_str bytes)
 {
@@ -284,8 +282,7 @@ enum qd_store_err qd_reader_finish(const struct qd_reader *reader)
     return reader->failed || reader->at != reader->end ? QD_STORE_CORRUPT : QD_STORE_OK;
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names --- */
 
 static const struct qd_str known_names[] = {
 #define KNOWN_NAME(number, text) [number] = {text, sizeof(text) - 1},
@@ -329,8 +326,7 @@ struct qd_str qd_get_name(struct qd_reader *reader, size_t max)
     return known_names[number];
 }
 
-/* --- tenant paths in keys ------------------------------------------------------------------------
- */
+/* --- tenant paths in keys --- */
 
 #define KEY_SLASH      0x01
 #define KEY_TENANT_END 0x00
@@ -390,8 +386,7 @@ bool qd_tenant_within(struct qd_str path, struct qd_str subtree)
            (path.len == subtree.len || path.ptr[subtree.len] == '/');
 }
 
-/* --- what texts may hold -------------------------------------------------------------------------
- */
+/* --- what texts may hold --- */
 
 bool qd_text_valid(struct qd_str text, size_t max)
 {

@@ -30,8 +30,7 @@ enum qd_record_type {
 
 #define QD_RECORD_HEADER_SIZE 6
 
-/* --- writing: append to a buffer ----------------------------------------------------------------
- */
+/* --- writing: append to a buffer --- */
 
 void qd_put_u32(struct qd_buf *buf, uint32_t value);
 void qd_put_u64(struct qd_buf *buf, uint64_t value);
@@ -52,8 +51,7 @@ size_t qd_record_begin(struct qd_buf *buf, enum qd_record_type type, uint8_t ver
 /* Fill in the checksum over what was appended since. */
 void qd_record_end(struct qd_buf *buf, size_t begin);
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 struct qd_reader {
     const uint8_t *at;
@@ -90,8 +88,7 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_record_open(struct qd_s
 __attribute__((warn_unused_result)) enum qd_store_err qd_reader_finish(
     const struct qd_reader *reader);
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names --- */
 
 /* A name that is likely to be a well-known one (a built-in meter, a sum's name): one byte for
  * those, 0 and the string for others. The numbers are on disk: they never change. */
@@ -117,8 +114,7 @@ void qd_put_name(struct qd_buf *buf, struct qd_str name);
 /* A known name points to a literal; others fail if empty, longer than `max`, or known. */
 struct qd_str qd_get_name(struct qd_reader *reader, size_t max);
 
-/* --- tenant paths in keys ------------------------------------------------------------------------
- */
+/* --- tenant paths in keys --- */
 
 /* A path so that a tenant and all below it lie together: `/` becomes 0x01, and 0x00 ends it. */
 void qd_put_key_tenant(struct qd_buf *buf, struct qd_str path);
@@ -133,8 +129,7 @@ void qd_put_key_subtree_upper(struct qd_buf *buf, struct qd_str path);
 /* True if `path` is `subtree` or below it; an empty subtree holds everything. */
 bool qd_tenant_within(struct qd_str path, struct qd_str subtree);
 
-/* --- what texts may hold -------------------------------------------------------------------------
- */
+/* --- what texts may hold --- */
 
 /* At most `max` bytes, no control characters. */
 bool qd_text_valid(struct qd_str text, size_t max);

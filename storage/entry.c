@@ -29,8 +29,7 @@ const char *qd_entry_outcome_name(enum qd_outcome outcome)
     return outcome <= QD_OUTCOME_DISCONNECTED ? outcome_names[outcome] : "UNKNOWN";
 }
 
-/* --- order and validity --------------------------------------------------------------------------
- */
+/* --- order and validity --- */
 
 void qd_entry_sort(struct qd_entry *entry)
 {
@@ -189,8 +188,7 @@ enum qd_store_err qd_entry_validate(const struct qd_entry *entry, struct qd_stor
     return err == QD_STORE_OK ? check_quantities(entry, error) : err;
 }
 
-/* --- bytes
- * ---------------------------------------------------------------------------------------- */
+/* --- bytes --- */
 
 /* As qd_nano_usd_from_pico, for negative money too; both directions use it. */
 static qd_int128 nano_rounded_up(qd_int128 pico)
@@ -351,8 +349,7 @@ enum qd_store_err qd_entry_decode(struct qd_str bytes, struct qd_entry *ret_entr
     return QD_STORE_OK;
 }
 
-/* --- looking in
- * ------------------------------------------------------------------------------------ */
+/* --- looking in --- */
 
 bool qd_entry_quantity(const struct qd_entry *entry, struct qd_str meter, int64_t *ret_amount)
 {

@@ -75,8 +75,7 @@ static bool fault_strikes(struct qd_store_fault *fault)
     return true;
 }
 
-/* --- the skip list ------------------------------------------------------------------------------
- */
+/* --- the skip list --- */
 
 /* Geometric with ratio 1/4, from a fixed seed: runs repeat. */
 static unsigned random_levels(struct memory_store *store)
@@ -151,8 +150,7 @@ static struct node *find_or_insert(struct memory_store *store, enum qd_store_spa
     return node;
 }
 
-/* --- versions -----------------------------------------------------------------------------------
- */
+/* --- versions --- */
 
 static const struct version *version_at(const struct node *node, uint64_t sequence)
 {
@@ -273,8 +271,7 @@ static void rewind_to(struct memory_store *store, uint64_t sequence)
     store->sequence = sequence;
 }
 
-/* --- operations ---------------------------------------------------------------------------------
- */
+/* --- operations --- */
 
 static struct memory_store *of(struct qd_store *store)
 {
@@ -420,8 +417,7 @@ static uint64_t memory_disk_bytes(struct qd_store *base)
     return bytes;
 }
 
-/* --- iterators: they remember a key, not a place -------------------------------------------------
- */
+/* --- iterators: they remember a key, not a place --- */
 
 static void memory_iter_close(struct qd_store_iter *base)
 {

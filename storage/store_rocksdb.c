@@ -57,8 +57,7 @@ struct qd_store_snapshot {
     const rocksdb_snapshot_t *snapshot;
 };
 
-/* --- foreign errors become ours here -------------------------------------------------------------
- */
+/* --- foreign errors become ours here --- */
 
 static enum qd_store_err error_code(const char *text)
 {
@@ -89,8 +88,7 @@ static enum qd_store_err convert(char *text, const char *what, struct qd_store_e
     return code;
 }
 
-/* --- the merge operator
- * --------------------------------------------------------------------------- */
+/* --- the merge operator --- */
 
 static char *merge(const char *existing, size_t existing_size, const char *const *operands,
                    const size_t *sizes, int count, unsigned char *ret_success, size_t *ret_size)
@@ -166,8 +164,7 @@ static const char *merge_name(void *state)
     return "quotad.sums.1";
 }
 
-/* --- opening
- * -------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static rocksdb_options_t *space_options(enum qd_store_space space, rocksdb_cache_t *cache,
                                         const struct qd_store_rocksdb_config *config)
@@ -257,6 +254,7 @@ static enum qd_store_err check_spaces(struct rocks_store *store, const char *pat
     char **names = rocksdb_list_column_families(store->options[0], path, &count, &text);
     if (text != NULL) {
         rocksdb_free(text); /* not there yet; opening tells whatever else is wrong */
+        rocksdb_list_column_families_destroy(names, count);
         return QD_STORE_OK;
     }
     enum qd_store_err err = QD_STORE_OK;
@@ -332,8 +330,7 @@ static enum qd_store_err open_db(struct rocks_store *store,
     return check_format(store, path, error);
 }
 
-/* --- operations
- * ----------------------------------------------------------------------------------- */
+/* --- operations --- */
 
 static enum qd_store_err rocks_get(struct qd_store *base, enum qd_store_space space,
                                    struct qd_str key, struct qd_buf *ret_value,
@@ -425,8 +422,7 @@ static uint64_t rocks_disk_bytes(struct qd_store *base)
     return total;
 }
 
-/* --- iterators
- * ------------------------------------------------------------------------------------ */
+/* --- iterators --- */
 
 static void rocks_iter_close(struct qd_store_iter *base)
 {

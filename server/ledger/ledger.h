@@ -1,0 +1,139 @@
+/* The ledger: the one durable truth of what was used (L1-L4, S6).
+ *
+ * Layer:    server/ledger, above storage/. Knows entries, not limits or prices.
+ * Units:    wall ns; money as the field says.
+ * Threads:  every function may be called from any thread. Booking blocks until the entry is on
+ * disk; threads that book at the same time share one synced write. Memory:   the store is the
+ * caller's and must outlive the ledger. A receipt holds what its strings point to until it is
+ * released or used again.
+ *
+ * Booking: validate -> idempotency key looked up, guarded by the table of keys in flight -> one
+ * atomic synced batch with the entry, its key, its rollup row and the caller's own writes ->
+ * acknowledged. Sequences are gap-free: they are given when a batch is built, one batch is under
+ * way at a time, and a batch is on disk as a whole or not at all.
+ *
+ * After a failed write it isn't known whether the batch is there. The next booking first finds out:
+ * it must get a synced mark written (then whatever is visible is durable) and reads the ledger's
+ * end anew.
+ */
+#ifndef QD_LEDGER_LEDGER_H
+#define QD_LEDGER_LEDGER_H
+
+#include "storage/entry.h"
+#include "storage/store.h"
+
+#define QD_LEDGER_ROLLUP_LABELS_MAX  4
+#define QD_LEDGER_HORIZON_DEFAULT_NS (35 * QD_NS_PER_DAY)
+#define QD_LEDGER_FUTURE_DEFAULT_NS  QD_NS_PER_DAY
+#define QD_LEDGER_GROUP_DEFAULT      512
+#define QD_RECEIPT_TEXT_MAX          768
+
+struct qd_ledger; /* opaque */
+
+struct qd_ledger_config {
+    int64_t report_horizon_ns;        /* older usage is refused; 0: 35 days */
+    int64_t future_max_ns;            /* event times further ahead are refused; 0: 1 day */
+    uint32_t group_max;               /* entries of one synced batch; 0: 512 */
+    const char *const *rollup_labels; /* L4; "user" stands for the entry's user */
+    size_t rollup_label_count;        /* <= QD_LEDGER_ROLLUP_LABELS_MAX */
+};
+
+/* What became of a booking: name, and the gRPC status it stands for (in words). */
+#define QD_BOOKINGS(X)               \
+    X(BOOKED, "OK")                  \
+    X(DUPLICATE, "OK")               \
+    X(CONFLICT, "ALREADY_EXISTS")    \
+    X(TOO_OLD, "INVALID_ARGUMENT")   \
+    X(IN_FUTURE, "INVALID_ARGUMENT") \
+    X(INVALID, "INVALID_ARGUMENT")   \
+    X(STORE_ERROR, "UNAVAILABLE")
+
+#define QD_BOOKING_ENUM(name, status) QD_BOOK_##name,
+enum qd_book_result {
+    QD_BOOKINGS(QD_BOOKING_ENUM) QD_BOOK_RESULT_COUNT
+};
+#undef QD_BOOKING_ENUM
+
+const char *qd_book_result_name(enum qd_book_result result);
+const char *qd_book_result_status(enum qd_book_result result);
+
+struct qd_booking {
+    const struct qd_entry
+        *entry;                /* sorted (qd_entry_sort); sequence and recorded time are ignored */
+    struct qd_hash128 content; /* of the report; qd_ledger_content makes one of the entry */
+    struct qd_str answer;      /* kept for duplicates; <= QD_IDEMPOTENCY_ANSWER_MAX bytes */
+    const struct qd_batch *extra; /* written in the same batch, if it is booked; may be NULL */
+    struct qd_wall_ns now;
+};
+
+struct qd_receipt {
+    uint64_t sequence;               /* BOOKED, DUPLICATE, CONFLICT: of the entry that stands */
+    struct qd_wall_ns recorded_time; /* of it */
+    bool has_first; /* DUPLICATE, CONFLICT: `first` is filled in (it may have been retired) */
+    struct qd_entry first; /* the entry that stands */
+    struct qd_str answer;  /* DUPLICATE, CONFLICT: the first answer */
+    char
+        text[QD_RECEIPT_TEXT_MAX]; /* all but BOOKED and DUPLICATE: what, where, what is accepted */
+    struct qd_buf key_bytes;       /* private */
+    struct qd_buf entry_bytes;     /* private */
+};
+
+void qd_receipt_init(struct qd_receipt *receipt);
+void qd_receipt_release(struct qd_receipt *receipt);
+
+/* OK; CORRUPT or NEWER_FORMAT when the last entry cannot be read; IO; NO_MEMORY; INVALID for a bad
+ * configuration. Writes nothing. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_ledger_open(
+    struct qd_store *store, const struct qd_ledger_config *config, struct qd_ledger **ret_ledger,
+    struct qd_store_error *error);
+
+/* NULL is fine. No call may be under way. The store stays open. */
+void qd_ledger_close(struct qd_ledger *ledger);
+
+/* Other labels to roll up from now on (a reload). What is there keeps its labels: queries notice.
+ */
+__attribute__((warn_unused_result)) enum qd_store_err qd_ledger_set_rollup_labels(
+    struct qd_ledger *ledger, const char *const *labels, size_t count,
+    struct qd_store_error *error);
+
+/* Hash of what a report says: model, pool, user, labels, quantities, outcome, tier, kind, final,
+ * limit, and with `event_time` its event time. Not of money, which follows from it. */
+struct qd_hash128 qd_ledger_content(const struct qd_entry *entry, bool event_time);
+
+/* Book an entry, durably (L2).
+ *   BOOKED       it is on disk, once
+ *   DUPLICATE    the key was booked with the same content: the first answer again (S6)
+ *   CONFLICT     the key was booked with other content: nothing is booked, `text` names what
+ * differs TOO_OLD      usage with an event time before now - report_horizon; nothing is booked
+ *   IN_FUTURE    an event time after now + future_max; nothing is booked
+ *   INVALID      the entry isn't valid; nothing is booked
+ *   STORE_ERROR  not acknowledged: book it again with the same key, and it is booked once */
+__attribute__((warn_unused_result)) enum qd_book_result qd_ledger_book(
+    struct qd_ledger *ledger, const struct qd_booking *booking, struct qd_receipt *ret_receipt);
+
+/* Promise that entries to come are recorded after `now`, durably, so that an idle ledger's
+ * watermark goes on (L5). Costs a synced write. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_ledger_heartbeat(
+    struct qd_ledger *ledger, struct qd_wall_ns now, struct qd_store_error *error);
+
+/* Every entry recorded at or before `complete_through` has a sequence <= `sequence` and is in (L5).
+ */
+struct qd_watermark {
+    uint64_t sequence;
+    struct qd_wall_ns complete_through; /* 0: nothing yet */
+};
+
+struct qd_watermark qd_ledger_watermark(struct qd_ledger *ledger);
+
+struct qd_ledger_status {
+    struct qd_watermark watermark;
+    bool failed;                   /* the last write failed: reports are refused */
+    struct qd_store_error failure; /* why */
+    uint64_t booked, duplicates, conflicts, refused, store_errors; /* since open */
+    uint64_t groups; /* synced batches written for them */
+    uint32_t group_largest;
+};
+
+void qd_ledger_status(struct qd_ledger *ledger, struct qd_ledger_status *ret_status);
+
+#endif /* QD_LEDGER_LEDGER_H */
