@@ -1,0 +1,329 @@
+#include "server/shard/bind.h"
+
+#include "server/shard/directory.h"
+#include "server/shard/evict.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <assert.h>
+#include <string.h>
+
+/* How long a limit that found no room, and fails open, is left out before it is tried again (D12). */
+#define QD_FAIL_OPEN_NS QD_NS_PER_S
+
+struct qd_str qd_path_root(struct qd_str path)
+{
+    const char *slash = memchr(path.ptr, '/', path.len);
+
+    return (struct qd_str){path.ptr, slash != NULL ? (size_t)(slash - path.ptr) : path.len};
+}
+
+/* --- the key ------------------------------------------------------------------------------------- */
+
+struct key_text {
+    size_t used;
+    char bytes[4096];
+};
+
+/* One field: its bytes and a NUL, which no valid name contains. Absent and empty count as the same. */
+static void key_add(struct key_text *key, struct qd_str field)
+{
+    assert(field.len < sizeof(key->bytes) - key->used);
+    if (field.len > 0) {
+        memcpy(key->bytes + key->used, field.ptr, field.len);
+        key->used += field.len;
+    }
+    key->bytes[key->used++] = '\0';
+}
+
+static struct qd_str label_value(const struct qd_attributes *a, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (size_t i = 0; i < a->label_count; i++) {
+        if (a->labels[i].name.len == len && memcmp(a->labels[i].name.ptr, name, len) == 0) {
+            return a->labels[i].value;
+        }
+    }
+    return (struct qd_str){NULL, 0};
+}
+
+static struct qd_hash128
+subject_key(const struct qd_attributes *a, const struct qd_policy *policy, uint64_t seed)
+{
+    struct key_text key;
+
+    key.used = 0;
+    key_add(&key, a->tenant);
+    key_add(&key, a->model);
+    key_add(&key, a->pool);
+    if (policy->uses_user) {
+        key_add(&key, a->user);
+    }
+    for (size_t i = 0; i < policy->attribute_label_count && i < QD_LABELS_MAX + 8; i++) {
+        struct qd_str value = label_value(a, policy->attribute_labels[i]);
+        key.bytes[key.used++] = value.ptr != NULL ? '1' : '0'; /* absent is not empty for a selector */
+        key_add(&key, value);
+    }
+    XXH128_hash_t hash = XXH3_128bits_withSeed(key.bytes, key.used, seed);
+    return (struct qd_hash128){hash.low64, hash.high64};
+}
+
+static void add_provider(struct qd_subject *subject, struct qd_str provider)
+{
+    static const char name[] = "provider";
+    struct qd_attributes *a = &subject->attributes;
+
+    for (size_t i = 0; i < a->label_count; i++) {
+        if (subject->labels[i].name.len == sizeof(name) - 1 &&
+            memcmp(subject->labels[i].name.ptr, name, sizeof(name) - 1) == 0) {
+            subject->labels[i].value = provider;
+            return;
+        }
+    }
+    subject->labels[a->label_count++] = (struct qd_label){{name, sizeof(name) - 1}, provider};
+}
+
+static struct qd_str str_of(const char *text)
+{
+    return (struct qd_str){text, text != NULL ? strlen(text) : 0};
+}
+
+void qd_subject_init(struct qd_subject *subject,
+                     const struct qd_policy *policy,
+                     uint64_t seed,
+                     const struct qd_subject_args *args)
+{
+    struct qd_attributes *a = &subject->attributes;
+
+    assert(args->label_count <= QD_LABELS_MAX);
+    a->tenant = args->tenant;
+    a->model = args->model;
+    a->pool = args->pool;
+    a->user = args->user;
+    a->family = (struct qd_str){NULL, 0};
+    a->labels = args->labels;
+    a->label_count = args->label_count;
+    if (args->provider.len > 0) {
+        if (args->label_count > 0) {
+            memcpy(subject->labels, args->labels, args->label_count * sizeof(args->labels[0]));
+        }
+        a->labels = subject->labels;
+        add_provider(subject, args->provider);
+    }
+    subject->model = a->model.len > 0 ? qd_policy_model(policy, a->model) : NULL;
+    if (subject->model != NULL) {
+        a->family = subject->model->family != NULL ? str_of(subject->model->family) : a->model;
+        if (a->pool.len == 0) {
+            a->pool = str_of(subject->model->pool);
+        }
+    } else {
+        a->family = a->model;
+    }
+    subject->pool = a->pool.len > 0 ? qd_policy_pool(policy, a->pool) : NULL;
+    subject->key = subject_key(a, policy, seed);
+}
+
+/* --- names of counters --------------------------------------------------------------------------- */
+
+void qd_name_split(struct qd_str name, struct qd_str *ret_owner, struct qd_str *ret_scope)
+{
+    const char *separator = name.len > 0 ? memchr(name.ptr, QD_NAME_SEPARATOR, name.len) : NULL;
+
+    if (separator == NULL) {
+        *ret_scope = name;
+        *ret_owner = (struct qd_str){NULL, 0};
+    } else {
+        size_t owner_len = (size_t)(separator - name.ptr);
+        *ret_owner = (struct qd_str){name.ptr, owner_len};
+        *ret_scope = (struct qd_str){separator + 1, name.len - owner_len - 1};
+    }
+    if (ret_owner->len == 0 && ret_scope->len > 0) { /* the tenant itself owns it */
+        const char *blank = memchr(ret_scope->ptr, ' ', ret_scope->len);
+        *ret_owner = *ret_scope;
+        if (blank != NULL) {
+            ret_owner->len = (size_t)(blank - ret_scope->ptr);
+        }
+    }
+}
+
+/* Append to a text that is known to have room for names within their bounds; cuts off otherwise. */
+static size_t append(char *text, size_t used, size_t room, const char *more, size_t len)
+{
+    size_t fits = len < room - used ? len : room - used;
+
+    if (fits > 0) {
+        memcpy(text + used, more, fits);
+    }
+    return used + fits;
+}
+
+size_t qd_name_join(const struct qd_resolved_limit *limit, char *text, size_t room)
+{
+    static const char separator = QD_NAME_SEPARATOR;
+    size_t used = 0;
+
+    if (limit->plan != NULL) {
+        used = append(text, used, room, limit->plan->name, strlen(limit->plan->name));
+    } else if (limit->depth == 0 && limit->use->origin != NULL) {
+        /* "pool h100" -> "pool:h100" */
+        used = append(text, used, room, limit->use->origin, strlen(limit->use->origin));
+        char *blank = memchr(text, ' ', used);
+        if (blank != NULL) {
+            *blank = ':';
+        }
+    }
+    used = append(text, used, room, &separator, 1);
+    return append(text, used, room, limit->name.ptr, limit->name.len);
+}
+
+/* --- binding ------------------------------------------------------------------------------------- */
+
+static void resolve_under_lock(struct qd_worker *worker,
+                               const struct qd_published *published,
+                               const struct qd_attributes *attributes,
+                               bool all,
+                               struct qd_wall_ns now)
+{
+    const struct qd_override *overrides[QD_TENANT_SEGMENTS_MAX];
+
+    qd_directory_overrides(worker->node->directory, attributes->tenant, overrides);
+    struct qd_resolve_input input = {.policy = published->policy,
+                                     .attributes = attributes,
+                                     .overrides = overrides,
+                                     .now = now,
+                                     .seed = worker->node->shards.seed,
+                                     .all = all};
+    qd_resolve(&input, &worker->resolution);
+}
+
+void qd_bind_resolve(struct qd_worker *worker,
+                     const struct qd_published *published,
+                     const struct qd_attributes *attributes,
+                     bool all,
+                     struct qd_wall_ns now)
+{
+    qd_directory_lock_shared(worker->node->directory);
+    resolve_under_lock(worker, published, attributes, all, now);
+    qd_directory_unlock_shared(worker->node->directory);
+}
+
+/* Items from the worker's resolution; names go to worker->names. */
+static size_t fill_items(struct qd_worker *worker)
+{
+    const struct qd_resolution *r = &worker->resolution;
+    size_t used = 0;
+
+    for (size_t i = 0; i < r->count; i++) {
+        const struct qd_resolved_limit *limit = &r->limit[i];
+        size_t room = sizeof(worker->names) - used;
+        size_t len =
+            qd_name_join(limit, worker->names + used, room < QD_STATE_NAME_MAX ? room : QD_STATE_NAME_MAX);
+        worker->items[i] = (struct qd_bind_item){.limit = limit->use->limit,
+                                                 .amount = limit->amount,
+                                                 .burst = limit->burst,
+                                                 .counter = limit->counter,
+                                                 .depth = limit->depth,
+                                                 .name = {worker->names + used, len}};
+        used += len;
+    }
+    return r->count;
+}
+
+/* D12: the item that found no room is left out for a while if its limit fails open; else the check is
+ * denied. Returns false when it must be denied. */
+static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item, struct qd_wall_ns now)
+{
+    if (item >= bind->item_count || worker->items[item].limit->failure_mode != QD_FAIL_OPEN) {
+        return false;
+    }
+    qd_count(&worker->figures.failed_open);
+    memmove(&worker->items[item], &worker->items[item + 1],
+            (bind->item_count - item - 1) * sizeof(worker->items[0]));
+    bind->item_count--;
+    if (bind->valid_until.ns > now.ns + QD_FAIL_OPEN_NS) {
+        bind->valid_until.ns = now.ns + QD_FAIL_OPEN_NS;
+    }
+    return true;
+}
+
+/* With all locks that it takes held: bind, making room where there is none. */
+static enum qd_bind_outcome make_binding(struct qd_worker *worker,
+                                         struct qd_shard *home,
+                                         struct qd_bind *bind,
+                                         struct qd_wall_ns now,
+                                         struct qd_limit_state *ret_state)
+{
+    struct qd_core *commons = worker->node->shards.commons.core;
+    struct qd_evict_missing missing;
+    unsigned evictions = 0;
+
+    qd_count(&worker->figures.binds);
+    qd_evict_look(worker->node, home, bind, now, &missing);
+    for (;;) {
+        size_t item = 0;
+        enum qd_bind_result result = qd_core_bind(home->core, commons, bind, now, &item);
+        if (result == QD_BOUND) {
+            qd_evict_bring_back(worker, home, bind, now, &missing);
+            return QD_BIND_DONE;
+        }
+        qd_count(&worker->figures.bind_full);
+        bool in_commons = item < bind->item_count && bind->items[item].depth == 0;
+        if (result == QD_BIND_FULL && evictions++ < QD_EVICT_TRIES &&
+            qd_evict_one(worker, in_commons ? commons : home->core, now)) {
+            continue;
+        }
+        if (!leave_out(worker, bind, item, now)) {
+            memset(ret_state, 0, sizeof(*ret_state));
+            if (item < bind->item_count) {
+                ret_state->limit = bind->items[item].limit;
+                ret_state->name = bind->items[item].name;
+                ret_state->amount = bind->items[item].amount;
+                ret_state->depth = bind->items[item].depth;
+            }
+            return QD_BIND_NO_ROOM;
+        }
+    }
+}
+
+enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker,
+                                    const struct qd_published *published,
+                                    const struct qd_subject *subject,
+                                    struct qd_shard *home,
+                                    struct qd_wall_ns now,
+                                    struct qd_limit_state *ret_state)
+{
+    struct qd_node *node = worker->node;
+    const struct qd_attributes *a = &subject->attributes;
+    enum qd_bind_outcome outcome = QD_BIND_STALE;
+
+    /* The directory's lock is held until the binding is made: a change of a tenant that comes after the
+     * resolution forgets the binding after it was made (P2: effective at once). */
+    qd_directory_lock_shared(node->directory);
+    resolve_under_lock(worker, published, a, false, now);
+    const struct qd_resolution *r = &worker->resolution;
+    if (r->status != QD_RESOLVED) {
+        qd_directory_unlock_shared(node->directory);
+        return r->status == QD_RESOLVE_UNKNOWN_TENANT ? QD_BIND_UNKNOWN_TENANT : QD_BIND_TOO_MANY;
+    }
+    XXH128_hash_t tenant = XXH3_128bits_withSeed(a->tenant.ptr, a->tenant.len, node->shards.seed);
+    XXH128_hash_t model = XXH3_128bits_withSeed(a->model.ptr, a->model.len, tenant.low64);
+    struct qd_bind bind = {.key = subject->key,
+                           .epoch = published->policy->epoch,
+                           .valid_until = r->valid_until,
+                           .tenant = a->tenant,
+                           .estimator = {model.low64 ^ tenant.high64, model.high64},
+                           .blocked = r->blocked,
+                           .items = worker->items,
+                           .item_count = fill_items(worker)};
+    qd_shards_lock(&node->shards, home);
+    if (atomic_load_explicit(&node->published, memory_order_acquire) == published) {
+        outcome = make_binding(worker, home, &bind, now, ret_state);
+    }
+    qd_directory_unlock_shared(node->directory);
+    if (outcome != QD_BIND_DONE) {
+        qd_shards_unlock(&node->shards, home);
+    }
+    return outcome;
+}

@@ -1,0 +1,68 @@
+/* From a request's attributes to a binding in the core: the key on the hot path, the resolution on a miss.
+ *
+ * Layer:    shard
+ * Threads:  the worker's own thread; entered.
+ * Memory:   the worker's scratch.
+ */
+#ifndef QD_SHARD_BIND_H
+#define QD_SHARD_BIND_H
+
+#include "server/shard/node.h"
+
+/* What a request is about, completed from the policy, with its binding's key. Do not copy it. */
+struct qd_subject {
+    struct qd_attributes attributes;
+    struct qd_label labels[QD_LABELS_MAX + 1]; /* the request's, and `provider` */
+    const struct qd_model *model;              /* NULL: not in the policy */
+    const struct qd_pool *pool;
+    struct qd_hash128 key;
+};
+
+struct qd_subject_args {
+    struct qd_str tenant;
+    struct qd_str model;
+    struct qd_str pool;
+    struct qd_str user;
+    struct qd_str provider; /* {NULL, 0}: as labelled */
+    const struct qd_label *labels;
+    size_t label_count; /* <= QD_LABELS_MAX */
+};
+
+void qd_subject_init(struct qd_subject *subject,
+                     const struct qd_policy *policy,
+                     uint64_t seed,
+                     const struct qd_subject_args *args);
+
+enum qd_bind_outcome {
+    QD_BIND_DONE = 0,       /* bound; the home shard is locked */
+    QD_BIND_STALE,          /* another policy was published meanwhile: begin again; nothing is locked */
+    QD_BIND_UNKNOWN_TENANT, /* P2; nothing is locked */
+    QD_BIND_TOO_MANY,       /* more limits than one check may have; nothing is locked */
+    QD_BIND_NO_ROOM,        /* D12: no room, and the limit fails closed; nothing is locked */
+};
+
+/* Resolve and bind. Nothing may be locked. On QD_BIND_NO_ROOM *ret_state describes the limit that found no
+ * room, in the worker's memory. */
+enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker,
+                                    const struct qd_published *published,
+                                    const struct qd_subject *subject,
+                                    struct qd_shard *home,
+                                    struct qd_wall_ns now,
+                                    struct qd_limit_state *ret_state);
+
+/* Resolve only, into worker->resolution, under the directory's lock for the length of the call. `all`: see
+ * struct qd_resolve_input. */
+void qd_bind_resolve(struct qd_worker *worker,
+                     const struct qd_published *published,
+                     const struct qd_attributes *attributes,
+                     bool all,
+                     struct qd_wall_ns now);
+
+/* Split a name that the core gave back: owner ("free", "pool:h100"; never empty) and scope. */
+void qd_name_split(struct qd_str name, struct qd_str *ret_owner, struct qd_str *ret_scope);
+/* Write owner, separator and scope of a resolved limit; returns its length, at most QD_STATE_NAME_MAX. */
+size_t qd_name_join(const struct qd_resolved_limit *limit, char *text, size_t room);
+
+struct qd_str qd_path_root(struct qd_str path);
+
+#endif /* QD_SHARD_BIND_H */

@@ -1,0 +1,42 @@
+/* Counters that had to make room: out to the store, and back when their tenant comes again (D12).
+ *
+ * Layer:    shard
+ * Threads:  the worker's own thread, with the home shard (and commons, if shared) locked.
+ * Memory:   none of its own.
+ *
+ * States go to the store un-synced: a crash loses them as it loses the counters in memory. They are wiped at
+ * boot, when budgets are rebuilt from the ledger.
+ */
+#ifndef QD_SHARD_EVICT_H
+#define QD_SHARD_EVICT_H
+
+#include "server/shard/node.h"
+
+#define QD_EVICT_TRIES 16U
+
+/* Which items of a binding have no counter in memory before it is made. */
+struct qd_evict_missing {
+    uint32_t bits;
+};
+
+/* Nothing but a load when no counter was ever evicted. */
+void qd_evict_look(struct qd_node *node,
+                   struct qd_shard *home,
+                   const struct qd_bind *bind,
+                   struct qd_wall_ns now,
+                   struct qd_evict_missing *ret_missing);
+
+/* After the binding was made: put back what the store has of those. */
+void qd_evict_bring_back(struct qd_worker *worker,
+                         struct qd_shard *home,
+                         const struct qd_bind *bind,
+                         struct qd_wall_ns now,
+                         const struct qd_evict_missing *missing);
+
+/* Make room for one counter. False: nothing can go, or the store refuses (then nothing is lost). */
+bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall_ns now);
+
+/* Forget all stored states (boot). False: store error. */
+bool qd_evict_wipe(struct qd_store *store, struct qd_store_error *error);
+
+#endif /* QD_SHARD_EVICT_H */

@@ -1,0 +1,324 @@
+#include "server/shard/node.h"
+
+#include "server/core/hash.h"
+#include "server/ledger/scan.h"
+#include "server/shard/bind.h"
+#include "server/shard/directory.h"
+#include "server/shard/evict.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Holds that one tick ends at most, in each shard, before it lets others in. */
+#define QD_EXPIRE_BUDGET 512U
+
+struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error *ret_error)
+{
+    struct qd_node *node = aligned_alloc(QD_CACHE_LINE, (sizeof(*node) + QD_CACHE_LINE - 1) / QD_CACHE_LINE *
+                                                            QD_CACHE_LINE);
+
+    if (node == NULL) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    memset(node, 0, sizeof(*node));
+    if (!qd_shards_init(&node->shards, &config->shards)) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL,
+                           "out of memory for the tables; lower --counters or --reservations");
+        free(node);
+        return NULL;
+    }
+    node->directory = qd_directory_new(config->tenants_max, config->shards.slice.hash_seed);
+    if (node->directory == NULL) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory; lower --tenants");
+        qd_shards_release(&node->shards);
+        free(node);
+        return NULL;
+    }
+    qd_clock_init(&node->clock, config->clock);
+    qd_quiesce_init(&node->quiesce);
+    node->store = config->store;
+    node->ledger = config->ledger;
+    node->token_key = config->token_key;
+    node->incarnation = config->incarnation;
+    node->started_at = qd_clock_now(&node->clock);
+    (void)snprintf(node->name, sizeof(node->name), "%s", config->name);
+    node->name_hash = qd_hash64_bytes(node->name, strlen(node->name), 0);
+    atomic_init(&node->published, NULL);
+    atomic_init(&node->draining, false);
+    atomic_init(&node->evicted, false);
+    atomic_init(&node->revision, 0);
+    (void)pthread_mutex_init(&node->admin, NULL);
+    (void)pthread_mutex_init(&node->workers_lock, NULL);
+    for (size_t i = 0; i < QD_REPORT_LOCKS; i++) {
+        (void)pthread_mutex_init(&node->report_locks[i], NULL);
+    }
+    return node;
+}
+
+static void published_free(void *thing)
+{
+    struct qd_published *published = thing;
+
+    if (published != NULL) {
+        qd_policy_free(published->policy);
+        free(published);
+    }
+}
+
+void qd_node_free(struct qd_node *node)
+{
+    if (node == NULL) {
+        return;
+    }
+    assert(node->workers == NULL);
+    qd_quiesce_release(&node->quiesce);
+    qd_directory_free(node->directory);
+    published_free(atomic_load(&node->published));
+    qd_shards_release(&node->shards);
+    for (size_t i = 0; i < QD_REPORT_LOCKS; i++) {
+        (void)pthread_mutex_destroy(&node->report_locks[i]);
+    }
+    (void)pthread_mutex_destroy(&node->admin);
+    (void)pthread_mutex_destroy(&node->workers_lock);
+    free(node);
+}
+
+/* --- workers ------------------------------------------------------------------------------------- */
+
+struct qd_worker *qd_worker_new(struct qd_node *node)
+{
+    struct qd_worker *worker = calloc(1, sizeof(*worker));
+
+    if (worker == NULL) {
+        return NULL;
+    }
+    worker->node = node;
+    worker->slot = qd_quiesce_join(&node->quiesce);
+    if (worker->slot == NULL) {
+        free(worker);
+        return NULL;
+    }
+    (void)pthread_mutex_lock(&node->workers_lock);
+    worker->next = node->workers;
+    node->workers = worker;
+    (void)pthread_mutex_unlock(&node->workers_lock);
+    return worker;
+}
+
+void qd_worker_free(struct qd_worker *worker)
+{
+    if (worker == NULL) {
+        return;
+    }
+    struct qd_node *node = worker->node;
+    (void)pthread_mutex_lock(&node->workers_lock);
+    struct qd_worker **at = &node->workers;
+    while (*at != worker) {
+        at = &(*at)->next;
+    }
+    *at = worker->next;
+    (void)pthread_mutex_unlock(&node->workers_lock);
+    qd_quiesce_part(worker->slot);
+    free(worker);
+}
+
+/* --- policy -------------------------------------------------------------------------------------- */
+
+static bool any_shadow(const struct qd_limit_use *uses, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (uses[i].limit->action == QD_SHADOW) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void look_at_policy(const struct qd_policy *policy, struct qd_published *p)
+{
+    p->has_shared = policy->limit_count > 0;
+    p->has_shadow = any_shadow(policy->limits, policy->limit_count);
+    for (size_t i = 0; i < policy->model_count; i++) {
+        p->has_shared |= policy->models[i].limit_count > 0;
+        p->has_shadow |= any_shadow(policy->models[i].limits, policy->models[i].limit_count);
+    }
+    for (size_t i = 0; i < policy->pool_count; i++) {
+        p->has_shared |= policy->pools[i].limit_count > 0;
+        p->has_shadow |= any_shadow(policy->pools[i].limits, policy->pools[i].limit_count);
+    }
+    for (size_t i = 0; i < policy->plan_count; i++) {
+        p->has_shadow |= any_shadow(policy->plans[i].limits, policy->plans[i].limit_count);
+    }
+    for (size_t i = 0; i < policy->tenant_count; i++) {
+        p->has_shadow |= any_shadow(policy->tenants[i].limits, policy->tenants[i].limit_count);
+    }
+}
+
+void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems)
+{
+    struct qd_published *published = calloc(1, sizeof(*published));
+
+    if (published == NULL) {
+        abort(); /* a few bytes: nothing could go on */
+    }
+    policy->revision = atomic_fetch_add(&node->revision, 1) + 1;
+    published->policy = policy;
+    published->info = qd_policy_info(policy);
+    published->loaded_at = qd_clock_now(&node->clock);
+    look_at_policy(policy, published);
+    /* Records first: between the two steps a request resolves them with the old policy and binds under its
+     * epoch; the swap makes every such binding stale. */
+    (void)qd_directory_recompile(node->directory, policy, problems);
+    qd_shards_lock_all(&node->shards);
+    struct qd_published *old = atomic_exchange(&node->published, published);
+    if (published->has_shared) {
+        atomic_store_explicit(&node->shards.shared, true, memory_order_relaxed);
+    }
+    /* Unlocking looks at `shared` only where qd_shards_lock did; lock_all holds commons in any case. */
+    qd_shards_unlock_all(&node->shards);
+    if (old != NULL) {
+        (void)qd_quiesce_retire(&node->quiesce, old, published_free);
+    }
+    (void)qd_quiesce_collect(&node->quiesce);
+}
+
+/* --- ticks --------------------------------------------------------------------------------------- */
+
+static void expire_shard(struct qd_node *node, struct qd_shard *home, struct qd_wall_ns now)
+{
+    size_t ended = QD_EXPIRE_BUDGET;
+
+    while (ended == QD_EXPIRE_BUDGET) {
+        qd_shards_lock(&node->shards, home);
+        ended = qd_core_expire(home->core, node->shards.commons.core, now, QD_EXPIRE_BUDGET);
+        qd_shards_unlock(&node->shards, home);
+    }
+}
+
+static void drain_events(struct qd_node *node, struct qd_shard *shard, struct qd_node_listener *listener)
+{
+    struct qd_event event;
+
+    for (unsigned i = 0; i < 256; i++) {
+        (void)pthread_mutex_lock(&shard->lock);
+        bool found = qd_core_event(shard->core, &event);
+        (void)pthread_mutex_unlock(&shard->lock);
+        if (!found) {
+            return;
+        }
+        atomic_fetch_add_explicit(&node->events[event.kind], 1, memory_order_relaxed);
+        if (listener != NULL && listener->on_event != NULL) {
+            listener->on_event(listener->context, &event);
+        }
+    }
+}
+
+void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener)
+{
+    qd_clock_discipline(&node->clock);
+    struct qd_wall_ns now = qd_clock_now(&node->clock);
+    for (uint32_t i = 0; i < node->shards.count; i++) {
+        expire_shard(node, &node->shards.home[i], now);
+        drain_events(node, &node->shards.home[i], listener);
+    }
+    drain_events(node, &node->shards.commons, listener);
+    if (pthread_mutex_trylock(&node->admin) == 0) { /* a publish collects by itself */
+        (void)qd_quiesce_collect(&node->quiesce);
+        (void)pthread_mutex_unlock(&node->admin);
+    }
+}
+
+/* --- rebuilding budgets at boot -------------------------------------------------------------------- */
+
+struct rebuild {
+    struct qd_worker *worker;
+    const struct qd_published *published;
+    uint64_t entries;
+};
+
+static struct qd_hash128 no_hash(void)
+{
+    return (struct qd_hash128){0, 0};
+}
+
+static void entry_usage(const struct qd_policy *policy, const struct qd_entry *entry, struct qd_usage *ret_usage)
+{
+    ret_usage->present = 0;
+    for (size_t i = 0; i < entry->quantity_count; i++) {
+        int meter = qd_policy_meter(policy, entry->quantities[i].meter);
+        if (meter >= 0 && entry->quantities[i].amount >= 0) {
+            qd_usage_set(ret_usage, (unsigned)meter, entry->quantities[i].amount);
+        }
+    }
+    if ((entry->flags & QD_ENTRY_UNPRICED) == 0) {
+        qd_usage_set(ret_usage, QD_METER_COST, entry->cost_nano_usd);
+        qd_usage_set(ret_usage, QD_METER_CHARGE, entry->charge_nano_usd);
+    }
+    qd_policy_derive(policy, ret_usage);
+}
+
+static bool rebuild_entry(void *context, const struct qd_entry *entry)
+{
+    struct rebuild *r = context;
+    struct qd_node *node = r->worker->node;
+    struct qd_subject subject;
+    struct qd_settled settled;
+    struct qd_limit_state state;
+
+    if (entry->kind != QD_ENTRY_USAGE) {
+        return true; /* corrections come with their own call; grants are in the tenants' records */
+    }
+    struct qd_subject_args args = {entry->tenant, entry->model,  entry->pool,       entry->user,
+                                   {NULL, 0},     entry->labels, entry->label_count};
+    qd_subject_init(&subject, r->published->policy, node->shards.seed, &args);
+    struct qd_settle settle = {.binding = subject.key,
+                               .epoch = r->published->policy->epoch,
+                               .charged_at = entry->charged_time,
+                               .outcome = entry->outcome,
+                               .final = (entry->flags & QD_ENTRY_FINAL) != 0,
+                               .budgets_only = true,
+                               .request = no_hash()};
+    entry_usage(r->published->policy, entry, &settle.used);
+    struct qd_shard *home = qd_shards_of(&node->shards, entry->tenant);
+    struct qd_wall_ns now = qd_clock_now(&node->clock);
+    qd_shards_lock(&node->shards, home);
+    if (qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled) ==
+        QD_RESULT_NEEDS_BINDING) {
+        qd_shards_unlock(&node->shards, home);
+        if (qd_bind_locked(r->worker, r->published, &subject, home, now, &state) != QD_BIND_DONE) {
+            return true; /* a tenant that the policy no longer knows has no budgets */
+        }
+        (void)qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled);
+    }
+    qd_shards_unlock(&node->shards, home);
+    r->entries++;
+    return true;
+}
+
+bool qd_node_rebuild(struct qd_node *node,
+                     struct qd_worker *worker,
+                     uint64_t *ret_entries,
+                     struct qd_error *ret_error)
+{
+    struct rebuild r = {.worker = worker};
+    struct qd_store_error error;
+    uint64_t last = 0;
+
+    if (!qd_evict_wipe(node->store, &error)) {
+        (void)qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "%s", error.text);
+        return false;
+    }
+    r.published = qd_worker_enter(worker);
+    assert(r.published != NULL);
+    enum qd_store_err err = qd_ledger_visit(node->ledger, 0, 0, rebuild_entry, &r, &last, &error);
+    qd_worker_leave(worker);
+    *ret_entries = r.entries;
+    if (err != QD_STORE_OK) {
+        (void)qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "%s", error.text);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,167 @@
+/* One node: the slices, the clock, the published policy, run-time tenants, the ledger, and the flows of
+ * requests through them.
+ *
+ * Layer:    shard
+ * Threads:  request functions from any thread that has a worker; publish, and the functions of the directory,
+ *           from any thread (they serialize themselves).
+ * Memory:   everything is allocated at init; a request allocates nothing.
+ *
+ * Order of locks: admin (policy and directory changes) -> directory -> home shard -> commons.
+ */
+#ifndef QD_SHARD_NODE_H
+#define QD_SHARD_NODE_H
+
+#include "server/core/policy.h"
+#include "server/ledger/ledger.h"
+#include "server/policy/policy_file.h"
+#include "server/policy/resolve.h"
+#include "server/shard/clock.h"
+#include "server/shard/quiesce.h"
+#include "server/shard/request.h"
+#include "server/shard/shards.h"
+
+/* A policy as published: immutable, freed through qd_quiesce. */
+struct qd_published {
+    struct qd_policy *policy;
+    const struct qd_policy_info *info;
+    struct qd_wall_ns loaded_at;
+    bool has_shadow; /* some limit only watches */
+    bool has_shared; /* some limit is shared by all tenants */
+};
+
+/* Figures of one thread; others read them with relaxed order, and may see them a little late. */
+struct qd_worker_figures {
+    _Atomic uint64_t checks_allowed, checks_denied, checks_failed;
+    _Atomic uint64_t unknown_tenant, blocked, draining;
+    _Atomic uint64_t reports, reports_duplicate, reports_failed, reports_late;
+    _Atomic uint64_t extends, cancels, undelivered;
+    _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled;
+    _Atomic uint64_t bad_requests;
+};
+
+#define QD_REPORT_LOCKS 256U
+
+struct qd_node;
+
+/* One thread's place, with room for what it works on. */
+struct qd_worker {
+    struct qd_node *node;
+    struct qd_quiesce_slot *slot;
+    struct qd_worker *next;
+    struct qd_worker_figures figures;
+    struct qd_resolution resolution;
+    struct qd_bind_item items[QD_LIMITS_PER_CHECK_MAX];
+    char names[QD_RESOLVE_TEXT_MAX + QD_LIMITS_PER_CHECK_MAX * 132];
+    struct qd_limit_state states[QD_LIMITS_PER_CHECK_MAX];
+};
+
+struct qd_directory;
+
+struct qd_node {
+    struct qd_shards shards;
+    struct qd_clock clock;
+    struct qd_quiesce quiesce;
+    struct qd_directory *directory; /* NULL only before init has ended */
+    struct qd_ledger *ledger;
+    struct qd_store *store;
+    struct qd_token_key token_key;
+    char name[64];
+    uint64_t name_hash;
+    uint64_t incarnation;
+    struct qd_wall_ns started_at;
+    _Atomic(struct qd_published *) published;
+    _Atomic bool draining;
+    _Atomic bool evicted; /* some counter's state lies in the store */
+    _Atomic uint64_t revision;
+    _Atomic uint64_t events[3]; /* by enum qd_event_kind, since the start */
+    pthread_mutex_t admin; /* serializes changes of policy and tenants */
+    pthread_mutex_t report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
+    pthread_mutex_t workers_lock;
+    struct qd_worker *workers;
+};
+
+struct qd_node_config {
+    struct qd_shards_config shards;
+    struct qd_clock_source clock;
+    struct qd_store *store;   /* required; stays the caller's */
+    struct qd_ledger *ledger; /* required; stays the caller's */
+    const char *name;
+    uint64_t incarnation;
+    struct qd_token_key token_key;
+    uint32_t tenants_max;
+};
+
+/* Make a node without a policy: publish one before any request. NULL: *ret_error says why. */
+struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error *ret_error);
+/* No worker may be left. */
+void qd_node_free(struct qd_node *node);
+
+struct qd_worker *qd_worker_new(struct qd_node *node);
+void qd_worker_free(struct qd_worker *worker);
+
+/* Around each piece of work; the policy that qd_worker_enter returns is valid until leave. */
+static inline const struct qd_published *qd_worker_enter(struct qd_worker *worker)
+{
+    qd_quiesce_enter(&worker->node->quiesce, worker->slot);
+    return atomic_load_explicit(&worker->node->published, memory_order_seq_cst);
+}
+static inline void qd_worker_leave(struct qd_worker *worker)
+{
+    qd_quiesce_leave(worker->slot);
+}
+
+/* With node->admin locked (or before any request): publish a policy and take it over: sets its revision, swaps it in under all locks (P6). Limits of
+ * run-time tenants are compiled anew; one that no longer compiles is left out and reported in `problems`
+ * (may be NULL) as a warning. */
+void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems);
+
+/* Count budgets' used anew from the ledger (boot). False: the ledger cannot be read. */
+bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries, struct qd_error *ret_error);
+
+struct qd_node_listener {
+    void (*on_event)(void *context, const struct qd_event *event);
+    void *context;
+};
+
+/* Timers, a few times a second, loop thread: clock, expiry, freeing of old policies, events of the core
+ * (`listener` may be NULL). */
+void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener);
+
+/* --- requests: QD_ERROR_NONE, or an error with its sentence; *ret_answer is then undefined ------------ */
+
+enum qd_error_code qd_node_check(struct qd_worker *worker,
+                                 const struct qd_check_args *args,
+                                 struct qd_check_answer *ret_answer,
+                                 struct qd_error *ret_error);
+
+/* The answer to a check could not be delivered: give its hold back, unless it was delivered otherwise (S1). */
+void qd_node_undelivered(struct qd_worker *worker, uint64_t number);
+
+/* Blocks for a synced write. */
+enum qd_error_code qd_node_report(struct qd_worker *worker,
+                                  const struct qd_report_args *args,
+                                  struct qd_report_answer *ret_answer,
+                                  struct qd_error *ret_error);
+
+enum qd_error_code qd_node_extend(struct qd_worker *worker,
+                                  const struct qd_extend_args *args,
+                                  struct qd_extend_answer *ret_answer,
+                                  struct qd_error *ret_error);
+
+enum qd_error_code qd_node_cancel(struct qd_worker *worker,
+                                  struct qd_str reservation,
+                                  struct qd_str tenant,
+                                  bool *ret_cancelled,
+                                  struct qd_error *ret_error);
+
+/* Hint: a check for this is coming in the same batch. */
+void qd_node_prefetch(struct qd_worker *worker, const struct qd_check_args *args);
+
+static inline void qd_count(_Atomic uint64_t *figure)
+{
+    /* One writer: a plain add suffices, readers only need a whole value. */
+    atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+#endif /* QD_SHARD_NODE_H */
