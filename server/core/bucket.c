@@ -26,6 +26,9 @@ static uint32_t low_encode(int64_t level)
 
 static int64_t low_decode(uint32_t code)
 {
+    if (code == LOW_NONE) {
+        return INT64_MAX;
+    }
     uint32_t e = (code - 1) >> LOW_BITS;
     return (int64_t)((uint64_t)((code - 1) & ((UINT32_C(1) << LOW_BITS) - 1)) << e);
 }
@@ -67,7 +70,14 @@ static void steps_remove(struct qd_bucket *b, unsigned keep, unsigned next)
     }
 }
 
-/* Step `i` has become lower: steps before it that are not below it are the same step now. */
+static uint32_t slot_number(int64_t ns)
+{
+    return (uint32_t)((uint64_t)ns >> QD_BUCKET_SLOT_SHIFT);
+}
+
+/* Step `i` has become lower: steps before it that are not below it are the same step now. The slot
+ * that is still going on keeps a step of its own, so that its next charge shares that with its
+ * earlier ones. */
 static void steps_fold(struct qd_bucket *b, unsigned i)
 {
     unsigned first = i;
@@ -75,18 +85,19 @@ static void steps_fold(struct qd_bucket *b, unsigned i)
         first--;
     }
     if (first < i) {
+        bool going_on = b->slot[i] == slot_number(b->updated_ns);
         b->low[first] = b->low[i];
-        steps_remove(b, first + 1, i + 1);
+        steps_remove(b, first + 1, going_on ? i : i + 1);
     }
 }
 
 /* The level has drained: it is the lowest since every charge whose step is not below it. */
 static void note_low(struct qd_bucket *b)
 {
-    if (b->low[0] <= LOW_ZERO) {
-        return; /* no step, or one that is 0 for ever */
-    }
     unsigned n = steps_in_use(b);
+    if (n == 0) {
+        return;
+    }
     uint32_t code = low_encode(b->level);
     if (code < b->low[n - 1]) {
         b->low[n - 1] = code;
@@ -110,20 +121,15 @@ static void steps_merge(struct qd_bucket *b)
     steps_remove(b, best, best + 1);
 }
 
-static uint32_t slot_number(int64_t ns)
-{
-    return (uint32_t)((uint64_t)ns >> QD_BUCKET_SLOT_SHIFT);
-}
-
 /* A charge happens now: what drains from here on is a low of its own. */
 static void begin_step(struct qd_bucket *b)
 {
     unsigned n = steps_in_use(b);
     uint32_t slot = slot_number(b->updated_ns);
-    if (n > 0 && (b->slot[n - 1] == slot || b->low[n - 1] == LOW_NONE)) {
-        return; /* shares the step: same slot, or nothing has drained since it began */
+    if (n > 0 && b->slot[n - 1] == slot) {
+        return;
     }
-    if (n > 0 && b->low[0] == LOW_ZERO) {
+    while (n > 0 && b->low[0] == LOW_ZERO) {
         steps_remove(b, 0, 1); /* what was charged before the bucket ran empty is gone */
         n--;
     }
@@ -264,7 +270,7 @@ static void give_back(struct qd_bucket *b, int64_t at_ns, int64_t u)
     }
     unsigned first = (unsigned)found;
     int64_t cut = u < b->level ? u : b->level;
-    if (b->low[first] != LOW_NONE && low_decode(b->low[first]) < cut) {
+    if (low_decode(b->low[first]) < cut) {
         cut = low_decode(b->low[first]);
     }
     b->level -= cut;
@@ -294,7 +300,10 @@ static void add_late(struct qd_bucket *b, const struct qd_bucket_spec *spec, int
     }
     /* It may have been empty until the first charge that is remembered, or until now. */
     int64_t until_ns = b->updated_ns;
-    unsigned first = n > 0 && b->low[0] == LOW_ZERO ? 1 : 0;
+    unsigned first = 0;
+    while (first < n && b->low[first] == LOW_ZERO) {
+        first++;
+    }
     if (first < n) {
         uint32_t age = slot_number(b->updated_ns) - b->slot[first];
         until_ns = (int64_t)((((uint64_t)b->updated_ns >> QD_BUCKET_SLOT_SHIFT) - age)
