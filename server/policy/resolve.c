@@ -1,0 +1,363 @@
+#include "server/policy/resolve.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Everything that one call works with. */
+struct work {
+    const struct qd_resolve_input *in;
+    struct qd_resolution *out;
+    uint8_t depths;
+};
+
+void qd_attributes_complete(const struct qd_policy *policy, struct qd_attributes *a)
+{
+    const struct qd_model *m = a->model.ptr != NULL ? qd_policy_model(policy, a->model) : NULL;
+    if (m == NULL) {
+        if (a->family.ptr == NULL) {
+            a->family = a->model;
+        }
+        return;
+    }
+    const char *family = m->family != NULL ? m->family : m->name;
+    if (a->family.ptr == NULL) {
+        a->family = (struct qd_str){family, strlen(family)};
+    }
+    if (a->pool.ptr == NULL && m->pool != NULL) {
+        a->pool = (struct qd_str){m->pool, strlen(m->pool)};
+    }
+}
+
+static bool has_attribute(const struct qd_attributes *a, const struct qd_match *m)
+{
+    switch ((enum qd_attribute)m->attribute) {
+    case QD_ATTR_MODEL:
+        return a->model.ptr != NULL;
+    case QD_ATTR_FAMILY:
+        return a->family.ptr != NULL || a->model.ptr != NULL;
+    case QD_ATTR_POOL:
+        return a->pool.ptr != NULL;
+    case QD_ATTR_USER:
+        return a->user.ptr != NULL;
+    case QD_ATTR_TENANT:
+        return true;
+    case QD_ATTR_LABEL:
+        for (size_t i = 0; i < a->label_count; i++) {
+            if (a->labels[i].name.len == strlen(m->label) &&
+                memcmp(a->labels[i].name.ptr, m->label, a->labels[i].name.len) == 0) {
+                return true;
+            }
+        }
+        return false;
+    }
+    return false;
+}
+
+/* For listing: a test of an attribute that is not given does not count. */
+static bool selects(const struct work *w, const struct qd_limit *limit)
+{
+    const struct qd_attributes *a = w->in->attributes;
+    if (!w->in->all) {
+        return qd_limit_selects(limit, a);
+    }
+    for (size_t i = 0; i < limit->selector_count; i++) {
+        struct qd_limit one = *limit;
+        one.selector = &limit->selector[i];
+        one.selector_count = 1;
+        if (has_attribute(a, &limit->selector[i]) && !qd_limit_selects(&one, a)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- names -------------------------------------------------------------------------------------- */
+
+/* Appends to the name that begins at `start`; cut off where the room ends. */
+static void append(struct qd_resolution *r, const char *ptr, size_t len)
+{
+    size_t room = sizeof r->text - r->text_used;
+    size_t take = len < room ? len : room;
+    if (take > 0) {
+        memcpy(r->text + r->text_used, ptr, take);
+        r->text_used += take;
+    }
+}
+
+static void append_value(struct qd_resolution *r, size_t start, const char *name, struct qd_str value)
+{
+    if (r->text_used > start) {
+        append(r, " ", 1);
+    }
+    append(r, name, strlen(name));
+    append(r, "=", 1);
+    append(r, value.ptr, value.len);
+}
+
+static void append_per(struct qd_resolution *r, size_t start, const struct qd_limit *limit,
+                       const struct qd_attributes *a)
+{
+    if (limit->per & QD_ATTR_MODEL) {
+        append_value(r, start, "model", a->model);
+    }
+    if (limit->per & QD_ATTR_FAMILY) {
+        append_value(r, start, "family", a->family.ptr != NULL ? a->family : a->model);
+    }
+    if (limit->per & QD_ATTR_POOL) {
+        append_value(r, start, "pool", a->pool);
+    }
+    if (limit->per & QD_ATTR_USER) {
+        append_value(r, start, "user", a->user);
+    }
+    if (limit->per & QD_ATTR_TENANT) {
+        append_value(r, start, "tenant", a->tenant);
+    }
+    for (size_t i = 0; (limit->per & QD_ATTR_LABEL) != 0 && i < a->label_count; i++) {
+        if (a->labels[i].name.len == strlen(limit->per_label) &&
+            memcmp(a->labels[i].name.ptr, limit->per_label, a->labels[i].name.len) == 0) {
+            append_value(r, start, limit->per_label, a->labels[i].value);
+        }
+    }
+}
+
+/* "acme/search", "acme model=gpt-4o", "pool h100", "global". */
+static struct qd_str name_counter(struct work *w, const struct qd_limit_use *use, uint8_t depth)
+{
+    struct qd_resolution *r = w->out;
+    const struct qd_attributes *a = w->in->attributes;
+    size_t start = r->text_used;
+    if (depth > 0) {
+        struct qd_str path = qd_tenant_path_prefix(a->tenant, depth);
+        append(r, path.ptr, path.len);
+    } else {
+        append(r, use->origin, strlen(use->origin));
+    }
+    append_per(r, start, use->limit, a);
+    return (struct qd_str){r->text + start, r->text_used - start};
+}
+
+/* --- limits ------------------------------------------------------------------------------------- */
+
+static int64_t scale_amount(int64_t amount, int64_t num, int64_t den)
+{
+    qd_int128 scaled = (qd_int128)amount * num / den;
+    if (scaled < 0) {
+        return 0;
+    }
+    return scaled > QD_AMOUNT_MAX ? QD_AMOUNT_MAX : (int64_t)scaled;
+}
+
+static void until(struct qd_resolution *r, struct qd_wall_ns end)
+{
+    if (end.ns < r->valid_until.ns) {
+        r->valid_until = end;
+    }
+}
+
+static void adjust(const struct work *w, const struct qd_override *o, struct qd_resolved_limit *l)
+{
+    const struct qd_limit_use *use = l->use;
+    for (size_t i = 0; o != NULL && i < o->adjust_count; i++) {
+        const struct qd_adjust *x = &o->adjusts[i];
+        if (strcmp(x->limit, use->limit->name) != 0 || x->until.ns <= w->in->now.ns ||
+            (x->one_counter && !qd_hash128_equal(x->counter, l->counter))) {
+            continue;
+        }
+        switch (x->kind) {
+        case QD_ADJUST_PERCENT:
+            l->amount = scale_amount(l->amount, x->value, 100);
+            l->burst = scale_amount(l->burst, x->value, 100);
+            break;
+        case QD_ADJUST_ABSOLUTE:
+            l->burst = l->amount > 0 ? scale_amount(l->burst, x->value, l->amount) : x->value;
+            l->amount = scale_amount(x->value, 1, 1);
+            break;
+        case QD_ADJUST_ADD: {
+            qd_int128 sum = (qd_int128)l->amount + x->value;
+            l->amount = sum < 0 ? 0 : sum > QD_AMOUNT_MAX ? QD_AMOUNT_MAX : (int64_t)sum;
+            break;
+        }
+        }
+        if (x->until.ns != QD_WALL_NEVER) {
+            l->boosted_until = x->until;
+            until(w->out, x->until);
+        }
+    }
+    if (use->burst == 0) {
+        l->burst = 0;
+    }
+}
+
+static void apply(struct work *w, const struct qd_limit_use *use, uint8_t depth,
+                  const struct qd_override *o, const struct qd_plan *plan, bool runtime)
+{
+    struct qd_resolution *r = w->out;
+    if (!selects(w, use->limit)) {
+        return;
+    }
+    if (r->count == QD_LIMITS_PER_CHECK_MAX) {
+        r->status = QD_RESOLVE_TOO_MANY;
+        return;
+    }
+    struct qd_resolved_limit *l = &r->limit[r->count++];
+    *l = (struct qd_resolved_limit){
+        .use = use,
+        .plan = plan,
+        .runtime = runtime,
+        .depth = depth,
+        .amount = use->amount,
+        .burst = use->burst,
+        .counter = qd_counter_identity(use->limit, w->in->attributes, depth, w->in->seed),
+        .name = name_counter(w, use, depth),
+    };
+    adjust(w, o, l);
+}
+
+static bool has_limit(const struct qd_limit_use *uses, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(uses[i].limit->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- one depth ---------------------------------------------------------------------------------- */
+
+static const struct qd_override *override_at(const struct work *w, uint8_t depth)
+{
+    return w->in->overrides == NULL ? NULL : w->in->overrides[depth - 1];
+}
+
+static void note_block(struct work *w, const struct qd_tenant_rule *rule, const struct qd_override *o,
+                       uint8_t depth)
+{
+    struct qd_resolution *r = w->out;
+    bool by_record = o != NULL && o->blocked && o->blocked_until.ns > w->in->now.ns;
+    if (by_record && o->blocked_until.ns != QD_WALL_NEVER) {
+        until(r, o->blocked_until);
+    }
+    if ((by_record || (rule != NULL && rule->blocked)) && !r->blocked) {
+        r->blocked = true;
+        r->blocked_depth = depth;
+    }
+}
+
+/* The plan's limits, each replaced by the rule's or the record's of its name, and what else those have. */
+static void apply_depth(struct work *w, uint8_t depth, const struct qd_tenant_rule *rule,
+                        const struct qd_override *o, const struct qd_plan *plan)
+{
+    const struct qd_limit_use *own = rule != NULL ? rule->limits : NULL;
+    size_t own_count = rule != NULL ? rule->limit_count : 0;
+    const struct qd_limit_use *late = o != NULL ? o->limits : NULL;
+    size_t late_count = o != NULL ? o->limit_count : 0;
+    for (size_t i = 0; plan != NULL && i < plan->limit_count; i++) {
+        const char *name = plan->limits[i].limit->name;
+        if (!has_limit(own, own_count, name) && !has_limit(late, late_count, name)) {
+            apply(w, &plan->limits[i], depth, o, plan, false);
+        }
+    }
+    for (size_t i = 0; i < own_count; i++) {
+        if (!has_limit(late, late_count, own[i].limit->name)) {
+            apply(w, &own[i], depth, o, NULL, false);
+        }
+    }
+    for (size_t i = 0; i < late_count; i++) {
+        apply(w, &late[i], depth, o, NULL, true);
+    }
+}
+
+static void resolve_depth(struct work *w, uint8_t depth)
+{
+    const struct qd_policy *p = w->in->policy;
+    struct qd_str path = qd_tenant_path_prefix(w->in->attributes->tenant, depth);
+    const struct qd_tenant_rule *rule = qd_policy_tenant_rule(p, path);
+    const struct qd_override *o = override_at(w, depth);
+    if (rule != NULL && rule->is_pattern && o != NULL && o->listed) {
+        rule = NULL; /* P2: patterns are for tenants that nobody lists */
+    }
+    const struct qd_plan *plan = rule != NULL ? rule->plan : NULL;
+    struct qd_str from = path;
+    if (o != NULL && o->has_plan) {
+        plan = o->plan;
+    } else if (rule != NULL) {
+        from = (struct qd_str){rule->pattern, strlen(rule->pattern)};
+    }
+    note_block(w, rule, o, depth);
+    if (plan != NULL) {
+        w->out->plan = plan;
+        w->out->plan_from = from;
+    }
+    apply_depth(w, depth, rule, o, plan);
+}
+
+static void apply_shared(struct work *w)
+{
+    const struct qd_policy *p = w->in->policy;
+    const struct qd_attributes *a = w->in->attributes;
+    const struct qd_model *model = a->model.ptr != NULL ? qd_policy_model(p, a->model) : NULL;
+    const struct qd_pool *pool = a->pool.ptr != NULL ? qd_policy_pool(p, a->pool) : NULL;
+    for (size_t i = 0; model != NULL && i < model->limit_count; i++) {
+        apply(w, &model->limits[i], 0, NULL, NULL, false);
+    }
+    for (size_t i = 0; pool != NULL && i < pool->limit_count; i++) {
+        apply(w, &pool->limits[i], 0, NULL, NULL, false);
+    }
+    for (size_t i = 0; i < p->limit_count; i++) {
+        apply(w, &p->limits[i], 0, NULL, NULL, false);
+    }
+}
+
+/* True if some ancestor, or the tenant itself, is known to policy or records. */
+static bool is_known(const struct work *w)
+{
+    for (uint8_t depth = 1; depth <= w->depths; depth++) {
+        struct qd_str path = qd_tenant_path_prefix(w->in->attributes->tenant, depth);
+        const struct qd_override *o = override_at(w, depth);
+        if ((o != NULL && o->listed) || qd_policy_tenant_rule(w->in->policy, path) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void qd_resolve(const struct qd_resolve_input *input, struct qd_resolution *ret_resolution)
+{
+    static const char default_plan[] = "default_plan";
+    struct qd_resolution *r = ret_resolution;
+    const struct qd_policy *p = input->policy;
+    struct work w = {
+        .in = input,
+        .out = r,
+        .depths = qd_tenant_path_depth(input->attributes->tenant),
+    };
+    assert(w.depths >= 1 && w.depths <= QD_TENANT_SEGMENTS_MAX);
+    r->status = QD_RESOLVED;
+    r->blocked = false;
+    r->blocked_depth = 0;
+    r->plan = NULL;
+    r->plan_from = (struct qd_str){0};
+    r->valid_until.ns = QD_WALL_NEVER;
+    r->count = 0;
+    r->text_used = 0;
+    if (is_known(&w)) {
+        for (uint8_t depth = 1; depth <= w.depths; depth++) {
+            resolve_depth(&w, depth);
+        }
+    } else {
+        const struct qd_override *o = override_at(&w, 1);
+        if (p->default_plan == NULL) {
+            r->status = QD_RESOLVE_UNKNOWN_TENANT;
+            return;
+        }
+        for (uint8_t depth = 1; depth <= w.depths; depth++) {
+            note_block(&w, NULL, override_at(&w, depth), depth);
+        }
+        r->plan = p->default_plan;
+        r->plan_from = (struct qd_str){default_plan, sizeof default_plan - 1};
+        apply_depth(&w, 1, NULL, o, p->default_plan);
+    }
+    apply_shared(&w);
+}
