@@ -1,0 +1,45 @@
+/* The admin HTTP port: libmicrohttpd on the libev loop (I6).
+ *
+ * Layer:    admin
+ * Threads:  the loop's only.
+ * Memory:   owns its daemon and watchers; the pages' context is the caller's.
+ *
+ * GET and HEAD only. A page is made anew for each request, by a function on the loop thread, so it
+ * must be quick: no page waits for a disk or a peer (/livez waits at most a second, for the node
+ * itself).
+ */
+#ifndef QD_ADMIN_HTTP_H
+#define QD_ADMIN_HTTP_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define QD_HTTP_CONNECTIONS_MAX 64  /* X2 */
+#define QD_HTTP_TIMEOUT_S       10U /* of an idle connection */
+#define QD_HTTP_ERROR_MAX       256
+
+struct qd_http_request {
+    bool verbose; /* ?verbose was given */
+};
+
+/* Write a page to `body` and answer its HTTP status. */
+struct qd_http_page {
+    const char *path; /* "/metrics"; NULL ends the table */
+    const char *content_type;
+    unsigned (*make)(void *context, const struct qd_http_request *request, FILE *body);
+};
+
+struct qd_http;
+
+/* Listen on `address` ("127.0.0.1:7071"; port 0: any). NULL: `error` says why. */
+struct qd_http *qd_http_new(struct ev_loop *loop, const char *address,
+                            const struct qd_http_page *pages, void *context,
+                            char error[QD_HTTP_ERROR_MAX]);
+void qd_http_free(struct qd_http *http);
+
+/* The port in use. */
+uint16_t qd_http_port(const struct qd_http *http);
+
+#endif /* QD_ADMIN_HTTP_H */

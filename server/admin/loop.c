@@ -1,0 +1,311 @@
+#include "server/admin/loop.h"
+
+#include "server/admin/pages.h"
+#include "server/log/log.h"
+#include "server/shard/reload.h"
+
+#include <ev.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_S         0.25
+#define RELOAD_DELAY_S 0.2 /* editors write a file in several steps */
+#define WATCHED_MAX    16U /* the policy file and what it imports */
+#define WATCH_PERIOD_S 1.0 /* where inotify doesn't work */
+
+struct qd_loop {
+    struct qd_loop_config config;
+    struct ev_loop *ev;
+    struct qd_http *http;
+    struct qd_worker *worker;
+    struct ev_timer tick;
+    struct ev_timer reload_timer;
+    struct ev_signal hup, term, interrupt;
+    struct ev_async wake;
+    struct ev_stat watched[WATCHED_MAX];
+    char *watched_path[WATCHED_MAX];
+    size_t watched_count;
+    _Atomic bool want_drain, want_end, want_reload;
+    bool draining;
+};
+
+static void on_changed(struct ev_loop *ev, struct ev_stat *watcher, int events)
+{
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    ev_timer_again(ev, &loop->reload_timer);
+}
+
+static void unwatch(struct qd_loop *loop)
+{
+    for (size_t i = 0; i < loop->watched_count; i++) {
+        ev_stat_stop(loop->ev, &loop->watched[i]);
+        free(loop->watched_path[i]);
+    }
+    loop->watched_count = 0;
+}
+
+static void watch_file(struct qd_loop *loop, const char *path)
+{
+    if (loop->watched_count == WATCHED_MAX) {
+        qd_log(QD_LOG_WARN, "too many imported files to watch; send SIGHUP after a change",
+               "file=%s", qd_log_quote(path).text);
+        return;
+    }
+    char *copy = strdup(path);
+    if (!copy) {
+        return; /* SIGHUP still works */
+    }
+    size_t i = loop->watched_count++;
+    loop->watched_path[i] = copy;
+    ev_stat_init(&loop->watched[i], on_changed, copy, WATCH_PERIOD_S);
+    loop->watched[i].data = loop;
+    ev_stat_start(loop->ev, &loop->watched[i]);
+}
+
+/* Watch the policy file and what the policy in force imports. */
+static void watch_policy(struct qd_loop *loop)
+{
+    if (!loop->config.policy_file) {
+        return;
+    }
+    unwatch(loop);
+    watch_file(loop, loop->config.policy_file);
+    const struct qd_published *now = qd_worker_enter(loop->worker);
+    for (size_t i = 0; now && i < now->info->import_count; i++) {
+        watch_file(loop, now->info->imports[i]);
+    }
+    qd_worker_leave(loop->worker);
+}
+
+static void log_problems(const struct qd_problems *problems)
+{
+    for (size_t i = 0; i < qd_problems_count(problems); i++) {
+        const struct qd_problem *problem = qd_problems_at(problems, i);
+        char line[QD_PROBLEM_TEXT_MAX];
+        qd_problem_format(problem, line, sizeof(line));
+        qd_log(problem->severity == QD_SEVERITY_ERROR ? QD_LOG_ERROR : QD_LOG_WARN,
+               "policy problem", "problem=%s", qd_log_quote(line).text);
+    }
+}
+
+static void reload(struct qd_loop *loop)
+{
+    if (!loop->config.policy_file) {
+        qd_log(QD_LOG_WARN, "no policy file to reload: the node runs with --dev", NULL);
+        return;
+    }
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    if (!problems) {
+        qd_log(QD_LOG_ERROR, "out of memory; the policy was not reloaded", NULL);
+        return;
+    }
+    enum qd_reload result = qd_reload_file(loop->config.node, loop->config.policy_file, problems);
+    log_problems(problems);
+    uint64_t revision = atomic_load_explicit(&loop->config.node->revision, memory_order_relaxed);
+    switch (result) {
+    case QD_RELOAD_DONE:
+        qd_log(QD_LOG_INFO, "policy reloaded", "revision=r%" PRIu64, revision);
+        watch_policy(loop);
+        break;
+    case QD_RELOAD_UNCHANGED:
+        qd_log(QD_LOG_INFO, "policy unchanged", "revision=r%" PRIu64, revision);
+        break;
+    case QD_RELOAD_BAD:
+        qd_log(QD_LOG_ERROR, "policy refused; the one in force stays",
+               "revision=r%" PRIu64 " errors=%zu", revision, qd_problems_errors(problems));
+        break;
+    }
+    qd_problems_free(problems);
+}
+
+static void on_reload_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
+{
+    (void)events;
+    ev_timer_stop(ev, watcher);
+    reload(watcher->data);
+}
+
+static void on_hup(struct ev_loop *ev, struct ev_signal *watcher, int events)
+{
+    (void)ev;
+    (void)events;
+    reload(watcher->data);
+}
+
+static void begin_drain(struct qd_loop *loop, const char *why)
+{
+    if (loop->draining) {
+        return;
+    }
+    loop->draining = true;
+    qd_log(QD_LOG_INFO, "draining", "why=%s", why);
+    loop->config.drain(loop->config.context);
+}
+
+static void on_stop(struct ev_loop *ev, struct ev_signal *watcher, int events)
+{
+    (void)ev;
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    if (loop->draining) {
+        qd_log(QD_LOG_WARN, "second signal: stopping at once", NULL);
+        loop->config.abort(loop->config.context);
+        return;
+    }
+    begin_drain(loop, "signal");
+}
+
+static void on_event(void *context, const struct qd_event *event)
+{
+    (void)context;
+    static struct qd_log_sampler sampler = {.per_second = 20};
+    uint64_t left_out = 0;
+    if (!qd_log_sample(&sampler, &left_out)) {
+        return;
+    }
+    switch (event->kind) {
+    case QD_EVENT_THRESHOLD:
+        qd_log(QD_LOG_WARN, "threshold passed",
+               "counter=%s limit=%s percent=%u.%u used=%" PRId64 " amount=%" PRId64
+               " left_out=%" PRIu64,
+               qd_log_quote(event->name).text, event->limit->name, event->permille / 10U,
+               event->permille % 10U, event->used, event->amount, left_out);
+        break;
+    case QD_EVENT_EXPIRED:
+        qd_log(QD_LOG_INFO, "reservation expired unreported",
+               "tenant=%s reservation=%" PRIu64 " left_out=%" PRIu64,
+               qd_log_quote(event->name).text, event->reservation, left_out);
+        break;
+    case QD_EVENT_FULL:
+        qd_log(QD_LOG_ERROR, "a table is full", "counter=%s left_out=%" PRIu64,
+               qd_log_quote(event->name).text, left_out);
+        break;
+    }
+}
+
+static void on_tick(struct ev_loop *ev, struct ev_timer *watcher, int events)
+{
+    (void)ev;
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    struct qd_node_listener listener = {.on_event = on_event, .context = loop};
+    qd_node_tick(loop->config.node, &listener);
+}
+
+/* Wakes coalesce: look at every wish. Acquire pairs with the wisher's release. */
+static void on_wake(struct ev_loop *ev, struct ev_async *watcher, int events)
+{
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    if (atomic_exchange_explicit(&loop->want_reload, false, memory_order_acquire)) {
+        reload(loop);
+    }
+    if (atomic_exchange_explicit(&loop->want_drain, false, memory_order_acquire)) {
+        begin_drain(loop, "request");
+    }
+    if (atomic_load_explicit(&loop->want_end, memory_order_acquire)) {
+        ev_break(ev, EVBREAK_ALL);
+    }
+}
+
+static void wish(struct qd_loop *loop, _Atomic bool *flag)
+{
+    atomic_store_explicit(flag, true, memory_order_release);
+    ev_async_send(loop->ev, &loop->wake);
+}
+
+void qd_loop_drain(struct qd_loop *loop)
+{
+    wish(loop, &loop->want_drain);
+}
+
+void qd_loop_end(struct qd_loop *loop)
+{
+    wish(loop, &loop->want_end);
+}
+
+void qd_loop_reload(struct qd_loop *loop)
+{
+    wish(loop, &loop->want_reload);
+}
+
+static void start_watchers(struct qd_loop *loop)
+{
+    ev_timer_init(&loop->tick, on_tick, TICK_S, TICK_S);
+    ev_timer_init(&loop->reload_timer, on_reload_timer, 0.0, RELOAD_DELAY_S);
+    ev_signal_init(&loop->hup, on_hup, SIGHUP);
+    ev_signal_init(&loop->term, on_stop, SIGTERM);
+    ev_signal_init(&loop->interrupt, on_stop, SIGINT);
+    ev_async_init(&loop->wake, on_wake);
+    loop->tick.data = loop;
+    loop->reload_timer.data = loop;
+    loop->hup.data = loop;
+    loop->term.data = loop;
+    loop->interrupt.data = loop;
+    loop->wake.data = loop;
+    ev_timer_start(loop->ev, &loop->tick);
+    ev_signal_start(loop->ev, &loop->hup);
+    ev_signal_start(loop->ev, &loop->term);
+    ev_signal_start(loop->ev, &loop->interrupt);
+    ev_async_start(loop->ev, &loop->wake);
+    watch_policy(loop);
+}
+
+struct qd_loop *qd_loop_new(const struct qd_loop_config *config, char error[QD_LOOP_ERROR_MAX])
+{
+    struct qd_loop *loop = calloc(1, sizeof(*loop));
+    if (!loop) {
+        snprintf(error, QD_LOOP_ERROR_MAX, "out of memory");
+        return NULL;
+    }
+    loop->config = *config;
+    loop->worker = qd_worker_new(config->node);
+    loop->ev = ev_default_loop(EVFLAG_AUTO);
+    if (!loop->worker || !loop->ev) {
+        snprintf(error, QD_LOOP_ERROR_MAX, "cannot start the loop: out of memory or descriptors");
+        qd_loop_free(loop);
+        return NULL;
+    }
+    loop->http = qd_http_new(loop->ev, config->admin_listen, qd_pages, &loop->config, error);
+    if (!loop->http) {
+        qd_loop_free(loop);
+        return NULL;
+    }
+    start_watchers(loop);
+    return loop;
+}
+
+void qd_loop_free(struct qd_loop *loop)
+{
+    if (!loop) {
+        return;
+    }
+    if (loop->wake.data) {
+        unwatch(loop);
+        ev_timer_stop(loop->ev, &loop->tick);
+        ev_timer_stop(loop->ev, &loop->reload_timer);
+        ev_signal_stop(loop->ev, &loop->hup);
+        ev_signal_stop(loop->ev, &loop->term);
+        ev_signal_stop(loop->ev, &loop->interrupt);
+        ev_async_stop(loop->ev, &loop->wake);
+    }
+    qd_http_free(loop->http);
+    if (loop->ev) {
+        ev_loop_destroy(loop->ev);
+    }
+    qd_worker_free(loop->worker);
+    free(loop);
+}
+
+void qd_loop_run(struct qd_loop *loop)
+{
+    ev_run(loop->ev, 0);
+}
+
+uint16_t qd_loop_admin_port(const struct qd_loop *loop)
+{
+    return qd_http_port(loop->http);
+}

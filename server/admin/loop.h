@@ -1,0 +1,52 @@
+/* The loop thread: timers, signals, policy reload, admin HTTP, on libev.
+ *
+ * Layer:    admin
+ * Threads:  new, run and free on one thread (the main one); wake functions from any.
+ * Memory:   owns its watchers and the HTTP daemon; node, texts and hooks are the caller's.
+ *
+ *   SIGHUP, a change of the policy file or of a file that it imports -> reload
+ *   SIGTERM, SIGINT -> hooks.drain, once; a second one -> hooks.abort
+ *   4 times a second -> qd_node_tick (clock, expiry, old policies)
+ */
+#ifndef QD_ADMIN_LOOP_H
+#define QD_ADMIN_LOOP_H
+
+#include "server/shard/node.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define QD_LOOP_ERROR_MAX 256
+
+struct qd_loop_config {
+    struct qd_node *node;
+    const char *policy_file; /* NULL: --dev, nothing to reload */
+    const char *admin_listen;
+    const char *grpc_host;
+    uint16_t grpc_port;
+    size_t metrics_tenants;
+    const char *config_text; /* for /debug/config; holds no secrets (X7) */
+    /* Begin to stop: must not block; call qd_loop_end when all is done. */
+    void (*drain)(void *context);
+    /* Stop now. */
+    void (*abort)(void *context);
+    void *context;
+};
+
+struct qd_loop;
+
+/* NULL: `error` says why (the address is in use, ...). */
+struct qd_loop *qd_loop_new(const struct qd_loop_config *config, char error[QD_LOOP_ERROR_MAX]);
+void qd_loop_free(struct qd_loop *loop);
+
+/* Serve until qd_loop_end. */
+void qd_loop_run(struct qd_loop *loop);
+
+/* From any thread: begin to stop as SIGTERM does; end the loop; reload soon. */
+void qd_loop_drain(struct qd_loop *loop);
+void qd_loop_end(struct qd_loop *loop);
+void qd_loop_reload(struct qd_loop *loop);
+
+uint16_t qd_loop_admin_port(const struct qd_loop *loop);
+
+#endif /* QD_ADMIN_LOOP_H */

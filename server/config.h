@@ -1,0 +1,129 @@
+/* quotad's configuration: flags over QUOTAD_* environment over file over defaults (I10).
+ *
+ * Layer:    composition (main.c)
+ * Units:    each setting's own, in its help text; durations are kept in ms.
+ * Threads:  filled in once at start, immutable afterwards.
+ * Memory:   the struct owns its texts; release it.
+ *
+ * One table (QD_SETTINGS) makes the flags, the environment names (`data-dir` is QUOTAD_DATA_DIR),
+ * the keys of the file (`data-dir: DIR`), `--help` and `--print-config`.
+ */
+#ifndef QD_SERVER_CONFIG_H
+#define QD_SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum qd_setting_kind {
+    QD_SETTING_TEXT,
+    QD_SETTING_FLAG,     /* true or false */
+    QD_SETTING_COUNT,    /* a whole number within min..max; 40k, 1M as well */
+    QD_SETTING_ADDRESS,  /* HOST:PORT; port 0: any free one */
+    QD_SETTING_DURATION, /* 500ms, 30s, 5m, 2h; within min..max ms */
+    QD_SETTING_LEVEL,    /* debug, info, warn, error */
+};
+
+/* ID, name, argument's name, kind, min, max, default ("" for none), help. */
+#define QD_SETTINGS(X)                                                                            \
+    X(POLICY, "policy", "FILE", TEXT, 0, 0, "", "policy in YAML; reloaded when it changes")       \
+    X(DEV, "dev", NULL, FLAG, 0, 1, "false", "no policy: any tenant, any model, generous limits") \
+    X(DATA_DIR, "data-dir", "DIR", TEXT, 0, 0, "quotad-data",                                     \
+      "the ledger and run-time tenants; made if missing")                                         \
+    X(LISTEN, "listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7070", "gRPC; port 0: any")    \
+    X(ADMIN_LISTEN, "admin-listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7071",             \
+      "admin HTTP: /livez /readyz /metrics /debug/config")                                        \
+    X(PORT_FILE, "port-file", "FILE", TEXT, 0, 0, "",                                             \
+      "write the ports in use there once the node is ready: grpc=N, admin=N")                     \
+    X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "", "default: the host's name")                 \
+    X(THREADS, "threads", "N", COUNT, 0, 128, "0", "RPC threads; 0: one per core")                \
+    X(SHARDS, "shards", "N", COUNT, 1, 256, "16", "slices of the tables; a power of two")         \
+    X(MAX_COUNTERS, "max-counters", "N", COUNT, 1024, 67108864, "1M",                             \
+      "live counters of each kind (windows, buckets, gauges)")                                    \
+    X(MAX_BINDINGS, "max-bindings", "N", COUNT, 1024, 67108864, "1M",                             \
+      "cached answers to `which limits apply`")                                                   \
+    X(MAX_RESERVATIONS, "max-reservations", "N", COUNT, 1024, 67108864, "1M", "open holds")       \
+    X(MAX_TENANTS, "max-tenants", "N", COUNT, 16, 16777216, "1M", "run-time tenants")             \
+    X(ROOT_COUNTERS, "root-counters", "N", COUNT, 0, 67108864, "0",                               \
+      "live counters of one root tenant, at most; 0: no quota")                                   \
+    X(ROOT_RESERVATIONS, "root-reservations", "N", COUNT, 0, 67108864, "0",                       \
+      "open holds of one root tenant, at most; 0: no quota")                                      \
+    X(HUGE_PAGES, "huge-pages", NULL, FLAG, 0, 1, "true", "ask for huge pages for the tables")    \
+    X(DRAIN_GRACE, "drain-grace", "TIME", DURATION, 0, 3600000, "10s",                            \
+      "how long SIGTERM waits for what is in flight")                                             \
+    X(REPORT_HORIZON, "report-horizon", "TIME", DURATION, 3600000, 31622400000, "35d",            \
+      "older usage is refused, keys are kept as long")                                            \
+    X(METRICS_TENANTS, "metrics-tenants", "N", COUNT, 0, 1000, "20",                              \
+      "tenants with series of their own in /metrics; the rest is `other`")                        \
+    X(LOG_LEVEL, "log-level", "LEVEL", LEVEL, 0, 0, "info", "debug, info, warn or error")
+
+#define QD_SETTING_ENUM(id, ...) QD_SET_##id,
+enum qd_setting_id {
+    QD_SETTINGS(QD_SETTING_ENUM) QD_SETTING_COUNT_ALL
+};
+#undef QD_SETTING_ENUM
+
+enum qd_origin {
+    QD_ORIGIN_DEFAULT,
+    QD_ORIGIN_FILE,
+    QD_ORIGIN_ENVIRONMENT,
+    QD_ORIGIN_FLAG,
+};
+
+struct qd_setting_value {
+    char *text;     /* as given */
+    int64_t number; /* COUNT, FLAG, DURATION (ms), LEVEL; else 0 */
+    enum qd_origin origin;
+    char *where; /* "default", "quotad.yaml:3", "QUOTAD_LISTEN", "--listen" */
+};
+
+struct qd_config {
+    struct qd_setting_value value[QD_SETTING_COUNT_ALL];
+};
+
+#define QD_CONFIG_ERROR_MAX 512
+
+/* All defaults. False: out of memory. */
+bool qd_config_init(struct qd_config *config);
+void qd_config_release(struct qd_config *config);
+
+/* Set one by name. False: `error` says what is wrong and what is accepted; nothing has changed. A
+ * value of a weaker origin never replaces one of a stronger. */
+bool qd_config_set(struct qd_config *config, const char *name, const char *text,
+                   enum qd_origin origin, const char *where, char error[QD_CONFIG_ERROR_MAX]);
+
+/* Every QUOTAD_* variable of `environment` (NULL-terminated NAME=value). One that names no setting
+ * is an error, except QUOTAD_CONFIG, which names the file, and QUOTAD_ADDRESS, which is quotactl's.
+ */
+bool qd_config_environment(struct qd_config *config, char *const *environment,
+                           char error[QD_CONFIG_ERROR_MAX]);
+
+/* A YAML map of settings. */
+bool qd_config_file(struct qd_config *config, const char *path, char error[QD_CONFIG_ERROR_MAX]);
+
+/* What contradicts itself: --dev with --policy, neither, shards not a power of two. */
+bool qd_config_check(const struct qd_config *config, char error[QD_CONFIG_ERROR_MAX]);
+
+/* Each setting with its value and origin, a line each; free() it. NULL: out of memory. */
+char *qd_config_text(const struct qd_config *config);
+
+static inline const char *qd_config_get(const struct qd_config *config, enum qd_setting_id id)
+{
+    return config->value[id].text;
+}
+static inline int64_t qd_config_number(const struct qd_config *config, enum qd_setting_id id)
+{
+    return config->value[id].number;
+}
+
+enum qd_config_parsed {
+    QD_CONFIG_RUN,
+    QD_CONFIG_PRINT, /* --print-config: print qd_config_text and exit 0 */
+    QD_CONFIG_BAD,   /* `error` says why */
+};
+
+/* Flags, environment and file together. --help and --version print and exit. */
+enum qd_config_parsed qd_config_parse(struct qd_config *config, int argc, char **argv,
+                                      char *const *environment, char error[QD_CONFIG_ERROR_MAX]);
+
+#endif /* QD_SERVER_CONFIG_H */

@@ -1,0 +1,27 @@
+#include "server/shard/reload.h"
+
+#include <string.h>
+
+static bool is_in_force(const struct qd_node *node, const struct qd_policy *policy)
+{
+    /* What is published changes under the admin lock only, and it is held here. */
+    const struct qd_published *now = atomic_load_explicit(&node->published, memory_order_acquire);
+    return now && now->info && strcmp(now->info->sha256, qd_policy_info(policy)->sha256) == 0;
+}
+
+enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_problems *problems)
+{
+    enum qd_reload result = QD_RELOAD_DONE;
+    pthread_mutex_lock(&node->admin);
+    struct qd_policy *policy = qd_policy_load_file(path, problems);
+    if (!policy) {
+        result = QD_RELOAD_BAD;
+    } else if (is_in_force(node, policy)) {
+        qd_policy_free(policy);
+        result = QD_RELOAD_UNCHANGED;
+    } else {
+        qd_node_publish(node, policy, problems);
+    }
+    pthread_mutex_unlock(&node->admin);
+    return result;
+}
