@@ -59,6 +59,7 @@ struct qd_limit_draft {
     bool has_amount;
     bool has_span;
     struct qd_span span;
+    const char *span_text; /* as written */
     bool is_per_request; /* "4096/request" */
     bool is_prepaid;     /* "prepaid" */
     bool is_bad;         /* something was reported */

@@ -28,16 +28,17 @@ static struct qd_str trim(const char *ptr, size_t len)
 static bool read_limit_amount(struct qd_limit_draft *d, enum qd_limit_key key, struct qd_str text,
                               int64_t *ret_amount)
 {
-    int quoted = (int)(text.len > 40 ? 40 : text.len);
+    struct qd_str whole = text;
+    int quoted = (int)(whole.len > 40 ? 40 : whole.len);
     bool has_dollar = text.len > 0 && text.ptr[0] == '$';
     if (has_dollar && !d->counted.is_money) {
         qd_draft_fail(d, key, "\"%.*s\": dollars; an amount of %s is accepted, as 600 or 40k", quoted,
-                      text.ptr, d->spec.unit);
+                      whole.ptr, d->spec.unit);
         return false;
     }
     if (!has_dollar && d->counted.is_money) {
         qd_draft_fail(d, key, "\"%.*s\": an amount of dollars is accepted, as $500 or $0.50", quoted,
-                      text.ptr);
+                      whole.ptr);
         return false;
     }
     if (has_dollar) {
@@ -59,9 +60,9 @@ static bool read_limit_amount(struct qd_limit_draft *d, enum qd_limit_key key, s
         char most[QD_LIMIT_TEXT_MAX];
         struct qd_limit unit = {.money = d->counted.is_money, .unit_scale = d->counted.scale};
         (void)qd_limit_amount_text(&unit, QD_AMOUNT_MAX, most);
-        qd_draft_fail(d, key, "\"%.*s\": too large; at most %s is accepted", quoted, text.ptr, most);
+        qd_draft_fail(d, key, "\"%.*s\": too large; at most %s is accepted", quoted, whole.ptr, most);
     } else {
-        qd_draft_fail(d, key, "\"%.*s\": %s", quoted, text.ptr, reasons[problem]);
+        qd_draft_fail(d, key, "\"%.*s\": %s", quoted, whole.ptr, reasons[problem]);
     }
     return false;
 }
@@ -84,6 +85,7 @@ static bool read_span(struct qd_limit_draft *d, enum qd_limit_key key, struct qd
         return false;
     }
     d->has_span = true;
+    d->span_text = qd_arena_text(d->c->arena, text.ptr, text.len);
     return true;
 }
 
@@ -141,6 +143,16 @@ static enum qd_limit_key span_key(const struct qd_limit_draft *d)
     return d->given[QD_KEY_WINDOW] != NULL ? QD_KEY_WINDOW : QD_KEY_LIMIT;
 }
 
+/* Shorter than 1 s or longer than 1 year (P4). */
+static bool is_absurd(const struct qd_span *span)
+{
+    int64_t ns = INT64_MAX;
+    if (span->unit == QD_SPAN_MONTH || span->unit == QD_SPAN_YEAR) {
+        return span->count > (span->unit == QD_SPAN_MONTH ? 12 : 1);
+    }
+    return !qd_span_ns(span, &ns) || ns < WINDOW_MIN_NS || ns > WINDOW_MAX_NS;
+}
+
 /* The default algorithm for what was written (decided by the form alone). */
 static void choose_algorithm(struct qd_limit_draft *d)
 {
@@ -150,6 +162,10 @@ static void choose_algorithm(struct qd_limit_draft *d)
         {"calendar", QD_CALENDAR},             {"concurrency", QD_CONCURRENCY},
         {"per_request", QD_PER_REQUEST},       {"prepaid", QD_PREPAID},
     };
+    if (d->has_span && is_absurd(&d->span)) {
+        qd_draft_fail(d, span_key(d), "\"%s\": absurd window; 1 s to 1 year are accepted", d->span_text);
+        return;
+    }
     if (d->given[QD_KEY_ALGORITHM] != NULL) {
         struct qd_at at = qd_draft_at(d, QD_KEY_ALGORITHM);
         int value;
@@ -183,28 +199,16 @@ static void choose_algorithm(struct qd_limit_draft *d)
     }
 }
 
-/* Windows of a length: 1 s to 1 year (P4). */
+/* Windows of a length; absurd ones are refused already (P4). */
 static void set_fixed_length(struct qd_limit_draft *d)
 {
-    int64_t ns = 0;
     if (!d->has_span) {
         qd_draft_fail(d, QD_KEY_LIMIT, "no window; write one behind a slash, as 600/min");
-        return;
-    }
-    bool is_fixed = d->span.unit != QD_SPAN_MONTH && d->span.unit != QD_SPAN_YEAR;
-    if (d->span.unit == QD_SPAN_YEAR && d->span.count == 1) {
-        ns = 365 * QD_NS_PER_DAY;
-    } else if (!is_fixed && d->span.unit == QD_SPAN_MONTH) {
+    } else if (d->span.unit == QD_SPAN_YEAR) {
+        d->spec.window_ns = 365 * QD_NS_PER_DAY;
+    } else if (!qd_span_ns(&d->span, &d->spec.window_ns)) {
         qd_draft_fail(d, span_key(d), "a month has no fixed length; write 30d, or \"algorithm: calendar\"");
-        return;
-    } else if (!is_fixed || !qd_span_ns(&d->span, &ns)) {
-        ns = INT64_MAX;
     }
-    if (ns < WINDOW_MIN_NS || ns > WINDOW_MAX_NS) {
-        qd_draft_fail(d, span_key(d), "absurd window; 1 s to 1 year are accepted");
-        return;
-    }
-    d->spec.window_ns = ns;
 }
 
 static bool read_anchor_number(const struct qd_node *node, int64_t min, int64_t max, int64_t *ret_value)

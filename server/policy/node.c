@@ -347,7 +347,6 @@ struct qd_node *qd_node_parse(struct qd_arena *arena, const char *file, const vo
     p->arena = arena;
     p->file = file;
     p->problems = problems;
-    size_t errors_before = qd_problems_errors(problems);
     size_t valid = qd_utf8_valid_prefix(bytes, size);
     if (valid < size) {
         report_encoding(p, bytes, valid);
@@ -366,7 +365,7 @@ struct qd_node *qd_node_parse(struct qd_arena *arena, const char *file, const vo
     if (!has_memory) {
         longjmp(*arena->oom, 1);
     }
-    if (!g.is_good || qd_problems_errors(problems) > errors_before) {
+    if (!g.is_good) {
         return NULL;
     }
     if (p->root == NULL) {

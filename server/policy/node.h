@@ -31,7 +31,8 @@ struct qd_node {
     size_t count;           /* items of a list, pairs of a map */
 };
 
-/* Parse `bytes`; NULL with problems when they are refused. `file` is used in messages. An empty document is
+/* Parse `bytes`; NULL with problems when they are refused. (Duplicate keys are problems, too, but leave a tree, so that
+ * the rest can be looked at.) `file` is used in messages. An empty document is
  * an empty scalar. */
 struct qd_node *qd_node_parse(struct qd_arena *arena, const char *file, const void *bytes,
                               size_t size, struct qd_problems *problems);

@@ -9,23 +9,21 @@ static const struct {
     int64_t per;
     bool is_alias;
     bool is_input_image;
-    bool is_summed;
 } bases[] = {
-    {"input_cost_per_token_cache_hit", QD_METER_CACHED_INPUT_TOKENS, 0, 1, true, false, false},
-    {"input_cost_per_token", QD_METER_INPUT_TOKENS, 0, 1, false, false, false},
-    {"output_cost_per_token", QD_METER_OUTPUT_TOKENS, 0, 1, false, false, false},
-    {"output_cost_per_reasoning_token", QD_METER_REASONING_TOKENS, 0, 1, false, false, false},
-    {"cache_read_input_token_cost", QD_METER_CACHED_INPUT_TOKENS, 0, 1, false, false, false},
+    {"input_cost_per_token_cache_hit", QD_METER_CACHED_INPUT_TOKENS, 0, 1, true, false},
+    {"input_cost_per_token", QD_METER_INPUT_TOKENS, 0, 1, false, false},
+    {"output_cost_per_token", QD_METER_OUTPUT_TOKENS, 0, 1, false, false},
+    {"output_cost_per_reasoning_token", QD_METER_REASONING_TOKENS, 0, 1, false, false},
+    {"cache_read_input_token_cost", QD_METER_CACHED_INPUT_TOKENS, 0, 1, false, false},
     {"cache_creation_input_token_cost_above_1hr", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H, 1, false,
-     false, false},
-    {"cache_creation_input_token_cost", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M, 1, false, false,
      false},
-    {"output_cost_per_image", QD_METER_IMAGES, 0, 1, false, false, false},
-    {"input_cost_per_image", QD_METER_IMAGES, 0, 1, true, true, false},
-    {"input_cost_per_second", QD_METER_PROCESSING_MS, 0, 1000, false, false, true},
-    {"output_cost_per_second", QD_METER_PROCESSING_MS, 0, 1000, false, false, true},
-    {"input_cost_per_request", QD_METER_REQUESTS, 0, 1, false, false, true},
-    {"input_cost_per_query", QD_METER_REQUESTS, 0, 1, false, false, true},
+    {"cache_creation_input_token_cost", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M, 1, false, false},
+    {"output_cost_per_image", QD_METER_IMAGES, 0, 1, false, false},
+    {"input_cost_per_image", QD_METER_IMAGES, 0, 1, true, true},
+    {"input_cost_per_second", QD_METER_PROCESSING_MS, 0, 1000, true, false},
+    {"output_cost_per_second", QD_METER_PROCESSING_MS, 0, 1000, false, false},
+    {"input_cost_per_request", QD_METER_REQUESTS, 0, 1, false, false},
+    {"input_cost_per_query", QD_METER_REQUESTS, 0, 1, true, false},
 };
 
 static const struct {
@@ -122,7 +120,6 @@ struct qd_price_field qd_price_field_parse(const char *name)
             .cache_write_ttl = (uint8_t)bases[i].ttl,
             .is_alias = bases[i].is_alias,
             .is_input_image = bases[i].is_input_image,
-            .is_summed = bases[i].is_summed,
             .per = bases[i].per,
         };
         f.above_input = read_above(&rest);

@@ -23,22 +23,6 @@ bool qd_line_same_price(const struct qd_price_line *a, const struct qd_price_lin
     return (qd_int128)a->amount_pico * b->quantity == (qd_int128)b->amount_pico * a->quantity;
 }
 
-bool qd_line_add_amount(struct qd_price_line *into, const struct qd_price_line *more)
-{
-    int64_t quantity = into->quantity > more->quantity ? into->quantity : more->quantity;
-    if (quantity % into->quantity != 0 || quantity % more->quantity != 0) {
-        return false;
-    }
-    qd_int128 sum = (qd_int128)into->amount_pico * (quantity / into->quantity) +
-                    (qd_int128)more->amount_pico * (quantity / more->quantity);
-    if (sum > INT64_MAX) {
-        return false;
-    }
-    into->amount_pico = (int64_t)sum;
-    into->quantity = quantity;
-    return true;
-}
-
 static bool has_meter(const struct qd_line_list *list, unsigned meter)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -49,16 +33,23 @@ static bool has_meter(const struct qd_line_list *list, unsigned meter)
     return false;
 }
 
-/* Copies every input line as a line of `meter`. */
+/* True if there is a price without tier and threshold. */
+static bool has_base(const struct qd_line_list *list, enum qd_meter meter, enum qd_cache_write_ttl ttl)
+{
+    struct qd_price_line base = {.meter = (uint8_t)meter, .cache_write_ttl = (uint8_t)ttl};
+    return qd_lines_find(list, &base) != NULL;
+}
+
+/* Copies every input line as a line of `meter`, where there is none for the variant. */
 static void copy_input(struct qd_arena *arena, struct qd_line_list *list, enum qd_meter meter,
                        enum qd_cache_write_ttl ttl)
 {
     size_t count = list->count;
     for (size_t i = 0; i < count; i++) {
-        if (list->lines[i].meter == QD_METER_INPUT_TOKENS) {
-            struct qd_price_line line = list->lines[i];
-            line.meter = (uint8_t)meter;
-            line.cache_write_ttl = (uint8_t)ttl;
+        struct qd_price_line line = list->lines[i];
+        line.meter = (uint8_t)meter;
+        line.cache_write_ttl = (uint8_t)ttl;
+        if (list->lines[i].meter == QD_METER_INPUT_TOKENS && qd_lines_find(list, &line) == NULL) {
             qd_lines_add(arena, list, &line);
         }
     }
@@ -68,12 +59,14 @@ void qd_lines_complete(struct qd_arena *arena, struct qd_line_list *list, bool f
 {
     bool has_input = has_meter(list, QD_METER_INPUT_TOKENS);
     bool has_output = has_meter(list, QD_METER_OUTPUT_TOKENS);
-    if (has_input && !has_meter(list, QD_METER_CACHED_INPUT_TOKENS)) {
+    if (has_input && !has_base(list, QD_METER_CACHED_INPUT_TOKENS, QD_CACHE_WRITE_5M)) {
         copy_input(arena, list, QD_METER_CACHED_INPUT_TOKENS, QD_CACHE_WRITE_5M);
     }
-    if (has_input && !has_meter(list, QD_METER_CACHE_WRITE_TOKENS)) {
+    if (has_input && !has_base(list, QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M)) {
         copy_input(arena, list, QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M);
-        copy_input(arena, list, QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H);
+        if (!has_base(list, QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H)) {
+            copy_input(arena, list, QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H);
+        }
     }
     if (!free_tokens || has_input || has_output || list->count == 0) {
         return;

@@ -21,11 +21,8 @@ struct qd_price_line *qd_lines_find(const struct qd_line_list *list, const struc
 
 bool qd_line_same_price(const struct qd_price_line *a, const struct qd_price_line *b);
 
-/* into += more, exactly; false if that does not fit (then nothing changes). */
-bool qd_line_add_amount(struct qd_price_line *into, const struct qd_price_line *more);
-
 /* Adds what goes without saying: input that is read from or written to a cache costs what input costs, if the list has
- * no price for it at all; with `free_tokens`, tokens cost nothing in a list that prices only requests, times or
+ * no price for it; with `free_tokens`, tokens cost nothing in a list that prices only requests, times or
  * images. (Reasoning as output is the core's rule.) */
 void qd_lines_complete(struct qd_arena *arena, struct qd_line_list *list, bool free_tokens);
 

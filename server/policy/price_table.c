@@ -35,7 +35,6 @@ struct reading {
     const char *model;
     bool makes_images;
     struct qd_line_list lines;
-    bool has_image_line;
 };
 
 static void skip(struct reading *r, const char *field, struct json_object *value, const char *reason)
@@ -143,12 +142,11 @@ static void read_line(struct reading *r, const char *field, struct json_object *
     struct qd_price_line *same = qd_lines_find(&r->lines, &line);
     if (same == NULL) {
         qd_lines_add(r->arena, &r->lines, &line);
-    } else if (f->is_summed) {
-        if (!qd_line_add_amount(same, &line)) {
-            skip(r, field, value, "cannot be added to the model's other price exactly");
-        }
-    } else if (!f->is_alias && !qd_line_same_price(same, &line)) {
-        skip(r, field, value, "the table has another price for the same");
+    } else if (same->amount_pico == 0) {
+        *same = line;
+    } else if (line.amount_pico != 0 && !qd_line_same_price(same, &line)) {
+        skip(r, field, value, f->is_input_image ? "images given as input are not a meter"
+                                                : "the table has another price for the same");
     }
 }
 
@@ -333,7 +331,6 @@ static struct json_object *parse_json(const char *name, const void *bytes, size_
         return NULL;
     }
     json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    /* json-c ends a number at the end of its input only if it sees a byte behind it: give it a final newline. */
     struct json_object *root = json_tokener_parse_ex(tok, bytes, (int)size);
     enum json_tokener_error error = json_tokener_get_error(tok);
     if (error == json_tokener_continue) {

@@ -290,6 +290,7 @@ static void read_sheet(struct qd_compiler *c, const struct qd_at *at, const stru
                        struct sheet_draft *d)
 {
     struct line_context x = {.sheet = d, .book = BOOK_COST};
+    size_t errors = qd_problems_errors(c->problems);
     d->node = node;
     d->effective.ns = INT64_MIN;
     if (!qd_expect_map(c, at, node, "a map of prices")) {
@@ -307,7 +308,7 @@ static void read_sheet(struct qd_compiler *c, const struct qd_at *at, const stru
         add_imported(c, at, d);
     } else if (d->entry != NULL) {
         qd_fail(c, at, node, "\"entry\" is of no use without \"import\"");
-    } else if (d->lines[BOOK_COST].count == 0) {
+    } else if (d->lines[BOOK_COST].count == 0 && qd_problems_errors(c->problems) == errors) {
         qd_fail(c, at, node, "no price; a line is accepted, as {input_token: $2.50/1M}, or {import: FILE}");
     }
     qd_lines_complete(c->arena, &d->lines[BOOK_COST], false);
