@@ -1,0 +1,375 @@
+#!/bin/sh
+# The benchmarks: builds the release preset in a folder of its own, measures, prints a table, and writes
+# build/bench/results.json, a list of {name, value, unit, target, met}. build/bench/details.txt has every single run.
+#   sh tests/bench/run.sh           about 5 minutes
+#   sh tests/bench/run.sh --quick   about 1 minute: fewer and shorter rounds
+#   sh tests/bench/run.sh ROW...    only these: core, unary, stream, latency, hot (unary is measured for the two behind it)
+# Ratios compare two things measured in turns in the same run; a figure is the median of its rounds. The server has
+# core 0 and the load has core 1 (`hot`: two RPC threads on both, the load among them). Exits 1 when something could not
+# be measured, 0 otherwise, targets met or not. Run it on an idle machine: with others on its cores it measures them too.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+quick=0
+rows=''
+for argument in "$@"; do
+    case $argument in
+    --quick) quick=1 ;;
+    --help | -h)
+        sed -n '2,10s/^# //p' "$0"
+        exit 0
+        ;;
+    core | unary | stream | latency | hot) rows="$rows $argument" ;;
+    *)
+        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, unary, stream, latency, hot" >&2
+        exit 1
+        ;;
+    esac
+done
+[ -n "$rows" ] || rows='core unary stream latency hot'
+
+rounds=5
+seconds=3
+if [ "$quick" -eq 1 ]; then
+    rounds=3
+    seconds=1.5
+fi
+ttl_ms=2000   # of every reservation; holds end on whole seconds, so on average 2.5 s after they are made
+steady_s=3.2  # after this long as many holds end as are made
+out=$PWD/build/bench
+build=$out/build
+details=$out/details.txt
+list=$out/rows
+T=$(mktemp -d "${TMPDIR:-/tmp}/quotad-bench-XXXXXX") || exit 1
+server=''
+yardstick=''
+
+cleanup() {
+    # shellcheck disable=SC2086 # one or two pids
+    [ -z "$server$yardstick" ] || kill -TERM $server $yardstick 2>/dev/null
+    wait
+    rm -rf "$T"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+die() {
+    echo "tests/bench/run.sh: $*" >&2
+    exit 1
+}
+
+wanted() {
+    case " $rows " in
+    *" $1 "*) return 0 ;;
+    esac
+    return 1
+}
+
+# ---- Figures -----------------------------------------------------------------------------------------------------------
+
+# row NAME VALUE UNIT COMPARISON TARGET: one row of the table; COMPARISON is <= or >=.
+row() {
+    met=$(awk -v v="$2" -v c="$4" -v t="$5" 'BEGIN { print ((c == "<=" ? v <= t : v >= t) ? "true" : "false") }')
+    printf '%s|%s|%s|%s %s|%s\n' "$1" "$2" "$3" "$4" "$5" "$met" >>"$list"
+    printf '   %s: %s %s (target %s %s)\n' "$1" "$2" "$3" "$4" "$5"
+}
+
+# note TEXT: how a figure came about.
+note() {
+    echo "   $*" | tee -a "$details"
+}
+
+# get KEY FILE: the value of a key=value line.
+get() {
+    sed -n "s/^$1=//p" "$2"
+}
+
+# median of the numbers in stdin
+median() {
+    sort -g | awk '{ v[NR] = $1 } END { print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2) }'
+}
+
+# divide A B DIGITS
+divide() {
+    awk -v a="$1" -v b="$2" -v d="$3" 'BEGIN { printf "%.*f\n", d, (b == 0 ? 0 : a / b) }'
+}
+
+print_table() {
+    echo
+    awk -F '|' '
+        function pad(text, width) { return sprintf("%-" width "s", text) }
+        { for (i = 1; i <= 4; i++) { cell[NR, i] = $i; if (length($i) > wide[i]) wide[i] = length($i) }
+          met[NR] = ($5 == "true" ? "yes" : "NO") }
+        END {
+            split("name|value|unit|target", head, "|")
+            for (i = 1; i <= 4; i++) if (length(head[i]) > wide[i]) wide[i] = length(head[i])
+            line = ""; for (i = 1; i <= 4; i++) line = line pad(head[i], wide[i]) "  "
+            print line "met"
+            for (r = 1; r <= NR; r++) {
+                line = ""; for (i = 1; i <= 4; i++) line = line pad(cell[r, i], wide[i]) "  "
+                print line met[r]
+            }
+        }' "$list"
+}
+
+write_json() {
+    awk -F '|' '
+        BEGIN { printf "[" }
+        { printf "%s\n  {\"name\": \"%s\", \"value\": %s, \"unit\": \"%s\", \"target\": \"%s\", \"met\": %s}",
+                 (NR > 1 ? "," : ""), $1, $2, $3, $4, $5 }
+        END { print "\n]" }' "$list" >"$out/results.json"
+}
+
+# ---- Servers and load --------------------------------------------------------------------------------------------------
+
+# A little precedence over whatever else runs, where we may.
+prefer=''
+if nice -n -10 true 2>/dev/null && [ "$(id -u)" -eq 0 ]; then
+    prefer='nice -n -10'
+fi
+
+# start_server CORES THREADS: quotad with the benchmark's policy; sets $server, $grpc, $admin.
+start_server() {
+    rm -rf "$T/ports" "$T/data"
+    # shellcheck disable=SC2086 # $prefer may be empty
+    $prefer taskset -c "$1" "$build/server/quotad" --policy tests/bench/policy.yaml --data-dir "$T/data" \
+        --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --port-file "$T/ports" --threads "$2" \
+        --max-reservations "$holds" --log-level warn >"$T/quotad.log" 2>&1 &
+    server=$!
+    tries=0
+    until [ -s "$T/ports" ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 500 ] || ! kill -0 "$server" 2>/dev/null; then
+            cat "$T/quotad.log" >&2
+            die "quotad did not come up"
+        fi
+        sleep 0.02
+    done
+    grpc=127.0.0.1:$(get grpc "$T/ports")
+    admin=127.0.0.1:$(get admin "$T/ports")
+}
+
+stop_server() {
+    kill -TERM "$server"
+    wait "$server" || die "quotad ended with exit code $?: $(tail -n 5 "$T/quotad.log")"
+    server=''
+}
+
+# start_yardstick ALLOW_BYTES DENY_BYTES: the server that decides nothing; sets $yardstick and $nothing.
+start_yardstick() {
+    # shellcheck disable=SC2086
+    $prefer taskset -c 0 "$build/tests/bench/bench_nothing_server" --allow-bytes "$1" --deny-bytes "$2" \
+        --deny-percent 10 >"$T/yardstick.log" 2>&1 &
+    yardstick=$!
+    tries=0
+    until [ -s "$T/yardstick.log" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 500 ] || die "bench_nothing_server did not come up"
+        sleep 0.02
+    done
+    nothing=$(sed -n 's/^gRPC //p' "$T/yardstick.log")
+}
+
+# load LABEL CORES TARGET PID ARGUMENT...: runs bench_load; its figures go to $T/load and to the details.
+load() {
+    label=$1 cores=$2 target=$3 pid=$4
+    shift 4
+    # shellcheck disable=SC2086
+    $prefer taskset -c "$cores" "$build/tests/bench/bench_load" --target "$target" --server-pid "$pid" \
+        --ttl-ms "$ttl_ms" "$@" >"$T/load" 2>"$T/load.err" || die "$label: $(cat "$T/load.err")"
+    printf '%s: %s\n' "$label" "$(tr '\n' ' ' <"$T/load")" >>"$details"
+}
+
+metric() { # NAME: the sum of a metric's series
+    curl -s "http://$admin/metrics" | awk -v n="$1" '$1 == n || index($1, n "{") == 1 { sum += $2 } END { printf "%.0f\n", sum }'
+}
+
+# ---- The core alone ----------------------------------------------------------------------------------------------------
+
+bench_core() {
+    echo "== core"
+    [ -x "$build/tests/bench/bench_core_decide" ] || die "bench_core_decide was not built"
+    # shellcheck disable=SC2086
+    $prefer taskset -c 0 "$build/tests/bench/bench_core_decide" $([ "$quick" -eq 0 ] || echo --quick) \
+        >"$T/core" 2>&1 || die "bench_core_decide: $(tail -n 5 "$T/core")"
+    cat "$T/core" >>"$details"
+}
+
+# ---- The server ----------------------------------------------------------------------------------------------------------
+
+# The load of the unary rows: 16 connections with 32 calls in flight on each.
+unary='--connections 16 --in-flight 32'
+
+# How fast is this machine, and how long are the answers? Sizes the table of holds so that it is nearly full.
+calibrate() {
+    holds=4M
+    start_server 0 1
+    # shellcheck disable=SC2086
+    load calibrate 1 "$grpc" "$server" $unary --warmup 1 --seconds 1.5
+    allow_bytes=$(get allow_bytes "$T/load")
+    deny_bytes=$(get deny_bytes "$T/load")
+    top=$(get rate "$T/load")
+    stop_server
+    # 90% of the checks make a hold, for 2.5 s on average; a fifth more, for uneven slices and faster rounds.
+    holds=$(awk -v r="$top" -v t="$ttl_ms" 'BEGIN { printf "%d\n", r * 0.9 * (t / 1000 + 0.5) * 1.2 }')
+}
+
+bench_unary() {
+    echo "== unary CheckQuota against a server that does nothing"
+    calibrate
+    start_server 0 1
+    start_yardstick "$allow_bytes" "$deny_bytes"
+    : >"$T/ratios"
+    : >"$T/rates"
+    : >"$T/nothings"
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        # shellcheck disable=SC2086
+        load "nothing $round" 1 "$nothing" "$yardstick" $unary --warmup 0.5 --seconds "$seconds"
+        base=$(get rate "$T/load")
+        base_cpu=$(get server_cpu_percent "$T/load")
+        # shellcheck disable=SC2086
+        load "quotad $round" 1 "$grpc" "$server" $unary --warmup "$steady_s" --seconds "$seconds"
+        rate=$(get rate "$T/load")
+        echo "$rate" >>"$T/rates"
+        echo "$base" >>"$T/nothings"
+        divide "$rate" "$base" 4 >>"$T/ratios"
+        note "round $round: $rate of $base calls/s; server core $(get server_cpu_percent "$T/load")% and $base_cpu%," \
+            "load core $(get client_cpu_percent "$T/load")%; $(get denied "$T/load") denied," \
+            "$(get allowed "$T/load") allowed"
+    done
+    top=$(median <"$T/rates")
+    steady
+    row "unary CheckQuota / do-nothing server" "$(median <"$T/ratios")" ratio '>=' 0.85
+    note "medians: $top calls/s, do-nothing $(median <"$T/nothings") calls/s;" \
+        "answers of $allow_bytes bytes (allowed) and $deny_bytes (denied)"
+}
+
+# Shows that the table is full and steady: holds made and ended over some seconds of the same load.
+steady() {
+    # shellcheck disable=SC2086
+    (load steady 1 "$grpc" "$server" $unary --warmup "$steady_s" --seconds 3) &
+    loading=$!
+    sleep "$steady_s"
+    sleep 0.5
+    open1=$(metric quotad_reservations_open)
+    ended1=$(metric quotad_reservations_expired_total)
+    made1=$(curl -s "http://$admin/metrics" | awk '/^quotad_checks_total\{.*allow/ { sum += $2 } END { printf "%.0f\n", sum }')
+    sleep 2
+    open2=$(metric quotad_reservations_open)
+    ended2=$(metric quotad_reservations_expired_total)
+    made2=$(curl -s "http://$admin/metrics" | awk '/^quotad_checks_total\{.*allow/ { sum += $2 } END { printf "%.0f\n", sum }')
+    wait "$loading" || die "the load failed"
+    note "table of $holds holds: $open1 open, 2 s later $open2; meanwhile $((made2 - made1)) made and" \
+        "$((ended2 - ended1)) expired"
+    full=$(metric quotad_capacity_denials_total)
+    [ "$full" -eq 0 ] || note "$full checks met a full table"
+}
+
+bench_stream() {
+    echo "== StreamQuota, batches of 64"
+    : >"$T/streams"
+    : >"$T/pairs"
+    stop_server
+    holds=4M # more decisions a second, more holds
+    start_server 0 1
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        # shellcheck disable=SC2086
+        load "unary for stream $round" 1 "$grpc" "$server" $unary --warmup 0.5 --seconds 1
+        one=$(get rate "$T/load")
+        load "stream $round" 1 "$grpc" "$server" --stream --batch 64 --connections 4 --in-flight 4 \
+            --warmup "$steady_s" --seconds "$seconds"
+        rate=$(get rate "$T/load")
+        echo "$rate" >>"$T/streams"
+        divide "$rate" "$one" 2 >>"$T/pairs"
+        note "round $round: $rate decisions/s, unary $one/s; server core $(get server_cpu_percent "$T/load")%," \
+            "load core $(get client_cpu_percent "$T/load")%"
+    done
+    row "StreamQuota, batches of 64" "$(median <"$T/streams")" decisions/s '>=' 600000
+    row "StreamQuota / unary" "$(median <"$T/pairs")" ratio '>=' 5
+}
+
+bench_latency() {
+    echo "== latency at half of the top rate"
+    half=$(divide "$top" 2 0)
+    : >"$T/tails"
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        load "latency $round" 1 "$grpc" "$server" --connections 4 --rate "$half" --warmup "$steady_s" \
+            --seconds "$seconds"
+        p50=$(get p50_ns "$T/load")
+        p99=$(get p99_ns "$T/load")
+        divide "$p99" "$p50" 2 >>"$T/tails"
+        note "round $round: $(get rate "$T/load") calls/s at random: p50 $((p50 / 1000)) us, p99 $((p99 / 1000)) us," \
+            "p99.9 $(($(get p999_ns "$T/load") / 1000)) us; server core $(get server_cpu_percent "$T/load")%"
+    done
+    row "CheckQuota p99 / p50 at half the top rate" "$(median <"$T/tails")" ratio '<=' 10
+}
+
+bench_hot() {
+    echo "== one hot tenant under a pool-wide limit, two RPC threads"
+    stop_server
+    start_server 0,1 2
+    : >"$T/ratios"
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        # shellcheck disable=SC2086
+        load "many $round" 0,1 "$grpc" "$server" $unary --warmup "$steady_s" --seconds "$seconds"
+        many=$(get rate "$T/load")
+        # shellcheck disable=SC2086
+        load "hot $round" 0,1 "$grpc" "$server" $unary --tenants 1 --model bench-pooled --warmup "$steady_s" \
+            --seconds "$seconds"
+        hot=$(get rate "$T/load")
+        divide "$hot" "$many" 4 >>"$T/ratios"
+        note "round $round: one tenant $hot calls/s, 10,000 tenants $many calls/s; server $(get server_cpu_percent "$T/load")%," \
+            "load $(get client_cpu_percent "$T/load")% of a core"
+    done
+    row "one hot tenant under a pool-wide limit / 10,000 tenants" "$(median <"$T/ratios")" ratio '>=' 0.80
+}
+
+# ---- What runs -----------------------------------------------------------------------------------------------------------
+
+started=$(date +%s)
+[ "$(nproc)" -ge 2 ] || die "needs two cores: one for the server, one for the load"
+command -v taskset >/dev/null || die "needs taskset (Debian package util-linux)"
+sh deploy/packages.sh --test || exit 1
+mkdir -p "$out"
+: >"$list"
+: >"$details"
+echo "== build"
+if ! { cmake --preset release -B "$build" && cmake --build "$build" --target quotad bench_nothing_server bench_load \
+    bench_core_decide; } >"$out/build.log" 2>&1; then
+    tail -n 30 "$out/build.log" >&2
+    die "the build failed; all of it: $out/build.log"
+fi
+printf 'machine: %s, %s cores; load average before: %s\n' \
+    "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(cut -d ' ' -f 1-3 /proc/loadavg)" |
+    tee -a "$details"
+
+if wanted core; then bench_core; fi
+if wanted unary || wanted stream || wanted latency; then bench_unary; fi
+if wanted latency; then bench_latency; fi
+if wanted stream; then bench_stream; fi
+if [ -n "$yardstick" ]; then
+    kill -TERM "$yardstick"
+    wait "$yardstick"
+    yardstick=''
+fi
+if wanted hot; then
+    if [ -z "$server" ]; then
+        holds=4M
+        start_server 0 1
+    fi
+    bench_hot
+fi
+[ -z "$server" ] || stop_server
+
+print_table
+write_json
+echo
+echo "wrote build/bench/results.json; every run: build/bench/details.txt; took $(($(date +%s) - started)) s"
