@@ -1,0 +1,422 @@
+#include "server/ledger/tenant_store.h"
+
+#include "storage/codec.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+/* First byte of a key in TENANT. */
+#define KEY_TENANT 't'
+#define KEY_AUDIT  'a'
+
+struct qd_tenant_store {
+    struct qd_store *store;
+    pthread_mutex_t mutex; /* guards everything below, for the length of a change */
+    uint64_t audit_sequence;
+    bool stale; /* a write failed: it isn't known what is there */
+    struct qd_batch batch;
+    struct qd_buf key;
+    struct qd_buf before;
+    struct qd_buf after;
+    struct qd_buf audit;
+};
+
+/* --- keys and audit --- */
+
+static void tenant_key(struct qd_str path, struct qd_buf *ret_key)
+{
+    qd_buf_clear(ret_key);
+    qd_buf_append_u8(ret_key, KEY_TENANT);
+    qd_put_key_tenant(ret_key, path);
+}
+
+static void audit_key(uint64_t sequence, struct qd_buf *ret_key)
+{
+    qd_buf_clear(ret_key);
+    qd_buf_append_u8(ret_key, KEY_AUDIT);
+    qd_put_key_u64(ret_key, sequence);
+}
+
+static struct qd_hash128 hash_of(const struct qd_buf *bytes)
+{
+    if (bytes->size == 0) {
+        return (struct qd_hash128){0};
+    }
+    XXH128_hash_t hash = XXH3_128bits(bytes->data, bytes->size);
+    return (struct qd_hash128){.lo = hash.low64, .hi = hash.high64};
+}
+
+/* Add the audit record of a change from `before` to `after` to the batch. */
+static void add_audit(struct qd_tenant_store *tenants, const struct qd_tenant_change *change,
+                      struct qd_str subject)
+{
+    uint64_t sequence = tenants->audit_sequence + 1;
+    audit_key(sequence, &tenants->key);
+    qd_buf_clear(&tenants->audit);
+    qd_audit_record_encode(
+        &(struct qd_audit_record){
+            .sequence = sequence,
+            .time = change->now,
+            .actor = change->actor,
+            .action = change->action,
+            .subject = subject,
+            .detail = change->detail,
+            .before = hash_of(&tenants->before),
+            .after = hash_of(&tenants->after),
+        },
+        &tenants->audit);
+    tenants->batch.ops.failed |= tenants->key.failed || tenants->audit.failed;
+    qd_batch_put(&tenants->batch, QD_STORE_TENANT, qd_buf_str(&tenants->key),
+                 qd_buf_str(&tenants->audit));
+}
+
+/* The last audit sequence, from the store. */
+static enum qd_store_err recover(struct qd_tenant_store *tenants, struct qd_store_error *error)
+{
+    static const char lower = KEY_AUDIT;
+    static const char upper = KEY_AUDIT + 1;
+    struct qd_store_iter *iter = qd_store_iter_open(
+        tenants->store,
+        &(struct qd_store_range){
+            .space = QD_STORE_TENANT, .lower = {&lower, 1}, .upper = {&upper, 1}, .reverse = true});
+    if (iter == NULL) {
+        return qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to read tenants");
+    }
+    struct qd_str key;
+    struct qd_str value;
+    struct qd_audit_record last = {0};
+    enum qd_store_err err = qd_store_iter_next(iter, &key, &value, error);
+    if (err == QD_STORE_OK) {
+        err = qd_audit_record_decode(value, &last);
+        if (err != QD_STORE_OK) {
+            qd_store_error_set(error, err, "audit record: %s", qd_store_err_text(err));
+        }
+    }
+    qd_store_iter_close(iter);
+    if (err != QD_STORE_OK && err != QD_STORE_END) {
+        return err;
+    }
+    tenants->audit_sequence = last.sequence;
+    tenants->stale = false;
+    return QD_STORE_OK;
+}
+
+enum qd_store_err qd_tenant_store_open(struct qd_store *store, struct qd_tenant_store **ret_tenants,
+                                       struct qd_store_error *error)
+{
+    struct qd_tenant_store *tenants = calloc(1, sizeof *tenants);
+    if (tenants == NULL) {
+        return qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory for tenants");
+    }
+    tenants->store = store;
+    pthread_mutex_init(&tenants->mutex, NULL);
+    enum qd_store_err err = recover(tenants, error);
+    if (err != QD_STORE_OK) {
+        qd_tenant_store_close(tenants);
+        return err;
+    }
+    *ret_tenants = tenants;
+    return QD_STORE_OK;
+}
+
+void qd_tenant_store_close(struct qd_tenant_store *tenants)
+{
+    if (tenants == NULL) {
+        return;
+    }
+    pthread_mutex_destroy(&tenants->mutex);
+    qd_batch_release(&tenants->batch);
+    qd_buf_release(&tenants->key);
+    qd_buf_release(&tenants->before);
+    qd_buf_release(&tenants->after);
+    qd_buf_release(&tenants->audit);
+    free(tenants);
+}
+
+/* --- reading --- */
+
+static enum qd_store_err decode(struct qd_str value, struct qd_str path,
+                                struct qd_tenant_record *ret_record, struct qd_store_error *error)
+{
+    enum qd_store_err err = qd_tenant_record_decode(value, ret_record);
+    if (err != QD_STORE_OK) {
+        qd_store_error_set(error, err, "record of tenant %.*s: %s", (int)path.len, path.ptr,
+                           qd_store_err_text(err));
+    }
+    return err;
+}
+
+enum qd_store_err qd_tenant_store_get(struct qd_tenant_store *tenants, struct qd_str path,
+                                      struct qd_buf *bytes, struct qd_tenant_record *ret_record,
+                                      struct qd_store_error *error)
+{
+    struct qd_buf key = {0};
+    tenant_key(path, &key);
+    enum qd_store_err err =
+        key.failed ? qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to read a tenant")
+                   : qd_store_get(tenants->store, QD_STORE_TENANT, qd_buf_str(&key), bytes, error);
+    qd_buf_release(&key);
+    return err == QD_STORE_OK ? decode(qd_buf_str(bytes), path, ret_record, error) : err;
+}
+
+enum qd_store_err qd_tenant_store_list(struct qd_tenant_store *tenants, struct qd_str subtree,
+                                       struct qd_str after, qd_tenant_visitor visit, void *context,
+                                       struct qd_store_error *error)
+{
+    struct qd_buf lower = {0};
+    struct qd_buf upper = {0};
+    struct qd_store_iter *iter = NULL;
+    qd_buf_append_u8(&lower, KEY_TENANT);
+    qd_buf_append_u8(&upper, KEY_TENANT);
+    qd_put_key_subtree_lower(&lower, subtree);
+    qd_put_key_subtree_upper(&upper, subtree);
+    if (after.len > 0) {
+        tenant_key(after, &lower);
+        qd_buf_append_u8(&lower, 0); /* the first key after it */
+    }
+    if (!lower.failed && !upper.failed) {
+        iter = qd_store_iter_open(tenants->store,
+                                  &(struct qd_store_range){.space = QD_STORE_TENANT,
+                                                           .lower = qd_buf_str(&lower),
+                                                           .upper = qd_buf_str(&upper)});
+    }
+    enum qd_store_err err =
+        iter != NULL ? QD_STORE_OK
+                     : qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to list tenants");
+    bool more = true;
+    while (err == QD_STORE_OK && more) {
+        struct qd_str key;
+        struct qd_str value;
+        struct qd_tenant_record record;
+        err = qd_store_iter_next(iter, &key, &value, error);
+        if (err == QD_STORE_OK) {
+            err = decode(value, (struct qd_str){key.ptr + 1, key.len - 1}, &record, error);
+        }
+        if (err == QD_STORE_OK) {
+            more = visit(context, &record);
+        }
+    }
+    qd_store_iter_close(iter);
+    qd_buf_release(&lower);
+    qd_buf_release(&upper);
+    return err == QD_STORE_END ? QD_STORE_OK : err;
+}
+
+enum qd_store_err qd_tenant_store_audit(struct qd_tenant_store *tenants, uint64_t after,
+                                        qd_audit_visitor visit, void *context,
+                                        struct qd_store_error *error)
+{
+    static const char upper = KEY_AUDIT + 1;
+    struct qd_buf lower = {0};
+    struct qd_store_iter *iter = NULL;
+    audit_key(after + 1, &lower);
+    if (!lower.failed) {
+        iter =
+            qd_store_iter_open(tenants->store, &(struct qd_store_range){.space = QD_STORE_TENANT,
+                                                                        .lower = qd_buf_str(&lower),
+                                                                        .upper = {&upper, 1}});
+    }
+    enum qd_store_err err =
+        iter != NULL ? QD_STORE_OK
+                     : qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to list the audit");
+    bool more = true;
+    while (err == QD_STORE_OK && more) {
+        struct qd_str key;
+        struct qd_str value;
+        struct qd_audit_record record;
+        err = qd_store_iter_next(iter, &key, &value, error);
+        if (err == QD_STORE_OK) {
+            err = qd_audit_record_decode(value, &record);
+            if (err != QD_STORE_OK) {
+                qd_store_error_set(error, err, "audit record: %s", qd_store_err_text(err));
+            }
+        }
+        if (err == QD_STORE_OK) {
+            more = visit(context, &record);
+        }
+    }
+    qd_store_iter_close(iter);
+    qd_buf_release(&lower);
+    return err == QD_STORE_END ? QD_STORE_OK : err;
+}
+
+/* --- changing (the mutex is held) --- */
+
+/* Read what is there into `before`; empty if there is nothing. */
+static enum qd_store_err read_before(struct qd_tenant_store *tenants, struct qd_str path,
+                                     struct qd_tenant_record *ret_record,
+                                     struct qd_store_error *error)
+{
+    tenant_key(path, &tenants->key);
+    qd_buf_clear(&tenants->before);
+    if (tenants->key.failed) {
+        return qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to read a tenant");
+    }
+    enum qd_store_err err = qd_store_get(tenants->store, QD_STORE_TENANT, qd_buf_str(&tenants->key),
+                                         &tenants->before, error);
+    if (err == QD_STORE_OK) {
+        err = decode(qd_buf_str(&tenants->before), path, ret_record, error);
+    }
+    return err;
+}
+
+/* Fill the batch with the record and its audit record. */
+static enum qd_store_err prepare(struct qd_tenant_store *tenants, struct qd_tenant_record *record,
+                                 const struct qd_tenant_change *change, bool *ret_created,
+                                 struct qd_store_error *error)
+{
+    struct qd_tenant_record existing;
+    enum qd_store_err err = qd_tenant_record_validate(record, error);
+    if (err == QD_STORE_OK && tenants->stale) {
+        err = recover(tenants, error);
+    }
+    if (err == QD_STORE_OK) {
+        err = read_before(tenants, record->tenant, &existing, error);
+    }
+    if (err != QD_STORE_OK && err != QD_STORE_NOT_FOUND) {
+        return err;
+    }
+    *ret_created = err == QD_STORE_NOT_FOUND;
+    record->created = *ret_created ? change->now : existing.created;
+    record->updated = change->now;
+    record->audit_sequence = tenants->audit_sequence + 1;
+    qd_buf_clear(&tenants->after);
+    qd_tenant_record_encode(record, &tenants->after);
+    qd_batch_clear(&tenants->batch);
+    qd_batch_put(&tenants->batch, QD_STORE_TENANT, qd_buf_str(&tenants->key),
+                 qd_buf_str(&tenants->after));
+    tenants->batch.ops.failed |= tenants->after.failed;
+    add_audit(tenants, change, record->tenant);
+    return tenants->batch.ops.failed
+               ? qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to store a tenant")
+               : QD_STORE_OK;
+}
+
+static enum qd_store_err write_batch(struct qd_tenant_store *tenants, struct qd_store_error *error)
+{
+    enum qd_store_err err = qd_store_write(tenants->store, &tenants->batch, true, error);
+    tenants->stale = err != QD_STORE_OK;
+    tenants->audit_sequence += err == QD_STORE_OK;
+    return err;
+}
+
+enum qd_store_err qd_tenant_store_put(struct qd_tenant_store *tenants,
+                                      struct qd_tenant_record *record,
+                                      const struct qd_tenant_change *change, bool *ret_created,
+                                      struct qd_store_error *error)
+{
+    pthread_mutex_lock(&tenants->mutex);
+    enum qd_store_err err = prepare(tenants, record, change, ret_created, error);
+    if (err == QD_STORE_OK) {
+        err = write_batch(tenants, error);
+    }
+    pthread_mutex_unlock(&tenants->mutex);
+    return err;
+}
+
+enum qd_book_result qd_tenant_store_book(struct qd_tenant_store *tenants,
+                                         struct qd_tenant_record *record,
+                                         const struct qd_tenant_change *change,
+                                         struct qd_ledger *ledger, const struct qd_booking *booking,
+                                         struct qd_receipt *ret_receipt)
+{
+    assert(booking->extra == NULL);
+    struct qd_store_error error = {0};
+    struct qd_booking with_record = *booking;
+    bool created;
+    pthread_mutex_lock(&tenants->mutex);
+    enum qd_store_err err = prepare(tenants, record, change, &created, &error);
+    enum qd_book_result result = err == QD_STORE_INVALID ? QD_BOOK_INVALID : QD_BOOK_STORE_ERROR;
+    if (err == QD_STORE_OK) {
+        with_record.extra = &tenants->batch;
+        result = qd_ledger_book(ledger, &with_record, ret_receipt);
+        tenants->audit_sequence += result == QD_BOOK_BOOKED;
+        tenants->stale = result == QD_BOOK_STORE_ERROR;
+    } else {
+        (void)snprintf(ret_receipt->text, sizeof ret_receipt->text, "%s", error.text);
+    }
+    pthread_mutex_unlock(&tenants->mutex);
+    return result;
+}
+
+/* Add the deletion of everything in the subtree but the tenant itself: their number. */
+static enum qd_store_err delete_below(struct qd_tenant_store *tenants, struct qd_str path,
+                                      uint32_t *ret_count, struct qd_store_error *error)
+{
+    struct qd_buf lower = {0};
+    struct qd_buf upper = {0};
+    struct qd_store_iter *iter = NULL;
+    qd_buf_append_u8(&upper, KEY_TENANT);
+    qd_put_key_subtree_upper(&upper, path);
+    tenant_key(path, &lower);
+    qd_buf_append_u8(&lower, 0);
+    if (!lower.failed && !upper.failed) {
+        iter = qd_store_iter_open(tenants->store,
+                                  &(struct qd_store_range){.space = QD_STORE_TENANT,
+                                                           .lower = qd_buf_str(&lower),
+                                                           .upper = qd_buf_str(&upper)});
+    }
+    enum qd_store_err err =
+        iter != NULL ? QD_STORE_OK
+                     : qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to list tenants");
+    while (err == QD_STORE_OK) {
+        struct qd_str key;
+        struct qd_str value;
+        err = qd_store_iter_next(iter, &key, &value, error);
+        if (err == QD_STORE_OK) {
+            qd_batch_delete(&tenants->batch, QD_STORE_TENANT, key);
+            ++*ret_count;
+        }
+    }
+    qd_store_iter_close(iter);
+    qd_buf_release(&lower);
+    qd_buf_release(&upper);
+    return err == QD_STORE_END ? QD_STORE_OK : err;
+}
+
+static enum qd_store_err delete_locked(struct qd_tenant_store *tenants, struct qd_str path,
+                                       bool subtree, const struct qd_tenant_change *change,
+                                       uint32_t *ret_deleted, struct qd_store_error *error)
+{
+    struct qd_tenant_record existing;
+    uint32_t deleted = 0;
+    enum qd_store_err err = tenants->stale ? recover(tenants, error) : QD_STORE_OK;
+    if (err == QD_STORE_OK) {
+        err = read_before(tenants, path, &existing, error);
+    }
+    qd_batch_clear(&tenants->batch);
+    if (err == QD_STORE_OK) {
+        qd_batch_delete(&tenants->batch, QD_STORE_TENANT, qd_buf_str(&tenants->key));
+        deleted++;
+    } else if (err != QD_STORE_NOT_FOUND) {
+        return err;
+    }
+    err = subtree ? delete_below(tenants, path, &deleted, error) : QD_STORE_OK;
+    if (err == QD_STORE_OK && deleted > 0) {
+        qd_buf_clear(&tenants->after);
+        add_audit(tenants, change, path);
+        err = write_batch(tenants, error);
+    }
+    if (err == QD_STORE_OK) {
+        *ret_deleted = deleted;
+    }
+    return err;
+}
+
+enum qd_store_err qd_tenant_store_delete(struct qd_tenant_store *tenants, struct qd_str path,
+                                         bool subtree, const struct qd_tenant_change *change,
+                                         uint32_t *ret_deleted, struct qd_store_error *error)
+{
+    if (!qd_tenant_text_valid(path)) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "tenant: a path of 1 to %d bytes of [a-zA-Z0-9._/-] is expected",
+                                  QD_TENANT_PATH_MAX);
+    }
+    pthread_mutex_lock(&tenants->mutex);
+    enum qd_store_err err = delete_locked(tenants, path, subtree, change, ret_deleted, error);
+    pthread_mutex_unlock(&tenants->mutex);
+    return err;
+}
