@@ -1,30 +1,11 @@
-/* A skip list for each key space; each key has its versions, newest first, so that snapshots read
- * the past and a crash falls back to it. */
 #include "storage/store_memory.h"
 
+#include "storage/memory_map.h"
 #include "storage/sums.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-#define LEVELS_MAX 16
-
-struct version {
-    struct version *older;
-    uint64_t sequence; /* of the write that made it */
-    bool deleted;
-    size_t size;
-    uint8_t data[];
-};
-
-struct node {
-    struct version *newest;
-    const uint8_t *key; /* behind `next` */
-    size_t key_size;
-    unsigned levels;
-    struct node *next[];
-};
 
 struct qd_store_snapshot {
     struct qd_store_snapshot *next;
@@ -34,11 +15,9 @@ struct qd_store_snapshot {
 struct memory_store {
     struct qd_store base;
     pthread_mutex_t mutex;
-    struct node *heads[QD_STORE_SPACE_COUNT][LEVELS_MAX];
+    struct qd_memory_map spaces[QD_STORE_SPACE_COUNT];
     uint64_t sequence; /* writes so far */
     uint64_t synced;   /* those that survive a crash */
-    uint64_t used_bytes;
-    uint64_t random;
     struct qd_store_snapshot *snapshots;
     struct qd_store_faults faults;
 };
@@ -58,11 +37,6 @@ struct memory_iter {
     struct qd_buf value;
 };
 
-static struct qd_str node_key(const struct node *node)
-{
-    return (struct qd_str){(const char *)node->key, node->key_size};
-}
-
 /* Count one call; true: it is to fail. */
 static bool fault_strikes(struct qd_store_fault *fault)
 {
@@ -75,101 +49,7 @@ static bool fault_strikes(struct qd_store_fault *fault)
     return true;
 }
 
-/* --- the skip list --- */
-
-/* Geometric with ratio 1/4, from a fixed seed: runs repeat. */
-static unsigned random_levels(struct memory_store *store)
-{
-    store->random ^= store->random << 13;
-    store->random ^= store->random >> 7;
-    store->random ^= store->random << 17;
-    unsigned levels = 1;
-    for (uint64_t bits = store->random; levels < LEVELS_MAX && (bits & 3) == 0; bits >>= 2) {
-        levels++;
-    }
-    return levels;
-}
-
-/* First node >= key; `ret_links` (may be NULL): the link to change at each level to insert before
- * it. */
-static struct node *seek(struct memory_store *store, enum qd_store_space space, struct qd_str key,
-                         struct node **ret_links[LEVELS_MAX])
-{
-    struct node **links = store->heads[space];
-    for (unsigned level = LEVELS_MAX; level-- > 0;) {
-        while (links[level] != NULL && qd_slice_compare(node_key(links[level]), key) < 0) {
-            links = links[level]->next;
-        }
-        if (ret_links != NULL) {
-            ret_links[level] = &links[level];
-        }
-    }
-    return links[0];
-}
-
-/* Last node < key, or the very last if `key` is empty; NULL if there is none. */
-static struct node *seek_before(struct memory_store *store, enum qd_store_space space,
-                                struct qd_str key)
-{
-    struct node **links = store->heads[space];
-    struct node *last = NULL;
-    for (unsigned level = LEVELS_MAX; level-- > 0;) {
-        while (links[level] != NULL &&
-               (key.len == 0 || qd_slice_compare(node_key(links[level]), key) < 0)) {
-            last = links[level];
-            links = last->next;
-        }
-    }
-    return last;
-}
-
-static struct node *find_or_insert(struct memory_store *store, enum qd_store_space space,
-                                   struct qd_str key)
-{
-    struct node **links[LEVELS_MAX];
-    struct node *found = seek(store, space, key, links);
-    if (found != NULL && qd_slice_equal(node_key(found), key)) {
-        return found;
-    }
-    unsigned levels = random_levels(store);
-    size_t size = sizeof(struct node) + levels * sizeof(struct node *);
-    struct node *node = malloc(size + key.len);
-    if (node == NULL) {
-        return NULL;
-    }
-    uint8_t *key_bytes = (uint8_t *)node + size;
-    if (key.len > 0) {
-        memcpy(key_bytes, key.ptr, key.len);
-    }
-    *node = (struct node){.key = key_bytes, .key_size = key.len, .levels = levels};
-    for (unsigned level = 0; level < levels; level++) {
-        node->next[level] = *links[level];
-        *links[level] = node;
-    }
-    store->used_bytes += key.len;
-    return node;
-}
-
-/* --- versions --- */
-
-static const struct version *version_at(const struct node *node, uint64_t sequence)
-{
-    const struct version *version = node->newest;
-    while (version != NULL && version->sequence > sequence) {
-        version = version->older;
-    }
-    return version;
-}
-
-static bool exists_at(const struct node *node, uint64_t sequence, struct qd_str *ret_value)
-{
-    const struct version *version = version_at(node, sequence);
-    if (version == NULL || version->deleted) {
-        return false;
-    }
-    *ret_value = (struct qd_str){(const char *)version->data, version->size};
-    return true;
-}
+/* --- applying (the mutex is held) --- */
 
 /* The oldest state that somebody may still ask for: a snapshot, or a crash. */
 static uint64_t oldest_needed(const struct memory_store *store)
@@ -181,94 +61,46 @@ static uint64_t oldest_needed(const struct memory_store *store)
     return oldest;
 }
 
-static void free_versions(struct memory_store *store, struct version *version)
-{
-    while (version != NULL) {
-        struct version *older = version->older;
-        store->used_bytes -= version->size;
-        free(version);
-        version = older;
-    }
-}
-
-/* Drop versions that nobody can see: all below the newest one at or before `oldest`. */
-static void prune(struct memory_store *store, struct node *node, uint64_t oldest)
-{
-    struct version *version = node->newest;
-    while (version != NULL && version->sequence > oldest) {
-        version = version->older;
-    }
-    if (version != NULL) {
-        free_versions(store, version->older);
-        version->older = NULL;
-    }
-}
-
-/* Put or delete one key; false: out of memory. */
-static bool push_version(struct memory_store *store, const struct qd_batch_op *op,
-                         struct qd_str value, uint64_t sequence)
-{
-    struct node *node = find_or_insert(store, op->space, op->key);
-    struct version *version = malloc(sizeof *version + value.len);
-    if (node == NULL || version == NULL) {
-        free(version);
-        return false;
-    }
-    version->older = node->newest;
-    version->sequence = sequence;
-    version->deleted = op->verb == QD_BATCH_DELETE;
-    version->size = value.len;
-    if (value.len > 0) {
-        memcpy(version->data, value.ptr, value.len);
-    }
-    node->newest = version;
-    store->used_bytes += value.len;
-    prune(store, node, oldest_needed(store));
-    return true;
-}
-
 static bool apply_merge(struct memory_store *store, const struct qd_batch_op *op, uint64_t sequence)
 {
+    struct qd_memory_map *map = &store->spaces[op->space];
+    struct qd_memory_node *node = qd_memory_map_find(map, op->key);
     struct qd_str existing;
-    struct node *node = seek(store, op->space, op->key, NULL);
-    bool exists = node != NULL && qd_slice_equal(node_key(node), op->key) &&
-                  exists_at(node, sequence, &existing);
+    bool exists = node != NULL && qd_memory_node_value(node, sequence, &existing);
     struct qd_buf merged = {0};
     qd_sums_merge(exists ? &existing : NULL, &op->value, 1, &merged);
-    bool done = !merged.failed && push_version(store, op, qd_buf_str(&merged), sequence);
+    struct qd_str value = qd_buf_str(&merged);
+    bool done =
+        !merged.failed && qd_memory_map_set(map, op->key, &value, sequence, oldest_needed(store));
     qd_buf_release(&merged);
     return done;
 }
 
 static bool apply(struct memory_store *store, const struct qd_batch_op *op, uint64_t sequence)
 {
-    switch (op->verb) {
-    case QD_BATCH_PUT:
-        return push_version(store, op, op->value, sequence);
-    case QD_BATCH_DELETE:
-        return push_version(store, op, (struct qd_str){0}, sequence);
-    case QD_BATCH_MERGE:
+    if (op->verb == QD_BATCH_MERGE) {
         return apply_merge(store, op, sequence);
-    default:
-        assert(false);
-        return false;
     }
+    return qd_memory_map_set(&store->spaces[op->space], op->key,
+                             op->verb == QD_BATCH_PUT ? &op->value : NULL, sequence,
+                             oldest_needed(store));
 }
 
-/* Take back every version newer than `sequence`. */
 static void rewind_to(struct memory_store *store, uint64_t sequence)
 {
     for (size_t space = 0; space < QD_STORE_SPACE_COUNT; space++) {
-        for (struct node *node = store->heads[space][0]; node != NULL; node = node->next[0]) {
-            while (node->newest != NULL && node->newest->sequence > sequence) {
-                struct version *gone = node->newest;
-                node->newest = gone->older;
-                gone->older = NULL;
-                free_versions(store, gone);
-            }
-        }
+        qd_memory_map_rewind(&store->spaces[space], sequence);
     }
     store->sequence = sequence;
+}
+
+static uint64_t used_bytes(const struct memory_store *store)
+{
+    uint64_t bytes = 0;
+    for (size_t space = 0; space < QD_STORE_SPACE_COUNT; space++) {
+        bytes += store->spaces[space].used_bytes;
+    }
+    return bytes;
 }
 
 /* --- operations --- */
@@ -283,13 +115,7 @@ static void memory_close(struct qd_store *base)
     struct memory_store *store = of(base);
     assert(store->snapshots == NULL);
     for (size_t space = 0; space < QD_STORE_SPACE_COUNT; space++) {
-        struct node *node = store->heads[space][0];
-        while (node != NULL) {
-            struct node *next = node->next[0];
-            free_versions(store, node->newest);
-            free(node);
-            node = next;
-        }
+        qd_memory_map_release(&store->spaces[space]);
     }
     pthread_mutex_destroy(&store->mutex);
     free(store);
@@ -303,11 +129,10 @@ static enum qd_store_err memory_get(struct qd_store *base, enum qd_store_space s
     enum qd_store_err err = QD_STORE_NOT_FOUND;
     struct qd_str value;
     pthread_mutex_lock(&store->mutex);
-    struct node *node = seek(store, space, key, NULL);
+    struct qd_memory_node *node = qd_memory_map_find(&store->spaces[space], key);
     if (fault_strikes(&store->faults.read)) {
         err = qd_store_error_set(error, QD_STORE_IO, "reading failed (injected)");
-    } else if (node != NULL && qd_slice_equal(node_key(node), key) &&
-               exists_at(node, store->sequence, &value)) {
+    } else if (node != NULL && qd_memory_node_value(node, store->sequence, &value)) {
         qd_buf_clear(ret_value);
         qd_buf_append_str(ret_value, value);
         err = ret_value->failed
@@ -336,9 +161,9 @@ static enum qd_store_err write_locked(struct memory_store *store, const struct q
         return qd_store_error_set(error, QD_STORE_IO, "writing failed (injected)");
     }
     uint64_t capacity = store->faults.capacity_bytes;
-    if (capacity > 0 && store->used_bytes + batch_bytes(batch) > capacity) {
+    if (capacity > 0 && used_bytes(store) + batch_bytes(batch) > capacity) {
         return qd_store_error_set(error, QD_STORE_FULL, "disk full: %llu bytes of %llu used",
-                                  (unsigned long long)store->used_bytes,
+                                  (unsigned long long)used_bytes(store),
                                   (unsigned long long)capacity);
     }
     uint64_t before = store->sequence;
@@ -412,7 +237,7 @@ static uint64_t memory_disk_bytes(struct qd_store *base)
 {
     struct memory_store *store = of(base);
     pthread_mutex_lock(&store->mutex);
-    uint64_t bytes = store->used_bytes;
+    uint64_t bytes = used_bytes(store);
     pthread_mutex_unlock(&store->mutex);
     return bytes;
 }
@@ -458,39 +283,40 @@ static struct qd_store_iter *memory_iter_open(struct qd_store *base,
     return &iter->base;
 }
 
-static struct node *first_forward(struct memory_iter *iter)
+static struct qd_memory_node *first_forward(struct memory_iter *iter)
 {
     struct qd_str from = qd_buf_str(&iter->lower);
     bool from_at = iter->started && qd_slice_compare(qd_buf_str(&iter->at), from) >= 0;
     if (from_at) {
         from = qd_buf_str(&iter->at);
     }
-    struct node *node = seek(iter->store, iter->space, from, NULL);
-    if (from_at && !iter->inclusive && node != NULL && qd_slice_equal(node_key(node), from)) {
-        node = node->next[0];
+    struct qd_memory_node *node = qd_memory_map_seek(&iter->store->spaces[iter->space], from);
+    if (from_at && !iter->inclusive && node != NULL &&
+        qd_slice_equal(qd_memory_node_key(node), from)) {
+        node = qd_memory_map_next(node);
     }
     return node;
 }
 
-static struct node *first_backward(struct memory_iter *iter)
+static struct qd_memory_node *first_backward(struct memory_iter *iter)
 {
     struct qd_str upper = qd_buf_str(&iter->upper);
     struct qd_str at = qd_buf_str(&iter->at);
     if (!iter->started || (upper.len > 0 && qd_slice_compare(at, upper) >= 0)) {
-        return seek_before(iter->store, iter->space, upper);
+        return qd_memory_map_before(&iter->store->spaces[iter->space], upper);
     }
     if (iter->inclusive) {
-        struct node *node = seek(iter->store, iter->space, at, NULL);
-        if (node != NULL && qd_slice_equal(node_key(node), at)) {
+        struct qd_memory_node *node = qd_memory_map_find(&iter->store->spaces[iter->space], at);
+        if (node != NULL) {
             return node;
         }
     }
-    return at.len > 0 ? seek_before(iter->store, iter->space, at) : NULL;
+    return at.len > 0 ? qd_memory_map_before(&iter->store->spaces[iter->space], at) : NULL;
 }
 
-static bool in_range(const struct memory_iter *iter, const struct node *node)
+static bool in_range(const struct memory_iter *iter, const struct qd_memory_node *node)
 {
-    struct qd_str key = node_key(node);
+    struct qd_str key = qd_memory_node_key(node);
     if (iter->reverse) {
         return qd_slice_compare(key, qd_buf_str(&iter->lower)) >= 0;
     }
@@ -502,17 +328,19 @@ static enum qd_store_err iter_next_locked(struct memory_iter *iter, struct qd_st
     if (fault_strikes(&iter->store->faults.read)) {
         return qd_store_error_set(error, QD_STORE_IO, "reading failed (injected)");
     }
-    struct node *node = iter->reverse ? first_backward(iter) : first_forward(iter);
+    struct qd_memory_node *node = iter->reverse ? first_backward(iter) : first_forward(iter);
     struct qd_str value = {0};
-    while (node != NULL && in_range(iter, node) && !exists_at(node, iter->sequence, &value)) {
-        node =
-            iter->reverse ? seek_before(iter->store, iter->space, node_key(node)) : node->next[0];
+    while (node != NULL && in_range(iter, node) &&
+           !qd_memory_node_value(node, iter->sequence, &value)) {
+        node = iter->reverse ? qd_memory_map_before(&iter->store->spaces[iter->space],
+                                                    qd_memory_node_key(node))
+                             : qd_memory_map_next(node);
     }
     if (node == NULL || !in_range(iter, node)) {
         return QD_STORE_END;
     }
     qd_buf_clear(&iter->at);
-    qd_buf_append_str(&iter->at, node_key(node));
+    qd_buf_append_str(&iter->at, qd_memory_node_key(node));
     qd_buf_clear(&iter->value);
     qd_buf_append_str(&iter->value, value);
     iter->started = true;
@@ -568,7 +396,6 @@ struct qd_store *qd_store_memory_new(void)
         return NULL;
     }
     store->base.ops = &memory_ops;
-    store->random = UINT64_C(0x9e3779b97f4a7c15);
     store->faults.write.countdown = -1;
     store->faults.sync.countdown = -1;
     store->faults.read.countdown = -1;

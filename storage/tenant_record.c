@@ -82,6 +82,7 @@ void qd_tenant_record_encode(const struct qd_tenant_record *record, struct qd_bu
     size_t begin = qd_record_begin(buf, QD_RECORD_TENANT, TENANT_VERSION);
     qd_put_str(buf, record->tenant);
     qd_put_str(buf, record->plan);
+    qd_buf_append_u8(buf, record->listed);
     qd_buf_append_u8(buf, record->block.blocked);
     qd_put_str(buf, record->block.reason);
     qd_put_i64(buf, record->block.since.ns);
@@ -157,6 +158,9 @@ enum qd_store_err qd_tenant_record_decode(struct qd_str bytes, struct qd_tenant_
     }
     ret_record->tenant = qd_get_str(&reader, QD_TENANT_PATH_MAX);
     ret_record->plan = qd_get_str(&reader, QD_TENANT_TEXT_MAX);
+    uint8_t listed = qd_get_u8(&reader);
+    ret_record->listed = listed == 1;
+    reader.failed |= listed > 1;
     uint8_t blocked = qd_get_u8(&reader);
     ret_record->block.blocked = blocked == 1;
     reader.failed |= blocked > 1;

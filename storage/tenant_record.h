@@ -44,6 +44,8 @@ struct qd_tenant_grant {
 struct qd_tenant_record {
     struct qd_str tenant; /* path, required */
     struct qd_str plan;   /* empty: none of its own */
+    bool listed; /* PutTenant or SetPlan made it; else it only carries a block, boosts or grants,
+                    and the policy's patterns go on applying */
     struct qd_tenant_block block;
     struct qd_wall_ns created;
     struct qd_wall_ns updated;
