@@ -125,59 +125,6 @@ void qd_subject_init(struct qd_subject *subject,
     subject->key = subject_key(a, policy, seed);
 }
 
-/* --- names of counters --------------------------------------------------------------------------- */
-
-void qd_name_split(struct qd_str name, struct qd_str *ret_owner, struct qd_str *ret_scope)
-{
-    const char *separator = name.len > 0 ? memchr(name.ptr, QD_NAME_SEPARATOR, name.len) : NULL;
-
-    if (separator == NULL) {
-        *ret_scope = name;
-        *ret_owner = (struct qd_str){NULL, 0};
-    } else {
-        size_t owner_len = (size_t)(separator - name.ptr);
-        *ret_owner = (struct qd_str){name.ptr, owner_len};
-        *ret_scope = (struct qd_str){separator + 1, name.len - owner_len - 1};
-    }
-    if (ret_owner->len == 0 && ret_scope->len > 0) { /* the tenant itself owns it */
-        const char *blank = memchr(ret_scope->ptr, ' ', ret_scope->len);
-        *ret_owner = *ret_scope;
-        if (blank != NULL) {
-            ret_owner->len = (size_t)(blank - ret_scope->ptr);
-        }
-    }
-}
-
-/* Append to a text that is known to have room for names within their bounds; cuts off otherwise. */
-static size_t append(char *text, size_t used, size_t room, const char *more, size_t len)
-{
-    size_t fits = len < room - used ? len : room - used;
-
-    if (fits > 0) {
-        memcpy(text + used, more, fits);
-    }
-    return used + fits;
-}
-
-size_t qd_name_join(const struct qd_resolved_limit *limit, char *text, size_t room)
-{
-    static const char separator = QD_NAME_SEPARATOR;
-    size_t used = 0;
-
-    if (limit->plan != NULL) {
-        used = append(text, used, room, limit->plan->name, strlen(limit->plan->name));
-    } else if (limit->depth == 0 && limit->use->origin != NULL) {
-        /* "pool h100" -> "pool:h100" */
-        used = append(text, used, room, limit->use->origin, strlen(limit->use->origin));
-        char *blank = memchr(text, ' ', used);
-        if (blank != NULL) {
-            *blank = ':';
-        }
-    }
-    used = append(text, used, room, &separator, 1);
-    return append(text, used, room, limit->name.ptr, limit->name.len);
-}
-
 /* --- binding ------------------------------------------------------------------------------------- */
 
 static void resolve_under_lock(struct qd_worker *worker,
@@ -204,29 +151,31 @@ void qd_bind_resolve(struct qd_worker *worker,
                      bool all,
                      struct qd_wall_ns now)
 {
-    qd_directory_lock_shared(worker->node->directory);
     resolve_under_lock(worker, published, attributes, all, now);
-    qd_directory_unlock_shared(worker->node->directory);
 }
 
-/* Items from the worker's resolution; names go to worker->names. */
+struct qd_str qd_name_tenant(struct qd_str name, struct qd_str *ret_keys)
+{
+    const char *blank = name.len > 0 ? memchr(name.ptr, ' ', name.len) : NULL;
+    size_t len = blank != NULL ? (size_t)(blank - name.ptr) : name.len;
+
+    *ret_keys = blank != NULL ? (struct qd_str){blank + 1, name.len - len - 1} : (struct qd_str){NULL, 0};
+    return (struct qd_str){name.ptr, len};
+}
+
+/* Items from the worker's resolution. */
 static size_t fill_items(struct qd_worker *worker)
 {
     const struct qd_resolution *r = &worker->resolution;
-    size_t used = 0;
 
     for (size_t i = 0; i < r->count; i++) {
         const struct qd_resolved_limit *limit = &r->limit[i];
-        size_t room = sizeof(worker->names) - used;
-        size_t len =
-            qd_name_join(limit, worker->names + used, room < QD_STATE_NAME_MAX ? room : QD_STATE_NAME_MAX);
         worker->items[i] = (struct qd_bind_item){.limit = limit->use->limit,
                                                  .amount = limit->amount,
                                                  .burst = limit->burst,
                                                  .counter = limit->counter,
                                                  .depth = limit->depth,
-                                                 .name = {worker->names + used, len}};
-        used += len;
+                                                 .name = limit->name};
     }
     return r->count;
 }
@@ -256,16 +205,14 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker,
                                          struct qd_limit_state *ret_state)
 {
     struct qd_core *commons = worker->node->shards.commons.core;
-    struct qd_evict_missing missing;
     unsigned evictions = 0;
 
     qd_count(&worker->figures.binds);
-    qd_evict_look(worker->node, home, bind, now, &missing);
     for (;;) {
         size_t item = 0;
         enum qd_bind_result result = qd_core_bind(home->core, commons, bind, now, &item);
         if (result == QD_BOUND) {
-            qd_evict_bring_back(worker, home, bind, now, &missing);
+            qd_evict_bring_back(worker, home, bind, now);
             return QD_BIND_DONE;
         }
         qd_count(&worker->figures.bind_full);

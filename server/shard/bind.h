@@ -50,18 +50,16 @@ enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker,
                                     struct qd_wall_ns now,
                                     struct qd_limit_state *ret_state);
 
-/* Resolve only, into worker->resolution, under the directory's lock for the length of the call. `all`: see
- * struct qd_resolve_input. */
+/* Resolve only, into worker->resolution, which points into the directory: the caller holds its shared lock for as
+ * long as it looks. `all`: see struct qd_resolve_input. */
 void qd_bind_resolve(struct qd_worker *worker,
                      const struct qd_published *published,
                      const struct qd_attributes *attributes,
                      bool all,
                      struct qd_wall_ns now);
 
-/* Split a name that the core gave back: owner ("free", "pool:h100"; never empty) and scope. */
-void qd_name_split(struct qd_str name, struct qd_str *ret_owner, struct qd_str *ret_scope);
-/* Write owner, separator and scope of a resolved limit; returns its length, at most QD_STATE_NAME_MAX. */
-size_t qd_name_join(const struct qd_resolved_limit *limit, char *text, size_t room);
+/* The tenant path of a counter's name ("acme/search" of "acme/search model=gpt-4o"), and the rest after it. */
+struct qd_str qd_name_tenant(struct qd_str name, struct qd_str *ret_keys);
 
 struct qd_str qd_path_root(struct qd_str path);
 

@@ -159,14 +159,14 @@ void qd_describe_size(struct qd_text *text, const struct qd_limit *limit, int64_
 
 void qd_describe_name(struct qd_text *text, const struct qd_limit_state *state)
 {
-    struct qd_str owner;
-    struct qd_str scope;
+    struct qd_str keys;
 
-    qd_name_split(state->name, &owner, &scope);
-    if (owner.len > 0) {
-        qd_text_add_str(text, owner);
-        qd_text_add(text, ".");
+    if (state->limit->owner != NULL) {
+        qd_text_add(text, state->limit->owner);
+    } else {
+        qd_text_add_str(text, qd_name_tenant(state->name, &keys));
     }
+    qd_text_add(text, ".");
     qd_text_add(text, state->limit->name);
 }
 

@@ -154,8 +154,8 @@ static bool compile_adjusts(const struct qd_tenant_record *record, struct compil
     return true;
 }
 
-/* A record that only carries a block, boosts or grants (created 0) doesn't list its tenant: patterns go on
- * applying. Neither does one whose plan is gone: no plan would mean no limits. */
+/* A record that only carries a block, boosts or grants doesn't list its tenant: patterns go on applying. Neither
+ * does one whose plan is gone: no plan would mean no limits. */
 static void fill_override(const struct qd_policy *policy,
                           const struct qd_tenant_record *record,
                           struct compiled *c)
@@ -163,7 +163,7 @@ static void fill_override(const struct qd_policy *policy,
     const struct qd_plan *plan = plan_of(policy, record);
     bool plan_gone = record->plan.len > 0 && plan == NULL;
 
-    c->override.listed = record->created.ns != 0 && !plan_gone;
+    c->override.listed = record->listed && !plan_gone;
     c->override.has_plan = c->override.listed;
     c->override.plan = plan;
     if (c->limits != NULL) {

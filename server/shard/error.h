@@ -56,6 +56,7 @@ enum qd_status {
     X(UNKNOWN_RESERVATION, NOT_FOUND)                                                              \
     X(UNKNOWN_TENANT, NOT_FOUND)                                                                   \
     X(UNKNOWN_PLAN, NOT_FOUND)                                                                     \
+    X(UNKNOWN_SERVICE, NOT_FOUND)                                                                  \
     X(UNKNOWN_LIMIT, NOT_FOUND)                                                                    \
     X(TENANT_EXISTS, ALREADY_EXISTS)                                                               \
     X(REQUEST_CONFLICT, ALREADY_EXISTS)                                                            \
@@ -69,7 +70,6 @@ enum qd_status {
     X(NO_POLICY_FILE, FAILED_PRECONDITION)                                                         \
     X(TENANTS_FULL, UNAVAILABLE)                                                                   \
     X(OVERLOADED, UNAVAILABLE)                                                                     \
-    X(TABLE_FULL, UNAVAILABLE)                                                                     \
     X(STORE_ERROR, UNAVAILABLE)                                                                    \
     X(SHUTTING_DOWN, UNAVAILABLE)                                                                  \
     X(DEADLINE, DEADLINE_EXCEEDED)                                                                 \

@@ -19,32 +19,17 @@ static struct qd_core *core_of(struct qd_node *node, struct qd_shard *home, cons
     return item->depth == 0 ? node->shards.commons.core : home->core;
 }
 
-void qd_evict_look(struct qd_node *node,
-                   struct qd_shard *home,
-                   const struct qd_bind *bind,
-                   struct qd_wall_ns now,
-                   struct qd_evict_missing *ret_missing)
-{
-    ret_missing->bits = 0;
-    if (!atomic_load_explicit(&node->evicted, memory_order_relaxed)) {
-        return;
-    }
-    for (size_t i = 0; i < bind->item_count; i++) {
-        struct qd_limit_state state;
-        if (!qd_core_counter(core_of(node, home, &bind->items[i]), bind->items[i].counter, now, &state)) {
-            ret_missing->bits |= UINT32_C(1) << i;
-        }
-    }
-}
-
 void qd_evict_bring_back(struct qd_worker *worker,
                          struct qd_shard *home,
                          const struct qd_bind *bind,
-                         struct qd_wall_ns now,
-                         const struct qd_evict_missing *missing)
+                         struct qd_wall_ns now)
 {
-    for (size_t i = 0; i < bind->item_count && missing->bits != 0; i++) {
-        if ((missing->bits >> i & 1U) == 0) {
+    if (!atomic_load_explicit(&worker->node->evicted, memory_order_relaxed)) {
+        return;
+    }
+    uint32_t missing = qd_core_bound_new(home->core);
+    for (size_t i = 0; i < bind->item_count; i++) {
+        if ((missing >> i & 1U) == 0) {
             continue;
         }
         struct qd_buf key = {0};

@@ -14,24 +14,12 @@
 
 #define QD_EVICT_TRIES 16U
 
-/* Which items of a binding have no counter in memory before it is made. */
-struct qd_evict_missing {
-    uint32_t bits;
-};
-
-/* Nothing but a load when no counter was ever evicted. */
-void qd_evict_look(struct qd_node *node,
-                   struct qd_shard *home,
-                   const struct qd_bind *bind,
-                   struct qd_wall_ns now,
-                   struct qd_evict_missing *ret_missing);
-
-/* After the binding was made: put back what the store has of those. */
+/* After a binding was made: put back what the store has of the counters that were made anew. Nothing but a load when
+ * no counter was ever evicted. */
 void qd_evict_bring_back(struct qd_worker *worker,
                          struct qd_shard *home,
                          const struct qd_bind *bind,
-                         struct qd_wall_ns now,
-                         const struct qd_evict_missing *missing);
+                         struct qd_wall_ns now);
 
 /* Make room for one counter. False: nothing can go, or the store refuses (then nothing is lost). */
 bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall_ns now);

@@ -99,10 +99,6 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker,
         stop(ret_answer, &stopping, now); /* S3 */
     }
     qd_shards_unlock(&node->shards, reference.home);
-    if (result == QD_RESULT_FULL) {
-        return qd_error_set(ret_error, QD_ERROR_TABLE_FULL,
-                            "too many reservations report progress at once; retry, or extend without used_so_far");
-    }
     return result == QD_OK || result == QD_STOP ? QD_ERROR_NONE : gone(ret_error);
 }
 

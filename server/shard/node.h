@@ -51,11 +51,11 @@ struct qd_worker {
     struct qd_worker_figures figures;
     struct qd_resolution resolution;
     struct qd_bind_item items[QD_LIMITS_PER_CHECK_MAX];
-    char names[QD_RESOLVE_TEXT_MAX + QD_LIMITS_PER_CHECK_MAX * 132];
     struct qd_limit_state states[QD_LIMITS_PER_CHECK_MAX];
 };
 
 struct qd_directory;
+struct qd_tenant_store;
 
 struct qd_node {
     struct qd_shards shards;
@@ -64,6 +64,7 @@ struct qd_node {
     struct qd_directory *directory; /* NULL only before init has ended */
     struct qd_ledger *ledger;
     struct qd_store *store;
+    struct qd_tenant_store *tenants; /* durable records of the directory */
     struct qd_token_key token_key;
     char name[64];
     uint64_t name_hash;

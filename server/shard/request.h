@@ -71,9 +71,6 @@ enum qd_denial {
     QD_DENIAL_UNDECIDED = 8,
 };
 
-/* Name of a counter as the shell hands it to the core: owner (plan, tenant path, "pool:h100"; empty if the
- * same as the scope), QD_NAME_SEPARATOR, scope ("acme/search model=gpt-4o"). */
-#define QD_NAME_SEPARATOR  '\x1f'
 #define QD_STATE_NAME_MAX  768U
 #define QD_SHADOW_MAX      16U
 #define QD_MESSAGE_MAX     640U

@@ -1,0 +1,307 @@
+#include "server/boot.h"
+
+#include "server/core/hash.h"
+#include "server/shard/directory.h"
+#include "server/shard/reload.h"
+#include "storage/codec.h"
+#include "storage/store_rocksdb.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEY_FILE        "reservation.key"
+#define INCARNATION_KEY "node/incarnation"
+
+__attribute__((format(printf, 1, 2))) static char *sentence(const char *format, ...)
+{
+    va_list args;
+    char *text = NULL;
+
+    va_start(args, format);
+    int len = vasprintf(&text, format, args);
+    va_end(args);
+    return len >= 0 ? text : strdup("out of memory");
+}
+
+/* --- policy -------------------------------------------------------------------------------------- */
+
+static char *load_policy(const char *file, struct qd_policy **ret_policy)
+{
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    char *why = NULL;
+
+    if (problems == NULL) {
+        return sentence("out of memory");
+    }
+    *ret_policy = file != NULL ? qd_policy_load_file(file, problems) : qd_policy_dev();
+    char *text = qd_problems_text(problems);
+    if (*ret_policy == NULL) {
+        why = sentence("policy refused\n%s", text != NULL ? text : "");
+    } else if (text != NULL && text[0] != '\0') {
+        (void)fputs(text, stderr); /* warnings */
+    }
+    free(text);
+    qd_problems_free(problems);
+    return why;
+}
+
+enum qd_error_code qd_boot_reload(void *context,
+                                  uint64_t expected_revision,
+                                  struct qd_problems *problems,
+                                  bool *ret_changed,
+                                  struct qd_error *ret_error)
+{
+    struct qd_boot *boot = context;
+    uint64_t revision = atomic_load(&boot->node->revision);
+
+    if (boot->policy_file == NULL) {
+        return qd_error_set(ret_error, QD_ERROR_NO_POLICY_FILE,
+                            "this node runs with --dev: there is no policy file to read; restart it with --policy "
+                            "FILE");
+    }
+    if (expected_revision != 0 && expected_revision != revision) {
+        return qd_error_set(ret_error, QD_ERROR_REVISION_MISMATCH,
+                            "expected_revision: r%llu is not running, r%llu is; run: quotactl policy show",
+                            (unsigned long long)expected_revision, (unsigned long long)revision);
+    }
+    switch (qd_reload_file(boot->node, boot->policy_file, problems)) {
+    case QD_RELOAD_DONE:
+        *ret_changed = true;
+        return QD_ERROR_NONE;
+    case QD_RELOAD_UNCHANGED:
+        *ret_changed = false;
+        return QD_ERROR_NONE;
+    case QD_RELOAD_BAD:
+        break;
+    }
+    char line[QD_PROBLEM_TEXT_MAX] = "cannot be read";
+    if (qd_problems_count(problems) > 0) {
+        (void)qd_problem_format(qd_problems_at(problems, 0), line, sizeof(line));
+    }
+    return qd_error_set(ret_error, QD_ERROR_POLICY_INVALID,
+                        "%.300s; %zu errors in all; r%llu stays in force; run: quotactl policy validate", line,
+                        qd_problems_errors(problems), (unsigned long long)revision);
+}
+
+/* --- what is durable ------------------------------------------------------------------------------- */
+
+/* C3: every boot is a new incarnation, counted on disk before anything is promised in its name. */
+static char *next_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
+{
+    struct qd_store_error error;
+    struct qd_buf value = {0};
+    struct qd_batch batch;
+    struct qd_str key = qd_slice_of(INCARNATION_KEY);
+    uint64_t incarnation = 0;
+
+    enum qd_store_err err = qd_store_get(store, QD_STORE_META, key, &value, &error);
+    if (err == QD_STORE_OK) {
+        struct qd_reader reader = qd_reader_of(qd_buf_str(&value));
+        incarnation = qd_get_u64(&reader);
+        err = qd_reader_finish(&reader);
+        (void)snprintf(error.text, sizeof(error.text), "the count of boots is damaged");
+    } else if (err == QD_STORE_NOT_FOUND) {
+        err = QD_STORE_OK;
+    }
+    if (err == QD_STORE_OK) {
+        qd_batch_init(&batch);
+        qd_buf_clear(&value);
+        qd_put_u64(&value, incarnation + 1);
+        qd_batch_put(&batch, QD_STORE_META, key, qd_buf_str(&value));
+        err = qd_store_write(store, &batch, true, &error);
+        qd_batch_release(&batch);
+    }
+    qd_buf_release(&value);
+    *ret_incarnation = incarnation + 1;
+    return err == QD_STORE_OK ? NULL : sentence("%s", error.text);
+}
+
+static char *open_store(struct qd_boot *boot, const struct qd_config *config)
+{
+    struct qd_store_error error;
+    struct qd_store_rocksdb_config rocksdb = {.path = qd_config_get(config, QD_SET_DATA_DIR)};
+    struct qd_ledger_config ledger = {.report_horizon_ns = qd_config_number(config, QD_SET_REPORT_HORIZON) *
+                                                           QD_NS_PER_MS};
+
+    if (qd_store_rocksdb_open(&rocksdb, &boot->store, &error) != QD_STORE_OK ||
+        qd_ledger_open(boot->store, &ledger, &boot->ledger, &error) != QD_STORE_OK ||
+        qd_tenant_store_open(boot->store, &boot->tenants, &error) != QD_STORE_OK) {
+        return sentence("%s", error.text);
+    }
+    return NULL;
+}
+
+struct load_tenants {
+    struct qd_directory *directory;
+    const struct qd_policy *policy;
+    size_t bad;
+    struct qd_error first;
+};
+
+static bool load_tenant(void *context, const struct qd_tenant_record *record)
+{
+    struct load_tenants *load = context;
+    struct qd_error error;
+
+    if (qd_directory_put(load->directory, load->policy, record, &error) == QD_ERROR_NONE) {
+        return true;
+    }
+    /* A limit that this policy no longer understands: the tenant stays, without it. */
+    struct qd_tenant_record *without = malloc(sizeof(*without));
+    if (without != NULL) {
+        *without = *record;
+        without->limit_count = 0;
+        struct qd_error again;
+        if (qd_directory_put(load->directory, load->policy, without, &again) != QD_ERROR_NONE) {
+            error = again;
+        }
+        free(without);
+    }
+    (void)fprintf(stderr, "warning: tenant %.*s: %s\n", (int)record->tenant.len, record->tenant.ptr, error.text);
+    return true;
+}
+
+/* --- the node ------------------------------------------------------------------------------------- */
+
+static uint32_t per_shard(int64_t total, uint32_t shards)
+{
+    /* Tenants spread unevenly: a quarter more than an even share. */
+    int64_t share = total / shards + total / shards / 4 + 64;
+
+    return (uint32_t)(share < (1 << 24) ? share : 1 << 24);
+}
+
+static void fill_capacities(const struct qd_config *config, uint64_t seed, struct qd_shards_config *ret_config)
+{
+    uint32_t shards = (uint32_t)qd_config_number(config, QD_SET_SHARDS);
+    uint32_t counters = per_shard(qd_config_number(config, QD_SET_MAX_COUNTERS), shards);
+    uint32_t bindings = per_shard(qd_config_number(config, QD_SET_MAX_BINDINGS), shards);
+    uint32_t reservations = per_shard(qd_config_number(config, QD_SET_MAX_RESERVATIONS), shards);
+    struct qd_core_config slice = {
+        .hash_seed = seed,
+        .narrow_windows = counters,
+        .wide_windows = counters / 8 + 64,
+        .buckets = counters,
+        .gauges = counters,
+        .bindings = bindings,
+        .reservations = reservations,
+        .progress = reservations / 16 + 64,
+        .estimators = counters / 8 + 64,
+        .roots = counters,
+        .name_bytes = (size_t)counters * 64 + ((size_t)1 << 16),
+        .counters_per_root = (uint32_t)qd_config_number(config, QD_SET_ROOT_COUNTERS),
+        .reservations_per_root = (uint32_t)qd_config_number(config, QD_SET_ROOT_RESERVATIONS),
+    };
+    ret_config->count = shards;
+    ret_config->slice = slice;
+    ret_config->huge_pages = qd_config_number(config, QD_SET_HUGE_PAGES) != 0;
+    /* Limits that tenants share have few counters, unless they are split by user or tenant. */
+    slice.bindings = 1024;
+    slice.reservations = 1024;
+    slice.progress = 64;
+    slice.counters_per_root = 0;
+    slice.reservations_per_root = 0;
+    ret_config->common = slice;
+}
+
+static void node_name(const struct qd_config *config, char *name, size_t size)
+{
+    const char *given = qd_config_get(config, QD_SET_NODE_NAME);
+
+    if (given != NULL && given[0] != '\0') {
+        (void)snprintf(name, size, "%s", given);
+    } else if (gethostname(name, size) != 0) {
+        (void)snprintf(name, size, "quotad");
+    }
+    name[size - 1] = '\0';
+}
+
+static char *make_node(struct qd_boot *boot, const struct qd_config *config, struct qd_policy *policy)
+{
+    char path[4096];
+    char why[200];
+    char name[64];
+    struct qd_error error;
+    struct qd_node_config node = {.clock = qd_clock_system,
+                                  .store = boot->store,
+                                  .ledger = boot->ledger,
+                                  .name = name,
+                                  .tenants_max = (uint32_t)qd_config_number(config, QD_SET_MAX_TENANTS)};
+
+    (void)snprintf(path, sizeof(path), "%s/%s", qd_config_get(config, QD_SET_DATA_DIR), KEY_FILE);
+    if (!qd_token_key_load(path, &node.token_key, why)) {
+        return sentence("%s", why);
+    }
+    char *problem = next_incarnation(boot->store, &node.incarnation);
+    if (problem != NULL) {
+        return problem;
+    }
+    node_name(config, name, sizeof(name));
+    /* The seed of all hashes comes from the key: users cannot craft collisions, and identities of counters stay the
+     * same over restarts. */
+    uint64_t seed = qd_hash64_bytes(node.token_key.bytes, sizeof(node.token_key.bytes), 0x71756f746164);
+    fill_capacities(config, seed, &node.shards);
+    boot->node = qd_node_new(&node, &error);
+    if (boot->node == NULL) {
+        return sentence("%s", error.text);
+    }
+    boot->node->tenants = boot->tenants;
+    struct load_tenants load = {.directory = boot->node->directory, .policy = policy};
+    struct qd_store_error store_error;
+    if (qd_tenant_store_list(boot->tenants, (struct qd_str){NULL, 0}, (struct qd_str){NULL, 0}, load_tenant,
+                             &load, &store_error) != QD_STORE_OK) {
+        return sentence("%s", store_error.text);
+    }
+    return NULL;
+}
+
+static char *rebuild(struct qd_boot *boot)
+{
+    struct qd_error error;
+    struct qd_worker *worker = qd_worker_new(boot->node);
+
+    if (worker == NULL) {
+        return sentence("out of memory");
+    }
+    bool ok = qd_node_rebuild(boot->node, worker, &boot->rebuilt, &error);
+    qd_worker_free(worker);
+    return ok ? NULL : sentence("%s", error.text);
+}
+
+char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
+{
+    struct qd_policy *policy = NULL;
+    bool dev = qd_config_number(config, QD_SET_DEV) != 0;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t threads = qd_config_number(config, QD_SET_THREADS);
+
+    boot->threads = threads > 0 ? (uint32_t)threads : cores > 0 ? (uint32_t)cores : 1;
+    boot->policy_file = dev ? NULL : qd_config_get(config, QD_SET_POLICY);
+    char *why = load_policy(boot->policy_file, &policy);
+    if (why == NULL) {
+        why = open_store(boot, config);
+    }
+    if (why == NULL) {
+        why = make_node(boot, config, policy);
+    }
+    if (why == NULL) {
+        (void)snprintf(boot->summary, sizeof(boot->summary), "%s", qd_policy_info(policy)->summary);
+        qd_node_publish(boot->node, policy, NULL);
+        policy = NULL;
+        why = rebuild(boot);
+    }
+    qd_policy_free(policy);
+    return why;
+}
+
+void qd_boot_close(struct qd_boot *boot)
+{
+    qd_node_free(boot->node);
+    qd_tenant_store_close(boot->tenants);
+    qd_ledger_close(boot->ledger);
+    qd_store_close(boot->store);
+    memset(boot, 0, sizeof(*boot));
+}

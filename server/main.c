@@ -1,0 +1,225 @@
+/* quotad: the composition root. Reads the configuration, opens what is durable, makes the node, serves until told to
+ * stop. Nothing else happens here. */
+#include "server/admin/loop.h"
+#include "server/boot.h"
+#include "server/config.h"
+#include "server/log/log.h"
+#include "server/rpc/server.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+
+struct app {
+    struct qd_config config;
+    struct qd_boot boot;
+    struct qd_rpc *rpc;
+    struct qd_loop *loop;
+    pthread_t stopper;
+    bool stopping;
+};
+
+static int fail(const char *text)
+{
+    (void)fprintf(stderr, "quotad: %s\n", text);
+    return EXIT_FAILURE;
+}
+
+/* Sockets and the store's files: as many as the system allows (X3). */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* --- stopping (X5): not serving -> finish what is in flight -> sync -> exit 0 ------------------------ */
+
+static void *stop_main(void *argument)
+{
+    struct app *app = argument;
+
+    qd_rpc_stop(app->rpc, (uint32_t)qd_config_number(&app->config, QD_SET_DRAIN_GRACE));
+    app->rpc = NULL;
+    qd_loop_end(app->loop);
+    return NULL;
+}
+
+static void on_drain(void *context)
+{
+    struct app *app = context;
+
+    qd_rpc_set_serving(app->rpc, false);
+    app->stopping = pthread_create(&app->stopper, NULL, stop_main, app) == 0;
+    if (!app->stopping) {
+        qd_loop_end(app->loop);
+    }
+}
+
+static void on_abort(void *context)
+{
+    (void)context;
+    _exit(EXIT_FAILURE); /* what was acknowledged is on disk */
+}
+
+/* --- serving ------------------------------------------------------------------------------------- */
+
+static void on_log(void *context, int level, const char *event, const char *text)
+{
+    (void)context;
+    qd_log((enum qd_log_level)level, event, "text=%s", qd_log_quote(text).text);
+}
+
+static bool start_rpc(struct app *app, struct qd_error *error)
+{
+    struct qd_rpc_config config = {
+        .listen = qd_config_get(&app->config, QD_SET_LISTEN),
+        .threads = app->boot.threads,
+        .booking_threads = 8,
+        .booking_queue = 4096,
+        .streams_max = 1000,
+        .connection_age_s = 900,
+        .hooks = {.context = app->boot.node, .reload = qd_boot_reload, .log = on_log},
+    };
+
+    app->boot.policy_file = qd_config_number(&app->config, QD_SET_DEV) ? NULL : qd_config_get(&app->config, QD_SET_POLICY);
+    config.hooks.context = &app->boot;
+    app->rpc = qd_rpc_start(app->boot.node, &config, error);
+    return app->rpc != NULL;
+}
+
+static bool start_loop(struct app *app, const char *host, char *config_text, char error[QD_LOOP_ERROR_MAX])
+{
+    struct qd_loop_config config = {.node = app->boot.node,
+                                    .policy_file = app->boot.policy_file,
+                                    .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_LISTEN),
+                                    .grpc_host = host,
+                                    .grpc_port = (uint16_t)qd_rpc_port(app->rpc),
+                                    .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
+                                    .config_text = config_text,
+                                    .drain = on_drain,
+                                    .abort = on_abort,
+                                    .context = app};
+
+    app->loop = qd_loop_new(&config, error);
+    return app->loop != NULL;
+}
+
+/* Tests ask for any free port and read here which ones were taken. Written whole, then renamed. */
+static bool write_ports(struct app *app)
+{
+    const char *path = qd_config_get(&app->config, QD_SET_PORT_FILE);
+    char temporary[512];
+
+    if (path == NULL || path[0] == '\0') {
+        return true;
+    }
+    (void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+    FILE *file = fopen(temporary, "w");
+    if (file == NULL) {
+        return false;
+    }
+    (void)fprintf(file, "grpc=%d\nadmin=%u\n", qd_rpc_port(app->rpc), qd_loop_admin_port(app->loop));
+    bool ok = fclose(file) == 0;
+    return ok && rename(temporary, path) == 0;
+}
+
+static void host_of(const char *address, char *host, size_t size)
+{
+    const char *colon = strrchr(address, ':');
+    int len = colon != NULL ? (int)(colon - address) : (int)strlen(address);
+
+    if (len > 1 && address[0] == '[') {
+        address++;
+        len -= 2;
+    }
+    (void)snprintf(host, size, "%.*s", len, address);
+}
+
+/* What a newcomer sees. */
+static void say_hello(struct app *app, const char *host, const char *admin_host)
+{
+    (void)printf("quotad %s  gRPC %s:%d  admin http://%s:%u\n", QD_VERSION, host, qd_rpc_port(app->rpc),
+                 admin_host, qd_loop_admin_port(app->loop));
+    (void)printf("policy r1 OK: %s\n", app->boot.summary);
+    if (app->boot.rebuilt > 0) {
+        (void)printf("ledger: %llu entries, budgets rebuilt\n", (unsigned long long)app->boot.rebuilt);
+    }
+    (void)fflush(stdout);
+}
+
+static int serve(struct app *app, char *config_text)
+{
+    struct qd_error error;
+    char loop_error[QD_LOOP_ERROR_MAX];
+    char host[128];
+    char admin_host[128];
+    int code = EXIT_SUCCESS;
+
+    host_of(qd_config_get(&app->config, QD_SET_LISTEN), host, sizeof(host));
+    host_of(qd_config_get(&app->config, QD_SET_ADMIN_LISTEN), admin_host, sizeof(admin_host));
+    if (!start_rpc(app, &error)) {
+        return fail(error.text);
+    }
+    if (!start_loop(app, host, config_text, loop_error)) {
+        code = fail(loop_error);
+    } else if (!write_ports(app)) {
+        code = fail("cannot write --port-file");
+    } else {
+        say_hello(app, host, admin_host);
+        qd_log(QD_LOG_INFO, "serving", "node=%s incarnation=%llu threads=%u", app->boot.node->name,
+               (unsigned long long)app->boot.node->incarnation, app->boot.threads);
+        qd_loop_run(app->loop);
+    }
+    if (app->stopping) {
+        (void)pthread_join(app->stopper, NULL);
+    }
+    qd_rpc_stop(app->rpc, 0);
+    qd_loop_free(app->loop);
+    qd_log(QD_LOG_INFO, "stopped", NULL);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct app app;
+    char text[QD_CONFIG_ERROR_MAX];
+    int code = EXIT_SUCCESS;
+
+    memset(&app, 0, sizeof(app));
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (!qd_config_init(&app.config)) {
+        return fail("out of memory");
+    }
+    enum qd_config_parsed parsed = qd_config_parse(&app.config, argc, argv, environ, text);
+    char *config_text = qd_config_text(&app.config);
+    if (parsed == QD_CONFIG_BAD) {
+        (void)fail(text);
+        code = EXIT_USAGE;
+    } else if (parsed == QD_CONFIG_PRINT) {
+        (void)fputs(config_text != NULL ? config_text : "", stdout);
+    } else {
+        qd_log_set_level((enum qd_log_level)qd_config_number(&app.config, QD_SET_LOG_LEVEL));
+        raise_descriptors();
+        char *why = qd_boot_open(&app.boot, &app.config);
+        if (why != NULL) {
+            code = fail(why);
+            free(why);
+        } else {
+            code = serve(&app, config_text);
+        }
+        qd_boot_close(&app.boot);
+    }
+    free(config_text);
+    qd_config_release(&app.config);
+    return code;
+}

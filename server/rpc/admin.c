@@ -1,0 +1,2 @@
+#include "server/rpc/call.h"
+const struct qd_method qd_admin_methods[] = {{NULL, QD_METHOD_INLINE, 0, NULL, NULL}};

@@ -1,0 +1,139 @@
+/* Calls: what the server and the services share. Internal to rpc.
+ *
+ * Layer:    rpc
+ * Threads:  a call belongs to one thread at a time: the completion-queue thread that got it, or the booking
+ *           thread that it was handed to, until that one starts a batch.
+ * Memory:   pooled per completion-queue thread.
+ */
+#ifndef QD_RPC_CALL_H
+#define QD_RPC_CALL_H
+
+#include "server/rpc/server.h"
+#include "server/rpc/wire.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <grpc/slice.h>
+#include <protobuf-c/protobuf-c.h>
+
+struct qd_call;
+struct qd_place;
+
+enum qd_method_kind {
+    QD_METHOD_INLINE,  /* unary, answered on the completion-queue thread */
+    QD_METHOD_BOOKING, /* unary, waits for the disk: on a booking thread */
+    QD_METHOD_STREAM,  /* each message is answered by one message */
+    QD_METHOD_WATCH,   /* server streaming: grpc.health.v1.Health/Watch */
+};
+
+/* A handler reads `bytes`, and writes its answer to `place->out` or fails with *ret_error. */
+typedef enum qd_error_code (*qd_handler)(struct qd_place *place,
+                                         struct qd_call *call,
+                                         struct qd_str bytes,
+                                         struct qd_error *ret_error);
+
+struct qd_method {
+    const char *path;
+    enum qd_method_kind kind;
+    uint32_t posted; /* calls that wait for work, per thread */
+    qd_handler handle;
+    /* STREAM: does this message wait for the disk? NULL: never. */
+    bool (*needs_booking)(struct qd_str bytes);
+};
+
+/* All services' methods, in one table for each service; ended by path NULL. */
+extern const struct qd_method qd_quota_methods[];
+extern const struct qd_method qd_usage_methods[];
+extern const struct qd_method qd_admin_methods[];
+extern const struct qd_method qd_health_methods[];
+extern const struct qd_method qd_reflection_methods[];
+
+#define QD_SCRATCH_BYTES ((size_t)6 << 20)
+#define QD_OUT_BYTES   ((size_t)4 << 20)
+
+/* Bump memory for one message; protobuf-c's allocator is on top of it. */
+struct qd_scratch {
+    uint8_t *memory;
+    size_t size;
+    size_t used;
+};
+void *qd_scratch_take(struct qd_scratch *arena, size_t size);   /* NULL: full; zeroed */
+char *qd_scratch_text(struct qd_scratch *arena, struct qd_str text); /* NUL-terminated copy; "" when full */
+
+/* Where a handler works: one for each thread. */
+struct qd_place {
+    struct qd_rpc *rpc;
+    struct qd_node *node;
+    struct qd_worker *worker;
+    struct qd_scratch arena;
+    ProtobufCAllocator allocator;
+    struct qd_out out;
+    uint8_t *out_memory;
+    struct qd_check_args check_args;
+    struct qd_check_answer check_answer;
+    struct qd_report_args report_args;
+    struct qd_extend_args extend_args;
+    struct qd_extend_answer extend_answer;
+};
+bool qd_place_init(struct qd_place *place, struct qd_rpc *rpc);
+void qd_place_release(struct qd_place *place);
+/* Before each message. */
+void qd_place_clear(struct qd_place *place);
+
+/* Pack a message into place->out. */
+enum qd_error_code qd_place_pack(struct qd_place *place, const ProtobufCMessage *message, struct qd_error *ret_error);
+/* Unpack from bytes; NULL with *ret_error: malformed, or too many items. */
+void *qd_place_unpack(struct qd_place *place,
+                      const ProtobufCMessageDescriptor *descriptor,
+                      struct qd_str bytes,
+                      struct qd_error *ret_error);
+
+/* An event's tag: which call, and which of its batches. */
+enum qd_event_tag { QD_TAG_REQUEST, QD_TAG_REPLY, QD_TAG_READ, QD_TAG_CLOSE, QD_TAG_STATUS, QD_TAG_COUNT };
+struct qd_tag {
+    struct qd_call *call;
+    enum qd_event_tag kind;
+};
+
+struct qd_rpc_thread;
+
+struct qd_call {
+    struct qd_rpc_thread *thread;
+    const struct qd_method *method;
+    uint32_t method_index;
+    struct qd_call *next; /* in a pool, or in the booking queue */
+    struct qd_tag tags[QD_TAG_COUNT];
+    grpc_call *call;
+    gpr_timespec deadline;
+    grpc_metadata_array metadata;
+    grpc_byte_buffer *received;
+    grpc_byte_buffer *sent;
+    grpc_slice details; /* of the status; owned */
+    bool has_details;
+    grpc_metadata trailing[2];
+    int cancelled;
+    /* Holds made by the answer under way: given back if it cannot be delivered (S1). */
+    uint64_t number;           /* unary */
+    uint64_t *numbers;         /* stream: QD_BATCH_MAX, in the call's arena */
+    size_t number_count;
+    /* Streams. */
+    bool reading, closed, finished, half_closed;
+    bool watching, dirty;
+    struct qd_call *watch_next;
+};
+
+/* Start a booking thread's or completion queue's reply. */
+void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_code code, const struct qd_error *error);
+
+/* Health's watchers. */
+void qd_health_watch(struct qd_rpc *rpc, struct qd_call *call);
+void qd_health_unwatch(struct qd_rpc *rpc, struct qd_call *call);
+void qd_health_sent(struct qd_rpc *rpc, struct qd_call *call);
+bool qd_rpc_serving(const struct qd_rpc *rpc);
+const struct qd_rpc_hooks *qd_rpc_hooks_of(const struct qd_rpc *rpc);
+uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods);
+
+/* "quota.v1.QuotaService" of "/quota.v1.QuotaService/CheckQuota" for the services that exist. */
+bool qd_rpc_has_service(struct qd_str name);
+
+#endif /* QD_RPC_CALL_H */

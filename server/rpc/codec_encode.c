@@ -1,0 +1,319 @@
+#include "server/rpc/codec.h"
+
+#include "server/shard/bind.h"
+#include "server/shard/describe.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define TEXT_MAX 256
+
+static int64_t time_or_0(struct qd_wall_ns at)
+{
+    return at.ns == QD_WALL_NEVER || at.ns < 0 ? 0 : at.ns;
+}
+
+/* "acme model=gpt-4o user=ann" -> keys after the first blank. A value that holds a blank ends where the next
+ * "key=" begins. */
+static void put_keys(struct qd_out *out, uint32_t id, struct qd_str text)
+{
+    while (text.len > 0) {
+        const char *equals = memchr(text.ptr, '=', text.len);
+        if (equals == NULL) {
+            return;
+        }
+        struct qd_str key = {text.ptr, (size_t)(equals - text.ptr)};
+        struct qd_str rest = {equals + 1, text.len - key.len - 1};
+        size_t end = rest.len;
+        const char *next = rest.len > 0 ? memchr(rest.ptr, '=', rest.len) : NULL;
+        while (next != NULL && next > rest.ptr && *next != ' ') {
+            next--;
+        }
+        if (next != NULL && next > rest.ptr) {
+            end = (size_t)(next - rest.ptr);
+        }
+        uint8_t *entry = qd_out_begin(out, id);
+        qd_out_str(out, 1, key);
+        qd_out_str(out, 2, (struct qd_str){rest.ptr, end});
+        qd_out_end(out, entry);
+        size_t used = end < rest.len ? end + 1 : end;
+        text = (struct qd_str){rest.ptr + used, rest.len - used};
+    }
+}
+
+static int64_t window_of(const struct qd_limit *limit, struct qd_wall_ns now)
+{
+    switch (limit->algorithm) {
+    case QD_TOKEN_BUCKET:
+    case QD_LEAKY_BUCKET:
+    case QD_FIXED_WINDOW:
+    case QD_SLIDING_WINDOW:
+        return limit->window_ns;
+    case QD_CALENDAR: {
+        struct qd_period period = qd_calendar_period(&limit->calendar, now);
+        return period.end.ns - period.start.ns;
+    }
+    case QD_CONCURRENCY:
+    case QD_PER_REQUEST:
+    case QD_PREPAID:
+        break;
+    }
+    return 0;
+}
+
+static bool is_bucket(const struct qd_limit *limit)
+{
+    return limit->algorithm == QD_TOKEN_BUCKET || limit->algorithm == QD_LEAKY_BUCKET;
+}
+
+static void put_name(struct qd_out *out, uint32_t id, const struct qd_limit_state *state)
+{
+    char buffer[TEXT_MAX * 3];
+    struct qd_text text;
+
+    qd_text_init(&text, buffer, sizeof(buffer));
+    qd_describe_name(&text, state);
+    qd_out_str(out, id, (struct qd_str){buffer, text.used});
+}
+
+static void put_meter(struct qd_out *out, uint32_t id, const struct qd_policy *policy, const struct qd_limit *limit)
+{
+    char buffer[TEXT_MAX];
+    struct qd_text text;
+
+    if (limit->admit.count == 1 && limit->admit.item[0].num == limit->admit.den &&
+        limit->admit.item[0].meter < policy->meter_count) {
+        qd_out_text(out, id, policy->meters[limit->admit.item[0].meter].name);
+        return;
+    }
+    qd_text_init(&text, buffer, sizeof(buffer));
+    qd_describe_meters(&text, policy, &limit->admit);
+    qd_out_str(out, id, (struct qd_str){buffer, text.used});
+}
+
+void qd_codec_put_state(struct qd_out *out,
+                        uint32_t id,
+                        const struct qd_policy *policy,
+                        const struct qd_limit_state *state,
+                        struct qd_wall_ns now)
+{
+    const struct qd_limit *limit = state->limit;
+    struct qd_str keys;
+    uint8_t *message = qd_out_begin(out, id);
+
+    put_name(out, 1, state);
+    struct qd_str tenant = qd_name_tenant(state->name, &keys);
+    if (state->depth > 0) {
+        qd_out_str(out, 2, tenant);
+    }
+    put_keys(out, 3, keys);
+    qd_out_number(out, 4, (uint64_t)limit->algorithm + 1);
+    put_meter(out, 5, policy, limit);
+    qd_out_text(out, 6, qd_describe_unit(limit));
+    qd_out_number(out, 7, (uint64_t)state->used);
+    qd_out_number(out, 8, (uint64_t)state->held);
+    qd_out_number(out, 9, (uint64_t)state->estimate);
+    qd_out_number(out, 10, (uint64_t)(is_bucket(limit) ? state->burst : state->amount));
+    qd_out_number(out, 11, (uint64_t)time_or_0(state->resets_at));
+    qd_out_number(out, 12, (uint64_t)window_of(limit, now));
+    qd_out_number(out, 13, limit->action == QD_SHADOW ? 2 : 1);
+    qd_out_number(out, 14, limit->consistency == QD_HARD);
+    qd_out_end(out, message);
+}
+
+static void put_amounts(struct qd_out *out, uint32_t id, const struct qd_policy *policy, const struct qd_usage *usage)
+{
+    for (uint32_t left = usage->present; left != 0; left &= left - 1) {
+        unsigned meter = (unsigned)__builtin_ctz(left);
+        if (meter >= policy->meter_count) {
+            continue;
+        }
+        uint8_t *amount = qd_out_begin(out, id);
+        qd_out_text(out, 1, policy->meters[meter].name);
+        qd_out_number(out, 2, (uint64_t)usage->amount[meter]);
+        qd_out_end(out, amount);
+    }
+}
+
+/* --- headers (I5) -------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 4, 5))) static void
+put_header(struct qd_out *out, uint32_t id, const char *name, const char *format, ...)
+{
+    char value[TEXT_MAX * 2];
+    va_list args;
+
+    va_start(args, format);
+    int len = vsnprintf(value, sizeof(value), format, args);
+    va_end(args);
+    if (len < 0 || (size_t)len >= sizeof(value)) {
+        return;
+    }
+    uint8_t *header = qd_out_begin(out, id);
+    qd_out_text(out, 1, name);
+    qd_out_str(out, 2, (struct qd_str){value, (size_t)len});
+    qd_out_end(out, header);
+}
+
+static int64_t seconds_up(int64_t ns)
+{
+    return ns <= 0 ? 0 : (ns + QD_NS_PER_S - 1) / QD_NS_PER_S;
+}
+
+/* OpenAI's form of a duration: "12.4s", "6m0s", "1h30m0s". */
+static void openai_duration(int64_t ns, char *text, size_t size)
+{
+    int64_t ms = ns <= 0 ? 0 : (ns + QD_NS_PER_MS - 1) / QD_NS_PER_MS;
+    int64_t s = ms / 1000;
+
+    if (s >= 3600) {
+        (void)snprintf(text, size, "%" PRId64 "h%" PRId64 "m%" PRId64 "s", s / 3600, s / 60 % 60, s % 60);
+    } else if (s >= 60) {
+        (void)snprintf(text, size, "%" PRId64 "m%" PRId64 "s", s / 60, s % 60);
+    } else if (s >= 1) {
+        (void)snprintf(text, size, "%" PRId64 ".%" PRId64 "s", s, ms % 1000 / 100);
+    } else {
+        (void)snprintf(text, size, "%" PRId64 "ms", ms);
+    }
+}
+
+void qd_codec_put_headers(struct qd_out *out,
+                          uint32_t id,
+                          const struct qd_check_answer *answer,
+                          struct qd_wall_ns now)
+{
+    const struct qd_limit_state *state = &answer->verdict.binding;
+    char name[TEXT_MAX];
+    char reset[64];
+    struct qd_text text;
+
+    if (answer->retry_useful && answer->retry_after_ns > 0) {
+        put_header(out, id, "retry-after", "%" PRId64, seconds_up(answer->retry_after_ns));
+    }
+    if (state->limit == NULL || state->limit->money) {
+        return; /* a tenant isn't told what it costs us */
+    }
+    qd_text_init(&text, name, sizeof(name));
+    qd_describe_name(&text, state);
+    int64_t limit = is_bucket(state->limit) ? state->burst : state->amount;
+    int64_t wait = answer->retry_after_ns > 0 ? answer->retry_after_ns : time_or_0(state->resets_at) - now.ns;
+    put_header(out, id, "ratelimit-policy", "\"%s\";q=%" PRId64 ";w=%" PRId64, name, limit,
+               seconds_up(window_of(state->limit, now)));
+    put_header(out, id, "ratelimit", "\"%s\";r=%" PRId64 ";t=%" PRId64, name, state->remaining,
+               seconds_up(wait));
+    bool requests = state->limit->admit.count == 1 && state->limit->admit.item[0].meter == QD_METER_REQUESTS;
+    const char *kind = requests ? "requests" : "tokens";
+    openai_duration(wait, reset, sizeof(reset));
+    char header[64];
+    (void)snprintf(header, sizeof(header), "x-ratelimit-limit-%s", kind);
+    put_header(out, id, header, "%" PRId64, limit);
+    (void)snprintf(header, sizeof(header), "x-ratelimit-remaining-%s", kind);
+    put_header(out, id, header, "%" PRId64, state->remaining);
+    (void)snprintf(header, sizeof(header), "x-ratelimit-reset-%s", kind);
+    put_header(out, id, header, "%s", reset);
+}
+
+/* --- answers ------------------------------------------------------------------------------------- */
+
+static void put_tightest(struct qd_out *out, const struct qd_limit_state *state)
+{
+    char buffer[QD_MESSAGE_MAX];
+    struct qd_text text;
+
+    qd_text_init(&text, buffer, sizeof(buffer));
+    qd_text_add(&text, "tightest ");
+    qd_describe_name(&text, state);
+    qd_text_add(&text, ": ");
+    qd_describe_amount(&text, state->limit, state->used + state->held + state->estimate);
+    qd_text_add(&text, " of ");
+    qd_describe_size(&text, state->limit, is_bucket(state->limit) ? state->burst : state->amount);
+    qd_out_str(out, 7, (struct qd_str){buffer, text.used});
+}
+
+void qd_codec_put_check(struct qd_out *out,
+                        const struct qd_policy *policy,
+                        const struct qd_check_answer *a,
+                        bool brief,
+                        struct qd_wall_ns now)
+{
+    bool full = !brief || !a->allowed;
+
+    qd_out_number(out, 1, a->allowed ? 1 : 2);
+    qd_out_number(out, 2, (uint64_t)a->denial);
+    if (full && a->verdict.binding.limit != NULL) {
+        qd_codec_put_state(out, 3, policy, &a->verdict.binding, now);
+    }
+    qd_out_number(out, 4, (uint64_t)a->retry_after_ns);
+    qd_out_number(out, 5, a->retry_useful);
+    qd_out_number(out, 6, a->retry_is_hint);
+    if (!a->allowed) {
+        qd_out_str(out, 7, (struct qd_str){a->message, a->message_len});
+    } else if (full && a->verdict.binding.limit != NULL) {
+        put_tightest(out, &a->verdict.binding);
+    }
+    qd_out_number(out, 8, a->verdict.candidate);
+    if (a->token_len > 0) {
+        uint8_t *reservation = qd_out_begin(out, 9);
+        qd_out_bytes(out, 1, a->token, a->token_len);
+        qd_out_bytes(out, 2, a->id, a->id_len);
+        qd_out_number(out, 3, (uint64_t)a->verdict.expires.ns);
+        qd_out_end(out, reservation);
+    }
+    for (size_t i = 0; i < a->shadow_count; i++) {
+        qd_codec_put_state(out, 10, policy, &a->shadow[i].state, now);
+    }
+    qd_out_number(out, 11, a->policy_revision);
+    if (!a->allowed) {
+        qd_codec_put_headers(out, 12, a, now);
+    }
+    qd_out_number(out, 13, a->verdict.repeated);
+    if (full) {
+        put_amounts(out, 14, policy, &a->verdict.estimate);
+    }
+}
+
+void qd_codec_put_report(struct qd_out *out,
+                         const struct qd_policy *policy,
+                         const struct qd_report_answer *a,
+                         const char *node)
+{
+    qd_out_number(out, 1, a->duplicate);
+    qd_out_number(out, 2, a->entry_sequence);
+    qd_out_text(out, 3, node);
+    qd_out_number(out, 4, (uint64_t)a->cost_nano);
+    qd_out_number(out, 5, (uint64_t)a->charge_nano);
+    qd_out_text(out, 6, a->cost_pico);
+    qd_out_text(out, 7, a->charge_pico);
+    qd_out_number(out, 8, a->unpriced);
+    for (uint32_t left = a->unpriced ? a->unpriced_meters : 0; left != 0; left &= left - 1) {
+        unsigned meter = (unsigned)__builtin_ctz(left);
+        if (meter < policy->meter_count) {
+            qd_out_text(out, 9, policy->meters[meter].name);
+        }
+    }
+    qd_out_number(out, 10, (uint64_t)a->settlement);
+    put_amounts(out, 11, policy, &a->released);
+    put_amounts(out, 12, policy, &a->overrun);
+    qd_out_number(out, 13, a->limits_over);
+    qd_out_number(out, 14, a->policy_revision);
+}
+
+void qd_codec_put_extend(struct qd_out *out,
+                         const struct qd_policy *policy,
+                         const struct qd_extend_answer *a,
+                         struct qd_wall_ns now)
+{
+    qd_out_number(out, 1, a->go_on ? 1 : 2);
+    qd_out_number(out, 2, (uint64_t)a->denial);
+    if (!a->go_on && a->stopping.state.limit != NULL) {
+        qd_codec_put_state(out, 3, policy, &a->stopping.state, now);
+    }
+    qd_out_str(out, 4, (struct qd_str){a->message, a->message_len});
+    qd_out_number(out, 5, (uint64_t)a->expires.ns);
+}
+
+void qd_codec_put_cancel(struct qd_out *out, bool cancelled)
+{
+    qd_out_number(out, 1, cancelled);
+}

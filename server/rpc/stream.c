@@ -1,0 +1,122 @@
+/* quota.v1.QuotaService/StreamQuota: batches of items, each answered as its unary call would be (I1).
+ *
+ * StreamQuotaRequest {1: repeated StreamRequest {1: id, 2: check, 3: report, 4: extend, 5: cancel}};
+ * StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1: code, 2: reason,
+ * 3: message}}}. An item that fails fails alone. */
+#include "server/rpc/quota.h"
+
+enum item_kind { ITEM_NONE = 0, ITEM_CHECK = 2, ITEM_REPORT = 3, ITEM_EXTEND = 4, ITEM_CANCEL = 5 };
+
+struct item {
+    uint64_t id;
+    uint32_t kind;
+    struct qd_str call;
+};
+
+static bool read_item(struct qd_str bytes, struct item *ret_item)
+{
+    struct qd_wire w = qd_wire_of(bytes);
+    struct qd_wire_field f;
+
+    *ret_item = (struct item){0, ITEM_NONE, {NULL, 0}};
+    while (qd_wire_next(&w, &f)) {
+        if (f.id == 1 && f.type == QD_WIRE_VARINT) {
+            ret_item->id = f.number;
+        } else if (f.id >= ITEM_CHECK && f.id <= ITEM_CANCEL && f.type == QD_WIRE_BYTES) {
+            ret_item->kind = f.id; /* of a oneof, the last one counts */
+            ret_item->call = f.bytes;
+        }
+    }
+    return !w.failed;
+}
+
+bool qd_stream_needs_booking(struct qd_str bytes)
+{
+    struct qd_wire w = qd_wire_of(bytes);
+    struct qd_wire_field f;
+    struct item item;
+
+    while (qd_wire_next(&w, &f)) {
+        if (f.id == 1 && f.type == QD_WIRE_BYTES && read_item(f.bytes, &item) && item.kind == ITEM_REPORT) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum qd_error_code
+answer_item(struct qd_place *place, struct qd_call *call, const struct item *item, struct qd_error *ret_error)
+{
+    uint64_t number = 0;
+    enum qd_error_code code = QD_ERROR_NONE;
+
+    switch (item->kind) {
+    case ITEM_CHECK:
+        code = qd_quota_check(place, item->call, &number, ret_error);
+        if (number != 0 && call->number_count < QD_BATCH_MAX) {
+            call->numbers[call->number_count++] = number;
+        }
+        return code;
+    case ITEM_REPORT:
+        return qd_quota_report(place, item->call, ret_error);
+    case ITEM_EXTEND:
+        return qd_quota_extend(place, item->call, ret_error);
+    case ITEM_CANCEL:
+        return qd_quota_cancel(place, item->call, ret_error);
+    default:
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                            "item %llu: no call; set one of check, report, extend, cancel",
+                            (unsigned long long)item->id);
+    }
+}
+
+static void put_item(struct qd_place *place, struct qd_call *call, const struct item *item)
+{
+    struct qd_out *out = &place->out;
+    struct qd_error error;
+    uint8_t *answer = qd_out_begin(out, 1);
+
+    qd_out_number(out, 1, item->id);
+    uint8_t *before = out->at;
+    uint8_t *result = qd_out_begin(out, item->kind != ITEM_NONE ? item->kind : 6);
+    enum qd_error_code code = answer_item(place, call, item, &error);
+    if (code != QD_ERROR_NONE) { /* take the begun answer back, and say what is wrong instead */
+        out->at = before;
+        result = qd_out_begin(out, 6);
+        qd_out_number(out, 1, (uint64_t)qd_error_status(code));
+        qd_out_text(out, 2, qd_error_reason(code));
+        qd_out_text(out, 3, error.text);
+    }
+    qd_out_end(out, result);
+    qd_out_end(out, answer);
+}
+
+enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+{
+    struct qd_wire w = qd_wire_of(bytes);
+    struct qd_wire_field f;
+    size_t count = 0;
+
+    while (qd_wire_next(&w, &f)) { /* X2: nothing of a batch that is too large is begun */
+        count += f.id == 1;
+    }
+    if (count > QD_BATCH_MAX) {
+        return qd_error_set(ret_error, QD_ERROR_BATCH_TOO_LARGE,
+                            "items: %zu in one message; at most %u are accepted; split the batch", count,
+                            QD_BATCH_MAX);
+    }
+    bool failed = w.failed;
+    w = qd_wire_of(bytes);
+    while (!failed && qd_wire_next(&w, &f)) {
+        struct item item;
+        if (f.id != 1) {
+            continue;
+        }
+        failed = f.type != QD_WIRE_BYTES || !read_item(f.bytes, &item);
+        if (!failed) {
+            put_item(place, call, &item);
+        }
+    }
+    return failed ? qd_error_set(ret_error, QD_ERROR_MALFORMED, "not a quota.v1.StreamQuotaRequest message")
+                  : QD_ERROR_NONE;
+}
