@@ -2,7 +2,8 @@
 # Installs the Debian 12 packages that quotad is built from; the only list of them.
 #   sh deploy/packages.sh          what a build and a run need
 #   sh deploy/packages.sh --test   and what tests/run.sh needs beside that
-#   sh deploy/packages.sh --list [--test]   prints the names and installs nothing
+#   sh deploy/packages.sh --interop  what tests/interop needs where node is missing
+#   sh deploy/packages.sh --list [--test|--interop]   prints the names and installs nothing
 # Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
 set -eu
 
@@ -10,16 +11,18 @@ build='gcc libc6-dev cmake ninja-build pkg-config
     libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler librocksdb-dev libev-dev libmicrohttpd-dev
     libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev libglib2.0-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
-    nghttp2-client'
+    nghttp2-client libnghttp2-dev'
+interop='nodejs npm'
 
 names=$build
 list=0
 for argument in "$@"; do
     case $argument in
     --test) names="$build $test" ;;
+    --interop) names=$interop ;;
     --list) list=1 ;;
     *)
-        echo "packages.sh: unknown argument $argument; accepted: --test, --list" >&2
+        echo "packages.sh: unknown argument $argument; accepted: --test, --interop, --list" >&2
         exit 1
         ;;
     esac

@@ -1,0 +1,131 @@
+#!/bin/sh
+# Clients that others wrote, against a real quotad: @grpc/grpc-js by reflection alone (client.js), and grpcurl.
+#   sh tests/interop/run.sh [BUILD_FOLDER]     default: build/release, or $QUOTAD_BUILD_DIR
+# Prints "ok NAME" or "not ok NAME" a case, "note: ..." for what was left out, and ends with "N passed, N failed".
+# npm packages go to build/interop; nothing is written here. `tests/run.sh --interop` builds first and calls this.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+build=${1:-${QUOTAD_BUILD_DIR:-build/release}}
+quotad=${QUOTAD_BIN:-$build/server/quotad}
+place=$PWD/build/interop
+grpcurl_version=v1.9.3
+T=$(mktemp -d "${TMPDIR:-/tmp}/quotad-interop-XXXXXX") || exit 1
+server=''
+grpc=''
+cases=$T/cases
+: >"$cases"
+
+cleanup() {
+    [ -z "$server" ] || kill -9 "$server" 2>/dev/null
+    rm -rf "$T"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# say LINE: a case or a note.
+say() {
+    echo "$*" | tee -a "$cases"
+}
+
+finish() {
+    good=$(grep -c '^ok ' "$cases")
+    bad=$(grep -c '^not ok ' "$cases")
+    echo "$good passed, $bad failed"
+    [ "$bad" -eq 0 ] && [ "$good" -gt 0 ]
+    exit
+}
+
+start_server() {
+    rm -f "$T/ports"
+    env -i PATH="$PATH" "$quotad" --policy tests/interop/policy.yaml --data-dir "$T/data" --listen 127.0.0.1:0 \
+        --admin-listen 127.0.0.1:0 --port-file "$T/ports" >"$T/log" 2>&1 &
+    server=$!
+    tries=0
+    until [ -s "$T/ports" ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 500 ] || ! kill -0 "$server" 2>/dev/null; then
+            say "not ok quotad_comes_up"
+            sed 's/^/    /' "$T/log"
+            finish
+        fi
+        sleep 0.02
+    done
+    grpc=127.0.0.1:$(sed -n 's/^grpc=//p' "$T/ports")
+}
+
+# ---- grpcurl -----------------------------------------------------------------------------------------------------------
+
+# curl_case NAME PATTERN ARGUMENT...: grpcurl's output must have a line that matches.
+curl_case() {
+    name=grpcurl_$1 pattern=$2
+    shift 2
+    if "$place/bin/grpcurl" -plaintext "$@" >"$T/grpcurl" 2>&1 && grep -qE -- "$pattern" "$T/grpcurl"; then
+        say "ok $name"
+    else
+        say "not ok $name"
+        sed 's/^/    /' "$T/grpcurl"
+    fi
+}
+
+run_grpcurl() {
+    if [ ! -x "$place/bin/grpcurl" ]; then
+        if ! command -v go >/dev/null 2>&1; then
+            say "note: skipped 5 cases of grpcurl: go is not installed"
+            return
+        fi
+        if ! GOBIN=$place/bin go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version" >"$T/go" 2>&1; then
+            say "note: skipped 5 cases of grpcurl: it cannot be installed: $(tail -n 1 "$T/go")"
+            return
+        fi
+    fi
+    curl_case lists_services '^quota\.v1\.QuotaService$' "$grpc" list
+    curl_case lists_methods '^quota\.v1\.QuotaService\.StreamQuota$' "$grpc" list quota.v1.QuotaService
+    curl_case describes_a_message 'int64 ttl_ms = 11;' "$grpc" describe quota.v1.CheckQuotaRequest
+    curl_case checks '"verdict": "VERDICT_ALLOWED"' -d '{"tenant": "curl/er", "model": "small-model", "max_output_tokens": "400",
+        "estimate": [{"meter": "input_tokens", "amount": "1200"}]}' "$grpc" quota.v1.QuotaService/CheckQuota
+    curl_case is_told_of_health '"status": "SERVING"' "$grpc" grpc.health.v1.Health/Check
+}
+
+# ---- @grpc/grpc-js -----------------------------------------------------------------------------------------------------
+
+run_js() {
+    if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
+        sh deploy/packages.sh --interop || {
+            say "not ok js_node_is_installed"
+            return
+        }
+    fi
+    if ! cmp -s tests/interop/package.json "$place/package.json" || [ ! -d "$place/node_modules" ]; then
+        cp tests/interop/package.json "$place/package.json"
+        if ! (cd "$place" && npm install --no-package-lock --no-audit --no-fund --ignore-scripts) >"$T/npm" 2>&1; then
+            rm -f "$place/package.json"
+            say "not ok js_npm_install"
+            sed 's/^/    /' "$T/npm"
+            return
+        fi
+    fi
+    NODE_PATH=$place/node_modules node tests/interop/client.js "$grpc" "$server" >"$T/js" 2>&1
+    tee -a "$cases" <"$T/js"
+}
+
+# ---- What runs ---------------------------------------------------------------------------------------------------------
+
+mkdir -p "$place"
+if [ ! -x "$quotad" ]; then
+    say "not ok quotad_is_built ($quotad does not exist; run: cmake --preset release && cmake --build build/release)"
+    finish
+fi
+start_server
+run_grpcurl
+run_js # its last case ends the server
+code=0
+kill -TERM "$server" 2>/dev/null
+wait "$server" || code=$?
+server=''
+if [ "$code" -eq 0 ]; then
+    say "ok quotad_exits_0_on_SIGTERM"
+else
+    say "not ok quotad_exits_0_on_SIGTERM (exit $code)"
+    tail -n 30 "$T/log" | sed 's/^/    /'
+fi
+finish
