@@ -26,6 +26,9 @@
 
 struct qd_core; /* opaque; lives in the caller's block */
 
+/* Interned limits have a smaller qd_limit.index: a slice keeps a table of them. */
+#define QD_LIMITS_INTERNED_MAX 65536
+
 /* Capacities of one slice. Zero means none of that kind. */
 struct qd_core_config {
     uint64_t hash_seed;
@@ -89,6 +92,10 @@ enum qd_bind_result qd_core_bind(struct qd_core *home,
                                  const struct qd_bind *bind,
                                  struct qd_wall_ns now,
                                  size_t *ret_item);
+
+/* Bit i: item i of the last qd_core_bind that returned QD_BOUND had no counter, and one was made; the
+ * store may have a state to restore. */
+uint32_t qd_core_bound_new(const struct qd_core *home);
 
 /* Forget every binding of a root (first path segment), at once: after PutTenant and its kin. */
 void qd_core_forget_root(struct qd_core *home, struct qd_str root);
@@ -195,7 +202,6 @@ enum qd_result {
     QD_OK = 0,
     QD_RESULT_NEEDS_BINDING, /* nothing changed: bind, then again */
     QD_NO_RESERVATION,       /* unknown, closed or expired: nothing changed */
-    QD_RESULT_FULL,          /* no progress record free; nothing changed */
     QD_STOP,                 /* extend: stop the output */
 };
 
@@ -268,6 +274,8 @@ struct qd_hold {
     int64_t held_cost_nano;
     int64_t held_tokens;
     bool expired; /* S5: kept charged after its expiry, waiting for a report */
+    uint8_t priority; /* D11: as the check said */
+    uint32_t weight;
 };
 bool qd_core_hold(struct qd_core *home, uint64_t reservation, struct qd_hold *ret_hold);
 /* Walk open reservations; as qd_core_counter_next. */

@@ -1,0 +1,340 @@
+#include "counter.h"
+
+#include "mutant.h"
+
+#include <string.h>
+
+/* D3: when only somebody's release can help, come back this much later and see. */
+#define RETRY_HINT_NS QD_NS_PER_S
+
+static struct qd_window *window_of(const struct qd_at *at)
+{
+    return at->class == QD_CLASS_WIDE
+               ? &((struct qd_counter_wide *)(void *)at->counter)->window.base
+               : &((struct qd_counter_narrow *)(void *)at->counter)->window.base;
+}
+
+static struct qd_bucket *bucket_of(const struct qd_at *at)
+{
+    return &((struct qd_counter_bucket *)(void *)at->counter)->bucket;
+}
+
+static struct qd_gauge *gauge_of(const struct qd_at *at)
+{
+    return &((struct qd_counter_gauge *)(void *)at->counter)->gauge;
+}
+
+static struct qd_window_spec window_spec(const struct qd_at *at)
+{
+    return (struct qd_window_spec){.window_ns = at->limit->window_ns,
+                                   .slots = at->limit->slots,
+                                   .weighted = at->limit->weighted,
+                                   .wide = at->class == QD_CLASS_WIDE,
+                                   .others = NULL}; /* C1: replication brings them */
+}
+
+static int64_t slot_width(const struct qd_limit *limit)
+{
+    return (int64_t)(((uint64_t)limit->window_ns + limit->slots - 1) / limit->slots);
+}
+
+static bool used_below(const struct qd_at *at)
+{
+    return at->limit->admit_test == QD_ADMIT_USED_BELOW;
+}
+
+static bool is_leaky(const struct qd_at *at)
+{
+    return at->limit->algorithm == QD_LEAKY_BUCKET && !used_below(at);
+}
+
+static struct qd_bucket_spec bucket_spec(const struct qd_at *at)
+{
+    return (struct qd_bucket_spec){.window_ns = at->limit->window_ns,
+                                   .amount = at->counter->amount,
+                                   .burst = (int64_t)at->counter->burst,
+                                   .leaky = is_leaky(at)};
+}
+
+static struct qd_gauge_spec gauge_spec(const struct qd_at *at)
+{
+    return (struct qd_gauge_spec){
+        .window_ns = at->limit->algorithm == QD_FIXED_WINDOW ? at->limit->window_ns : 0,
+        .calendar = at->limit->algorithm == QD_CALENDAR ? &at->limit->calendar : NULL};
+}
+
+enum qd_role qd_role_of(const struct qd_limit *limit)
+{
+    if (limit->algorithm == QD_CONCURRENCY) {
+        return QD_ROLE_CONCURRENCY;
+    }
+    if (limit->algorithm == QD_PER_REQUEST) {
+        return QD_ROLE_PER_REQUEST;
+    }
+    return qd_limit_is_budget(limit) ? QD_ROLE_BUDGET : QD_ROLE_RATE;
+}
+
+enum qd_class qd_class_for(const struct qd_limit *limit, int64_t amount)
+{
+    if (limit->algorithm == QD_SLIDING_WINDOW) {
+        return qd_window_is_narrow(amount) ? QD_CLASS_NARROW : QD_CLASS_WIDE;
+    }
+    if (limit->algorithm == QD_TOKEN_BUCKET || limit->algorithm == QD_LEAKY_BUCKET) {
+        return QD_CLASS_BUCKET;
+    }
+    return QD_CLASS_GAUGE;
+}
+
+void qd_counter_begin(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_BUCKET) {
+        qd_bucket_init(bucket_of(at), now);
+    } else if (at->class == QD_CLASS_GAUGE) {
+        struct qd_gauge_spec spec = gauge_spec(at);
+        qd_gauge_init(gauge_of(at), &spec, now);
+    } else {
+        struct qd_window_spec spec = window_spec(at);
+        qd_window_init(window_of(at), &spec, now);
+    }
+}
+
+void qd_counter_amend(const struct qd_at *at, int64_t amount, int64_t burst, struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        qd_bucket_level(bucket_of(at), &spec,
+                        now); /* what drained so far drained at the old rate */
+    }
+    if (QD_MUTANT(P6) && at->counter->amount != amount) {
+        qd_counter_begin(at, now);
+    }
+    at->counter->amount = amount;
+    at->counter->burst = (uint64_t)(burst < QD_BURST_MAX ? burst : QD_BURST_MAX) & QD_BURST_MAX;
+}
+
+static bool window_is_fresh(const struct qd_at *at, struct qd_wall_ns now)
+{
+    struct qd_window_spec spec = window_spec(at);
+    if (qd_window_used(window_of(at), &spec, now) != 0) {
+        return false;
+    }
+    const unsigned char zero[sizeof(int64_t) * QD_WINDOW_RING] = {0};
+    if (spec.wide) {
+        return memcmp(((struct qd_counter_wide *)(void *)at->counter)->window.own, zero,
+                      sizeof(int64_t) * QD_WINDOW_RING) == 0;
+    }
+    return memcmp(((struct qd_counter_narrow *)(void *)at->counter)->window.own, zero,
+                  sizeof(int32_t) * QD_WINDOW_RING) == 0;
+}
+
+bool qd_counter_is_fresh(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (at->counter->stored) {
+        return false; /* the store's state is older, and would come back */
+    }
+    if (at->class == QD_CLASS_GAUGE) {
+        struct qd_gauge_spec spec = gauge_spec(at);
+        qd_gauge_counted(gauge_of(at), &spec, now);
+        return gauge_of(at)->used == 0 && gauge_of(at)->held == 0;
+    }
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        qd_bucket_level(bucket_of(at), &spec, now);
+        return bucket_of(at)->level == 0 && bucket_of(at)->frac == 0;
+    }
+    return window_is_fresh(at, now);
+}
+
+void qd_counter_clear(const struct qd_at *at, struct qd_wall_ns now)
+{
+    at->counter->alert = 0;
+    if (qd_role_of(at->limit) == QD_ROLE_RATE) {
+        qd_counter_begin(at, now);
+        at->counter->resets = (at->counter->resets + 1U) & 3U;
+    } else {
+        struct qd_gauge_spec spec = gauge_spec(at);
+        qd_gauge_reset(gauge_of(at), &spec, now);
+    }
+}
+
+int64_t qd_counter_total(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        return qd_bucket_level(bucket_of(at), &spec, now);
+    }
+    if (at->class == QD_CLASS_GAUGE) {
+        struct qd_gauge_spec spec = gauge_spec(at);
+        return qd_gauge_counted(gauge_of(at), &spec, now);
+    }
+    struct qd_window_spec spec = window_spec(at);
+    return qd_window_used(window_of(at), &spec, now);
+}
+
+int64_t qd_counter_held(const struct qd_at *at)
+{
+    return at->class == QD_CLASS_GAUGE ? gauge_of(at)->held : 0;
+}
+
+bool qd_counter_fits(const struct qd_at *at, int64_t total, int64_t cost)
+{
+    int64_t capacity = qd_counter_capacity(at);
+    if (at->counter->amount == 0 && cost > 0) {
+        return false; /* 0 forbids, whatever the algorithm would make of it */
+    }
+    if (at->limit->algorithm == QD_PER_REQUEST) {
+        return cost <= capacity;
+    }
+    if (is_leaky(at)) {
+        return total <= capacity;
+    }
+    if (used_below(at)) {
+        return total < capacity;
+    }
+    return total <= capacity && cost <= capacity - total;
+}
+
+bool qd_counter_never_fits(const struct qd_at *at, int64_t cost)
+{
+    return !qd_counter_fits(at, 0, cost);
+}
+
+static struct qd_wall_ns budget_retry_at(const struct qd_at *at, int64_t cost,
+                                         struct qd_wall_ns now, bool *ret_hint)
+{
+    struct qd_gauge_spec spec = gauge_spec(at);
+    struct qd_gauge *gauge = gauge_of(at);
+    struct qd_wall_ns hint = {.ns = now.ns + RETRY_HINT_NS};
+    qd_gauge_counted(gauge, &spec, now);
+    if (gauge->held > 0 && qd_counter_fits(at, gauge->used > 0 ? gauge->used : 0, cost)) {
+        *ret_hint = true; /* D3: others' holds are in the way, and may end before the period */
+        return gauge->end_ns < hint.ns ? (struct qd_wall_ns){.ns = gauge->end_ns} : hint;
+    }
+    return qd_gauge_retry_at(gauge, &spec, at->counter->amount, used_below(at) ? 1 : cost, now);
+}
+
+struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, struct qd_wall_ns now,
+                                      bool *ret_hint)
+{
+    int64_t asked = used_below(at) ? 1 : cost;
+    if (qd_counter_never_fits(at, cost)) {
+        return (struct qd_wall_ns){.ns = QD_WALL_NEVER};
+    }
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        return qd_bucket_retry_at(bucket_of(at), &spec, asked, now);
+    }
+    if (at->class != QD_CLASS_GAUGE) {
+        struct qd_window_spec spec = window_spec(at);
+        return qd_window_retry_at(window_of(at), &spec, at->counter->amount, asked, now);
+    }
+    return budget_retry_at(at, cost, now, ret_hint);
+}
+
+struct qd_wall_ns qd_counter_resets_at(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        return qd_bucket_empty_at(bucket_of(at), &spec, now);
+    }
+    if (at->class == QD_CLASS_GAUGE) {
+        return (struct qd_wall_ns){.ns = gauge_of(at)->end_ns};
+    }
+    struct qd_window_spec spec = window_spec(at);
+    return qd_window_retry_at(window_of(at), &spec, 0, 0, now);
+}
+
+struct qd_wall_ns qd_counter_frees_at(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_BUCKET || at->class == QD_CLASS_GAUGE) {
+        return qd_counter_resets_at(at, now);
+    }
+    /* The newest slot counts, and leaves S slots after its end. */
+    return (struct qd_wall_ns){.ns = window_of(at)->head_end_ns +
+                                     slot_width(at->limit) * at->limit->slots};
+}
+
+void qd_counter_prefetch_slot(const void *record, const struct qd_limit *limit,
+                              struct qd_wall_ns now)
+{
+    const struct qd_counter_narrow *n = record;
+    uint64_t slot = (uint64_t)now.ns / (uint64_t)slot_width(limit);
+    __builtin_prefetch(&n->window.own[slot % QD_WINDOW_RING], 1);
+}
+
+void qd_counter_take(const struct qd_at *at, int64_t cost, bool reserve, struct qd_wall_ns now)
+{
+    enum qd_role role = qd_role_of(at->limit);
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        qd_bucket_charge(bucket_of(at), &spec, cost, now);
+    } else if (at->class != QD_CLASS_GAUGE) {
+        struct qd_window_spec spec = window_spec(at);
+        qd_window_charge(window_of(at), &spec, cost, now);
+    } else if (role == QD_ROLE_RATE) {
+        struct qd_gauge_spec spec = gauge_spec(at);
+        qd_gauge_book(gauge_of(at), &spec, now, cost, now);
+    } else if (reserve && role != QD_ROLE_PER_REQUEST) {
+        struct qd_gauge_spec spec = gauge_spec(at);
+        if (QD_MUTANT(D7_held)) {
+            qd_gauge_book(gauge_of(at), &spec, now, cost, now);
+        } else {
+            qd_gauge_hold(gauge_of(at), &spec, cost, now); /* D7 */
+        }
+    }
+}
+
+static void settle_gauge(const struct qd_at *at, struct qd_wall_ns made_at, int64_t hold_delta,
+                         int64_t booked, struct qd_wall_ns now)
+{
+    struct qd_gauge_spec spec = gauge_spec(at);
+    switch (qd_role_of(at->limit)) {
+    case QD_ROLE_RATE:
+        qd_gauge_book(gauge_of(at), &spec, made_at, hold_delta + booked, now);
+        break;
+    case QD_ROLE_BUDGET:
+        qd_gauge_rehold(gauge_of(at), &spec, made_at, hold_delta, now);
+        qd_gauge_book(gauge_of(at), &spec, QD_MUTANT(S2_period) ? now : made_at, booked, now);
+        break;
+    case QD_ROLE_CONCURRENCY:
+        qd_gauge_rehold(gauge_of(at), &spec, made_at, hold_delta, now);
+        break;
+    case QD_ROLE_PER_REQUEST:
+        break;
+    }
+}
+
+void qd_counter_settle(const struct qd_at *at, struct qd_wall_ns made_at, int64_t hold_delta,
+                       int64_t booked, struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_GAUGE) {
+        settle_gauge(at, made_at, hold_delta, booked, now);
+    } else if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        qd_bucket_adjust(bucket_of(at), &spec, made_at, hold_delta + booked, now);
+    } else {
+        struct qd_window_spec spec = window_spec(at);
+        if (QD_MUTANT(S2_slot)) {
+            made_at = now;
+        }
+        qd_window_adjust(window_of(at), &spec, made_at, hold_delta + booked, now);
+    }
+}
+
+struct qd_wall_ns qd_counter_counts_until(const struct qd_at *at, struct qd_wall_ns made_at,
+                                          struct qd_wall_ns now)
+{
+    if (at->class == QD_CLASS_BUCKET) {
+        struct qd_bucket_spec spec = bucket_spec(at);
+        return qd_bucket_empty_at(bucket_of(at), &spec, now);
+    }
+    if (at->class != QD_CLASS_GAUGE) { /* its slot, the window, and the ring's spare slots */
+        return (struct qd_wall_ns){.ns = made_at.ns + at->limit->window_ns + slot_width(at->limit)};
+    }
+    struct qd_gauge_spec spec = gauge_spec(at);
+    qd_gauge_counted(gauge_of(at), &spec, now);
+    if (made_at.ns < gauge_of(at)->start_ns) {
+        return now;
+    }
+    return (struct qd_wall_ns){.ns = gauge_of(at)->end_ns};
+}

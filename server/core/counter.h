@@ -1,0 +1,83 @@
+/* Counter: one limit's state for one subject, whichever algorithm keeps it (P4, D7). Internal.
+ *
+ * Layer:    core (pure)
+ * Units:    amounts in the limit's unit; wall ns.
+ * Threads:  none; the slice's lock.
+ * Memory:   records of the slice's slabs.
+ *
+ * Rates (buckets, sliding windows, fixed windows under an hour) are charged the estimate and
+ * adjusted in the slot of their check. Budgets (calendar, longer fixed windows, prepaid) keep used
+ * and held apart, concurrency holds only. A per-request cap counts nothing. */
+#ifndef QD_CORE_COUNTER_H
+#define QD_CORE_COUNTER_H
+
+#include "slice.h"
+
+enum qd_role {
+    QD_ROLE_RATE,
+    QD_ROLE_BUDGET,
+    QD_ROLE_CONCURRENCY,
+    QD_ROLE_PER_REQUEST
+};
+
+enum qd_role qd_role_of(const struct qd_limit *limit);
+
+/* The class that a new counter for this limit and amount needs. */
+enum qd_class qd_class_for(const struct qd_limit *limit, int64_t amount);
+
+/* Start it with nothing used. Its header is set already. */
+void qd_counter_begin(const struct qd_at *at, struct qd_wall_ns now);
+
+/* Give it other amounts (P6): what was used stays. */
+void qd_counter_amend(const struct qd_at *at, int64_t amount, int64_t burst, struct qd_wall_ns now);
+
+/* True if it equals one that was just begun. */
+bool qd_counter_is_fresh(const struct qd_at *at, struct qd_wall_ns now);
+
+/* ResetCounter: used is 0. Budgets' and concurrency's holds stay; rates forgive theirs. */
+void qd_counter_clear(const struct qd_at *at, struct qd_wall_ns now);
+
+/* What counts now, used and held together; for buckets the level. */
+int64_t qd_counter_total(const struct qd_at *at, struct qd_wall_ns now);
+
+/* Of the last total: what open reservations hold; 0 for rates. */
+int64_t qd_counter_held(const struct qd_at *at);
+
+/* What `total` is measured against: the burst of a bucket, else the amount. */
+static inline int64_t qd_counter_capacity(const struct qd_at *at)
+{
+    return at->class == QD_CLASS_BUCKET ? (int64_t)at->counter->burst : at->counter->amount;
+}
+
+/* True if `cost` is admitted on top of `total`. */
+bool qd_counter_fits(const struct qd_at *at, int64_t total, int64_t cost);
+
+/* True if `cost` would not be admitted even with nothing used (D3). */
+bool qd_counter_never_fits(const struct qd_at *at, int64_t cost);
+
+/* When `cost`, which doesn't fit now, first does (D3). ret_hint: it depends on others' holds. */
+struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, struct qd_wall_ns now,
+                                      bool *ret_hint);
+
+/* When used starts anew, or all will have drained if nothing else comes. */
+struct qd_wall_ns qd_counter_resets_at(const struct qd_at *at, struct qd_wall_ns now);
+
+/* As qd_counter_resets_at just after an allowed check has charged it: known without a search. */
+struct qd_wall_ns qd_counter_frees_at(const struct qd_at *at, struct qd_wall_ns now);
+
+/* What an allowed check does: rates are charged; budgets and concurrency hold if `reserve` (D7). */
+void qd_counter_take(const struct qd_at *at, int64_t cost, bool reserve, struct qd_wall_ns now);
+
+/* What was held at `made_at` changes by `hold_delta`, and `booked` was really used (S2). */
+void qd_counter_settle(const struct qd_at *at, struct qd_wall_ns made_at, int64_t hold_delta,
+                       int64_t booked, struct qd_wall_ns now);
+
+/* Ask memory for the slot of a narrow window that a check at `now` will read and write. */
+void qd_counter_prefetch_slot(const void *record, const struct qd_limit *limit,
+                              struct qd_wall_ns now);
+
+/* Until when a charge made at `made_at` counts; `now` or earlier: no more. */
+struct qd_wall_ns qd_counter_counts_until(const struct qd_at *at, struct qd_wall_ns made_at,
+                                          struct qd_wall_ns now);
+
+#endif /* QD_CORE_COUNTER_H */

@@ -1,0 +1,94 @@
+/* Looking at counters and holds, and starting a counter anew (for operators, S9). */
+#include "estimate.h"
+#include "mutant.h"
+#include "reservation.h"
+#include "state.h"
+
+bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now,
+                     struct qd_limit_state *ret_state)
+{
+    struct qd_at at;
+    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
+    if (!qd_table_find(core, counter, &at)) {
+        return false;
+    }
+    qd_state_of(&at, seen, ret_state);
+    return true;
+}
+
+bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now)
+{
+    struct qd_at at;
+    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
+    if (!qd_table_find(core, counter, &at)) {
+        return false;
+    }
+    qd_counter_clear(&at, seen);
+    return true;
+}
+
+bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
+                          struct qd_hash128 *ret_id, struct qd_limit_state *ret_state)
+{
+    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
+    while (*cursor >> QD_REF_INDEX_BITS < QD_CLASS_COUNT) {
+        enum qd_class class = (enum qd_class)(*cursor >> QD_REF_INDEX_BITS);
+        uint32_t index = (uint32_t)*cursor & QD_REF_INDEX_MAX;
+        if (index >= core->counters[class].high) {
+            *cursor = ((uint64_t) class + 1) << QD_REF_INDEX_BITS;
+            continue;
+        }
+        struct qd_at at;
+        ++*cursor;
+        if (qd_table_at(core, class, index, &at)) {
+            *ret_id = qd_table_id(&at);
+            qd_state_of(&at, seen, ret_state);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void describe(const struct qd_core *home, const struct qd_reservation *r,
+                     struct qd_hold *ret_hold)
+{
+    struct qd_usage expected;
+    qd_reservation_expected(home, r, &expected);
+    int64_t tokens = 0;
+    for (unsigned m = QD_METER_INPUT_TOKENS; m <= QD_METER_REASONING_TOKENS; m++) {
+        tokens += qd_usage_get(&expected, m);
+    }
+    *ret_hold = (struct qd_hold){
+        .reservation = r->number,
+        .tenant = qd_names_text(&home->names, r->name),
+        .made_at.ns = r->made_at_ns,
+        .expires.ns = r->expires_ns,
+        .held_cost_nano = qd_usage_get(&expected, QD_METER_COST),
+        .held_tokens = tokens,
+        .expired = r->state == QD_RESERVATION_KEPT,
+        .priority = r->priority,
+        .weight = r->weight,
+    };
+}
+
+bool qd_core_hold(struct qd_core *home, uint64_t reservation, struct qd_hold *ret_hold)
+{
+    const struct qd_reservation *r = qd_reservation_find(home, reservation);
+    if (r == NULL) {
+        return false;
+    }
+    describe(home, r, ret_hold);
+    return true;
+}
+
+bool qd_core_hold_next(struct qd_core *home, uint64_t *cursor, struct qd_hold *ret_hold)
+{
+    while (*cursor < home->config.reservations) {
+        uint64_t place = (*cursor)++;
+        if (home->reservation_bits[place / 64] >> (place % 64) & 1U) {
+            describe(home, &home->reservations[place], ret_hold);
+            return true;
+        }
+    }
+    return false;
+}
