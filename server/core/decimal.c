@@ -118,7 +118,7 @@ static enum qd_decimal_result parse(struct cursor c, bool dollar, struct qd_deci
         return QD_DECIMAL_SYNTAX;
     }
     exponent += m.exponent + m.zeros;
-    if (m.count == 0 && !m.too_long) {
+    if (m.count == 0) {
         *ret_value = (struct qd_decimal){0};
         return QD_DECIMAL_OK;
     }
@@ -205,7 +205,7 @@ enum qd_decimal_result qd_decimal_to_int64_up(const struct qd_decimal *value, un
                                               int64_t *ret_integer)
 {
     int64_t shift = value->exponent + (int64_t)scale;
-    if (shift >= 0 || value->digits == 0) {
+    if (shift >= 0) { /* always so for 0, whose exponent is 0 */
         return qd_decimal_to_int64(value, scale, ret_integer);
     }
     qd_uint128 whole = value->digits;

@@ -79,7 +79,7 @@ static const struct qd_price_line *line_of(const struct qd_price_sheet *sheet, u
 
 static bool prices_any(const struct qd_price_sheet *sheet, uint32_t meters)
 {
-    for (size_t i = 0; sheet != NULL && i < sheet->line_count; i++) {
+    for (size_t i = 0; i < sheet->line_count; i++) {
         if (BIT(sheet->lines[i].meter) & meters) {
             return true;
         }

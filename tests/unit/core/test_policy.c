@@ -20,8 +20,8 @@ Test(policy, P2_paths_are_one_to_eight_segments)
     static const char *const good[] = {"acme",    "acme/search", "a/b/c/d/e/f/g/h",
                                        "A-z_0.9", ".",           ".."};
     static const char *const bad[] = {
-        "",      "/",     "acme/",    "/acme", "a//b", "a/b/c/d/e/f/g/h/i",
-        "ac me", "acme*", "\xc3\xa9", "a\nb",  "a:b"};
+        "",    "/",   "acme/", "/acme", "a//b",  "a/b/c/d/e/f/g/h/i", "ac me", "a@b",
+        "a[b", "a{b", "a`b",   "a,b",   "acme*", "\xc3\xa9",          "a\nb",  "a:b"};
     for (size_t i = 0; i < COUNT(good); i++) {
         cr_assert(qd_tenant_path_valid(str(good[i])), "%s", good[i]);
     }
@@ -67,7 +67,7 @@ static char name_text[40][16];
 static struct qd_model model_table[40];
 static struct qd_pool pool_table[40];
 static struct qd_plan plan_table[40];
-static struct qd_tenant_rule rule_table[46];
+static struct qd_tenant_rule rule_table[47];
 static struct qd_meter_def meter_table[QD_METER_FIRST_CUSTOM + 3];
 
 static int by_name(const void *a, const void *b)
@@ -81,8 +81,8 @@ static struct qd_policy sample(void)
         snprintf(name_text[i], sizeof name_text[i], "n%zu%s", i / 4 + 10, &"...x"[3 - i % 4]);
     }
     qsort(name_text, 40, sizeof name_text[0], by_name);
-    static const char *const patterns[] = {"acme/search/*", "acme/*/*", "*/search",
-                                           "acme/*",        "*/*",      "*"};
+    static const char *const patterns[] = {"acme/search/*", "acme/*/*", "*/search", "acme/*",
+                                           "x/*",           "*/*",      "*"};
     for (size_t i = 0; i < 40; i++) {
         model_table[i].name = name_text[i];
         pool_table[i].name = name_text[i];
@@ -130,7 +130,7 @@ static struct qd_policy sample(void)
         .plan_count = 40,
         .tenants = rule_table,
         .tenant_exact_count = 40,
-        .tenant_count = 46,
+        .tenant_count = 47,
         .meters = meter_table,
         .meter_count = COUNT(meters),
     };
@@ -174,6 +174,8 @@ Test(policy, P2_the_most_specific_pattern_wins)
         {"acme/sear", "acme/*"},
         {"acme/searching", "acme/*"},
         {"acm/x", "*/*"},
+        {"x/y", "x/*"},
+        {"y/y", "*/*"},
         {"acme", "*"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
