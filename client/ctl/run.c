@@ -1,0 +1,131 @@
+/* From argv to a command, and what commands say when something fails. */
+#include "client/ctl/args.h"
+#include "client/ctl/ctl.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ctl_fail(struct ctl *ctl, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)fprintf(ctl->err, "quotactl%s%s: ", ctl->command[0] != '\0' ? " " : "", ctl->command);
+    (void)vfprintf(ctl->err, format, args);
+    (void)fputc('\n', ctl->err);
+    va_end(args);
+    return CTL_ERROR;
+}
+
+int ctl_fail_call(struct ctl *ctl, const struct quota_error *error)
+{
+    (void)ctl_fail(ctl, "%s", error->message);
+    bool reached = error->reason[0] != '\0';
+    if (error->status == QUOTA_UNAVAILABLE && !reached) {
+        (void)fprintf(ctl->err, "next: start a node with quotad --dev, or name another with "
+                                "--address HOST:PORT (QUOTAD_ADDRESS)\n");
+    } else if (error->status == QUOTA_TIMEOUT && !reached) {
+        (void)fprintf(ctl->err, "next: quotactl status --address %s, or a longer --timeout\n",
+                      ctl->address);
+    } else if (error->status == QUOTA_UNSUPPORTED) {
+        (void)fprintf(ctl->err, "next: compare quotactl --version with quotad --version on %s\n",
+                      ctl->address);
+    }
+    return CTL_ERROR;
+}
+
+struct quota_client *ctl_client(struct ctl *ctl)
+{
+    if (ctl->client == NULL) {
+        struct quota_config config = {
+            .address = ctl->address,
+            .check_timeout_ms = ctl->timeout_ms,
+            .report_timeout_ms = ctl->timeout_ms,
+            .failure_mode = QUOTA_FAIL_ERROR,
+            .no_renewal = true, /* the hold outlives this process */
+            .tries_max = 3,
+            .user_agent = "quotactl/" QD_VERSION,
+        };
+        struct quota_error error;
+        if (quota_client_new(&config, &error, &ctl->client) != QUOTA_OK) {
+            (void)ctl_fail(ctl, "%s", error.message);
+            return NULL;
+        }
+    }
+    return ctl->client;
+}
+
+static int check_operands(struct ctl *ctl, const struct ctl_args *args)
+{
+    const struct ctl_command *command = args->command;
+    if (args->operand_count < command->operands_min) {
+        return ctl_fail(ctl, "needs %s; see quotactl %s --help", command->operands, ctl->command);
+    }
+    if (args->operand_count > command->operands_max) {
+        return ctl_fail(ctl, "\"%s\" is one argument too many; usage: quotactl %s %s",
+                        args->operands[command->operands_max], ctl->command, command->operands);
+    }
+    return CTL_OK;
+}
+
+static int run_command(struct ctl *ctl, struct ctl_args *args, int argc, char **argv)
+{
+    int words = 0;
+    const struct ctl_command *command = ctl_command_find(argc, argv, &words);
+    if (command == NULL) {
+        return ctl_command_unknown(ctl, argc, argv);
+    }
+    args->command = command;
+    ctl->command = command->name;
+    int used = 0;
+    /* The last word of the command stands where getopt expects a program's name. */
+    int rc = ctl_args_parse(ctl, command, argc - words + 1, argv + words - 1, false, args, &used);
+    if (rc == CTL_OK && ctl_flag(args, "help")) {
+        return ctl_help_command(ctl, command);
+    }
+    if (rc == CTL_OK) {
+        rc = ctl_settings(ctl, args);
+    }
+    if (rc == CTL_OK && ctl_flag(args, "print-config")) {
+        return ctl_print_config(ctl);
+    }
+    if (rc == CTL_OK) {
+        rc = check_operands(ctl, args);
+    }
+    return rc == CTL_OK ? command->run(ctl, args) : rc;
+}
+
+int ctl_run(int argc, char **argv, FILE *out, FILE *err)
+{
+    struct ctl ctl = {.out = out, .err = err, .command = ""};
+    struct ctl_args args = {.command = NULL};
+    (void)setenv("GRPC_VERBOSITY", "NONE", 0); /* its log is not for people */
+    int used = 0;
+    int rc = ctl_args_parse(&ctl, NULL, argc, argv, true, &args, &used);
+    if (rc != CTL_OK) {
+        return rc;
+    }
+    if (ctl_flag(&args, "version")) {
+        (void)fprintf(out, "quotactl %s\n", QD_VERSION);
+    } else if (used < argc && strcmp(argv[used], "help") == 0 && used + 1 < argc) {
+        int words = 0;
+        const struct ctl_command *command =
+            ctl_command_find(argc - used - 1, argv + used + 1, &words);
+        rc = command != NULL ? ctl_help_command(&ctl, command)
+                             : ctl_command_unknown(&ctl, argc - used - 1, argv + used + 1);
+    } else if (ctl_flag(&args, "help") || (used < argc && strcmp(argv[used], "help") == 0)) {
+        rc = ctl_help(&ctl);
+    } else if (used < argc) {
+        rc = run_command(&ctl, &args, argc - used, argv + used);
+    } else if (ctl_flag(&args, "print-config")) {
+        rc = ctl_settings(&ctl, &args);
+        rc = rc == CTL_OK ? ctl_print_config(&ctl) : rc;
+    } else {
+        rc = ctl_fail(&ctl, "no command; quotactl --help lists them");
+    }
+    quota_client_free(ctl.client);
+    if (fflush(out) != 0 && rc == CTL_OK) {
+        rc = CTL_ERROR; /* a full disk, a closed pipe: the output is not there */
+    }
+    return rc;
+}
