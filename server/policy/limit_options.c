@@ -44,6 +44,17 @@ static bool depends_on_output(const struct qd_limit *l)
     return false;
 }
 
+/* "admit: none": the meters are named, with weights of 0. */
+static bool holds_nothing(const struct qd_weights *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->item[i].num != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void draft_estimate(struct qd_limit_draft *d)
 {
     static const struct qd_word outputs[] = {
@@ -217,7 +228,7 @@ static void check_hard(struct qd_limit_draft *d)
     if (d->given[QD_KEY_CLAMP] != NULL) {
         qd_draft_fail(d, QD_KEY_CLAMP, "a hard limit holds the whole estimate; \"clamp\" is not accepted");
     }
-    if (d->spec.admit.count == 0) {
+    if (holds_nothing(&d->spec.admit)) {
         qd_draft_fail(d, QD_KEY_ADMIT, "a hard limit must hold an estimate; \"admit: none\" is not accepted");
     }
 }

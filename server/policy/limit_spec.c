@@ -168,7 +168,11 @@ static bool read_weights_key(struct qd_limit_draft *d, enum qd_limit_key key,
     struct qd_at at = qd_draft_at(d, key);
     const struct qd_node *node = d->given[key];
     if (key == QD_KEY_ADMIT && node->kind == QD_NODE_SCALAR && strcmp(node->text, "none") == 0) {
-        *ret_weights = (struct qd_weights){.den = 1}; /* nothing is held: counted as it happens */
+        *ret_weights = d->spec.settle; /* the same meters, but nothing is held: counted as it happens */
+        for (size_t i = 0; i < ret_weights->count; i++) {
+            ret_weights->item[i].num = 0;
+        }
+        ret_weights->den = 1;
         return true;
     }
     if (!qd_read_weights(d->c, &at, node, key == QD_KEY_ADMIT, ret_weights)) {
