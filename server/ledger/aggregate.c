@@ -8,18 +8,18 @@
 #define FIRST_GROUPS     64
 #define SUMS_GROWTH      8
 
-struct qd_arena_block {
-    struct qd_arena_block *next;
+struct qd_aggregate_block {
+    struct qd_aggregate_block *next;
     size_t used;
     size_t size;
     alignas(max_align_t) uint8_t data[];
 };
 
-void *qd_arena_alloc(struct qd_arena *arena, size_t size)
+void *qd_aggregate_arena_alloc(struct qd_aggregate_arena *arena, size_t size)
 {
     size_t aligned =
         (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
-    struct qd_arena_block *block = arena->blocks;
+    struct qd_aggregate_block *block = arena->blocks;
     if (block == NULL || block->size - block->used < aligned) {
         size_t room = aligned > ARENA_BLOCK_SIZE ? aligned : ARENA_BLOCK_SIZE;
         block = malloc(sizeof *block + room);
@@ -36,21 +36,22 @@ void *qd_arena_alloc(struct qd_arena *arena, size_t size)
     return memory;
 }
 
-void qd_arena_release(struct qd_arena *arena)
+void qd_aggregate_arena_release(struct qd_aggregate_arena *arena)
 {
     while (arena->blocks != NULL) {
-        struct qd_arena_block *next = arena->blocks->next;
+        struct qd_aggregate_block *next = arena->blocks->next;
         free(arena->blocks);
         arena->blocks = next;
     }
 }
 
-struct qd_str qd_arena_copy(struct qd_arena *arena, struct qd_str text, bool *failed)
+struct qd_str qd_aggregate_arena_copy(struct qd_aggregate_arena *arena, struct qd_str text,
+                                      bool *failed)
 {
     if (text.len == 0) {
         return (struct qd_str){0};
     }
-    char *copy = qd_arena_alloc(arena, text.len);
+    char *copy = qd_aggregate_arena_alloc(arena, text.len);
     if (copy == NULL) {
         *failed = true;
         return (struct qd_str){0};
@@ -59,7 +60,8 @@ struct qd_str qd_arena_copy(struct qd_arena *arena, struct qd_str text, bool *fa
     return (struct qd_str){copy, text.len};
 }
 
-void qd_aggregate_init(struct qd_aggregate *aggregate, struct qd_arena *arena, size_t limit)
+void qd_aggregate_init(struct qd_aggregate *aggregate, struct qd_aggregate_arena *arena,
+                       size_t limit)
 {
     *aggregate = (struct qd_aggregate){.arena = arena, .limit = limit};
     aggregate->interned = qd_sums_over(aggregate->names, QD_SUMS_MAX);
@@ -123,7 +125,7 @@ static enum qd_store_err find_group(struct qd_aggregate *aggregate, struct qd_st
             return QD_STORE_INVALID;
         }
         bool failed = false;
-        struct qd_str copy = qd_arena_copy(aggregate->arena, key, &failed);
+        struct qd_str copy = qd_aggregate_arena_copy(aggregate->arena, key, &failed);
         if (failed) {
             return QD_STORE_NO_MEMORY;
         }
@@ -141,7 +143,7 @@ static enum qd_store_err intern(struct qd_aggregate *aggregate, struct qd_str na
     const struct qd_sum *known = qd_sums_find(&aggregate->interned, name);
     if (known == NULL) {
         bool failed = false;
-        struct qd_str copy = qd_arena_copy(aggregate->arena, name, &failed);
+        struct qd_str copy = qd_aggregate_arena_copy(aggregate->arena, name, &failed);
         if (failed) {
             return QD_STORE_NO_MEMORY;
         }
@@ -162,7 +164,7 @@ static bool grow_sums(struct qd_aggregate *aggregate, struct qd_sums *sums, size
         return true;
     }
     size_t capacity = sums->count + count + SUMS_GROWTH;
-    struct qd_sum *items = qd_arena_alloc(aggregate->arena, capacity * sizeof *items);
+    struct qd_sum *items = qd_aggregate_arena_alloc(aggregate->arena, capacity * sizeof *items);
     if (items == NULL) {
         return false;
     }

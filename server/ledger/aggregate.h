@@ -8,17 +8,19 @@
 
 #include "storage/sums.h"
 
-struct qd_arena_block;
+struct qd_aggregate_block;
 
 /* Memory that is freed as a whole. */
-struct qd_arena {
-    struct qd_arena_block *blocks;
+struct qd_aggregate_arena {
+    struct qd_aggregate_block *blocks;
 };
 
-void *qd_arena_alloc(struct qd_arena *arena, size_t size); /* aligned for anything; NULL */
-void qd_arena_release(struct qd_arena *arena);
+void *qd_aggregate_arena_alloc(struct qd_aggregate_arena *arena,
+                               size_t size); /* aligned for anything; NULL */
+void qd_aggregate_arena_release(struct qd_aggregate_arena *arena);
 /* A copy in the arena; {NULL, 0} and *failed when memory is out. */
-struct qd_str qd_arena_copy(struct qd_arena *arena, struct qd_str text, bool *failed);
+struct qd_str qd_aggregate_arena_copy(struct qd_aggregate_arena *arena, struct qd_str text,
+                                      bool *failed);
 
 struct qd_aggregate_group {
     struct qd_str key;
@@ -26,7 +28,7 @@ struct qd_aggregate_group {
 };
 
 struct qd_aggregate {
-    struct qd_arena *arena;
+    struct qd_aggregate_arena *arena;
     struct qd_aggregate_group *groups;
     size_t count;
     size_t capacity;
@@ -37,7 +39,8 @@ struct qd_aggregate {
     struct qd_sums interned;
 };
 
-void qd_aggregate_init(struct qd_aggregate *aggregate, struct qd_arena *arena, size_t limit);
+void qd_aggregate_init(struct qd_aggregate *aggregate, struct qd_aggregate_arena *arena,
+                       size_t limit);
 void qd_aggregate_release(struct qd_aggregate *aggregate); /* not the arena */
 
 /* Add sums to the group of `key`. OK, NO_MEMORY, or INVALID: too many groups or names. */

@@ -40,7 +40,7 @@ static enum qd_store_err fill_table(struct qd_usage_run *run, struct qd_usage_ta
         table->next_cursor = aggregate->groups[first + count - 1].key;
     }
     if (count > 0) {
-        table->rows = qd_arena_alloc(aggregate->arena, count * sizeof *table->rows);
+        table->rows = qd_aggregate_arena_alloc(aggregate->arena, count * sizeof *table->rows);
         if (table->rows == NULL) {
             return QD_STORE_NO_MEMORY;
         }
@@ -112,7 +112,7 @@ static bool is_aligned(const struct qd_usage_query *query)
 }
 
 static enum qd_store_err run_query(struct qd_ledger *ledger, struct qd_usage_run *run,
-                                   struct qd_usage_table *table, struct qd_arena *arena,
+                                   struct qd_usage_table *table, struct qd_aggregate_arena *arena,
                                    struct qd_store_error *error)
 {
     bool scan = !is_aligned(run->query);
@@ -124,7 +124,7 @@ static enum qd_store_err run_query(struct qd_ledger *ledger, struct qd_usage_run
     }
     if (scan) {
         qd_aggregate_release(&run->aggregate);
-        qd_arena_release(arena);
+        qd_aggregate_arena_release(arena);
         qd_aggregate_init(&run->aggregate, arena, QD_USAGE_ROWS_MAX);
         run->label_missing = false;
         run->err = QD_STORE_OK;
@@ -153,7 +153,7 @@ enum qd_store_err qd_usage_query(struct qd_ledger *ledger, const struct qd_usage
         .page_max = query->page_max > 0 ? query->page_max : QD_USAGE_PAGE_DEFAULT,
     };
     struct qd_usage_table table = {0};
-    struct qd_arena arena = {0};
+    struct qd_aggregate_arena arena = {0};
     enum qd_store_err err = check_query(query, &run.first_bucket, error);
     if (err != QD_STORE_OK) {
         return err;
@@ -168,7 +168,7 @@ enum qd_store_err qd_usage_query(struct qd_ledger *ledger, const struct qd_usage
     qd_aggregate_release(&run.aggregate);
     qd_buf_release(&run.key);
     if (err != QD_STORE_OK) {
-        qd_arena_release(&arena);
+        qd_aggregate_arena_release(&arena);
         return err;
     }
     table.memory = arena.blocks;
@@ -178,8 +178,8 @@ enum qd_store_err qd_usage_query(struct qd_ledger *ledger, const struct qd_usage
 
 void qd_usage_table_release(struct qd_usage_table *table)
 {
-    struct qd_arena arena = {.blocks = table->memory};
-    qd_arena_release(&arena);
+    struct qd_aggregate_arena arena = {.blocks = table->memory};
+    qd_aggregate_arena_release(&arena);
     *table = (struct qd_usage_table){0};
 }
 

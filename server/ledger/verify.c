@@ -158,7 +158,7 @@ static void compare(struct verify_run *run)
 enum qd_store_err qd_ledger_verify(struct qd_ledger *ledger, struct qd_verify_report *ret_report,
                                    struct qd_store_error *error)
 {
-    struct qd_arena arena = {0};
+    struct qd_aggregate_arena arena = {0};
     struct verify_run run = {.ledger = ledger, .report = {.clean = true}, .last_recorded_ns = -1};
     run.snapshot = qd_store_snapshot_open(ledger->store);
     qd_aggregate_init(&run.aggregate, &arena, QD_VERIFY_GROUPS_MAX);
@@ -178,7 +178,7 @@ enum qd_store_err qd_ledger_verify(struct qd_ledger *ledger, struct qd_verify_re
         qd_store_error_set(error, err, "more than %d groups to compare", QD_VERIFY_GROUPS_MAX);
     }
     qd_aggregate_release(&run.aggregate);
-    qd_arena_release(&arena);
+    qd_aggregate_arena_release(&arena);
     qd_buf_release(&run.key);
     qd_store_snapshot_close(ledger->store, run.snapshot);
     return err;
