@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 build=${1:-build/dev}
 [ $# -eq 0 ] || shift
 jobs=${QD_JOBS:-$(nproc)}
-seconds_max=120
+seconds_max=60
 
 # Rules without a mutant, each with its reason: "RULE reason".
 exempt() {
@@ -76,7 +76,7 @@ link_command() {
 
 # Run the tests of program `$1` that cite rule `$2`; leaves their output in `$3`. 0: all pass.
 run_citing() {
-    timeout "$seconds_max" "$1" --filter "*/*$2_*" --timeout 60 >"$3" 2>&1
+    timeout "$seconds_max" "$1" --filter "*/*$2_*" --fail-fast --timeout 30 >"$3" 2>&1
 }
 
 # Link program `$2` with the objects of mutant `$1` before its libraries, into `$3`; its sources are the rest.
@@ -226,21 +226,36 @@ else
 fi
 names=$(cut -d' ' -f1 "$work/wanted" | sort -u)
 
-for rule in $(for name in $names; do rule_of "$name"; done | sort -u); do
-    check_unmutated "$rule" || failed=1
-done
+# in_parallel FUNCTION NAME...: FUNCTION NAME >$work/NAME.line for each, $jobs at a time.
+in_parallel() {
+    function=$1
+    shift
+    running=0
+    for item in "$@"; do
+        "$function" "$item" >"$work/$item.line" &
+        running=$((running + 1))
+        if [ "$running" -ge "$jobs" ]; then
+            wait
+            running=0
+        fi
+    done
+    wait
+}
 
-running=0
-for name in $names; do
+try_mutant_by_name() {
     # shellcheck disable=SC2046 # file names of ours have no spaces
-    try_mutant "$name" $(awk -v n="$name" '$1 == n { print $2 }' "$work/wanted") >"$work/$name.line" &
-    running=$((running + 1))
-    if [ "$running" -ge "$jobs" ]; then
-        wait
-        running=0
-    fi
-done
-wait
+    try_mutant "$1" $(awk -v n="$1" '$1 == n { print $2 }' "$work/wanted")
+}
+
+# shellcheck disable=SC2046 # a list of rules
+in_parallel check_unmutated $(for name in $names; do rule_of "$name"; done | sort -u)
+if cat "$work"/*.line 2>/dev/null | grep '^not ok'; then
+    failed=1
+fi
+rm -f "$work"/*.line
+
+# shellcheck disable=SC2086 # a list of names
+in_parallel try_mutant_by_name $names
 
 for name in $names; do
     cat "$work/$name.line"
