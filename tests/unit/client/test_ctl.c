@@ -1,0 +1,460 @@
+/* quotactl's commands against a server that answers what the test says. */
+#include "quota/v1/admin.pb-c.h"
+#include "quota/v1/usage.pb-c.h"
+#include "tests/unit/client/fake_server.h"
+#include "tests/unit/client/run_ctl.h"
+
+#include <criterion/criterion.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(ctl, .timeout = 60);
+
+static struct fake_server *server;
+static struct ctl_run last;
+
+static void setup(void)
+{
+    server = fake_server_new();
+}
+
+static void teardown(void)
+{
+    ctl_run_release(&last);
+    fake_server_free(server);
+}
+
+static void run(const char *line)
+{
+    ctl_run_release(&last);
+    last = run_ctl(server != NULL ? fake_server_address(server) : NULL, line);
+}
+
+static void expect(const char *line, int code, const char *out, const char *err)
+{
+    run(line);
+    cr_assert_eq(last.code, code, "%s: exit %d; %s%s", line, last.code, last.out, last.err);
+    if (out != NULL) {
+        cr_assert_str_eq(last.out, out);
+    }
+    if (err != NULL) {
+        cr_assert_str_eq(last.err, err);
+    }
+}
+
+static struct json_object *json(const char *line)
+{
+    run(line);
+    struct json_object *object = json_tokener_parse(last.out);
+    cr_assert_not_null(object, "%s: not JSON: %s%s", line, last.out, last.err);
+    return object;
+}
+
+static const char *text_of(struct json_object *object, const char *name)
+{
+    return json_object_get_string(json_object_object_get(object, name));
+}
+
+/* ---- the command line */
+
+Test(ctl, I7_misspelt_commands_get_suggestions)
+{
+    expect("chek acme", 1, "", "quotactl: \"chek\": unknown command; did you mean \"check\"?\n");
+    expect("tenants putt acme", 1, "",
+           "quotactl: \"tenants putt\": unknown command; did you mean \"tenants put\"?\n");
+    expect("tenants", 1, "",
+           "quotactl: \"tenants\" needs one of: ls, put, delete, set-plan, block, unblock, grant, "
+           "boost\n");
+    expect("xyzzy", 1, "", "quotactl: \"xyzzy\": unknown command; quotactl --help lists them\n");
+    expect("check acme --modle x", 1, "",
+           "quotactl check: --modle: unknown option; did you mean --model?\n");
+    expect("check acme --model", 1, "",
+           "quotactl check: --model needs a value; see quotactl check --help\n");
+    expect("check", 1, "", "quotactl check: needs TENANT; see quotactl check --help\n");
+    expect("cancel r_1 r_2", 1, "",
+           "quotactl cancel: \"r_2\" is one argument too many; usage: quotactl cancel "
+           "RESERVATION\n");
+    expect("", 1, "", "quotactl: no command; quotactl --help lists them\n");
+    ctl_run_release(&last);
+}
+
+Test(ctl, I7_values_say_what_is_accepted)
+{
+    expect("check acme --use input_tokens=abc", 1, "",
+           "quotactl check: --use input_tokens=abc: \"abc\" is not a number; accepted: a whole "
+           "number from 0 to 2^53, also as 40k or 1.5M\n");
+    expect("check acme --use input_tokens=-5", 1, "",
+           "quotactl check: --use input_tokens=-5: \"-5\" is negative; accepted: a whole number "
+           "from 0 to 2^53, also as 40k or 1.5M\n");
+    expect("check acme --use 1200", 1, "",
+           "quotactl check: --use \"1200\": accepted is METER=AMOUNT, e.g. --use "
+           "input_tokens=1200\n");
+    expect("check acme --use input_tokens=1 --use input_tokens=2", 1, "",
+           "quotactl check: --use input_tokens is given twice\n");
+    expect("report r_1 --use max_output_tokens=5", 1, "",
+           "quotactl report: max_output_tokens is an estimate, not usage; report what was produced "
+           "as output_tokens=N\n");
+    expect("report", 1, "",
+           "quotactl report: needs a RESERVATION, or --tenant and --request-id for usage without a "
+           "check\n");
+    expect("report r_1 --outcome faild", 1, "",
+           "quotactl report: --outcome \"faild\": did you mean \"failed\"? accepted: default, ok, "
+           "not_dispatched, failed, disconnected\n");
+    expect("check acme --ttl soon", 1, "",
+           "quotactl check: --ttl \"soon\" is not a length of time; accepted: 500ms, 90s, 5min, "
+           "1h, 7day\n");
+    expect("usage --since yesterday", 1, "",
+           "quotactl usage: --since \"yesterday\" is not a time; accepted: 2026-11-01, "
+           "2026-11-01T08:30, 2026-11-01T08:30:00Z, or 24h (ago)\n");
+    expect("usage --by modl", 1, "",
+           "quotactl usage: --by \"modl\": did you mean \"model\"? accepted: tenant, model, pool, "
+           "meter, price, label, user\n");
+    expect("status -o yaml", 1, "", "quotactl status: --output \"yaml\": accepted: table, json\n");
+    ctl_run_release(&last);
+}
+
+Test(ctl, I7_every_command_has_help_with_examples)
+{
+    static const char *const commands[] = {"check",
+                                           "report",
+                                           "extend",
+                                           "cancel",
+                                           "usage",
+                                           "limits",
+                                           "explain",
+                                           "tenants ls",
+                                           "tenants put",
+                                           "tenants delete",
+                                           "tenants set-plan",
+                                           "tenants block",
+                                           "tenants unblock",
+                                           "tenants grant",
+                                           "tenants boost",
+                                           "counters ls",
+                                           "counters reset",
+                                           "reservations ls",
+                                           "reservations release",
+                                           "ledger ls",
+                                           "policy validate",
+                                           "policy show",
+                                           "policy reload",
+                                           "policy diff",
+                                           "policy test",
+                                           "prices import",
+                                           "status",
+                                           "top",
+                                           "drain",
+                                           "replay",
+                                           "completion"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        char line[64];
+        char example[64];
+        snprintf(line, sizeof line, "%s --help", commands[i]);
+        snprintf(example, sizeof example, "\nexamples:\n  quotactl %s", commands[i]);
+        run(line);
+        cr_assert_eq(last.code, 0);
+        cr_assert(strstr(last.out, example) != NULL || strcmp(commands[i], "completion") == 0, "%s",
+                  last.out);
+        run("--help");
+        cr_assert_not_null(strstr(last.out, commands[i]));
+    }
+    expect("--version", 0, "quotactl " QD_VERSION "\n", "");
+    run("completion bash");
+    cr_assert_eq(last.code, 0);
+    cr_assert_not_null(strstr(last.out, "complete -o default -F _quotactl quotactl"));
+    ctl_run_release(&last);
+}
+
+Test(ctl, I10_flag_over_environment_over_default)
+{
+    setenv("QUOTAD_ADDRESS", "10.0.0.1:7070", 1);
+    setenv("QUOTAD_TIMEOUT", "3s", 1);
+    expect("status --print-config --timeout 5s", 0,
+           "address  10.0.0.1:7070  (environment)\n"
+           "output   table  (default)\n"
+           "timeout  5000 ms  (flag)\n"
+           "color    off  (default)\n",
+           "");
+    unsetenv("QUOTAD_ADDRESS");
+    unsetenv("QUOTAD_TIMEOUT");
+    ctl_run_release(&last);
+}
+
+Test(ctl, nobody_there_names_the_next_command)
+{
+    ctl_run_release(&last);
+    last = run_ctl("127.0.0.1:1", "status");
+    cr_assert_eq(last.code, 1);
+    cr_assert_str_eq(last.err,
+                     "quotactl status: cannot reach quotad at 127.0.0.1:1: Connection refused\n"
+                     "next: start a node with quotad --dev, or name another with --address "
+                     "HOST:PORT (QUOTAD_ADDRESS)\n");
+    ctl_run_release(&last);
+}
+
+/* ---- check, report */
+
+Test(ctl, I7_check_exits_0_allowed_and_2_denied, .init = setup, .fini = teardown)
+{
+    expect("check acme/search --model llama-70b --use input_tokens=1200 "
+           "--use max_output_tokens=400",
+           0,
+           "ALLOW acme/search llama-70b; no limit applies; id 1.0\n"
+           "next: quotactl report 1.0 --use input_tokens=1200 --use output_tokens=400\n",
+           "");
+    expect("check denied --model gpt-4o --use input_tokens=1200", 2,
+           "DENY  denied gpt-4o: free.tokens 39,200 used + 1,600 estimated > 40,000/min; retry in "
+           "12.4 s\n",
+           "");
+    struct json_object *answer = json("check denied -o json");
+    cr_assert_eq(last.code, 2);
+    cr_assert_str_eq(text_of(answer, "verdict"), "DENIED");
+    cr_assert_str_eq(text_of(answer, "reason"), "LIMIT");
+    cr_assert_str_eq(text_of(answer, "retry_after_ns"), "12400000000");
+    json_object_put(answer);
+}
+
+Test(ctl, I7_report_books_once, .init = setup, .fini = teardown)
+{
+    const char *line = "report qr1.0 --use input_tokens=1.2k --use output_tokens=233";
+    expect(line, 0, "BOOKED entry fake#1; cost $0.001235, charge $0.001235; reservation closed\n",
+           "");
+    expect(line, 0,
+           "BOOKED entry fake#1; cost $0.001235, charge $0.001235; reservation closed (booked "
+           "before)\n",
+           "");
+    cr_assert_eq(fake_server_counts(server).booked_tokens, 1433);
+    struct json_object *answer = json("report qr1.0 --source pool --use gpu_seconds=1.8 -o json");
+    cr_assert_str_eq(text_of(answer, "cost_pico_usd"), "1234500000");
+    json_object_put(answer);
+    expect("extend qr1.0", 0, NULL, "");
+    expect("cancel qr1.0", 0, "CANCELLED qr1.0\n", "");
+}
+
+/* ---- admin calls */
+
+Test(ctl, server_errors_are_shown_as_they_are, .init = setup, .fini = teardown)
+{
+    fake_server_refuse(server, "/quota.v1.AdminService/SetPlan", 5, "UNKNOWN_PLAN",
+                       "no plan \"prp\"; did you mean \"pro\"?");
+    expect("tenants set-plan acme prp", 1, "",
+           "quotactl tenants set-plan: no plan \"prp\"; did you mean \"pro\"?\n");
+}
+
+Test(ctl, status_for_people_and_programs, .init = setup, .fini = teardown)
+{
+    Quota__V1__GetStatusResponse status;
+    Quota__V1__PolicyInfo policy;
+    Quota__V1__Stat stat;
+    Quota__V1__Stat *stats[] = {&stat};
+    quota__v1__get_status_response__init(&status);
+    quota__v1__policy_info__init(&policy);
+    quota__v1__stat__init(&stat);
+    char node[] = "n1", version[] = "0.1.0", file[] = "policy.yaml", name[] = "checks_allowed";
+    char summary[] = "2 plans, 3 tenant rules";
+    status.node = node;
+    status.version = version;
+    status.state = QUOTA__V1__NODE_STATE__NODE_STATE_SERVING;
+    status.incarnation = 3;
+    status.started_at_unix_ns = 1000000000;
+    status.now_unix_ns = 201000000000;
+    policy.revision = 4;
+    policy.file = file;
+    policy.summary = summary;
+    status.policy = &policy;
+    stat.name = name;
+    stat.value = 1234567;
+    status.stats = stats;
+    status.n_stats = 1;
+    status.open_reservations = 12;
+    fake_server_reply(server, "/quota.v1.AdminService/GetStatus", &status.base);
+    run("status");
+    cr_assert_not_null(strstr(last.out, "n1: serving; quotad 0.1.0, incarnation 3, up 3 min 20 s\n"
+                                        "policy r4 policy.yaml: 2 plans, 3 tenant rules\n"),
+                       "%s", last.out);
+    cr_assert_not_null(strstr(last.out, "checks_allowed  1,234,567\n"));
+    struct json_object *object = json("status -o json");
+    cr_assert_str_eq(text_of(object, "state"), "SERVING");
+    cr_assert_str_eq(text_of(object, "open_reservations"), "12");
+    cr_assert_str_eq(text_of(json_object_object_get(object, "policy"), "revision"), "4");
+    json_object_put(object);
+}
+
+Test(ctl, put_tenant_sends_what_was_said, .init = setup, .fini = teardown)
+{
+    Quota__V1__PutTenantResponse answer;
+    quota__v1__put_tenant_response__init(&answer);
+    answer.created = 1;
+    fake_server_reply(server, "/quota.v1.AdminService/PutTenant", &answer.base);
+    expect("tenants put initech --plan pro --limit cost=$5/day --label region=eu", 0,
+           "created initech, plan pro\nnext: quotactl limits initech\n", "");
+    size_t size = 0;
+    uint8_t *bytes = fake_server_request(server, "/quota.v1.AdminService/PutTenant", &size);
+    Quota__V1__PutTenantRequest *request = quota__v1__put_tenant_request__unpack(NULL, size, bytes);
+    cr_assert_str_eq(request->tenant, "initech");
+    cr_assert_str_eq(request->plan, "pro");
+    cr_assert_eq(request->n_limits, 1);
+    cr_assert_str_eq(request->limits[0]->key, "cost");
+    cr_assert_str_eq(request->limits[0]->value, "$5/day");
+    cr_assert_str_eq(request->labels[0]->value, "eu");
+    quota__v1__put_tenant_request__free_unpacked(request, NULL);
+    free(bytes);
+}
+
+Test(ctl, grant_reads_dollars_exactly, .init = setup, .fini = teardown)
+{
+    Quota__V1__GrantResponse answer;
+    quota__v1__grant_response__init(&answer);
+    fake_server_reply(server, "/quota.v1.AdminService/Grant", &answer.base);
+    run("tenants grant acme credit $0.07 --id order-1");
+    cr_assert_eq(last.code, 0, "%s", last.err);
+    size_t size = 0;
+    uint8_t *bytes = fake_server_request(server, "/quota.v1.AdminService/Grant", &size);
+    Quota__V1__GrantRequest *request = quota__v1__grant_request__unpack(NULL, size, bytes);
+    cr_assert_eq(request->amount, 70000000);
+    cr_assert_str_eq(request->grant_id, "order-1");
+    quota__v1__grant_request__free_unpacked(request, NULL);
+    free(bytes);
+}
+
+Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
+{
+    Quota__V1__QueryUsageResponse answer;
+    Quota__V1__UsageRow row;
+    Quota__V1__UsageRow *rows[] = {&row};
+    Quota__V1__GroupValue group;
+    Quota__V1__GroupValue *groups[] = {&group};
+    Quota__V1__Amount amount;
+    Quota__V1__Amount *amounts[] = {&amount};
+    char model[] = "llama-70b", meter[] = "input_tokens", cost[] = "1234500000000";
+    quota__v1__query_usage_response__init(&answer);
+    quota__v1__usage_row__init(&row);
+    quota__v1__group_value__init(&group);
+    quota__v1__amount__init(&amount);
+    group.dimension = QUOTA__V1__DIMENSION__DIMENSION_MODEL;
+    group.value = model;
+    amount.meter = meter;
+    amount.amount = 1433000;
+    row.start_unix_ns = INT64_C(1793487600000000000);
+    row.groups = groups;
+    row.n_groups = 1;
+    row.quantities = amounts;
+    row.n_quantities = 1;
+    row.cost_pico_usd = cost;
+    row.charge_pico_usd = cost;
+    row.entries = 17;
+    answer.rows = rows;
+    answer.n_rows = 1;
+    fake_server_reply(server, "/quota.v1.UsageService/QueryUsage", &answer.base);
+    expect("usage acme --by model --every 1h --since 2026-11-01 --zone Europe/Berlin", 0,
+           "start                model      input_tokens   cost  charge  entries  unpriced\n"
+           "2026-11-01 00:00:00  llama-70b     1,433,000  $1.23   $1.23       17          \n"
+           "complete through -\n",
+           "");
+    size_t size = 0;
+    uint8_t *bytes = fake_server_request(server, "/quota.v1.UsageService/QueryUsage", &size);
+    Quota__V1__QueryUsageRequest *request =
+        quota__v1__query_usage_request__unpack(NULL, size, bytes);
+    cr_assert_eq(request->from_unix_ns, INT64_C(1793487600000000000));
+    cr_assert_eq(request->bucket, QUOTA__V1__BUCKET__BUCKET_HOUR);
+    cr_assert_str_eq(request->zone, "Europe/Berlin");
+    quota__v1__query_usage_request__free_unpacked(request, NULL);
+    free(bytes);
+    struct json_object *object = json("usage acme --by model -o json");
+    struct json_object *first =
+        json_object_array_get_idx(json_object_object_get(object, "rows"), 0);
+    cr_assert_str_eq(text_of(first, "cost_pico_usd"), "1234500000000");
+    json_object_put(object);
+}
+
+/* ---- replay, over gRPC */
+
+static void allow_replay(void)
+{
+    Quota__V1__GetStatusResponse status;
+    quota__v1__get_status_response__init(&status);
+    fake_server_reply(server, "/quota.v1.AdminService/GetStatus", &status.base);
+}
+
+static struct json_object *replay(const char *options)
+{
+    const char *source = getenv("QUOTAD_SOURCE_DIR");
+    char line[1024];
+    if (source == NULL) {
+        cr_skip("QUOTAD_SOURCE_DIR is not set");
+    }
+    allow_replay();
+    snprintf(line, sizeof line,
+             "replay --format azure --trace %s/deploy/examples/traces/azure_conv.csv -o json %s",
+             source, options);
+    return json(line);
+}
+
+static long long total(struct json_object *object, const char *which, const char *meter)
+{
+    struct json_object *totals = json_object_object_get(object, "totals");
+    return json_object_get_int64(
+        json_object_object_get(json_object_object_get(totals, which), meter));
+}
+
+Test(ctl, replay_without_loss_books_the_files_sums, .init = setup, .fini = teardown)
+{
+    struct json_object *object = replay("--no-loss --tenants 10");
+    cr_assert_eq(last.code, 0, "%s", last.err);
+    cr_assert_eq(total(object, "offered", "tokens"), 2739372);
+    cr_assert_eq(total(object, "booked", "tokens"), 2739372);
+    cr_assert_eq(fake_server_counts(server).booked_tokens, 2739372);
+    cr_assert_eq(fake_server_counts(server).booked, 4000, "tokens and GPU time");
+    cr_assert_eq(fake_server_counts(server).holds, 2000);
+    json_object_put(object);
+}
+
+Test(ctl, replay_loses_and_repeats_as_told, .init = setup, .fini = teardown)
+{
+    struct json_object *object = replay("--lost-rate 5 --twice-rate 10 --disconnect-rate 5");
+    long long lost = json_object_get_int64(json_object_object_get(object, "lost"));
+    long long twice = json_object_get_int64(json_object_object_get(object, "reported_twice"));
+    cr_assert(lost > 60 && lost < 140, "%lld lost", lost);
+    cr_assert(twice > 150 && twice < 250, "%lld twice", twice);
+    cr_assert_eq(json_object_get_int64(json_object_object_get(object, "recognised_repeats")),
+                 twice);
+    cr_assert_eq(total(object, "booked", "requests"), 2000 - lost);
+    cr_assert_eq((long long)fake_server_counts(server).booked, 2 * (2000 - lost));
+    cr_assert_eq((long long)fake_server_counts(server).booked_tokens,
+                 total(object, "booked", "tokens"));
+    json_object_put(object);
+}
+
+Test(ctl, replay_draws_the_same_from_the_same_seed, .init = setup, .fini = teardown)
+{
+    struct json_object *a = replay("--seed 7 --limit 300 --run a");
+    struct json_object *b = replay("--seed 7 --limit 300 --run b --in-flight 3");
+    struct json_object *c = replay("--seed 8 --limit 300 --run c");
+    const char *rows_a = text_of(a, "rows");
+    cr_assert_str_eq(rows_a, text_of(b, "rows"));
+    cr_assert_str_neq(rows_a, text_of(c, "rows"));
+    json_object_put(a);
+    json_object_put(b);
+    json_object_put(c);
+}
+
+Test(ctl, replay_keeps_the_pace, .init = setup, .fini = teardown)
+{
+    /* The first 50 requests of the excerpt come within 24.6 s. */
+    struct json_object *object = replay("--limit 50 --speed 100 --no-loss --no-gpu");
+    int64_t took = json_object_get_int64(json_object_object_get(object, "elapsed_ns"));
+    cr_assert(took > 100000000 && took < 20000000000, "took %lld ns", (long long)took);
+    cr_assert_eq(total(object, "booked", "requests"), 50);
+    json_object_put(object);
+}
+
+Test(ctl, replay_names_the_line_of_a_bad_trace, .init = setup, .fini = teardown)
+{
+    expect("replay --format azure --trace /dev/null", 1, "",
+           "quotactl replay: /dev/null: no requests in it\n");
+    expect("replay --format azur --trace x", 1, "",
+           "quotactl replay: --format \"azur\": did you mean \"azure\"? accepted: azure, "
+           "mooncake\n");
+}
