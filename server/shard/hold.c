@@ -93,7 +93,7 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker,
     ret_answer->stopping.state.limit = NULL;
     qd_shards_lock(&node->shards, reference.home);
     enum qd_result result = qd_core_extend(reference.home->core, node->shards.commons.core,
-                                           reference.reservation, used.present != 0 ? &used : NULL, ttl_ns,
+                                           reference.reservation, &used, ttl_ns,
                                            now, &ret_answer->expires, &stopping);
     if (result == QD_STOP) {
         stop(ret_answer, &stopping, now); /* S3 */
