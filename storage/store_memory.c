@@ -408,14 +408,14 @@ struct qd_store_faults *qd_store_memory_faults(struct qd_store *store)
     return &of(store)->faults;
 }
 
-void qd_store_memory_crash(struct qd_store *base, uint64_t keep)
+void qd_store_memory_crash(struct qd_store *store, uint64_t keep)
 {
-    struct memory_store *store = of(base);
-    assert(store->snapshots == NULL);
-    uint64_t lost = store->sequence - store->synced;
-    uint64_t survive = store->synced + (keep < lost ? keep : lost);
-    rewind_to(store, survive);
-    store->synced = survive;
+    struct memory_store *memory = of(store);
+    assert(memory->snapshots == NULL);
+    uint64_t lost = memory->sequence - memory->synced;
+    uint64_t survive = memory->synced + (keep < lost ? keep : lost);
+    rewind_to(memory, survive);
+    memory->synced = survive;
 }
 
 uint64_t qd_store_memory_writes(struct qd_store *store)

@@ -553,10 +553,10 @@ enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *co
     return QD_STORE_OK;
 }
 
-void qd_store_rocksdb_compact(struct qd_store *base)
+void qd_store_rocksdb_compact(struct qd_store *store)
 {
-    struct rocks_store *store = (struct rocks_store *)base;
+    struct rocks_store *rocks = (struct rocks_store *)store;
     for (size_t i = 0; i < QD_STORE_SPACE_COUNT; i++) {
-        rocksdb_compact_range_cf(store->db, store->spaces[i], NULL, 0, NULL, 0);
+        rocksdb_compact_range_cf(rocks->db, rocks->spaces[i], NULL, 0, NULL, 0);
     }
 }

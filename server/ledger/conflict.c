@@ -117,7 +117,8 @@ static const char *finality(const struct qd_entry *entry)
 void qd_ledger_conflict_text(const struct qd_entry *first, const struct qd_entry *again, char *text,
                              size_t size)
 {
-    struct text out = {.at = text, .room = size};
+    struct text out = {.room = size};
+    out.at = text;
     say(&out,
         "request_id \"%.*s\" (source \"%.*s\", attempt %u, sequence %u) was booked as entry %llu "
         "with other content",

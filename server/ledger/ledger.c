@@ -115,7 +115,7 @@ enum qd_store_err qd_ledger_recover_at(struct qd_store *store,
     struct qd_watermark mark = {0};
     struct qd_str key;
     struct qd_str value;
-    struct qd_entry last;
+    struct qd_entry last = {0};
     enum qd_store_err err = qd_store_iter_next(iter, &key, &value, error);
     if (err == QD_STORE_OK) {
         err = qd_ledger_decode(key, value, &last, error);
@@ -135,7 +135,7 @@ enum qd_store_err qd_ledger_recover_at(struct qd_store *store,
 enum qd_store_err qd_ledger_recover(struct qd_store *store, struct qd_watermark *ret_mark,
                                     struct qd_store_error *error)
 {
-    struct qd_watermark mark;
+    struct qd_watermark mark = {0};
     struct qd_wall_ns floor;
     enum qd_store_err err = read_floor(store, &floor, error);
     if (err == QD_STORE_OK) {

@@ -6,7 +6,7 @@ static struct qd_str pick(struct qd_prng *prng, const char *const *texts, size_t
     return (struct qd_str){*text != '\0' ? text : NULL, strlen(text)};
 }
 
-#define PICK(prng, texts) pick(prng, texts, sizeof texts / sizeof texts[0])
+#define PICK(prng, texts) pick((prng), (texts), sizeof(texts) / sizeof((texts)[0]))
 
 static const char *const tenants[] = {"acme",   "acme/search", "acme/search/key-7", "acme/ads",
                                       "acme-x", "beta",        "beta/one",          "acme.eu"};

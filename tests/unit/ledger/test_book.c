@@ -511,8 +511,9 @@ static int open_and_book(void *context)
     int failed = 1;
     if (store != NULL && qd_ledger_open(store, &config, &ledger, NULL) == QD_STORE_OK) {
         struct qd_entry entry = simple_entry("r1", 1);
-        failed = book(ledger, &entry, &receipt) != QD_BOOK_BOOKED ||
-                 book(ledger, &entry, &receipt) != QD_BOOK_DUPLICATE;
+        enum qd_book_result first = book(ledger, &entry, &receipt);
+        enum qd_book_result again = book(ledger, &entry, &receipt);
+        failed = first != QD_BOOK_BOOKED || again != QD_BOOK_DUPLICATE;
     }
     qd_receipt_release(&receipt);
     qd_ledger_close(ledger);

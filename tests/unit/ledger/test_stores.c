@@ -294,7 +294,7 @@ Test(verify, L4_sums_of_entries_are_sums_of_rollups_and_damage_is_named)
                    "tenant %.*s, model \"gpt-4o\", quarter hour from %lld s: entries have less of "
                    "gpu_ms than rollups",
                    (int)entry.tenant.len, entry.tenant.ptr,
-                   (long long)(entry.event_time.ns / QD_ROLLUP_NS * 900));
+                   (long long)entry.event_time.ns / QD_ROLLUP_NS * 900);
     cr_assert_str_eq(report.difference, expected);
 
     /* A damaged entry, and a missing one. */
