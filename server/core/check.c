@@ -307,7 +307,7 @@ static bool reserve(const struct deciding *d, const struct trial *t)
     r->binding = t->binding->key;
     r->content = check->content;
     r->epoch = check->epoch;
-    r->weight = check->weight; /* D11 */
+    r->weight = QD_MUTANT(D11) ? 1 : check->weight; /* D11 */
     r->priority = check->priority;
     r->candidate = (uint8_t)d->verdict->candidate;
     r->input_nano = wants_input_price(t) ? qd_estimate_input_nano(&t->estimate) : 0;

@@ -1,0 +1,464 @@
+/* Deciding, rule by rule: all or nothing, the named limit, when to come back, peeks, candidates. */
+#include "fixture.h"
+
+#include "tests/lib/prng.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(check, .timeout = 60);
+
+Test(check, D1_charges_every_level_and_the_shared_one)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    struct qd_limit *bucket = fx_token_limit(&f, QD_TOKEN_BUCKET);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit *pool = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    fx_apply(&f, window, 10, "acme/search/key-7");
+    fx_apply(&f, bucket, 10000, "acme/search");
+    fx_apply(&f, month, 1000000, "acme");
+    fx_apply(&f, pool, 5, "");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 100, 50), QD_ALLOW);
+    cr_expect_eq(fx_used(&f, window, "acme/search/key-7"), 1);
+    cr_expect_eq(fx_used(&f, bucket, "acme/search"), 150);
+    cr_expect_eq(fx_held(&f, month, "acme"), 100);
+    cr_expect_eq(fx_held(&f, pool, ""), 1);
+    cr_expect_eq(f.verdict.estimate.amount[QD_METER_OUTPUT_TOKENS], 50);
+    fx_release(&f);
+}
+
+Test(check, D2_denied_charges_nothing_at_any_level)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *key = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    struct qd_limit *team = fx_token_limit(&f, QD_TOKEN_BUCKET);
+    struct qd_limit *org = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit *shared = fx_limit(&f, QD_FIXED_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, key, 10, "acme/search/key-7");
+    fx_apply(&f, team, 10000, "acme/search");
+    fx_apply(&f, org, 50, "acme");
+    fx_apply(&f, shared, 10, "");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 100, 50), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_NEVER_FITS);
+    cr_expect_eq(f.verdict.binding.limit, org);
+    cr_expect_eq(f.verdict.reservation, 0);
+    cr_expect_eq(fx_used(&f, key, "acme/search/key-7"), 0);
+    cr_expect_eq(fx_used(&f, team, "acme/search"), 0);
+    cr_expect_eq(fx_used(&f, shared, ""), 0);
+    cr_expect_eq(fx_held(&f, org, "acme"), 0);
+    cr_expect_eq(fx_stats(&f).reservations_open, 0);
+    fx_release(&f);
+}
+
+Test(check, D3_names_the_tightest_limit_when_allowed)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *wide = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    struct qd_limit *tight = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *cap = fx_limit(&f, QD_PER_REQUEST, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, wide, 1000, "acme/search/key-7");
+    fx_apply(&f, tight, 1000, "acme/search");
+    fx_apply(&f, cap, 900, "acme");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 600, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.binding.limit, tight);
+    cr_expect_eq(f.verdict.binding.remaining, 1000, "before the request");
+    cr_expect_eq(f.verdict.binding.estimate, 600);
+    cr_expect_eq(f.verdict.binding.name.len, 11);
+    cr_expect_eq(memcmp(f.verdict.binding.name.ptr, "acme/search", 11), 0);
+    cr_expect_eq(f.verdict.binding.resets_at.ns, FX_START_NS + 61 * QD_NS_PER_S);
+    cr_expect_eq(f.state_count, 3);
+    fx_release(&f);
+}
+
+Test(check, D3_an_estimate_above_the_capacity_never_fits)
+{
+    const enum qd_algorithm algorithms[] = {QD_TOKEN_BUCKET, QD_SLIDING_WINDOW, QD_FIXED_WINDOW,
+                                            QD_CALENDAR,     QD_PREPAID,        QD_PER_REQUEST};
+    for (size_t i = 0; i < sizeof(algorithms) / sizeof(algorithms[0]); i++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *limit = fx_limit(&f, algorithms[i], QD_METER_INPUT_TOKENS);
+        fx_apply(&f, limit, 40000, "acme");
+        fx_bind(&f);
+        cr_expect_eq(fx_check(&f, 40001, 0), QD_DENY);
+        cr_expect_eq(f.verdict.reason, QD_REASON_NEVER_FITS);
+        cr_expect_not(f.verdict.retry_useful);
+        cr_expect_eq(f.verdict.retry_at.ns, QD_WALL_NEVER);
+        cr_expect_eq(fx_check(&f, 40000, 0), QD_ALLOW, "algorithm %d", (int)algorithms[i]);
+        fx_release(&f);
+    }
+}
+
+Test(check, D3_a_spent_calendar_budget_says_when_it_resets)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, month, 100, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 90, 0), QD_ALLOW);
+    cr_assert_eq(fx_settle(&f, 95, 0), QD_OK);
+    cr_expect_eq(fx_check(&f, 10, 0), QD_DENY);
+    cr_expect_eq(f.verdict.retry_at.ns, INT64_C(1790812800) * QD_NS_PER_S, "2026-10-01 00:00 UTC");
+    cr_expect(f.verdict.retry_useful);
+    cr_expect_not(f.verdict.retry_is_hint);
+    fx_release(&f);
+}
+
+Test(check, D3_what_depends_on_others_is_a_hint)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *parallel = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, parallel, 1, "acme");
+    fx_apply(&f, month, 100, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 90, 0), QD_ALLOW);
+    cr_expect_eq(fx_check(&f, 5, 0), QD_DENY);
+    cr_expect_eq(f.verdict.binding.limit, parallel);
+    cr_expect(f.verdict.retry_is_hint);
+    cr_expect(f.verdict.retry_useful);
+    cr_expect_eq(fx_check(&f, 20, 0), QD_DENY);
+    cr_expect(f.verdict.retry_is_hint, "held, not used, is in the way");
+    cr_expect_lt(f.verdict.retry_at.ns, FX_START_NS + QD_NS_PER_MINUTE);
+    fx_release(&f);
+}
+
+/* As a shell does: bind when asked to (a binding that was idle for hours is stale), then again. */
+static enum qd_decision peek(struct fx *f, int64_t cost)
+{
+    f->check.dry_run = true;
+    if (fx_check(f, cost, 0) == QD_NEEDS_BINDING) {
+        fx_bind(f);
+        fx_check(f, cost, 0);
+    }
+    return f->verdict.decision;
+}
+
+/* One limit of a random kind, filled at random; then the property. */
+static bool retry_property_holds(struct qd_prng *g)
+{
+    static const enum qd_algorithm algorithms[] = {QD_TOKEN_BUCKET, QD_LEAKY_BUCKET,
+                                                   QD_FIXED_WINDOW, QD_SLIDING_WINDOW, QD_CALENDAR};
+    struct fx f;
+    fx_init(&f, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        struct qd_limit *limit =
+            fx_limit(&f, algorithms[qd_prng_below(g, 5)], QD_METER_INPUT_TOKENS);
+        limit->window_ns = qd_prng_between(g, 1, 4000) * QD_NS_PER_S;
+        limit->slots = (uint16_t)qd_prng_between(g, 1, 60);
+        limit->weighted = qd_prng_chance(g, 1, 2);
+        limit->calendar.unit = (enum qd_calendar_unit)qd_prng_below(g, 5);
+        limit->admit_test =
+            qd_prng_chance(g, 1, 4) ? QD_ADMIT_USED_BELOW : QD_ADMIT_USED_PLUS_ESTIMATE;
+        fx_apply(&f, limit, qd_prng_between(g, 100, 1000), i == 2 ? "" : "acme");
+        f.items[i].burst = qd_prng_between(g, 100, 1000);
+    }
+    fx_bind(&f);
+    f.check.reserve = false; /* nothing else changes: no hold ends meanwhile */
+    bool found = false;
+    for (unsigned i = 0; i < 60 && !found; i++) {
+        fx_advance(&f, qd_prng_between(g, 0, 20 * QD_NS_PER_S));
+        if (qd_prng_chance(g, 1, 3)) {
+            fx_settle_begin(&f, 0); /* budgets are used by reports */
+            qd_usage_set(&f.settle.used, QD_METER_INPUT_TOKENS, qd_prng_between(g, 0, 100));
+            f.settle.budgets_only = true;
+            cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        }
+        int64_t cost = qd_prng_between(g, 1, 130);
+        if (fx_check(&f, cost, 0) == QD_ALLOW || !f.verdict.retry_useful ||
+            f.verdict.retry_at.ns == QD_WALL_NEVER) {
+            continue;
+        }
+        found = true;
+        int64_t retry_ns = f.verdict.retry_at.ns;
+        cr_assert_gt(retry_ns, f.now.ns);
+        f.now.ns = retry_ns - 1;
+        cr_assert_eq(peek(&f, cost), QD_DENY, "one ns before it passes already");
+        cr_assert_eq(f.verdict.retry_at.ns, retry_ns, "and it says the same");
+        f.now.ns = retry_ns;
+        cr_assert_eq(peek(&f, cost), QD_ALLOW, "it doesn't pass when it was told to");
+    }
+    fx_release(&f);
+    return found;
+}
+
+Test(check, D3_passes_at_retry_at_and_not_a_nanosecond_earlier)
+{
+    struct qd_prng g;
+    unsigned found = 0;
+    qd_prng_init(&g, qd_prng_seed("retry", 20261));
+    for (unsigned i = 0; i < 1500; i++) {
+        found += retry_property_holds(&g);
+    }
+    cr_expect_gt(found, 500, "only %u denials were looked at", found);
+}
+
+Test(check, D5_a_clock_that_steps_back_is_taken_as_the_latest_time_seen)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, bucket, 600, "acme");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 600, 0), QD_ALLOW);
+    for (unsigned i = 0; i < 10; i++) {
+        f.now.ns = FX_START_NS - QD_NS_PER_HOUR + i;
+        cr_expect_eq(fx_check(&f, 1, 0), QD_DENY, "a step back mints nothing");
+        cr_expect_eq(f.verdict.retry_at.ns, FX_START_NS + QD_NS_PER_MINUTE / 600);
+    }
+    f.now.ns = FX_START_NS + QD_NS_PER_S;
+    cr_expect_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    f.now.ns -= 5 * QD_NS_PER_S;
+    cr_expect_eq(fx_check(&f, 1, 0), QD_DENY);
+    fx_advance(&f, 6 * QD_NS_PER_S);
+    cr_expect_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.made_at.ns, FX_START_NS + 2 * QD_NS_PER_S);
+    fx_release(&f);
+}
+
+Test(check, D7_rates_charge_the_estimate_and_budgets_hold_it)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *minute = fx_limit(&f, QD_FIXED_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *hour = fx_limit(&f, QD_FIXED_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit *prepaid = fx_limit(&f, QD_PREPAID, QD_METER_INPUT_TOKENS);
+    struct qd_limit *rates[] = {bucket, window, minute};
+    struct qd_limit *budgets[] = {hour, month, prepaid};
+    hour->window_ns = QD_NS_PER_HOUR;
+    for (unsigned i = 0; i < 3; i++) {
+        fx_apply(&f, rates[i], 1000, "acme");
+        fx_apply(&f, budgets[i], 1000, "acme");
+    }
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_eq(fx_used(&f, rates[i], "acme"), 100);
+        cr_expect_eq(fx_held(&f, rates[i], "acme"), 0);
+        cr_expect_eq(fx_used(&f, budgets[i], "acme"), 0);
+        cr_expect_eq(fx_held(&f, budgets[i], "acme"), 100);
+    }
+    cr_assert_eq(fx_settle(&f, 40, 0), QD_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_eq(fx_used(&f, rates[i], "acme"), 40);
+        cr_expect_eq(fx_used(&f, budgets[i], "acme"), 40);
+        cr_expect_eq(fx_held(&f, budgets[i], "acme"), 0);
+    }
+    fx_release(&f);
+}
+
+Test(check, D7_without_a_reservation_rates_are_charged_and_nothing_is_held)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, window, 1000, "acme");
+    fx_apply(&f, month, 1000, "acme");
+    fx_bind(&f);
+    f.check.reserve = false;
+    cr_expect_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.reservation, 0);
+    cr_expect_eq(fx_used(&f, window, "acme"), 100);
+    cr_expect_eq(fx_held(&f, month, "acme"), 0);
+    cr_expect_eq(fx_used(&f, month, "acme"), 0);
+    fx_release(&f);
+}
+
+Test(check, D8_dry_run_and_amount_0_change_nothing)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    struct qd_limit *parallel = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    fx_apply(&f, window, 2, "acme");
+    fx_apply(&f, parallel, 2, "acme");
+    fx_bind(&f);
+    f.check.dry_run = true;
+    for (unsigned i = 0; i < 5; i++) {
+        cr_expect_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        cr_expect_eq(f.verdict.reservation, 0);
+    }
+    f.check.dry_run = false;
+    f.check.estimate.present = 0;
+    qd_usage_set(&f.check.estimate, QD_METER_REQUESTS, 0);
+    f.candidates[0].max_output_tokens =
+        4096; /* the model's: a peek doesn't take it for an estimate */
+    for (unsigned i = 0; i < 5; i++) {
+        cr_expect_eq(fx_check_as_is(&f), QD_ALLOW);
+        cr_expect_eq(f.verdict.reservation, 0);
+        cr_expect_eq(f.state_count, 2);
+    }
+    cr_expect_eq(fx_used(&f, window, "acme"), 0);
+    cr_expect_eq(fx_held(&f, parallel, "acme"), 0);
+    cr_expect_eq(fx_stats(&f).reservations_open, 0);
+    cr_expect_eq(fx_stats(&f).allowed, 0);
+    fx_release(&f);
+}
+
+/* Two candidates with a model of their own each. */
+static void two_candidates(struct fx *f, struct qd_limit *first, int64_t first_amount,
+                           struct qd_limit *second, int64_t second_amount)
+{
+    f->model = "small";
+    fx_apply(f, second, second_amount, "acme/search");
+    fx_bind(f);
+    f->candidates[1].binding = f->candidates[0].binding;
+    f->model = "large";
+    f->item_count = 0;
+    fx_apply(f, first, first_amount, "acme/search");
+    fx_bind(f);
+    f->check.candidate_count = 2;
+}
+
+Test(check, D9_the_first_candidate_that_fits_is_reserved)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *large = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    struct qd_limit *small = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    two_candidates(&f, large, 100, small, 1000);
+    cr_expect_eq(fx_check(&f, 80, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.candidate, 0);
+    cr_expect_eq(fx_check(&f, 80, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.candidate, 1);
+    cr_expect_eq(fx_used(&f, large, "acme/search"), 80);
+    cr_expect_eq(fx_used(&f, small, "acme/search"), 80);
+    fx_release(&f);
+}
+
+Test(check, D9_when_none_fits_the_one_that_passes_first_is_named)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *large = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    struct qd_limit *small = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    two_candidates(&f, large, 60, small, 6000);
+    cr_expect_eq(fx_check(&f, 60, 0), QD_ALLOW);
+    cr_expect_eq(fx_check(&f, 6000, 0), QD_ALLOW, "the small one takes it");
+    cr_expect_eq(fx_check(&f, 30, 0), QD_DENY);
+    cr_expect_eq(f.verdict.candidate, 1);
+    cr_expect_eq(f.verdict.binding.limit, small);
+    cr_expect_eq(f.verdict.retry_at.ns, FX_START_NS + 300 * QD_NS_PER_MS);
+    fx_advance(&f, 300 * QD_NS_PER_MS);
+    cr_expect_eq(fx_check(&f, 30, 0), QD_ALLOW);
+    fx_release(&f);
+}
+
+Test(check, D10_shadow_limits_never_deny_and_say_what_they_would_have_done)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *shadow = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    shadow->action = QD_SHADOW;
+    fx_apply(&f, shadow, 2, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < 5; i++) {
+        cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        cr_expect_eq(f.verdict.shadow_denials, i >= 2);
+        cr_expect_eq(f.states[0].denies, i >= 2);
+    }
+    cr_expect_eq(fx_used(&f, shadow, "acme"), 5, "counted all the same");
+    cr_expect_eq(fx_stats(&f).shadow_denied, 3);
+    fx_release(&f);
+}
+
+Test(check, D11_priority_and_weight_are_carried_and_recorded)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS), 2, "acme");
+    fx_bind(&f);
+    f.check.priority = 3;
+    f.check.weight = 17;
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    struct qd_hold hold;
+    cr_assert(qd_core_hold(f.home, f.verdict.reservation, &hold));
+    cr_expect_eq(hold.priority, 3);
+    cr_expect_eq(hold.weight, 17);
+    fx_release(&f);
+}
+
+Test(check, D13_without_its_binding_a_check_asks_for_it_and_charges_nothing)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, window, 2, "acme");
+    f.candidates[0].binding = fx_key(&f, f.tenant, f.model);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_NEEDS_BINDING);
+    fx_bind(&f);
+    cr_expect_eq(fx_used(&f, window, "acme"), 0);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    fx_release(&f);
+}
+
+Test(check, P2_a_blocked_tenant_is_denied_until_the_block_ends)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS), 2, "acme");
+    f.blocked = true;
+    f.valid_until.ns = FX_START_NS + QD_NS_PER_MINUTE;
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_BLOCKED);
+    cr_expect_eq(f.verdict.retry_at.ns, f.valid_until.ns);
+    fx_advance(&f, QD_NS_PER_MINUTE);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_NEEDS_BINDING);
+    fx_release(&f);
+}
+
+Test(check, P4_amount_0_forbids_whatever_the_algorithm)
+{
+    for (int algorithm = QD_TOKEN_BUCKET; algorithm <= QD_PREPAID; algorithm++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        enum qd_meter meter =
+            algorithm == QD_CONCURRENCY ? QD_METER_CONCURRENCY : QD_METER_REQUESTS;
+        fx_apply(&f, fx_limit(&f, (enum qd_algorithm)algorithm, meter), 0, "acme");
+        fx_bind(&f);
+        cr_expect_eq(fx_check(&f, 1, 0), QD_DENY, "algorithm %d", algorithm);
+        cr_expect_eq(f.verdict.reason, QD_REASON_NEVER_FITS);
+        fx_release(&f);
+    }
+}
+
+Test(check, P4_a_leaky_bucket_overshoots_by_one_request)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *leaky = fx_limit(&f, QD_LEAKY_BUCKET, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, leaky, 60, "acme");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 500, 0), QD_ALLOW);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_DENY);
+    cr_expect_eq(f.verdict.retry_at.ns, FX_START_NS + 440 * QD_NS_PER_S);
+    fx_release(&f);
+}
+
+Test(check, P4_a_cap_on_one_request_counts_nothing)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *cap = fx_limit(&f, QD_PER_REQUEST, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, cap, 100, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < 5; i++) {
+        cr_expect_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    }
+    cr_expect_eq(fx_check(&f, 101, 0), QD_DENY);
+    cr_expect_eq(fx_used(&f, cap, "acme"), 0);
+    fx_release(&f);
+}

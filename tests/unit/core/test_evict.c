@@ -1,0 +1,328 @@
+/* Bounded memory: quotas, eviction with state, and what happens when all is live (D12). */
+#include "fixture.h"
+
+#include "tests/lib/prng.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+TestSuite(evict, .timeout = 60);
+
+static void use_tenant(struct fx *f, const char *tenant, const struct qd_limit *limit)
+{
+    f->tenant = tenant;
+    f->item_count = 0;
+    fx_apply(f, limit, 1000, tenant);
+}
+
+Test(evict, D12_empty_counters_make_room_silently)
+{
+    struct qd_core_config config = {.narrow_windows = 4};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    char tenants[50][8];
+    f.check.reserve = false;
+    for (unsigned i = 0; i < 50; i++) {
+        snprintf(tenants[i], sizeof(tenants[i]), "t%u", i);
+        use_tenant(&f, tenants[i], window);
+        fx_bind(&f);
+        cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        fx_advance(&f, 20 * QD_NS_PER_S); /* three in the last minute */
+    }
+    cr_expect_eq(fx_stats(&f).evicted, 0);
+    fx_release(&f);
+}
+
+Test(evict, D12_the_least_recently_used_goes_and_comes_back_with_its_state)
+{
+    struct qd_core_config config = {
+        .narrow_windows = 3, .wide_windows = 3, .buckets = 3, .gauges = 3};
+    const enum qd_algorithm algorithms[] = {QD_SLIDING_WINDOW, QD_SLIDING_WINDOW, QD_TOKEN_BUCKET,
+                                            QD_FIXED_WINDOW,   QD_CALENDAR,       QD_PREPAID};
+    for (unsigned i = 0; i < 6; i++) {
+        struct fx f;
+        struct qd_counter_state state;
+        fx_init(&f, &config);
+        struct qd_limit *limit = fx_limit(&f, algorithms[i], QD_METER_INPUT_TOKENS);
+        const char *tenants[] = {"a", "b", "c", "d"};
+        int64_t amount = i == 1 ? INT64_C(5000000000) : 1000;
+        for (unsigned t = 0; t < 3; t++) {
+            use_tenant(&f, tenants[t], limit);
+            fx_set_amount(&f, limit, amount);
+            fx_bind(&f);
+            cr_assert_eq(fx_check(&f, 100 + t, 0), QD_ALLOW);
+            cr_assert_eq(fx_settle(&f, 100 + t, 0), QD_OK);
+            fx_advance(&f, 2 * QD_NS_PER_S);
+        }
+        use_tenant(&f, "d", limit);
+        fx_set_amount(&f, limit, amount);
+        cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+        cr_expect_not(qd_core_evict(f.home, f.now, &state), "their leases are not over");
+        fx_advance(&f, QD_TTL_DEFAULT_NS);
+        if (algorithms[i] != QD_CALENDAR && algorithms[i] != QD_PREPAID) {
+            cr_expect_eq(fx_try_bind(&f), QD_BOUND, "by now the others are empty");
+            fx_release(&f);
+            continue;
+        }
+        cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+        cr_assert(qd_core_evict(f.home, f.now, &state));
+        cr_expect(qd_hash128_equal(state.id, fx_counter_id(limit, "a")), "it was the least used");
+        cr_expect_eq(fx_try_bind(&f), QD_BOUND);
+        cr_expect_eq(qd_core_bound_new(f.home), 1);
+        cr_expect_not(qd_core_restore(f.home, &state, f.now), "a isn't bound");
+
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        struct qd_counter_state other;
+        cr_expect_eq(fx_try_bind(&f), QD_BOUND);
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        cr_assert(qd_core_evict(f.home, f.now, &other));
+        use_tenant(&f, "a", limit);
+        fx_set_amount(&f, limit, amount);
+        fx_bind(&f);
+        cr_expect_eq(fx_used(&f, limit, "a"), 0);
+        cr_expect(qd_core_restore(f.home, &state, f.now));
+        cr_expect_eq(fx_used(&f, limit, "a"), 100);
+        cr_expect_not(qd_core_restore(f.home, &state, f.now), "once");
+        fx_release(&f);
+    }
+}
+
+Test(evict, D12_every_kind_comes_back_exactly)
+{
+    const enum qd_algorithm algorithms[] = {QD_SLIDING_WINDOW, QD_SLIDING_WINDOW, QD_TOKEN_BUCKET,
+                                            QD_LEAKY_BUCKET,   QD_FIXED_WINDOW,   QD_CALENDAR};
+    for (unsigned i = 0; i < 6; i++) {
+        struct fx a;
+        struct fx b;
+        fx_init(&a, NULL);
+        fx_init(&b, NULL);
+        struct qd_limit *limit_a = fx_limit(&a, algorithms[i], QD_METER_INPUT_TOKENS);
+        struct qd_limit *limit_b = fx_limit(&b, algorithms[i], QD_METER_INPUT_TOKENS);
+        int64_t amount = i == 1 ? INT64_C(5000000000) : 3000;
+        fx_apply(&a, limit_a, amount, "acme");
+        fx_apply(&b, limit_b, amount, "acme");
+        fx_bind(&a);
+        fx_bind(&b);
+        a.check.reserve = false;
+        b.check.reserve = false;
+        struct qd_prng g;
+        qd_prng_init(&g, i);
+        for (unsigned n = 0; n < 400; n++) {
+            int64_t step = qd_prng_between(&g, 0, 5 * QD_NS_PER_S);
+            int64_t cost = qd_prng_between(&g, 1, 500);
+            fx_advance(&a, step);
+            fx_advance(&b, step);
+            cr_assert_eq(fx_check(&a, cost, 0), fx_check(&b, cost, 0));
+            cr_assert_eq(a.verdict.retry_at.ns, b.verdict.retry_at.ns);
+            cr_assert_eq(fx_used(&a, limit_a, "acme"), fx_used(&b, limit_b, "acme"));
+            struct qd_counter_state state;
+            fx_advance(&a, 2 * QD_NS_PER_S);
+            fx_advance(&b, 2 * QD_NS_PER_S);
+            /* One of the two goes out and comes back. */
+            fx_bind(&b);
+            fx_advance(&a, QD_NS_PER_S);
+            fx_advance(&b, QD_NS_PER_S);
+            if (qd_core_evict(b.home, b.now, &state)) {
+                cr_assert_eq(fx_used(&b, limit_b, "acme"), 0);
+                fx_bind(&b);
+                cr_assert(qd_core_restore(b.home, &state, b.now));
+            }
+        }
+        cr_expect_geq(fx_stats(&b).evicted, 1, "algorithm %u", i);
+        fx_release(&a);
+        fx_release(&b);
+    }
+}
+
+Test(evict, D12_states_that_are_not_ours_are_refused)
+{
+    struct fx f;
+    struct qd_counter_state state;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, window, 1000, "acme");
+    fx_bind(&f);
+    f.check.reserve = false;
+    cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    fx_advance(&f, 2 * QD_NS_PER_S);
+    cr_assert(qd_core_evict(f.home, f.now, &state));
+    fx_apply(&f, bucket, 1000, "acme");
+    fx_apply(&f, month, 1000, "acme");
+    fx_bind(&f);
+    struct qd_counter_state bad = state;
+    bad.bytes[0] = 9; /* version */
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    bad = state;
+    bad.size--;
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    bad = state;
+    bad.size = 0;
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    bad = state;
+    bad.bytes[4] ^= 1; /* the newest slot's number no longer fits its end */
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    bad = state;
+    bad.id = fx_counter_id(bucket, "acme");
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now), "a window is no bucket");
+    bad.id = fx_counter_id(month, "acme");
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    cr_expect(qd_core_restore(f.home, &state, f.now));
+    cr_expect_eq(fx_used(&f, window, "acme"), 10);
+    fx_release(&f);
+}
+
+Test(evict, D12_a_counter_with_an_open_reservation_stays)
+{
+    struct qd_core_config config = {.narrow_windows = 1, .gauges = 1};
+    struct fx f;
+    struct qd_counter_state state;
+    fx_init(&f, &config);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    f.tenant = "a";
+    fx_apply(&f, window, 1000, "a");
+    fx_apply(&f, month, 1000, "a");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    uint64_t open = f.verdict.reservation;
+    fx_advance(&f, 200 * QD_NS_PER_S);
+    f.tenant = "b";
+    f.item_count = 0;
+    fx_apply(&f, window, 1000, "b");
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+    cr_expect_not(qd_core_evict(f.home, f.now, &state));
+    f.item_count = 0;
+    fx_apply(&f, month, 1000, "b");
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+    cr_expect_not(qd_core_evict(f.home, f.now, &state));
+    cr_assert_eq(fx_cancel(&f, open), QD_OK);
+    fx_advance(&f, 200 * QD_NS_PER_S);
+    fx_bind(&f);
+    fx_release(&f);
+}
+
+Test(evict, D12_a_root_has_its_quota_of_counters)
+{
+    struct qd_core_config config = {.counters_per_root = 3};
+    struct fx f;
+    struct qd_counter_state state;
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    const char *keys[] = {"acme/1", "acme/2", "acme/3", "acme/4"};
+    for (unsigned i = 0; i < 4; i++) {
+        f.tenant = keys[i];
+        f.item_count = 0;
+        fx_apply(&f, month, 1000, keys[i]);
+        fx_apply(&f, month, 1000, ""); /* shared ones are nobody's */
+        cr_expect_eq(fx_try_bind(&f), i < 3 ? QD_BOUND : QD_BIND_ROOT_QUOTA);
+        if (i < 3) {
+            cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+            cr_assert_eq(fx_settle(&f, 10, 0), QD_OK);
+        }
+    }
+    f.tenant = "globex";
+    f.item_count = 0;
+    fx_apply(&f, month, 1000, "globex");
+    cr_expect_eq(fx_try_bind(&f), QD_BOUND);
+    cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    cr_assert_eq(fx_settle(&f, 10, 0), QD_OK);
+
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    f.tenant = "acme/4";
+    f.item_count = 0;
+    fx_apply(&f, month, 1000, "acme/4");
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_ROOT_QUOTA);
+    cr_assert(qd_core_evict(f.home, f.now, &state), "one of its own goes");
+    cr_expect_neq(state.id.lo, fx_counter_id(month, "globex").lo);
+    cr_expect_eq(fx_try_bind(&f), QD_BOUND);
+    fx_release(&f);
+}
+
+Test(evict, D12_names_that_find_no_room_are_a_full_table)
+{
+    struct qd_core_config config = {.name_bytes = 1024};
+    struct fx f;
+    struct qd_counter_state state;
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    char tenants[40][24];
+    unsigned bound = 0;
+    bool full = false;
+    for (unsigned i = 0; i < 40 && !full; i++) {
+        snprintf(tenants[i], sizeof(tenants[i]), "tenant-number-%u", i);
+        use_tenant(&f, tenants[i], month);
+        if (fx_try_bind(&f) == QD_BIND_FULL) {
+            full = true;
+            break;
+        }
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        cr_assert_eq(fx_settle(&f, 10, 0), QD_OK);
+        bound++;
+    }
+    cr_expect(full);
+    cr_expect_eq(bound, 32, "one granule each");
+    struct qd_event event;
+    bool told = false;
+    while (qd_core_event(f.home, &event)) {
+        told = told || event.kind == QD_EVENT_FULL;
+    }
+    cr_expect(told);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+    cr_expect(qd_core_evict(f.home, f.now, &state));
+    cr_expect_eq(fx_try_bind(&f), QD_BOUND);
+    fx_release(&f);
+}
+
+Test(evict, D12_a_reset_counter_does_not_come_back_with_its_old_state)
+{
+    struct fx f;
+    struct qd_counter_state old;
+    struct qd_counter_state newer;
+    struct qd_core_config config = {.gauges = 1};
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    use_tenant(&f, "a", month);
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    cr_assert_eq(fx_settle(&f, 10, 0), QD_OK);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    use_tenant(&f, "b", month);
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+    cr_assert(qd_core_evict(f.home, f.now, &old));
+    use_tenant(&f, "a", month);
+    fx_bind(&f);
+    cr_assert(qd_core_restore(f.home, &old, f.now));
+    cr_assert(qd_core_counter_reset(f.home, fx_counter_id(month, "a"), f.now));
+    fx_advance(&f, 2 * QD_NS_PER_S);
+    use_tenant(&f, "b", month);
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL, "not dropped silently: the store's state is older");
+    cr_assert(qd_core_evict(f.home, f.now, &newer));
+    cr_expect_eq(newer.id.lo, old.id.lo);
+    fx_bind(&f);
+    fx_release(&f);
+}
+
+Test(evict, D12_a_slice_of_nothing_refuses_and_lives)
+{
+    struct qd_core_config config = {.hash_seed = 1};
+    static _Alignas(64) uint8_t memory[2 << 20];
+    cr_assert_leq(qd_core_memory(&config), sizeof(memory));
+    struct qd_core *core = qd_core_init(memory, sizeof(memory), &config);
+    struct qd_bind bind = {.tenant = fx_str("a")};
+    struct qd_wall_ns now = {.ns = FX_START_NS};
+    cr_expect_neq(qd_core_bind(core, NULL, &bind, now, NULL), QD_BOUND);
+    struct qd_candidate candidate = {0};
+    struct qd_check check = {.candidates = &candidate, .candidate_count = 1};
+    struct qd_verdict verdict;
+    qd_core_prefetch(core, candidate.binding);
+    qd_core_check(core, NULL, &check, now, &verdict, NULL, NULL);
+    cr_expect_eq(verdict.decision, QD_NEEDS_BINDING);
+    cr_expect_eq(qd_core_expire(core, NULL, now, 10), 0);
+    cr_expect_eq(qd_core_cancel(core, NULL, 1, now), QD_NO_RESERVATION);
+    config.buckets = UINT32_C(1) << 24;
+    cr_expect_eq(qd_core_memory(&config), 0, "2^24 and more is out of range");
+}

@@ -1,0 +1,224 @@
+/* Reservations: repeats, numbers, bounds (S1, D12, D13). */
+#include "fixture.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(reserve, .timeout = 60);
+
+Test(reserve, S1_a_repeated_check_returns_the_same_reservation)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, window, 10, "acme");
+    fx_bind(&f);
+    f.check.request = fx_request(1);
+    f.check.attempt = 1;
+    f.check.content = 5;
+    cr_assert_eq(fx_check(&f, 1, 7), QD_ALLOW);
+    uint64_t first = f.verdict.reservation;
+    struct qd_wall_ns expires = f.verdict.expires;
+    fx_advance(&f, QD_NS_PER_S);
+    cr_expect_eq(fx_check(&f, 1, 7), QD_ALLOW);
+    cr_expect(f.verdict.repeated);
+    cr_expect_eq(f.verdict.reservation, first);
+    cr_expect_eq(f.verdict.expires.ns, expires.ns);
+    cr_expect_eq(f.verdict.estimate.amount[QD_METER_OUTPUT_TOKENS], 7);
+    cr_expect_eq(fx_used(&f, window, "acme"), 1, "charged once");
+    f.check.attempt = 2;
+    cr_expect_eq(fx_check(&f, 1, 7), QD_ALLOW);
+    cr_expect_not(f.verdict.repeated);
+    cr_expect_neq(f.verdict.reservation, first);
+    fx_release(&f);
+}
+
+Test(reserve, S1_the_same_id_with_another_content_is_a_conflict)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, window, 10, "acme");
+    fx_bind(&f);
+    f.check.request = fx_request(1);
+    f.check.content = 5;
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    f.check.content = 6;
+    cr_expect_eq(fx_check(&f, 1, 0), QD_CONFLICT);
+    cr_expect_eq(f.verdict.reservation, 0);
+    cr_expect_eq(fx_used(&f, window, "acme"), 1);
+    fx_release(&f);
+}
+
+Test(reserve, S1_a_repeat_after_the_expiry_is_a_new_check)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *parallel = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    fx_apply(&f, parallel, 10, "acme");
+    fx_bind(&f);
+    f.check.request = fx_request(1);
+    for (unsigned i = 0; i < 70; i++) { /* so many that checks don't end them all by the way */
+        f.check.request = fx_request(100 + i);
+        cr_assert_eq(fx_check(&f, 1, 0), i < 10 ? QD_ALLOW : QD_DENY);
+    }
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    for (unsigned i = 0; i < 10; i++) {
+        f.check.request = fx_request(100 + i);
+        cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        cr_expect_not(f.verdict.repeated);
+    }
+    fx_expire(&f);
+    cr_expect_eq(fx_held(&f, parallel, "acme"), 10);
+    cr_expect_eq(fx_stats(&f).reservations_open, 10);
+    fx_release(&f);
+}
+
+Test(reserve, D12_a_full_table_ends_due_holds_first_and_then_says_capacity)
+{
+    struct qd_core_config config = {.reservations = 100};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, window, 100000, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < 100; i++) {
+        cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    }
+    cr_expect_eq(fx_check(&f, 1, 0), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+    cr_expect_eq(f.verdict.reservation, 0);
+    cr_expect_eq(fx_used(&f, window, "acme"), 100, "a refused check charges nothing (D2)");
+    cr_expect_eq(fx_stats(&f).capacity_denied, 1);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    for (unsigned i = 0; i < 100; i++) {
+        cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    }
+    fx_release(&f);
+}
+
+Test(reserve, D12_a_root_has_its_quota_of_reservations_and_due_ones_go_first)
+{
+    struct qd_core_config config = {.reservations_per_root = 5};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *parallel = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    fx_apply(&f, parallel, 100000, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < 8; i++) {
+        f.check.ttl_ns = (i < 3 ? 1 : 100) * QD_NS_PER_S;
+        cr_expect_eq(fx_check(&f, 1, 0), i < 5 ? QD_ALLOW : QD_DENY);
+    }
+    cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+    cr_expect_eq(fx_held(&f, parallel, "acme"), 5);
+    f.tenant = "globex";
+    f.item_count = 0;
+    fx_apply(&f, parallel, 10, "globex");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW, "its neighbour is not concerned");
+    f.tenant = "acme/search/key-7";
+    f.item_count = 0;
+    fx_apply(&f, parallel, 100000, "acme");
+    fx_bind(&f);
+    fx_advance(&f, 2 * QD_NS_PER_S);
+    for (unsigned i = 0; i < 4; i++) {
+        cr_expect_eq(fx_check(&f, 1, 0), i < 3 ? QD_ALLOW : QD_DENY);
+    }
+    fx_release(&f);
+}
+
+/* A full table whose due holds must make room, however many checks came by before. */
+Test(reserve, D12_room_is_made_from_due_holds_when_the_table_is_full)
+{
+    struct qd_core_config config = {.reservations = 64, .reservations_per_root = 8};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    const char *tenants[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    for (unsigned t = 0; t < 8; t++) {
+        f.tenant = tenants[t];
+        f.item_count = 0;
+        fx_apply(&f, window, 1000, f.tenant);
+        fx_bind(&f);
+        for (unsigned i = 0; i < 8; i++) {
+            cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        }
+    }
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW, "h's own holds are due, behind the others'");
+    fx_release(&f);
+}
+
+Test(reserve, D13_a_number_never_names_a_later_reservation)
+{
+    struct qd_core_config config = {.reservations = 4};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *parallel = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    fx_apply(&f, parallel, 100, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    uint64_t first = f.verdict.reservation;
+    cr_expect_eq(first, 1, "short ids stay short");
+    cr_assert_eq(fx_cancel(&f, first), QD_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        cr_expect_gt(f.verdict.reservation, first);
+    }
+    cr_expect_eq(fx_cancel(&f, first), QD_NO_RESERVATION);
+    cr_expect_eq(fx_cancel(&f, 0), QD_NO_RESERVATION);
+    cr_expect_eq(fx_cancel(&f, UINT64_MAX), QD_NO_RESERVATION);
+    cr_expect_eq(fx_extend(&f, first, 5), QD_NO_RESERVATION);
+    cr_expect_eq(fx_held(&f, parallel, "acme"), 4);
+    fx_release(&f);
+}
+
+Test(reserve, S9_holds_are_listed)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS), 100, "acme");
+    fx_bind(&f);
+    for (int64_t i = 1; i <= 3; i++) {
+        cr_assert_eq(fx_check(&f, 100 * i, 10), QD_ALLOW);
+    }
+    struct qd_hold hold;
+    uint64_t cursor = 0;
+    int64_t tokens = 0;
+    unsigned count = 0;
+    while (qd_core_hold_next(f.home, &cursor, &hold)) {
+        tokens += hold.held_tokens;
+        count++;
+        cr_expect_eq(hold.tenant.len, 17);
+        cr_expect_not(hold.expired);
+    }
+    cr_expect_eq(count, 3);
+    cr_expect_eq(tokens, 630);
+    fx_release(&f);
+}
+
+Test(reserve, S1_many_limits_spill_and_without_room_that_is_capacity)
+{
+    struct qd_core_config config = {.progress = 2};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *limits[20];
+    for (unsigned i = 0; i < 20; i++) {
+        limits[i] = fx_token_limit(&f, QD_SLIDING_WINDOW);
+        fx_apply(&f, limits[i], 1000000, "acme");
+    }
+    fx_bind(&f);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_eq(fx_check(&f, 100, 10), i < 2 ? QD_ALLOW : QD_DENY);
+    }
+    cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+    cr_expect_eq(fx_stats(&f).reservations_open, 2);
+    struct qd_settle *s = fx_settle_begin(&f, 1);
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 50);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_expect_eq(fx_used(&f, limits[i], "acme"), 110 + 50);
+    }
+    cr_expect_eq(fx_check(&f, 100, 10), QD_ALLOW, "its spill is free again");
+    fx_release(&f);
+}
