@@ -23,17 +23,9 @@ const char *ctl_plain(const struct ctl *ctl)
 
 void ctl_limit_state_text(const struct quota_limit *limit, char *ret, size_t size)
 {
-    struct ctl_text used = ctl_amount_text(limit->used, limit->unit);
-    struct ctl_text whole = ctl_amount_text(limit->limit, limit->unit);
-    if (limit->held > 0 && limit->used > 0) {
-        struct ctl_text held = ctl_amount_text(limit->held, limit->unit);
-        (void)snprintf(ret, size, "%s used + %s held of %s", used.text, held.text, whole.text);
-    } else if (limit->held > 0) {
-        struct ctl_text held = ctl_amount_text(limit->held, limit->unit);
-        (void)snprintf(ret, size, "%s held of %s", held.text, whole.text);
-    } else {
-        (void)snprintf(ret, size, "%s of %s", used.text, whole.text);
-    }
+    int64_t used = limit->used + limit->held + limit->estimate;
+    (void)snprintf(ret, size, "%s of %s", ctl_amount_text(used, limit->unit).text,
+                   ctl_amount_text(limit->limit, limit->unit).text);
 }
 
 struct json_object *ctl_json_amounts(const struct quota_amount *amounts, size_t count)

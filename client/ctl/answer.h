@@ -6,7 +6,7 @@
 
 struct json_object;
 
-/* "$0.41 of $500", "39,200 + 1,600 held of 40,000". */
+/* "$0.41 of $500": used and held, this request included. */
 void ctl_limit_state_text(const struct quota_limit *limit, char *ret, size_t size);
 
 /* Colour of a word, or "" without colours. */

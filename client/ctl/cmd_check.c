@@ -242,10 +242,7 @@ static void print_answer(struct ctl *ctl, const struct input *in,
     for (size_t i = 0; i < answer->would_deny_count; i++) {
         char state[320];
         ctl_limit_state_text(&answer->would_deny[i], state, sizeof state);
-        (void)fprintf(
-            ctl->out, "shadow: %s would deny: %s + %s estimated\n", answer->would_deny[i].name,
-            state,
-            ctl_amount_text(answer->would_deny[i].estimate, answer->would_deny[i].unit).text);
+        (void)fprintf(ctl->out, "shadow: %s would deny: %s\n", answer->would_deny[i].name, state);
     }
 }
 

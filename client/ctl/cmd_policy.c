@@ -3,12 +3,7 @@
 #include "client/ctl/commands.h"
 #include "client/ctl/rpc.h"
 #include "client/ctl/show.h"
-#if __has_include("server/policy/policy_diff.h")
 #include "server/policy/policy_diff.h"
-#define HAVE_DIFF 1
-#else
-#define HAVE_DIFF 0
-#endif
 #include "server/policy/policy_file.h"
 #include "server/policy/policy_test.h"
 
@@ -248,7 +243,49 @@ static int diff_running(struct ctl *ctl, const char *path)
     return rc;
 }
 
-#if HAVE_DIFF
+static struct json_object *json_change(const struct qd_policy_change *change)
+{
+    static const char *const kinds[] = {"ADDED", "REMOVED", "CHANGED"};
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(object, "kind", json_object_new_string(kinds[change->kind]));
+    json_object_object_add(object, "path", json_object_new_string(change->path));
+    json_object_object_add(object, "before", json_object_new_string(change->before));
+    json_object_object_add(object, "after", json_object_new_string(change->after));
+    json_object_object_add(object, "restarts_counters",
+                           json_object_new_boolean(change->restarts_counters));
+    return object;
+}
+
+static void print_changes(struct ctl *ctl, const struct qd_policy_changes *changes)
+{
+    for (size_t i = 0; i < changes->count; i++) {
+        const struct qd_policy_change *c = &changes->changes[i];
+        char sign = c->kind == QD_CHANGE_ADDED ? '+' : c->kind == QD_CHANGE_REMOVED ? '-' : '~';
+        print_change(ctl, sign, c->path, c->before, c->after, c->restarts_counters);
+    }
+    if (changes->count == 0) {
+        (void)fprintf(ctl->out, "no difference\n");
+    }
+    if (changes->dropped > 0) {
+        (void)fprintf(ctl->out, "and %zu more\n", changes->dropped);
+    }
+}
+
+/* The same shape as the node's answer, so that scripts need not care who compared. */
+static void print_changes_json(struct ctl *ctl, const struct qd_policy_changes *changes,
+                               const struct qd_problems *problems)
+{
+    struct json_object *object = json_object_new_object();
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; changes != NULL && i < changes->count; i++) {
+        json_object_array_add(array, json_change(&changes->changes[i]));
+    }
+    json_object_object_add(object, "valid", json_object_new_boolean(changes != NULL));
+    json_object_object_add(object, "problems", json_problems(problems));
+    json_object_object_add(object, "changes", array);
+    (void)ctl_json_print(ctl, object);
+}
+
 static int diff_files(struct ctl *ctl, const char *old_path, const char *new_path)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_MAX);
@@ -257,54 +294,21 @@ static int diff_files(struct ctl *ctl, const char *old_path, const char *new_pat
     }
     struct qd_policy *before = qd_policy_load_file(old_path, problems);
     struct qd_policy *after = before != NULL ? qd_policy_load_file(new_path, problems) : NULL;
-    struct qd_policy_diff *diff = after != NULL ? qd_policy_diff_new(before, after) : NULL;
-    struct json_object *changes = ctl->json ? json_object_new_array() : NULL;
-    int rc = diff != NULL ? CTL_OK : CTL_ERROR;
-    if (after == NULL) {
+    struct qd_policy_changes *changes = after != NULL ? qd_policy_diff(before, after) : NULL;
+    if (ctl->json) {
+        print_changes_json(ctl, changes, problems);
+    } else if (changes != NULL) {
+        print_changes(ctl, changes);
+    } else {
         print_problems(ctl, problems);
     }
-    size_t count = diff != NULL ? qd_policy_diff_count(diff) : 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct qd_policy_change *c = qd_policy_diff_at(diff, i);
-        char sign = c->kind == QD_CHANGE_ADDED ? '+' : c->kind == QD_CHANGE_REMOVED ? '-' : '~';
-        if (!ctl->json) {
-            print_change(ctl, sign, c->path, c->before, c->after, c->restarts_counters);
-            continue;
-        }
-        struct json_object *object = json_object_new_object();
-        json_object_object_add(object, "kind",
-                               json_object_new_string(sign == '+'   ? "ADDED"
-                                                      : sign == '-' ? "REMOVED"
-                                                                    : "CHANGED"));
-        json_object_object_add(object, "path", json_object_new_string(c->path));
-        json_object_object_add(object, "before", json_object_new_string(c->before));
-        json_object_object_add(object, "after", json_object_new_string(c->after));
-        json_object_object_add(object, "restarts_counters",
-                               json_object_new_boolean(c->restarts_counters));
-        json_object_array_add(changes, object);
-    }
-    if (ctl->json) {
-        struct json_object *object = json_object_new_object();
-        json_object_object_add(object, "valid", json_object_new_boolean(diff != NULL));
-        json_object_object_add(object, "problems", json_problems(problems));
-        json_object_object_add(object, "changes", changes);
-        (void)ctl_json_print(ctl, object);
-    } else if (diff != NULL && count == 0) {
-        (void)fprintf(ctl->out, "no difference\n");
-    }
-    qd_policy_diff_free(diff);
+    int rc = changes != NULL ? CTL_OK : CTL_ERROR;
+    qd_policy_changes_free(changes);
     qd_policy_free(before);
     qd_policy_free(after);
     qd_problems_free(problems);
     return rc;
 }
-
-#else
-static int diff_files(struct ctl *ctl, const char *old_path, const char *new_path)
-{
-    return ctl_fail(ctl, "%s %s: comparing two files is not built in", old_path, new_path);
-}
-#endif
 
 static int run_diff(struct ctl *ctl, const struct ctl_args *args)
 {

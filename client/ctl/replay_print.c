@@ -169,12 +169,12 @@ static void print_sums(struct ctl *ctl, const struct replay *replay)
     /* Plain numbers, for scripts: awk '/^totals booked/ {print $4 + $5 + $6}' */
     for (size_t i = 0; i < 3; i++) {
         const struct replay_sums *s = rows[i].sums;
+        int64_t tokens = s->input + s->cached + s->output;
         (void)fprintf(ctl->out,
                       "totals %-8s requests=%llu input_tokens=%lld cached_input_tokens=%lld "
                       "output_tokens=%lld tokens=%lld\n",
                       rows[i].name, (unsigned long long)s->requests, (long long)s->input,
-                      (long long)s->cached, (long long)s->output,
-                      (long long)(s->input + s->cached + s->output));
+                      (long long)s->cached, (long long)s->output, (long long)tokens);
     }
 }
 
