@@ -25,6 +25,7 @@ struct work {
     struct qd_wall_ns now;
     struct qd_check check;
     struct qd_candidate candidates[QD_CANDIDATES_MAX];
+    struct qd_explanation *explanation; /* NULL: nobody asks */
     struct qd_subject subjects[QD_CANDIDATES_MAX]; /* only the first `check.candidate_count` are set */
 };
 
@@ -132,7 +133,7 @@ static enum qd_error_code fill(struct work *w, struct qd_error *ret_error)
     c->request = (struct qd_hash128){0, 0};
     c->content = 0;
     c->reserve = !args->no_reservation;
-    c->dry_run = args->dry_run;
+    c->dry_run = args->dry_run || w->explanation != NULL;
     c->priority = (uint8_t)args->priority;
     c->weight = args->weight == 0 ? 1 : args->weight;
     fill_request_id(w);
@@ -157,6 +158,13 @@ static void copy_states(struct work *w, size_t state_count, struct qd_check_answ
     a->shadow_count = 0;
     if (a->verdict.binding.limit != NULL) {
         copy_name(&a->verdict.binding, a->binding_name);
+    }
+    if (w->explanation != NULL) {
+        w->explanation->count = state_count;
+        for (size_t i = 0; i < state_count; i++) {
+            w->explanation->states[i].state = w->worker->states[i];
+            copy_name(&w->explanation->states[i].state, w->explanation->states[i].name);
+        }
     }
     for (size_t i = 0; i < state_count && a->shadow_count < QD_SHADOW_MAX; i++) {
         const struct qd_limit_state *state = &w->worker->states[i];
@@ -335,6 +343,9 @@ static void finish(struct work *w, struct qd_check_answer *a)
     if (!a->allowed) {
         describe(w, a);
     }
+    if (!w->args->brief || !a->allowed) {
+        qd_policy_derive(w->published->policy, &a->verdict.estimate); /* shown, not held */
+    }
 }
 
 /* --- deciding ------------------------------------------------------------------------------------ */
@@ -387,13 +398,15 @@ static bool decide(struct work *w,
 {
     struct qd_shards *shards = &w->worker->node->shards;
     size_t state_count = 0;
+    bool all = w->published->has_shadow || w->explanation != NULL ||
+               atomic_load_explicit(&w->worker->node->runtime_shadow, memory_order_relaxed);
 
     qd_core_check(w->home->core, shards->commons.core, &w->check, w->now, &a->verdict,
-                  w->published->has_shadow ? w->worker->states : NULL, &state_count);
+                  all ? w->worker->states : NULL, &state_count);
     switch (a->verdict.decision) {
     case QD_ALLOW:
     case QD_DENY:
-        *ret_code = conclude(w, w->published->has_shadow ? state_count : 0, a, ret_error);
+        *ret_code = conclude(w, all ? state_count : 0, a, ret_error);
         return true;
     case QD_CONFLICT:
         *ret_code = conflict(w->args, ret_error);
@@ -473,41 +486,66 @@ static void count(struct qd_worker *worker, enum qd_error_code code, const struc
     }
 }
 
+static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_answer, struct qd_error *ret_error)
+{
+    struct qd_worker *worker = w->worker;
+    struct qd_node *node = worker->node;
+    const struct qd_check_args *args = w->args;
+
+    w->published = atomic_load_explicit(&node->published, memory_order_acquire);
+    w->now = qd_clock_now(&node->clock);
+    enum qd_error_code code = qd_validate_check(args, ret_error);
+    if (code == QD_ERROR_NONE) {
+        w->root = qd_path_root(args->tenant);
+        w->home = qd_shards_of(&node->shards, w->root);
+        code = fill(w, ret_error);
+    }
+    if (code == QD_ERROR_NONE) {
+        ret_answer->policy_revision = w->published->policy->revision;
+        ret_answer->token_len = 0;
+        ret_answer->id_len = 0;
+        ret_answer->number = 0;
+        ret_answer->shadow_count = 0;
+        if (atomic_load_explicit(&node->draining, memory_order_relaxed) && !w->check.dry_run &&
+            !args->no_reservation) {
+            qd_count(&worker->figures.draining);
+            deny(w, QD_DENIAL_DRAINING, ret_answer);
+        } else {
+            code = run(w, ret_answer, ret_error);
+            ret_answer->policy_revision = w->published->policy->revision;
+        }
+    }
+    return code;
+}
+
 enum qd_error_code qd_node_check(struct qd_worker *worker,
                                  const struct qd_check_args *args,
                                  struct qd_check_answer *ret_answer,
                                  struct qd_error *ret_error)
 {
-    struct qd_node *node = worker->node;
     struct work w;
 
     w.worker = worker;
     w.args = args;
-    w.published = atomic_load_explicit(&node->published, memory_order_acquire);
-    w.now = qd_clock_now(&node->clock);
-    enum qd_error_code code = qd_validate_check(args, ret_error);
-    if (code == QD_ERROR_NONE) {
-        w.root = qd_path_root(args->tenant);
-        w.home = qd_shards_of(&node->shards, w.root);
-        code = fill(&w, ret_error);
-    }
-    if (code == QD_ERROR_NONE) {
-        ret_answer->policy_revision = w.published->policy->revision;
-        ret_answer->token_len = 0;
-        ret_answer->id_len = 0;
-        ret_answer->number = 0;
-        ret_answer->shadow_count = 0;
-        if (atomic_load_explicit(&node->draining, memory_order_relaxed) && !args->dry_run &&
-            !args->no_reservation) {
-            qd_count(&worker->figures.draining);
-            deny(&w, QD_DENIAL_DRAINING, ret_answer);
-        } else {
-            code = run(&w, ret_answer, ret_error);
-            ret_answer->policy_revision = w.published->policy->revision;
-        }
-    }
+    w.explanation = NULL;
+    enum qd_error_code code = answer(&w, ret_answer, ret_error);
     count(worker, code, ret_answer);
     return code;
+}
+
+enum qd_error_code qd_node_explain(struct qd_worker *worker,
+                                   const struct qd_check_args *args,
+                                   struct qd_check_answer *ret_answer,
+                                   struct qd_explanation *ret_explanation,
+                                   struct qd_error *ret_error)
+{
+    struct work w;
+
+    ret_explanation->count = 0;
+    w.worker = worker;
+    w.args = args;
+    w.explanation = ret_explanation;
+    return answer(&w, ret_answer, ret_error);
 }
 
 void qd_node_undelivered(struct qd_worker *worker, uint64_t number)
@@ -523,10 +561,4 @@ void qd_node_undelivered(struct qd_worker *worker, uint64_t number)
     }
     qd_shards_unlock(shards, home);
     qd_count(&worker->figures.undelivered);
-}
-
-void qd_node_prefetch(struct qd_worker *worker, const struct qd_check_args *args)
-{
-    (void)worker;
-    (void)args;
 }

@@ -33,6 +33,7 @@ struct qd_directory {
     struct tenant **buckets;
     struct tenant **sorted; /* by path, `count` of them: for listing */
     size_t sorted_room;
+    bool has_shadow; /* for good: it only costs a little time */
 };
 
 /* --- compiling ----------------------------------------------------------------------------------- */
@@ -306,8 +307,7 @@ void qd_directory_overrides(struct qd_directory *d,
     }
 }
 
-/* Order in which a tenant comes right before all that is below it: '/' sorts before everything. */
-static int compare_paths(struct qd_str a, struct qd_str b)
+int qd_path_compare(struct qd_str a, struct qd_str b)
 {
     size_t common = a.len < b.len ? a.len : b.len;
 
@@ -329,7 +329,7 @@ static size_t lower_bound(const struct qd_directory *d, struct qd_str path)
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (compare_paths(d->sorted[middle]->path, path) < 0) {
+        if (qd_path_compare(d->sorted[middle]->path, path) < 0) {
             low = middle + 1;
         } else {
             high = middle;
@@ -402,6 +402,9 @@ enum qd_error_code qd_directory_put(struct qd_directory *d,
         qd_buf_release(&bytes);
         return qd_error_set(ret_error, QD_ERROR_TENANTS_FULL,
                             "no room for another tenant; this node is configured for %u (--tenants)", d->max);
+    }
+    for (size_t i = 0; i < compiled.override.limit_count; i++) {
+        d->has_shadow |= compiled.override.limits[i].limit->action == QD_SHADOW;
     }
     struct compiled old = t->compiled;
     struct qd_buf old_bytes = t->bytes;
@@ -516,6 +519,14 @@ bool qd_directory_next(struct qd_directory *d,
     bool found = at < d->count && copy_out(d->sorted[at], buf, ret_record);
     qd_directory_unlock_shared(d);
     return found;
+}
+
+bool qd_directory_has_shadow(struct qd_directory *d)
+{
+    qd_directory_lock_shared(d);
+    bool has = d->has_shadow;
+    qd_directory_unlock_shared(d);
+    return has;
 }
 
 size_t qd_directory_count(struct qd_directory *d)

@@ -63,7 +63,13 @@ bool qd_directory_next(struct qd_directory *d,
                        struct qd_buf *buf,
                        struct qd_tenant_record *ret_record);
 
+/* Some record that is or was here has a limit in shadow. */
+bool qd_directory_has_shadow(struct qd_directory *d);
+
 size_t qd_directory_count(struct qd_directory *d);
+
+/* Order in which a tenant comes right before all that is below it: '/' sorts before everything. */
+int qd_path_compare(struct qd_str a, struct qd_str b);
 
 /* Is `path` the tenant `root` or below it? An empty root contains all. */
 bool qd_path_within(struct qd_str path, struct qd_str root);

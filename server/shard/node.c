@@ -43,6 +43,7 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     node->ledger = config->ledger;
     node->token_key = config->token_key;
     node->incarnation = config->incarnation;
+    node->tenants_max = config->tenants_max;
     node->started_at = qd_clock_now(&node->clock);
     (void)snprintf(node->name, sizeof(node->name), "%s", config->name);
     node->name_hash = qd_hash64_bytes(node->name, strlen(node->name), 0);
@@ -172,6 +173,7 @@ void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_p
     /* Records first: between the two steps a request resolves them with the old policy and binds under its
      * epoch; the swap makes every such binding stale. */
     (void)qd_directory_recompile(node->directory, policy, problems);
+    atomic_store_explicit(&node->runtime_shadow, qd_directory_has_shadow(node->directory), memory_order_relaxed);
     qd_shards_lock_all(&node->shards);
     struct qd_published *old = atomic_exchange(&node->published, published);
     if (published->has_shared) {
@@ -179,6 +181,12 @@ void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_p
     }
     /* Unlocking looks at `shared` only where qd_shards_lock did; lock_all holds commons in any case. */
     qd_shards_unlock_all(&node->shards);
+    struct qd_store_error label_error;
+    if (qd_ledger_set_rollup_labels(node->ledger, policy->rollup_labels, policy->rollup_label_count,
+                                    &label_error) != QD_STORE_OK &&
+        problems != NULL) {
+        qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "rollup_labels: %s", label_error.text);
+    }
     if (old != NULL) {
         (void)qd_quiesce_retire(&node->quiesce, old, published_free);
     }

@@ -69,9 +69,11 @@ struct qd_node {
     char name[64];
     uint64_t name_hash;
     uint64_t incarnation;
+    uint32_t tenants_max;
     struct qd_wall_ns started_at;
     _Atomic(struct qd_published *) published;
     _Atomic bool draining;
+    _Atomic bool runtime_shadow; /* some run-time tenant had a limit that only watches */
     _Atomic bool evicted; /* some counter's state lies in the store */
     _Atomic uint64_t revision;
     _Atomic uint64_t events[3]; /* by enum qd_event_kind, since the start */
@@ -135,6 +137,17 @@ enum qd_error_code qd_node_check(struct qd_worker *worker,
                                  struct qd_check_answer *ret_answer,
                                  struct qd_error *ret_error);
 
+/* As a dry run, with the state of every limit that applies to the candidate of the answer. */
+struct qd_explanation {
+    size_t count;
+    struct qd_state_copy states[QD_LIMITS_PER_CHECK_MAX];
+};
+enum qd_error_code qd_node_explain(struct qd_worker *worker,
+                                   const struct qd_check_args *args,
+                                   struct qd_check_answer *ret_answer,
+                                   struct qd_explanation *ret_explanation,
+                                   struct qd_error *ret_error);
+
 /* The answer to a check could not be delivered: give its hold back, unless it was delivered otherwise (S1). */
 void qd_node_undelivered(struct qd_worker *worker, uint64_t number);
 
@@ -154,9 +167,6 @@ enum qd_error_code qd_node_cancel(struct qd_worker *worker,
                                   struct qd_str tenant,
                                   bool *ret_cancelled,
                                   struct qd_error *ret_error);
-
-/* Hint: a check for this is coming in the same batch. */
-void qd_node_prefetch(struct qd_worker *worker, const struct qd_check_args *args);
 
 static inline void qd_count(_Atomic uint64_t *figure)
 {

@@ -92,6 +92,7 @@ bool qd_shards_init(struct qd_shards *shards, const struct qd_shards_config *con
     shards->count = config->count;
     shards->bits = (uint32_t)__builtin_ctz(config->count);
     shards->seed = config->slice.hash_seed;
+    shards->capacity = config->slice;
     atomic_init(&shards->shared, false);
     shards->home = aligned_alloc(QD_CACHE_LINE, config->count * sizeof(struct qd_shard));
     if (shards->home == NULL) {

@@ -65,6 +65,7 @@ struct qd_shards {
     /* Some policy of this process had limits that tenants share: commons must be locked from then on. */
     _Atomic bool shared;
     uint64_t seed;
+    struct qd_core_config capacity; /* of each home shard */
 };
 
 struct qd_shards_config {
