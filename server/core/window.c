@@ -273,7 +273,8 @@ struct qd_wall_ns qd_window_retry_at(struct qd_window *w, const struct qd_window
         }
         /* The largest part of the oldest slot that fits: ceil(oldest * part / width) <= room. */
         int64_t room = bound - cost - rest;
-        QD_CHECK(room < oldest); /* else it would have fitted before */
+        QD_CHECK(room >= 0);
+        QD_CHECK(oldest > room); /* else it would have fitted before */
         int64_t part = (int64_t)((qd_uint128)(uint64_t)room * (uint64_t)width / (uint64_t)oldest);
         int64_t wait = width - slack_ns(spec, width) - part;
         return (struct qd_wall_ns){end_ns - width + (wait > 0 ? wait : 0) + late};

@@ -3,8 +3,8 @@
 #include "server/core/check.h"
 #include "server/core/mutant.h"
 
-#define S_PER_HOUR 3600
-#define S_PER_DAY  86400
+#define S_PER_HOUR INT64_C(3600)
+#define S_PER_DAY  INT64_C(86400)
 
 static const struct qd_zone_transition utc_transitions[] = {{INT64_MIN, 0}};
 

@@ -220,26 +220,24 @@ Test(bucket, D5_no_input_overflows)
     }
 }
 
+static bool fits_at(const struct qd_bucket *b, const struct qd_bucket_spec *spec, int64_t cost,
+                    int64_t at_ns)
+{
+    struct qd_bucket copy = *b;
+    return qd_bucket_fits(&copy, spec, cost, wall(at_ns));
+}
+
+/* Admits at retry_at, and not one nanosecond earlier. */
 static void assert_retry_exact(const struct qd_bucket *b, const struct qd_bucket_spec *spec,
                                int64_t cost, int64_t now)
 {
     struct qd_bucket copy = *b;
-    struct qd_wall_ns at = qd_bucket_retry_at(&copy, spec, cost, wall(now));
-    if (!spec->leaky && cost > spec->burst) {
-        cr_assert_eq(at.ns, QD_WALL_NEVER);
-        return;
-    }
-    if (at.ns == QD_WALL_NEVER) { /* too slow to see the day */
-        copy = *b;
-        cr_assert_not(qd_bucket_fits(&copy, spec, cost, wall(QD_BUCKET_TIME_MAX - 1)));
-        return;
-    }
-    if (at.ns > now) {
-        copy = *b;
-        cr_assert_not(qd_bucket_fits(&copy, spec, cost, wall(at.ns - 1)));
-    }
-    copy = *b;
-    cr_assert(qd_bucket_fits(&copy, spec, cost, at));
+    int64_t at = qd_bucket_retry_at(&copy, spec, cost, wall(now)).ns;
+    bool never = at == QD_WALL_NEVER; /* too large, or too slow to see the day */
+    cr_assert(never || spec->leaky || cost <= spec->burst);
+    cr_assert(!never || !fits_at(b, spec, cost, QD_BUCKET_TIME_MAX));
+    cr_assert(never || fits_at(b, spec, cost, at), "does not fit at retry_at");
+    cr_assert(never || at == now || !fits_at(b, spec, cost, at - 1), "fits 1 ns earlier");
 }
 
 Test(bucket, D3_retry_at_is_exact)
@@ -654,7 +652,7 @@ Test(bucket, P5_anthropic_token_buckets_refill_all_the_time)
         cr_assert(qd_bucket_fits(&b, &spec, 1, wall(0)));
         qd_bucket_charge(&b, &spec, 1, wall(0));
     }
-    for (int i = 1; i <= 100; i++) {
+    for (int64_t i = 1; i <= 100; i++) {
         int64_t due = i * 1200 * QD_NS_PER_MS;
         cr_assert_eq(qd_bucket_retry_at(&b, &spec, 1, wall(due - 5)).ns, due);
         cr_assert(qd_bucket_fits(&b, &spec, 1, wall(due)));

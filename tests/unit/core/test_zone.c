@@ -11,6 +11,7 @@
 #define FIRST_YEAR      1985
 #define LAST_YEAR       2037
 #define TRANSITIONS_MAX 400
+#define HOUR_S          INT64_C(3600)
 #define DAYS_MAX        ((LAST_YEAR - FIRST_YEAR + 1) * 366)
 
 static const char *const names[] = {
@@ -58,33 +59,42 @@ static int64_t utc_of(int year, int month, int day)
     return (int64_t)timegm(&tm);
 }
 
-/* The zone's table as glibc answers it, and TZ set so that glibc goes on answering. */
-static struct qd_zone probe(const char *name, struct qd_zone_transition *table)
+static void use_zone(const char *name)
 {
     cr_assert_eq(setenv("TZ", name, 1), 0);
     tzset();
+}
+
+/* The second in (low, high] at which the one change of offset between them happens. */
+static int64_t change_between(int64_t low, int64_t high)
+{
+    int32_t before = offset_of(low);
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (offset_of(middle) == before) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return high;
+}
+
+/* The zone's table as glibc answers it, and TZ set so that glibc goes on answering. */
+static struct qd_zone probe(const char *name, struct qd_zone_transition *table)
+{
+    use_zone(name);
     int64_t from = utc_of(FIRST_YEAR - 2, 1, 1);
     int64_t to = utc_of(LAST_YEAR + 3, 1, 1);
     size_t count = 0;
     table[count++] = (struct qd_zone_transition){INT64_MIN, offset_of(from)};
-    for (int64_t s = from; s < to; s += 6 * 3600) {
-        int32_t before = offset_of(s);
-        if (before == offset_of(s + 6 * 3600)) {
-            continue;
+    for (int64_t s = from; s < to && count < TRANSITIONS_MAX; s += 6 * HOUR_S) {
+        if (offset_of(s) != offset_of(s + 6 * HOUR_S)) {
+            int64_t at = change_between(s, s + 6 * HOUR_S);
+            table[count++] = (struct qd_zone_transition){at, offset_of(at)};
         }
-        int64_t low = s; /* the old offset */
-        int64_t high = s + 6 * 3600;
-        while (high - low > 1) {
-            int64_t middle = low + (high - low) / 2;
-            if (offset_of(middle) == before) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        cr_assert_lt(count, TRANSITIONS_MAX);
-        table[count++] = (struct qd_zone_transition){high, offset_of(high)};
     }
+    cr_assert_lt(count, TRANSITIONS_MAX);
     return (struct qd_zone){name, table, count};
 }
 
@@ -99,10 +109,10 @@ static int64_t first_shown(int64_t local_s)
 {
     int64_t guess = local_s - offset_of(local_s);
     int32_t around = offset_of(guess);
-    if (offset_of(guess - 30 * 3600) == around && offset_of(guess + 30 * 3600) == around) {
+    if (offset_of(guess - 30 * HOUR_S) == around && offset_of(guess + 30 * HOUR_S) == around) {
         return local_s - around;
     }
-    int64_t s = local_s - 30 * 3600;
+    int64_t s = local_s - 30 * HOUR_S;
     while (local_seconds(s + 60) < local_s) { /* clocks change by whole minutes */
         s += 60;
     }
@@ -249,7 +259,7 @@ Test(zone, D6_offsets_equal_localtime)
 static bool hour_starts(int64_t s)
 {
     int64_t shown = local_seconds(s);
-    return shown % 3600 == 0 || shown / 3600 * 3600 > local_seconds(s - 1);
+    return shown % 3600 == 0 || shown / 3600 * HOUR_S > local_seconds(s - 1);
 }
 
 Test(zone, D6_hours_follow_the_zones_clock)
@@ -265,7 +275,7 @@ Test(zone, D6_hours_follow_the_zones_clock)
             }
             int64_t base = around - around % 60;
             int64_t start_s = INT64_MIN;
-            for (int64_t s = base - 4 * 3600; s < base + 4 * 3600; s += 60) {
+            for (int64_t s = base - 4 * HOUR_S; s < base + 4 * HOUR_S; s += 60) {
                 if (!hour_starts(s)) {
                     continue;
                 }
@@ -327,7 +337,7 @@ Test(zone, D6_samoa_has_no_30_december_2011)
     static struct qd_zone_transition table[TRANSITIONS_MAX];
     struct qd_zone zone = probe("Pacific/Apia", table);
     struct qd_calendar c = {QD_CALENDAR_DAY, 0, &zone};
-    int64_t change = utc_of(2011, 12, 30) + 10 * 3600; /* -10 to +14 */
+    int64_t change = utc_of(2011, 12, 30) + 10 * HOUR_S; /* -10 to +14 */
     assert_period(&c, change * QD_NS_PER_S - 1, change - 86400, change);
     assert_period(&c, change * QD_NS_PER_S, change, change + 86400);
 }
@@ -355,8 +365,8 @@ Test(zone, P5_gemini_requests_per_day_reset_at_pacific_midnight)
     struct qd_zone zone = probe("America/Los_Angeles", table);
     struct qd_calendar c = {QD_CALENDAR_DAY, 0, &zone};
     /* 8 March 2026 has 23 hours there: from 08:00 UTC to 07:00 UTC. */
-    assert_period(&c, utc_of(2026, 3, 8) * QD_NS_PER_S, utc_of(2026, 3, 7) + 8 * 3600,
-                  utc_of(2026, 3, 8) + 8 * 3600);
-    assert_period(&c, (utc_of(2026, 3, 8) + 9 * 3600) * QD_NS_PER_S, utc_of(2026, 3, 8) + 8 * 3600,
-                  utc_of(2026, 3, 9) + 7 * 3600);
+    assert_period(&c, utc_of(2026, 3, 8) * QD_NS_PER_S, utc_of(2026, 3, 7) + 8 * HOUR_S,
+                  utc_of(2026, 3, 8) + 8 * HOUR_S);
+    assert_period(&c, (utc_of(2026, 3, 8) + 9 * HOUR_S) * QD_NS_PER_S,
+                  utc_of(2026, 3, 8) + 8 * HOUR_S, utc_of(2026, 3, 9) + 7 * HOUR_S);
 }
