@@ -45,24 +45,24 @@ void qd_hasher_init(struct qd_hasher *h, uint64_t seed)
     h->size = 0;
 }
 
-static void put_raw(struct qd_hasher *h, uint8_t tag, const void *bytes, size_t size)
+/* The field does not fit any more: go on after the hash of all that came before. */
+static void begin_anew(struct qd_hasher *h)
 {
+    struct qd_hash128 before = qd_hasher_end(h);
+    h->bytes[0] = TAG_CONTINUE;
+    store_u64(h->bytes + 1, before.lo);
+    store_u64(h->bytes + 9, before.hi);
+    h->size = 17;
+}
+
+static inline void put(struct qd_hasher *h, uint8_t tag, const void *bytes, size_t size)
+{
+    if (h->size + 1 + size > QD_HASHER_ROOM) {
+        begin_anew(h);
+    }
     h->bytes[h->size] = tag;
     memcpy(h->bytes + h->size + 1, bytes, size);
     h->size += (uint32_t)size + 1;
-}
-
-static void put(struct qd_hasher *h, uint8_t tag, const void *bytes, size_t size)
-{
-    if (h->size + 1 + size > QD_HASHER_ROOM) {
-        struct qd_hash128 before = qd_hasher_end(h);
-        uint8_t chained[16];
-        store_u64(chained, before.lo);
-        store_u64(chained + 8, before.hi);
-        h->size = 0;
-        put_raw(h, TAG_CONTINUE, chained, sizeof chained);
-    }
-    put_raw(h, tag, bytes, size);
 }
 
 void qd_hasher_hash(struct qd_hasher *h, struct qd_hash128 value)
