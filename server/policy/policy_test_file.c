@@ -66,6 +66,26 @@ static bool is_reported(const struct qd_policy *p, int meter)
            meter != QD_METER_CONCURRENCY;
 }
 
+/* Says which meters a check or a report can carry. */
+static void refuse_meter(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key, bool is_check)
+{
+    struct qd_suggest s;
+    const char *names = "";
+    qd_suggest_init(&s, key->text);
+    for (size_t i = 0; i < c->policy->meter_count; i++) {
+        if (is_reported(c->policy, (int)i)) {
+            const char *name = i == QD_METER_GPU_MS ? "gpu_seconds" : c->policy->meters[i].name;
+            names = qd_arena_printf(c->arena, "%s%s, ", names, name);
+            qd_suggest_offer(&s, name);
+        }
+    }
+    if (is_check) {
+        qd_suggest_offer(&s, "max_output_tokens");
+    }
+    qd_fail(c, at, key, "\"%s\": not a meter that is reported; accepted: %.*s%s%s", key->text,
+            (int)strlen(names) - 2, names, is_check ? ", max_output_tokens" : "", qd_did_you_mean(c, &s));
+}
+
 static void read_use(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                      struct qd_usage *usage, struct qd_world_check *check)
 {
@@ -84,11 +104,7 @@ static void read_use(struct qd_compiler *c, const struct qd_at *at, const struct
             continue;
         }
         if (!qd_meter_lookup(c->policy, key->text, &counted) || !is_reported(c->policy, counted.meter)) {
-            struct qd_suggest s;
-            qd_suggest_init(&s, key->text);
-            qd_meter_suggest(c->policy, &s);
-            qd_fail(c, at, key, "\"%s\": unknown meter, or one that is computed%s", key->text,
-                    qd_did_you_mean(c, &s));
+            refuse_meter(c, at, key, check != NULL);
         } else if (value->kind != QD_NODE_SCALAR ||
                    qd_amount_parse(value->text, value->len, counted.scale, &amount) != QD_AMOUNT_OK) {
             qd_fail(c, &below, value, "an amount is accepted here, as 1200 or 40k");
