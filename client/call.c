@@ -133,6 +133,10 @@ enum quota_status lq_call_launch(struct lq_call *call, struct quota_stream *stre
             call->next->link = &call->next;
         }
         client->calls = call;
+        if (call->settles) {
+            /* Before it is sent: its callback may free what the caller passed in. */
+            lq_renew_forget(client, call->reservation);
+        }
         if (stream != NULL) {
             lq_stream_add(stream, call);
         } else {

@@ -86,7 +86,8 @@ struct lq_call {
     char *traceparent;
     char *tenant;      /* of a check: for renewing */
     char *request_id;  /* of a check, as sent */
-    char *reservation; /* of extend */
+    char *reservation; /* of a report, extension or cancellation, where it is needed later */
+    bool settles;      /* launching it ends the renewal of `reservation` */
     int64_t ttl_ms;
     quota_stop_callback on_stop;
     void *on_stop_context;
@@ -259,6 +260,8 @@ void lq_decode_item_error(const uint8_t *bytes, size_t size, struct lq_result *r
 void lq_renew_add(const struct lq_call *call, const struct quota_check_answer *answer);
 /* An extension by the caller succeeded: the next renewal is half a TTL away. */
 void lq_renew_touch(struct quota_client *client, const char *reservation);
+/* quota_client_forget. Lock held. */
+void lq_renew_forget(struct quota_client *client, const char *reservation);
 /* Free what is left. No thread runs any more. */
 void lq_renew_release(struct quota_client *client);
 

@@ -176,16 +176,21 @@ void lq_renew_touch(struct quota_client *client, const char *reservation)
     pthread_mutex_unlock(&client->lock);
 }
 
+void lq_renew_forget(struct quota_client *client, const char *reservation)
+{
+    struct lq_renewal **link = find(client, reservation);
+    if (link != NULL) {
+        drop(client, link);
+    }
+}
+
 void quota_client_forget(struct quota_client *client, const char *reservation)
 {
     if (reservation == NULL) {
         return;
     }
     pthread_mutex_lock(&client->lock);
-    struct lq_renewal **link = find(client, reservation);
-    if (link != NULL) {
-        drop(client, link);
-    }
+    lq_renew_forget(client, reservation);
     pthread_mutex_unlock(&client->lock);
 }
 

@@ -50,6 +50,14 @@ static struct lq_call *out_of_memory(struct lq_call *call, struct quota_error *e
     return NULL;
 }
 
+/* False: out of memory. */
+static bool keep_reservation(struct lq_call *call, const char *reservation, bool settles)
+{
+    call->settles = settles;
+    call->reservation = given(reservation) ? strdup(reservation) : NULL;
+    return call->reservation != NULL || !given(reservation);
+}
+
 /* The id that makes a check repeatable: the caller's, or a new one. */
 static char *request_id_for(struct quota_client *client, const struct quota_check *check)
 {
@@ -116,7 +124,10 @@ static struct lq_call *new_report(struct quota_client *client, const struct quot
         return out_of_memory(NULL, error);
     }
     struct lq_call *call = lq_call_new(client, LQ_REPORT, SERVICE "ReportUsage", request, options);
-    return call != NULL ? call : out_of_memory(NULL, error);
+    bool settles = given(report->reservation) && !report->partial;
+    return call != NULL && keep_reservation(call, report->reservation, settles)
+               ? call
+               : out_of_memory(call, error);
 }
 
 static struct lq_call *new_extend(struct quota_client *client, const struct quota_extend *extend,
@@ -137,10 +148,9 @@ static struct lq_call *new_extend(struct quota_client *client, const struct quot
     }
     struct lq_call *call =
         lq_call_new(client, LQ_EXTEND, SERVICE "ExtendReservation", request, options);
-    if (call != NULL) {
-        call->reservation = strdup(extend->reservation);
-    }
-    return call != NULL && call->reservation != NULL ? call : out_of_memory(call, error);
+    return call != NULL && keep_reservation(call, extend->reservation, false)
+               ? call
+               : out_of_memory(call, error);
 }
 
 static struct lq_call *new_cancel(struct quota_client *client, const struct quota_cancel *cancel,
@@ -158,7 +168,9 @@ static struct lq_call *new_cancel(struct quota_client *client, const struct quot
     }
     struct lq_call *call =
         lq_call_new(client, LQ_CANCEL, SERVICE "CancelReservation", request, options);
-    return call != NULL ? call : out_of_memory(NULL, error);
+    return call != NULL && keep_reservation(call, cancel->reservation, true)
+               ? call
+               : out_of_memory(call, error);
 }
 
 /* Launch a call of the callback form. */
@@ -240,9 +252,6 @@ enum quota_status quota_client_report(struct quota_client *client,
     if (made == NULL) {
         return ret_answer->error.status;
     }
-    if (!report->partial) {
-        quota_client_forget(client, report->reservation);
-    }
     return wait_for(made, call, ret_answer, &ret_answer->error);
 }
 
@@ -258,11 +267,7 @@ enum quota_status quota_client_report_start(struct quota_client *client,
     }
     made->callback.report = callback;
     made->context = context;
-    enum quota_status status = launch(made, call);
-    if (status == QUOTA_OK && !report->partial) {
-        quota_client_forget(client, report->reservation);
-    }
-    return status;
+    return launch(made, call);
 }
 
 enum quota_status quota_client_extend(struct quota_client *client,
@@ -301,7 +306,6 @@ enum quota_status quota_client_cancel(struct quota_client *client,
     if (made == NULL) {
         return ret_answer->error.status;
     }
-    quota_client_forget(client, cancel->reservation);
     return wait_for(made, call, ret_answer, &ret_answer->error);
 }
 
@@ -317,11 +321,7 @@ enum quota_status quota_client_cancel_start(struct quota_client *client,
     }
     made->callback.cancel = callback;
     made->context = context;
-    enum quota_status status = launch(made, call);
-    if (status == QUOTA_OK) {
-        quota_client_forget(client, cancel->reservation);
-    }
-    return status;
+    return launch(made, call);
 }
 
 void lq_cancel_late(struct quota_client *client, const char *reservation)

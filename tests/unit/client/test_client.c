@@ -431,6 +431,25 @@ Test(client, one_client_serves_many_threads, .init = setup, .fini = teardown)
     cr_assert_eq(fake_server_counts(server).holds, 800);
 }
 
+static void on_report_free(void *context, const struct quota_report_answer *answer)
+{
+    cr_assert_eq(answer->error.status, QUOTA_OK);
+    free(context);
+}
+
+/* Seen under ASan: the library looked at the reservation after its callback had freed it. */
+Test(client, a_callback_may_free_what_its_call_was_given, .init = setup, .fini = teardown)
+{
+    for (int i = 0; i < 300; i++) {
+        char *token = checked_token();
+        struct quota_report report = {.reservation = token, .usage = used, .usage_count = 2};
+        cr_assert_eq(quota_client_report_start(client, &report, NULL, on_report_free, token),
+                     QUOTA_OK);
+    }
+    cr_assert_eq(quota_client_wait(client, 0, 20000), QUOTA_OK);
+    cr_assert_eq(fake_server_counts(server).booked, 300);
+}
+
 /* ---- what is wrong with a call */
 
 Test(client, mistakes_are_told_in_words, .init = setup, .fini = teardown)
