@@ -23,6 +23,12 @@ struct diff {
     size_t capacity;
 };
 
+/* The policies may go before the list. */
+static const char *copy(struct diff *d, const char *text)
+{
+    return text == NULL ? "" : qd_arena_text(d->arena, text, strlen(text));
+}
+
 static void note(struct diff *d, const char *path, const char *before, const char *after, bool restarts,
                  uint32_t line)
 {
@@ -35,8 +41,8 @@ static void note(struct diff *d, const char *path, const char *before, const cha
     d->changes[d->list->count++] = (struct qd_policy_change){
         .kind = before == NULL ? QD_CHANGE_ADDED : after == NULL ? QD_CHANGE_REMOVED : QD_CHANGE_CHANGED,
         .path = path,
-        .before = before == NULL ? "" : before,
-        .after = after == NULL ? "" : after,
+        .before = copy(d, before),
+        .after = copy(d, after),
         .restarts_counters = restarts,
         .line = line,
     };

@@ -33,6 +33,10 @@ const char *qd_at_text(struct qd_compiler *c, const struct qd_at *at)
 
 static void report(struct qd_compiler *c, enum qd_severity severity, const struct qd_at *at,
                    const struct qd_node *node, const char *format, va_list args)
+    __attribute__((format(printf, 5, 0)));
+
+static void report(struct qd_compiler *c, enum qd_severity severity, const struct qd_at *at,
+                   const struct qd_node *node, const char *format, va_list args)
 {
     char path[PATH_TEXT_MAX];
     char message[QD_PROBLEM_TEXT_MAX];
