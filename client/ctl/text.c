@@ -253,16 +253,21 @@ void ctl_table_print(const struct ctl_table *table, FILE *out)
         size_t *column = &width[i % table->columns];
         *column = own > *column ? own : *column;
     }
+    int gap = 0; /* spaces owed: written only if something follows */
     for (size_t i = 0; i < table->cells; i++) {
         size_t column = i % table->columns;
-        bool last = column == table->columns - 1;
-        int pad = (int)(width[column] - width_of(table->cell[i]));
-        if (table->right[column]) {
-            (void)fprintf(out, "%*s%s", pad, "", table->cell[i]);
-        } else {
-            (void)fprintf(out, "%s%*s", table->cell[i], last ? 0 : pad, "");
+        const char *text = table->cell[i];
+        int pad = (int)(width[column] - width_of(text));
+        gap += table->right[column] ? pad : 0;
+        if (text[0] != '\0') {
+            (void)fprintf(out, "%*s%s", gap, "", text);
+            gap = 0;
         }
-        (void)fputs(last ? "\n" : "  ", out);
+        gap += (table->right[column] ? 0 : pad) + 2;
+        if (column == table->columns - 1) {
+            (void)fputc('\n', out);
+            gap = 0;
+        }
     }
     free(width);
 }

@@ -350,7 +350,7 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     fake_server_reply(server, "/quota.v1.UsageService/QueryUsage", &answer.base);
     expect("usage acme --by model --every 1h --since 2026-11-01 --zone Europe/Berlin", 0,
            "start                model      input_tokens   cost  charge  entries  unpriced\n"
-           "2026-11-01 00:00:00  llama-70b     1,433,000  $1.23   $1.23       17          \n"
+           "2026-11-01 00:00:00  llama-70b     1,433,000  $1.23   $1.23       17\n"
            "complete through -\n",
            "");
     size_t size = 0;

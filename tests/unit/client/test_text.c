@@ -98,7 +98,7 @@ Test(text, tables_align)
     ctl_table_print(table, out);
     fclose(out);
     cr_assert_str_eq(text, "tenant   used  note\n"
-                           "acme    1,600  \n"
+                           "acme    1,600\n"
                            "zo\xc3\xab         7  last\n");
     free(text);
     ctl_table_free(table);
