@@ -67,12 +67,18 @@ enum qd_price_result {
 };
 
 /* What `query` costs by `model` (tokens, images, requests) and `pool` (gpu_ms, processing_ms,
- * memory_gb_ms) prices; either list may be NULL. A self-hosted model whose pool is priced by GPU-time
- * needs no token price: token meters are billable only if the model list has a sheet; the answer is
- * UNKNOWN only if neither list prices anything of the vector or a sheet misses a meter with amount > 0.
- * Each line's product is exact and rounded half up to a pico-USD once.
+ * memory_gb_ms) prices; either list may be NULL. Each meter is priced by its own list's sheet in
+ * force, else by the other's; reasoning tokens without a line of their own are output tokens.
  *
- * ret_unpriced_meters: bit set of meters with an amount and no price (also when UNKNOWN). */
+ * P8: the answer is UNKNOWN if neither list has a sheet and something was used, or if a meter needs a
+ * price and has none. Token meters and images need one where the model has a sheet (or the pool's
+ * prices any of them): a self-hosted model whose pool is priced by GPU-time needs no token price. Of
+ * the times one price is enough: they measure the same work. Requests and the policy's own meters
+ * cost something only where a line says so. Derived `tokens`, cost, charge and concurrency are never
+ * billed. Each line's product is exact and rounded half up to a pico-USD once.
+ *
+ * ret_unpriced_meters: bit set of the meters that made it UNKNOWN, else 0. ret_pico_usd is untouched
+ * unless OK. */
 enum qd_price_result qd_price_compute(const struct qd_price_list *model,
                                       const struct qd_price_list *pool,
                                       const struct qd_price_query *query,

@@ -51,8 +51,10 @@ struct qd_period {
 int32_t qd_zone_offset_s(const struct qd_zone *zone, struct qd_wall_ns at);
 
 /* The period of `calendar` that contains `at`. A local midnight that a DST change skips starts at
- * the first instant after the gap; one that occurs twice starts at the first occurrence. Periods
- * tile: each one's end is the next one's start. */
+ * the first instant after the gap; one that occurs twice starts at the first occurrence. Hours start
+ * wherever the zone's clock shows a whole hour, or at the instant that jumps over one: an hour that
+ * occurs twice is two periods. Periods tile: each one's end is the next one's start. Times that ns
+ * cannot hold are clamped to INT64_MIN and QD_WALL_NEVER. */
 struct qd_period qd_calendar_period(const struct qd_calendar *calendar, struct qd_wall_ns at);
 
 #endif /* QD_CORE_ZONE_H */
