@@ -16,20 +16,20 @@ struct qd_meter_def {
     const char *name;
     const char *unit;
     bool builtin;
-    bool derived;             /* computed as `weights` of others; never reported */
+    bool derived; /* computed as `weights` of others; never reported */
     struct qd_weights weights;
 };
 
 struct qd_model {
     const char *name;
-    const char *family; /* NULL: itself */
-    const char *pool;   /* NULL: none */
-    int64_t max_output_tokens; /* 0: unknown */
-    int64_t max_input_tokens;  /* 0: unknown */
-    int64_t gpu_us_per_input_token;  /* estimate of GPU-time where a check gives none; 0: none */
+    const char *family;             /* NULL: itself */
+    const char *pool;               /* NULL: none */
+    int64_t max_output_tokens;      /* 0: unknown */
+    int64_t max_input_tokens;       /* 0: unknown */
+    int64_t gpu_us_per_input_token; /* estimate of GPU-time where a check gives none; 0: none */
     int64_t gpu_us_per_output_token;
-    struct qd_price_list cost;   /* count 0: not priced */
-    struct qd_price_list charge; /* count 0: as the cost */
+    struct qd_price_list cost;         /* count 0: not priced */
+    struct qd_price_list charge;       /* count 0: as the cost */
     const struct qd_limit_use *limits; /* shared by all tenants */
     size_t limit_count;
 };
@@ -48,35 +48,40 @@ struct qd_plan {
     size_t limit_count;
 };
 
-/* What the policy says of a tenant path or pattern ("acme", "acme/search", "*", "acme/STAR" with STAR = *). A `*`
- * segment stands for exactly one segment. */
+/* What the policy says of a tenant path or pattern ("acme", "acme/search", "*", "acme/STAR" with
+ * STAR = *). A `*` segment stands for exactly one segment. */
 struct qd_tenant_rule {
     const char *pattern;
     bool is_pattern;
     uint8_t segments;
-    const struct qd_plan *plan; /* NULL: none of its own */
+    const struct qd_plan *plan;        /* NULL: none of its own */
     const struct qd_limit_use *limits; /* its own; one with a plan limit's name replaces that */
     size_t limit_count;
     bool blocked;
     uint32_t line;
 };
 
-enum qd_unknown_price { QD_UNKNOWN_PRICE_DENY, QD_UNKNOWN_PRICE_CAP, QD_UNKNOWN_PRICE_UNPRICED };
+enum qd_unknown_price {
+    QD_UNKNOWN_PRICE_DENY,
+    QD_UNKNOWN_PRICE_CAP,
+    QD_UNKNOWN_PRICE_UNPRICED
+};
 
 struct qd_policy {
-    uint64_t revision; /* 1, 2, ... by this process; shown as r1, r2 */
-    uint32_t epoch;    /* what bindings compare; differs from every earlier policy's */
+    uint64_t revision;         /* 1, 2, ... by this process; shown as r1, r2 */
+    uint32_t epoch;            /* what bindings compare; differs from every earlier policy's */
     struct qd_hash128 content; /* of the source bytes */
 
     const struct qd_meter_def *meters; /* index = enum qd_meter, then custom ones */
     size_t meter_count;                /* <= QD_METERS_MAX */
     const struct qd_model *models;     /* sorted by name */
     size_t model_count;
-    const struct qd_pool *pools;       /* sorted by name */
+    const struct qd_pool *pools; /* sorted by name */
     size_t pool_count;
-    const struct qd_plan *plans;       /* sorted by name */
+    const struct qd_plan *plans; /* sorted by name */
     size_t plan_count;
-    const struct qd_tenant_rule *tenants; /* exact ones first, sorted by name; then patterns, most specific first */
+    const struct qd_tenant_rule
+        *tenants; /* exact ones first, sorted by name; then patterns, most specific first */
     size_t tenant_exact_count;
     size_t tenant_count;
     const struct qd_plan *default_plan; /* NULL: unknown tenants are denied (P2) */
@@ -86,10 +91,11 @@ struct qd_policy {
     enum qd_unknown_price unknown_price; /* P8 */
     struct qd_price_list cap_price;      /* for QD_UNKNOWN_PRICE_CAP */
     int64_t reservation_ttl_ns;
-    int64_t report_horizon_ns; /* S6, default 35 days */
+    int64_t report_horizon_ns;        /* S6, default 35 days */
     const char *const *rollup_labels; /* <= 4 (L4) */
     size_t rollup_label_count;
-    const char *const *attribute_labels; /* labels that some limit selects or splits by: part of the binding key */
+    const char *const *
+        attribute_labels; /* labels that some limit selects or splits by: part of the binding key */
     size_t attribute_label_count;
     bool uses_user;     /* some limit selects or splits by user */
     bool uses_quantile; /* some limit estimates outputs by quantile */
@@ -116,7 +122,8 @@ struct qd_attributes {
 /* One limit that applies to a request, before it has a counter. */
 struct qd_applied {
     const struct qd_limit_use *use;
-    uint8_t depth; /* 1..8: the ancestor (in segments) that it counts for; 0: shared by all tenants */
+    uint8_t
+        depth; /* 1..8: the ancestor (in segments) that it counts for; 0: shared by all tenants */
     struct qd_hash128 counter; /* identity of the counter: (scope, limit identity, values of per) */
 };
 
@@ -133,12 +140,10 @@ int qd_policy_meter(const struct qd_policy *p, struct qd_str name);
 /* True if `limit`'s selector accepts `a`. */
 bool qd_limit_selects(const struct qd_limit *limit, const struct qd_attributes *a);
 
-/* Identity of the counter that `limit` keeps for `a` at `depth` (see struct qd_applied). `seed` is the
- * cluster's hash secret. */
-struct qd_hash128 qd_counter_identity(const struct qd_limit *limit,
-                                      const struct qd_attributes *a,
-                                      uint8_t depth,
-                                      uint64_t seed);
+/* Identity of the counter that `limit` keeps for `a` at `depth` (see struct qd_applied). `seed` is
+ * the cluster's hash secret. */
+struct qd_hash128 qd_counter_identity(const struct qd_limit *limit, const struct qd_attributes *a,
+                                      uint8_t depth, uint64_t seed);
 
 /* Fill the derived meters of `u` (`tokens`, the policy's sums) from the others. */
 void qd_policy_derive(const struct qd_policy *p, struct qd_usage *u);

@@ -62,7 +62,8 @@ struct qd_price_query {
 
 enum qd_price_result {
     QD_PRICE_OK = 0,
-    QD_PRICE_UNKNOWN,  /* no sheet at that time, or a billable meter with an amount > 0 has no line */
+    QD_PRICE_UNKNOWN,  /* no sheet at that time, or a billable meter with an amount > 0 has no line
+                        */
     QD_PRICE_OVERFLOW, /* above INT64_MAX pico-USD for one entry: $9.22 million */
 };
 
@@ -70,19 +71,18 @@ enum qd_price_result {
  * memory_gb_ms) prices; either list may be NULL. Each meter is priced by its own list's sheet in
  * force, else by the other's; reasoning tokens without a line of their own are output tokens.
  *
- * P8: the answer is UNKNOWN if neither list has a sheet and something was used, or if a meter needs a
- * price and has none. Token meters and images need one where the model has a sheet (or the pool's
- * prices any of them): a self-hosted model whose pool is priced by GPU-time needs no token price. Of
- * the times one price is enough: they measure the same work. Requests and the policy's own meters
- * cost something only where a line says so. Derived `tokens`, cost, charge and concurrency are never
- * billed. Each line's product is exact and rounded half up to a pico-USD once.
+ * P8: the answer is UNKNOWN if neither list has a sheet and something was used, or if a meter needs
+ * a price and has none. Token meters and images need one where the model has a sheet (or the pool's
+ * prices any of them): a self-hosted model whose pool is priced by GPU-time needs no token price.
+ * Of the times one price is enough: they measure the same work. Requests and the policy's own
+ * meters cost something only where a line says so. Derived `tokens`, cost, charge and concurrency
+ * are never billed. Each line's product is exact and rounded half up to a pico-USD once.
  *
- * ret_unpriced_meters: bit set of the meters that made it UNKNOWN, else 0. ret_pico_usd is untouched
- * unless OK. */
+ * ret_unpriced_meters: bit set of the meters that made it UNKNOWN, else 0. ret_pico_usd is
+ * untouched unless OK. */
 enum qd_price_result qd_price_compute(const struct qd_price_list *model,
                                       const struct qd_price_list *pool,
-                                      const struct qd_price_query *query,
-                                      qd_int128 *ret_pico_usd,
+                                      const struct qd_price_query *query, qd_int128 *ret_pico_usd,
                                       uint32_t *ret_unpriced_meters);
 
 /* Pico to nano, rounded up (L1). `pico_usd` >= 0. Saturates at INT64_MAX. */

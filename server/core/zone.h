@@ -1,9 +1,9 @@
 /* A time zone as a table of transitions, and the civil calendar in it (D6).
  *
- * Layer:    core (pure). The table is made outside (server/policy/zone.c, from the system's tzdata).
- * Units:    wall ns outside, whole seconds in the table.
- * Threads:  immutable after construction.
- * Memory:   the table belongs to whoever built it and outlives every policy that names it.
+ * Layer:    core (pure). The table is made outside (server/policy/zone.c, from the system's
+ * tzdata). Units:    wall ns outside, whole seconds in the table. Threads:  immutable after
+ * construction. Memory:   the table belongs to whoever built it and outlives every policy that
+ * names it.
  */
 #ifndef QD_CORE_ZONE_H
 #define QD_CORE_ZONE_H
@@ -51,10 +51,10 @@ struct qd_period {
 int32_t qd_zone_offset_s(const struct qd_zone *zone, struct qd_wall_ns at);
 
 /* The period of `calendar` that contains `at`. A local midnight that a DST change skips starts at
- * the first instant after the gap; one that occurs twice starts at the first occurrence. Hours start
- * wherever the zone's clock shows a whole hour, or at the instant that jumps over one: an hour that
- * occurs twice is two periods. Periods tile: each one's end is the next one's start. Times that ns
- * cannot hold are clamped to INT64_MIN and QD_WALL_NEVER. */
+ * the first instant after the gap; one that occurs twice starts at the first occurrence. Hours
+ * start wherever the zone's clock shows a whole hour, or at the instant that jumps over one: an
+ * hour that occurs twice is two periods. Periods tile: each one's end is the next one's start.
+ * Times that ns cannot hold are clamped to INT64_MIN and QD_WALL_NEVER. */
 struct qd_period qd_calendar_period(const struct qd_calendar *calendar, struct qd_wall_ns at);
 
 #endif /* QD_CORE_ZONE_H */
