@@ -120,12 +120,10 @@ show() {
 }
 
 say "real traffic: 2,000 requests of a conversation service, and 500 with repeated prompts"
-show 0 quotactl replay --format azure --trace "$traces/azure_conv.csv" --tenants 40 --seed 7 \
-    --model llama-70b --model gpt-4o-mini --model claude-sonnet-4-5 \
-    --tenant acme/search/key-1 --tenant globex/app --tenant hobby --top 12
-show 0 quotactl replay --format mooncake --trace "$traces/mooncake.jsonl" --tenants 12 --seed 7 \
-    --model qwen3-32b --model gemini-2.5-pro \
-    --tenant acme/research/key-2 --tenant globex/app --top 8
+show 0 quotactl replay --format azure --trace "$traces/azure_conv.csv" --tenants 400 --zipf 0.5 --seed 7 \
+    --model llama-70b --model gpt-4o-mini --tenant acme/search --tenant globex --tenant hobby --top 8
+show 0 quotactl replay --format mooncake --trace "$traces/mooncake.jsonl" --tenants 100 --zipf 0.5 --seed 7 \
+    --model qwen3-32b --model gemini-2.5-pro --tenant acme/research --tenant globex --top 8
 
 say "one check that is allowed, one that is denied"
 show 0 quotactl check acme/search --model llama-70b --use input_tokens=1200 --use max_output_tokens=400
