@@ -1,7 +1,7 @@
 /* AdminService: GetPolicy, ValidatePolicy, ReloadPolicy (P1, P6). */
 #include "quota/v1/admin.pb-c.h"
+#include "server/policy/policy_diff.h"
 #include "server/rpc/admin.h"
-#include "server/rpc/policy_diff.h"
 #include "server/rpc/text.h"
 
 #include <stdio.h>
@@ -53,6 +53,23 @@ static void put_problems(struct qd_out *out, uint32_t id, const struct qd_proble
     }
 }
 
+static void put_changes(struct qd_out *out, uint32_t id, const struct qd_policy *before, const struct qd_policy *after)
+{
+    struct qd_policy_changes *changes = qd_policy_diff(before, after);
+
+    for (size_t i = 0; changes != NULL && i < changes->count; i++) {
+        const struct qd_policy_change *c = &changes->changes[i];
+        uint8_t *message = qd_out_begin(out, id);
+        qd_out_number(out, 1, (uint64_t)c->kind + 1);
+        qd_out_text(out, 2, c->path);
+        qd_out_text(out, 3, c->before);
+        qd_out_text(out, 4, c->after);
+        qd_out_number(out, 5, c->restarts_counters);
+        qd_out_end(out, message);
+    }
+    qd_policy_changes_free(changes);
+}
+
 /* The folder of the node's policy file: imports of a text are looked up there. */
 static const char *policy_folder(struct qd_place *place, const char *file)
 {
@@ -101,7 +118,7 @@ enum qd_error_code qd_admin_validate_policy(struct qd_place *place, struct qd_ca
     qd_out_number(&place->out, 1, policy != NULL);
     put_problems(&place->out, 2, problems, false);
     if (policy != NULL) {
-        (void)qd_policy_diff(&place->out, 3, p->policy, policy);
+        put_changes(&place->out, 3, p->policy, policy);
         qd_out_text(&place->out, 4, qd_policy_info(policy)->summary);
     }
     qd_policy_free(policy);
@@ -130,7 +147,7 @@ enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call
         qd_out_number(&place->out, 2, changed);
         put_problems(&place->out, 3, problems, true);
         if (changed) {
-            (void)qd_policy_diff(&place->out, 4, before->policy, atomic_load(&place->node->published)->policy);
+            put_changes(&place->out, 4, before->policy, atomic_load(&place->node->published)->policy);
         }
     }
     qd_problems_free(problems);

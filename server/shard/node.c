@@ -290,6 +290,9 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
                                .budgets_only = true,
                                .request = no_hash()};
     entry_usage(r->published->policy, entry, &settle.used);
+    if (!qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
+        qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* the entry says all that was counted */
+    }
     struct qd_shard *home = qd_shards_of(&node->shards, entry->tenant);
     struct qd_wall_ns now = qd_clock_now(&node->clock);
     qd_shards_lock(&node->shards, home);

@@ -1,5 +1,6 @@
 /* ReportUsage's flow: reference, validate, price, book in the ledger, apply to the counters (S2-S7, X5). */
 #include "server/core/decimal.h"
+#include "server/core/hash.h"
 #include "server/core/mutant.h"
 #include "server/shard/bind.h"
 #include "server/shard/node.h"
@@ -114,6 +115,32 @@ static enum qd_error_code validate(struct work *w, struct qd_error *ret_error)
 
 /* --- the reservation's state ----------------------------------------------------------------------- */
 
+static void set_identity(struct work *w)
+{
+    const struct qd_report_args *args = w->args;
+    struct qd_entry *e = &w->entry;
+
+    memset(e, 0, sizeof(*e));
+    e->source = pick(args->source, (struct qd_str){"gateway", 7});
+    e->request_id = args->request_id;
+    e->attempt = args->attempt;
+    e->part = QD_MUTANT(S6_sequence) ? 0 : args->sequence;
+    if (w->has_reference) {
+        const struct qd_token *t = &w->reference.token;
+        e->request_id = pick(args->request_id, t->request_id);
+        e->attempt = args->attempt != 0 ? args->attempt : t->attempt;
+        e->reservation_incarnation = t->incarnation;
+        e->reservation = t->reservation;
+        if (e->request_id.len == 0) { /* S6: the reservation's own number stands in */
+            char id[QD_SHORT_ID_MAX];
+            size_t len = qd_short_id_encode(t->reservation, id);
+            int n = snprintf(w->stand_in_id, sizeof(w->stand_in_id), "%.*s@%016llx.%llu", (int)len, id,
+                             (unsigned long long)t->node, (unsigned long long)t->incarnation);
+            e->request_id = (struct qd_str){w->stand_in_id, (size_t)n};
+        }
+    }
+}
+
 /* Key of "this reservation was settled by a final report", kept as long as reports of it are accepted. */
 static void closed_key(const struct qd_token *token, struct qd_buf *key)
 {
@@ -122,6 +149,19 @@ static void closed_key(const struct qd_token *token, struct qd_buf *key)
     qd_put_key_u64(key, token->node);
     qd_put_key_u64(key, token->incarnation);
     qd_put_key_u64(key, token->reservation);
+}
+
+/* Which report closed it: a retry of that one finds the reservation as it was the first time. */
+static struct qd_hash128 identity_of(const struct qd_entry *e)
+{
+    struct qd_hasher h;
+
+    qd_hasher_init(&h, 0);
+    qd_hasher_str(&h, e->source);
+    qd_hasher_str(&h, e->request_id);
+    qd_hasher_u64(&h, e->attempt);
+    qd_hasher_u64(&h, e->part);
+    return qd_hasher_end(&h);
 }
 
 static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *ret_error)
@@ -148,9 +188,12 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
     enum qd_store_err err =
         key.failed ? QD_STORE_NO_MEMORY
                    : qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &value, &error);
+    struct qd_hash128 identity = identity_of(&w->entry);
+    bool by_this = err == QD_STORE_OK && value.size == sizeof(identity) &&
+                   memcmp(value.data, &identity, sizeof(identity)) == 0;
+    w->closed_before = err == QD_STORE_OK && !by_this;
     qd_buf_release(&key);
     qd_buf_release(&value);
-    w->closed_before = err == QD_STORE_OK;
     if (err != QD_STORE_OK && err != QD_STORE_NOT_FOUND) {
         return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "the store cannot be read (%s); nothing was booked: "
                             "retry", qd_store_err_text(err));
@@ -161,7 +204,8 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
 /* The check counted the request itself; the report that settles it says so in the ledger, once. */
 static void count_requests(struct work *w)
 {
-    if (qd_usage_has(&w->usage, QD_METER_REQUESTS) || w->outcome == QD_OUTCOME_NOT_DISPATCHED) {
+    bool served = w->outcome == QD_OUTCOME_OK || w->outcome == QD_OUTCOME_DISCONNECTED;
+    if (qd_usage_has(&w->usage, QD_METER_REQUESTS) || !served) {
         return;
     }
     if (!w->has_reference) {
@@ -177,31 +221,6 @@ static void count_requests(struct work *w)
 }
 
 /* --- the entry ----------------------------------------------------------------------------------- */
-
-static void set_identity(struct work *w)
-{
-    const struct qd_report_args *args = w->args;
-    struct qd_entry *e = &w->entry;
-
-    e->source = pick(args->source, (struct qd_str){"gateway", 7});
-    e->request_id = args->request_id;
-    e->attempt = args->attempt;
-    e->part = QD_MUTANT(S6_sequence) ? 0 : args->sequence;
-    if (w->has_reference) {
-        const struct qd_token *t = &w->reference.token;
-        e->request_id = pick(args->request_id, t->request_id);
-        e->attempt = args->attempt != 0 ? args->attempt : t->attempt;
-        e->reservation_incarnation = t->incarnation;
-        e->reservation = t->reservation;
-        if (e->request_id.len == 0) { /* S6: the reservation's own number stands in */
-            char id[QD_SHORT_ID_MAX];
-            size_t len = qd_short_id_encode(t->reservation, id);
-            int n = snprintf(w->stand_in_id, sizeof(w->stand_in_id), "%.*s@%016llx.%llu", (int)len, id,
-                             (unsigned long long)t->node, (unsigned long long)t->incarnation);
-            e->request_id = (struct qd_str){w->stand_in_id, (size_t)n};
-        }
-    }
-}
 
 static void set_labels(struct work *w)
 {
@@ -279,7 +298,6 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
         ttl = t->cache_write_ttl;
     }
     qd_subject_init(&w->reserved, policy, w->worker->node->shards.seed, &subject);
-    memset(e, 0, offsetof(struct qd_entry, labels));
     e->tenant = subject.tenant;
     e->model = pick(args->model, subject.model);
     e->pool = pick(args->pool, w->reserved.attributes.pool);
@@ -291,18 +309,6 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     w->charged_at = t != NULL ? t->made_at : w->event_time;
     e->charged_time = w->charged_at.ns < w->event_time.ns ? w->charged_at : w->event_time;
     e->flags = w->final ? QD_ENTRY_FINAL : 0;
-    e->corrects_node = (struct qd_str){NULL, 0};
-    e->corrects_sequence = 0;
-    e->limit = e->corrects_node;
-    e->note = e->corrects_node;
-    e->reservation_node = e->corrects_node;
-    e->reservation = 0;
-    e->reservation_incarnation = 0;
-    e->cost_pico_usd = 0;
-    e->charge_pico_usd = 0;
-    e->cost_nano_usd = 0;
-    e->charge_nano_usd = 0;
-    set_identity(w);
     set_labels(w);
     count_requests(w);
     set_quantities(w);
@@ -470,7 +476,9 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
     encode_answer(a, &bytes);
     if (w->has_reference && w->final) {
         closed_key(&w->reference.token, &key);
-        qd_batch_put(&extra, QD_STORE_SNAPSHOT, qd_buf_str(&key), (struct qd_str){"1", 1});
+        struct qd_hash128 identity = identity_of(&w->entry);
+        qd_batch_put(&extra, QD_STORE_SNAPSHOT, qd_buf_str(&key),
+                     (struct qd_str){(const char *)&identity, sizeof(identity)});
     }
     struct qd_booking booking = {.entry = &w->entry,
                                  .content = qd_ledger_content(&w->entry, w->args->event_time_given),
@@ -521,6 +529,9 @@ static void apply(struct work *w, struct qd_report_answer *a)
     }
     if (QD_MUTANT(S7) && t == NULL) {
         return;
+    }
+    if (w->outcome != QD_OUTCOME_FAILED && !qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
+        qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* counted by another part, or not at all */
     }
     qd_policy_derive(w->published->policy, &settle.used);
     qd_shards_lock(&node->shards, home);
@@ -576,6 +587,7 @@ enum qd_error_code qd_node_report(struct qd_worker *worker,
     if (code == QD_ERROR_NONE) {
         /* Two sources that close the same reservation at once: one of them closes, one is late. */
         bool locked = w->has_reference && pthread_mutex_lock(stripe(w)) == 0;
+        set_identity(w);
         code = look_at_reservation(w, ret_error);
         if (code == QD_ERROR_NONE) {
             code = make_entry(w, ret_error);

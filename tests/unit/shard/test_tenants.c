@@ -1,0 +1,180 @@
+/* P2: tenants at run time are durable, audited, and effective at once. */
+#include "tests/unit/shard/fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char policy[] = "version: 1\n"
+                             "models:\n"
+                             "  m: {max_output_tokens: 100}\n"
+                             "plans:\n"
+                             "  small:\n"
+                             "    input: {limit: 100/min, meter: input_tokens}\n"
+                             "  large:\n"
+                             "    input: {limit: 1000/min, meter: input_tokens}\n"
+                             "  paid:\n"
+                             "    balance: {limit: 10, meter: requests, algorithm: prepaid}\n"
+                             "tenants:\n"
+                             "  acme: {plan: small}\n";
+
+static struct fixture f;
+
+static void open_node(void)
+{
+    fixture_open(&f, policy);
+}
+
+static void end_node(void)
+{
+    fixture_end(&f);
+}
+
+TestSuite(tenants, .init = open_node, .fini = end_node);
+
+Test(tenants, P2_a_new_tenant_is_effective_at_once)
+{
+    cr_assert_not(check(&f, "newco", 50));
+    cr_assert_eq(put_tenant(&f, "newco", "small", NULL, NULL), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(check(&f, "newco", 50));
+    cr_assert_not(check(&f, "newco", 60));
+}
+
+Test(tenants, P2_another_plan_is_effective_at_once)
+{
+    cr_assert_eq(put_tenant(&f, "newco", "small", NULL, NULL), QD_ERROR_NONE);
+    cr_assert(check(&f, "newco", 100));
+    cr_assert_not(check(&f, "newco", 100));
+    cr_assert_eq(put_tenant(&f, "newco", "large", NULL, NULL), QD_ERROR_NONE);
+    cr_assert(check(&f, "newco", 100));
+}
+
+Test(tenants, P2_a_record_survives_a_crash)
+{
+    cr_assert_eq(put_tenant(&f, "newco", "small", "input", "70/min"), QD_ERROR_NONE, "%s", f.error.text);
+    fixture_close(&f);
+    qd_store_memory_crash(f.store, 0);
+    open_node();
+    cr_assert(check(&f, "newco", 70));
+    cr_assert_not(check(&f, "newco", 1));
+}
+
+Test(tenants, P2_a_limit_that_does_not_compile_changes_nothing)
+{
+    cr_assert_eq(put_tenant(&f, "newco", "small", "inptu", "70/min"), QD_ERROR_INVALID_LIMIT);
+    cr_assert_not_null(strstr(f.error.text, "inptu"), "%s", f.error.text);
+    cr_assert_eq(qd_directory_count(f.node->directory), 0);
+}
+
+Test(tenants, P2_deleting_needs_subtree_when_there_are_children)
+{
+    uint32_t deleted = 0;
+    cr_assert_eq(put_tenant(&f, "newco", "small", NULL, NULL), QD_ERROR_NONE);
+    cr_assert_eq(put_tenant(&f, "newco/a", "small", NULL, NULL), QD_ERROR_NONE);
+    cr_assert_eq(put_tenant(&f, "newco-b", "small", NULL, NULL), QD_ERROR_NONE);
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, &deleted, &f.error), QD_ERROR_TENANT_HAS_CHILDREN);
+    cr_assert_str_eq(f.error.text, "tenant: there are records below \"newco\", such as \"newco/a\"; delete them first, or "
+                                   "set subtree");
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error), QD_ERROR_NONE);
+    cr_assert_eq(deleted, 2);
+    cr_assert_eq(qd_directory_count(f.node->directory), 1);
+    cr_assert_not(check(&f, "newco", 1));
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error), QD_ERROR_UNKNOWN_TENANT);
+}
+
+struct boost {
+    int64_t until;
+    uint32_t percent;
+};
+
+static enum qd_error_code edit_boost(void *context, const struct qd_policy *p, bool exists, struct qd_tenant_record *record, struct qd_error *e)
+{
+    const struct boost *boost = context;
+    (void)p;
+    (void)exists;
+    (void)e;
+    record->boosts[0] = (struct qd_tenant_boost){.limit = str("input"), .percent = boost->percent, .until = {boost->until}};
+    record->boost_count = 1;
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code edit_block(void *context, const struct qd_policy *p, bool exists, struct qd_tenant_record *record, struct qd_error *e)
+{
+    (void)p;
+    (void)exists;
+    (void)e;
+    record->block = (struct qd_tenant_block){true, str("unpaid invoice"), {T0}, {*(int64_t *)context}};
+    return QD_ERROR_NONE;
+}
+
+static void change(const char *path, qd_tenant_edit edit, void *context)
+{
+    struct qd_tenants_edit e = {str(path), "Test", edit, context};
+    struct qd_tenants_work *work = calloc(1, sizeof(*work));
+    cr_assert_eq(qd_tenants_change(f.node, &e, work, &f.error), QD_ERROR_NONE, "%s", f.error.text);
+    qd_buf_release(&work->bytes);
+    free(work);
+}
+
+Test(tenants, P6_a_boost_ends_by_itself)
+{
+    struct boost boost = {T0 + 10 * S, 200};
+    change("acme", edit_boost, &boost);
+    cr_assert(check(&f, "acme", 150), "%s", f.answer.message);
+    fixture_pass(&f, 11 * S);
+    cr_assert_not(check(&f, "acme", 1), "150 of 100 are used");
+    fixture_pass(&f, 62 * S);
+    cr_assert_not(check(&f, "acme", 150));
+    cr_assert(check(&f, "acme", 100));
+}
+
+Test(tenants, P2_a_block_is_said_in_the_operators_words_and_ends_by_itself)
+{
+    int64_t until = T0 + 60 * S;
+    change("acme", edit_block, &until);
+    cr_assert_not(check(&f, "acme", 1));
+    cr_assert_eq(f.answer.denial, QD_DENIAL_BLOCKED);
+    cr_assert_str_eq(f.answer.message, "acme is blocked: unpaid invoice; until 2025-11-24T16:01:00Z");
+    cr_assert_not(check(&f, "acme/team", 1), "and all below it");
+    fixture_pass(&f, 61 * S);
+    cr_assert(check(&f, "acme", 1));
+}
+
+Test(tenants, P2_a_grant_raises_a_balance_once)
+{
+    struct qd_grant_args args = {.path = str("prepaid-co"), .limit = "balance", .amount = 5, .grant_id = str("g1")};
+    struct qd_tenants_work *work = calloc(1, sizeof(*work));
+    bool duplicate = true;
+    uint64_t sequence = 0;
+
+    cr_assert_eq(put_tenant(&f, "prepaid-co", "paid", NULL, NULL), QD_ERROR_NONE, "%s", f.error.text);
+    struct qd_check_args ten = args_of("prepaid-co", 0);
+    ten.estimate[0] = (struct qd_amount_arg){str("requests"), 12};
+    cr_assert_eq(check_args(&f, &ten), QD_ERROR_NONE);
+    cr_assert_not(f.answer.allowed);
+    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_not(duplicate);
+    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error), QD_ERROR_NONE);
+    cr_assert(duplicate);
+    args.amount = 6;
+    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error), QD_ERROR_GRANT_CONFLICT);
+    qd_buf_release(&work->bytes);
+    free(work);
+    cr_assert_eq(check_args(&f, &ten), QD_ERROR_NONE);
+    cr_assert(f.answer.allowed, "%s", f.answer.message);
+    ten.estimate[0].amount = 4;
+    cr_assert_eq(check_args(&f, &ten), QD_ERROR_NONE);
+    cr_assert_not(f.answer.allowed, "12 of 15 are held");
+}
+
+Test(tenants, X6_every_change_leaves_an_audit_record)
+{
+    cr_assert_eq(put_tenant(&f, "newco", "small", NULL, NULL), QD_ERROR_NONE);
+    struct qd_buf bytes = {0};
+    struct qd_tenant_record *record = calloc(1, sizeof(*record));
+    cr_assert(qd_directory_get(f.node->directory, str("newco"), &bytes, record));
+    cr_assert_eq(record->audit_sequence, 1);
+    cr_assert_eq(record->created.ns, T0);
+    qd_buf_release(&bytes);
+    free(record);
+}
