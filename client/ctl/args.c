@@ -10,8 +10,8 @@
 
 const struct ctl_option ctl_global_options[] = {
     {"address", 'a', "HOST:PORT", "the node (QUOTAD_ADDRESS; 127.0.0.1:7070)"},
-    {"output", 'o', "table|json", "for people or for programs (QUOTAD_OUTPUT; table)"},
-    {"timeout", 0, "TIME", "of one call (QUOTAD_TIMEOUT; 10s)"},
+    {"output", 'o', "table|json", "for people or for programs (QUOTACTL_OUTPUT; table)"},
+    {"timeout", 0, "TIME", "of one call (QUOTACTL_TIMEOUT; 10s)"},
     {"color", 0, "auto|always|never", "colours (NO_COLOR turns them off; auto: on a terminal)"},
     {"print-config", 0, NULL, "show each setting and where it comes from"},
     {"help", 'h', NULL, "what this command does, with examples"},
@@ -263,17 +263,17 @@ int ctl_settings(struct ctl *ctl, const struct ctl_args *args)
     static const char *const outputs[] = {"table", "json", NULL};
     static const char *const colours[] = {"auto", "always", "never", NULL};
     ctl->address = pick(args, "address", "QUOTAD_ADDRESS", "127.0.0.1:7070", &ctl->address_from);
-    const char *output = pick(args, "output", "QUOTAD_OUTPUT", "table", &ctl->output_from);
-    int index = ctl_read_word(ctl, ctl->output_from == CTL_FLAG ? "--output" : "QUOTAD_OUTPUT",
+    const char *output = pick(args, "output", "QUOTACTL_OUTPUT", "table", &ctl->output_from);
+    int index = ctl_read_word(ctl, ctl->output_from == CTL_FLAG ? "--output" : "QUOTACTL_OUTPUT",
                               output, outputs);
     if (index < 0) {
         return CTL_ERROR;
     }
     ctl->json = index == 1;
-    const char *timeout = pick(args, "timeout", "QUOTAD_TIMEOUT", "10s", &ctl->timeout_from);
+    const char *timeout = pick(args, "timeout", "QUOTACTL_TIMEOUT", "10s", &ctl->timeout_from);
     int64_t ns = 0;
-    if (!ctl_read_span(ctl, ctl->timeout_from == CTL_FLAG ? "--timeout" : "QUOTAD_TIMEOUT", timeout,
-                       &ns)) {
+    if (!ctl_read_span(ctl, ctl->timeout_from == CTL_FLAG ? "--timeout" : "QUOTACTL_TIMEOUT",
+                       timeout, &ns)) {
         return CTL_ERROR;
     }
     ctl->timeout_ms = ns / 1000000 > 0 ? ns / 1000000 : 1;

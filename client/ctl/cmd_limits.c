@@ -68,11 +68,11 @@ static int run_limits(struct ctl *ctl, const struct ctl_args *args)
         bool shadow =
             state != NULL && state->action == QUOTA__V1__LIMIT_ACTION__LIMIT_ACTION_SHADOW;
         bool hard = state != NULL && state->hard != 0;
-        (void)snprintf(text, sizeof text, "%s%s%s%s", hard ? "hard " : "", shadow ? "shadow " : "",
-                       limit->boosted_until_unix_ns != 0 ? "boosted until " : "",
-                       limit->boosted_until_unix_ns != 0
-                           ? ctl_time_text(limit->boosted_until_unix_ns, NULL).text
-                           : "");
+        bool boosted = limit->boosted_until_unix_ns != 0;
+        (void)snprintf(text, sizeof text, "%s%s%s%s%s%s", hard ? "hard" : "",
+                       hard && (shadow || boosted) ? ", " : "", shadow ? "shadow" : "",
+                       shadow && boosted ? ", " : "", boosted ? "boosted until " : "",
+                       boosted ? ctl_time_text(limit->boosted_until_unix_ns, NULL).text : "");
         ctl_table_cell(table, text);
     }
     ctl_table_print(table, ctl->out);

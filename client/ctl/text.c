@@ -111,7 +111,7 @@ struct ctl_text ctl_span_text(int64_t ns)
         }
         end -= digits[end - 1] == '.' ? 1 : 0;
         (void)snprintf(ret.text, sizeof ret.text, "%.*s s", (int)end, digits);
-    } else if (s < 120) {
+    } else if (s < 60) {
         int64_t tenths = (ns + 99999999) / 100000000;
         (void)snprintf(ret.text, sizeof ret.text, "%" PRId64 ".%" PRId64 " s", tenths / 10,
                        tenths % 10);

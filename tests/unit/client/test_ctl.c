@@ -170,7 +170,7 @@ Test(ctl, I7_every_command_has_help_with_examples)
 Test(ctl, I10_flag_over_environment_over_default)
 {
     setenv("QUOTAD_ADDRESS", "10.0.0.1:7070", 1);
-    setenv("QUOTAD_TIMEOUT", "3s", 1);
+    setenv("QUOTACTL_TIMEOUT", "3s", 1);
     expect("status --print-config --timeout 5s", 0,
            "address  10.0.0.1:7070  (environment)\n"
            "output   table  (default)\n"
@@ -178,7 +178,7 @@ Test(ctl, I10_flag_over_environment_over_default)
            "color    off  (default)\n",
            "");
     unsetenv("QUOTAD_ADDRESS");
-    unsetenv("QUOTAD_TIMEOUT");
+    unsetenv("QUOTACTL_TIMEOUT");
     ctl_run_release(&last);
 }
 

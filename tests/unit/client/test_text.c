@@ -59,6 +59,7 @@ Test(text, spans_never_come_early)
     span(1500000000, "1.5 s");
     span(1500000001, "1.501 s");
     span(10000000000, "10.0 s");
+    span(60 * INT64_C(1000000000), "1 min 0 s");
     span(200 * INT64_C(1000000000), "3 min 20 s");
     span(7500 * INT64_C(1000000000), "2 h 5 min");
     span(3 * INT64_C(86400000000000), "3 d 0 h");

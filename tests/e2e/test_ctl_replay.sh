@@ -1,0 +1,156 @@
+# Real traces through a node: tokens equal the file's sums, dollars equal price times quantity, computed apart by awk.
+# With QUOTAD_TRACE_DATA (a folder of whole traces: *.csv azure, *.jsonl mooncake) those are replayed, too.
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+
+TRACES=${QUOTAD_SOURCE_DIR:?run through ctest}/deploy/examples/traces
+unset QUOTACTL_OUTPUT QUOTACTL_TIMEOUT
+
+cat >"$T/policy.yaml" <<'POLICY'
+version: 1
+models:
+  priced: {max_output_tokens: 4096}
+  hosted: {pool: h100, max_output_tokens: 4096}
+prices:
+  priced: {input_token: $3/1M, cached_input_token: $0.30/1M, output_token: $15/1M}
+  h100: {gpu_second: $0.0011}
+plans:
+  open: {}
+  small: {requests: 50/min}
+tenants:
+  limited: {plan: small}
+  "*": {plan: open}
+POLICY
+
+ctl() {
+    "$QUOTACTL_BIN" --address "$QD_GRPC" "$@"
+}
+
+# "input output" of an azure trace.
+azure_sums() {
+    awk -F, 'NR > 1 {i += $2; o += $3} END {printf "%d %d\n", i, o}' "$1"
+}
+
+# "input cached output" of a mooncake trace: a prompt block that came before, behind only such blocks, is cached.
+mooncake_sums() {
+    awk '{
+        match($0, /"input_length": *[0-9]+/); s = substr($0, RSTART, RLENGTH); sub(/.*: */, "", s); input = s + 0
+        match($0, /"output_length": *[0-9]+/); s = substr($0, RSTART, RLENGTH); sub(/.*: */, "", s); o += s
+        match($0, /\[.*\]/); n = split(substr($0, RSTART + 1, RLENGTH - 2), id, /, */)
+        hit = 1; blocks = 0
+        for (k = 1; k <= n; k++) {
+            if (!(id[k] in seen)) hit = 0
+            if (hit) blocks++
+        }
+        for (k = 1; k <= n; k++) seen[id[k]] = 1
+        c = blocks * 512; if (c > input) c = input
+        i += input - c; cached += c
+    } END {printf "%d %d %d\n", i, cached, o}' "$1"
+}
+
+# A value in the "totals" line of this kind.
+total() { # KIND NAME
+    printf '%s\n' "$out" | sed -n "s/^totals $1 .* $2=\([0-9]*\).*/\1/p"
+}
+
+check_azure() { # FILE
+    set -- "$1" "$(azure_sums "$1")"
+    expect_exit 0 ctl replay --format azure --trace "$1" --model priced --no-loss --no-gpu
+    expect_eq "$(total offered input_tokens) $(total offered output_tokens)" "$2"
+    expect_eq "$(total booked input_tokens) $(total booked output_tokens)" "$2"
+}
+
+check_mooncake() { # FILE
+    set -- "$1" "$(mooncake_sums "$1")"
+    expect_exit 0 ctl replay --format mooncake --trace "$1" --model priced --no-loss --no-gpu
+    expect_eq "$(total booked input_tokens) $(total booked cached_input_tokens) $(total booked output_tokens)" "$2"
+}
+
+# The sum of a money column of all rows of a JSON answer, as a whole number of pico-USD.
+pico_sum() { # NAME
+    printf '%s\n' "$out" | sed -n "s/^ *\"$1\": *\"\([0-9]*\)\".*/\1/p" | awk '{s += $1} END {printf "%.0f\n", s}'
+}
+
+I7_azure_tokens_and_dollars_equal_the_file() {
+    check_azure "$TRACES/azure_conv.csv"
+    # pico-USD a token: 3,000,000 in and 15,000,000 out.
+    want=$(azure_sums "$TRACES/azure_conv.csv" | awk '{printf "%.0f\n", $1 * 3000000 + $2 * 15000000}')
+    expect_exit 0 ctl usage --by model --where model=priced -o json
+    expect_eq "$(pico_sum cost_pico_usd)" "$want"
+    expect_eq "$(pico_sum charge_pico_usd)" "$want"
+}
+
+I7_mooncake_prefixes_are_cached_input() {
+    check_mooncake "$TRACES/mooncake.jsonl"
+    in_out=$(azure_sums "$TRACES/azure_conv.csv")
+    want=$(mooncake_sums "$TRACES/mooncake.jsonl" |
+        awk -v azure="$in_out" '{split(azure, a, " ")
+            printf "%.0f\n", ($1 + a[1]) * 3000000 + $2 * 300000 + ($3 + a[2]) * 15000000}')
+    expect_exit 0 ctl usage --by model --where model=priced -o json
+    expect_eq "$(pico_sum cost_pico_usd)" "$want"
+}
+
+S2_gpu_time_comes_from_the_pool_as_a_second_part() {
+    expect_exit 0 ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 200 --model hosted --no-loss
+    # The formula that replay prints, rounded up for each request; 1.1e9 pico-USD a second, 1.1e6 a ms.
+    want=$(awk -F, 'NR > 1 && NR <= 201 {us = 100 * $2 + 2000 * $3; ms += int((us + 999) / 1000)}
+        END {printf "%.0f\n", ms * 1100000}' "$TRACES/azure_conv.csv")
+    expect_exit 0 ctl usage --by model --where model=hosted -o json
+    expect_eq "$(pico_sum cost_pico_usd)" "$want"
+    expect_match "$out" '"gpu_ms"'
+}
+
+S6_reports_sent_twice_are_booked_once() {
+    expect_exit 0 ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 300 --model priced --no-gpu \
+        --disconnect-rate 0 --lost-rate 0 --twice-rate 100 --tenant twice --tenants 1
+    expect_match "$out" '^0 disconnected, 0 lost \(never reported\), 300 reported twice, of which 300 were recognised$'
+    booked=$(total booked tokens)
+    expect_exit 0 ctl usage twice -o json
+    got=$(printf '%s\n' "$out" | awk '/"meter": *"(input|output)_tokens"/ {t = 1; next}
+        t && /"amount"/ {gsub(/[^0-9]/, ""); s += $0; t = 0} END {printf "%d\n", s}')
+    expect_eq "$got" "$booked"
+}
+
+S6_the_same_run_again_books_nothing() {
+    set -- ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 50 --model priced --no-gpu --no-loss \
+        --tenant rerun --tenants 1 --run nightly
+    expect_exit 0 "$@"
+    expect_exit 0 ctl usage rerun -o json
+    first=$out
+    ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 50 --model priced --no-gpu --no-loss \
+        --tenant rerun --tenants 1 --run nightly >/dev/null 2>&1 || :
+    expect_exit 0 ctl usage rerun -o json
+    expect_eq "$(printf '%s\n' "$out" | grep -c '"entries": 50')" "$(printf '%s\n' "$first" | grep -c '"entries": 50')"
+}
+
+D3_denials_are_counted_by_limit() {
+    expect_exit 0 ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 80 --model priced --no-gpu --no-loss \
+        --tenant limited --tenants 1
+    expect_match "$out" '^replay: 80 requests, 50 allowed, 30 denied \(small\.requests 30\); took '
+}
+
+S5_lost_requests_leave_holds_that_expire() {
+    expect_exit 0 ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 40 --model priced --no-gpu \
+        --disconnect-rate 0 --lost-rate 100 --twice-rate 0 --tenant lost --tenants 1
+    expect_match "$out" '^0 disconnected, 40 lost'
+    expect_eq "$(total booked requests)" 0
+    expect_eq "$(ctl reservations ls lost | grep -c '^r_')" 40
+    expect_exit 0 ctl reservations release --tenant lost
+}
+
+whole_traces_equal_their_files() {
+    for file in "${QUOTAD_TRACE_DATA:?}"/*.csv; do
+        check_azure "$file"
+    done
+    for file in "$QUOTAD_TRACE_DATA"/*.jsonl; do
+        check_mooncake "$file"
+    done
+}
+
+qd_start --policy "$T/policy.yaml" || exit 1
+qd_run I7_azure_tokens_and_dollars_equal_the_file I7_mooncake_prefixes_are_cached_input \
+    S2_gpu_time_comes_from_the_pool_as_a_second_part S6_reports_sent_twice_are_booked_once \
+    S6_the_same_run_again_books_nothing D3_denials_are_counted_by_limit S5_lost_requests_leave_holds_that_expire
+if [ -n "${QUOTAD_TRACE_DATA:-}" ]; then
+    qd_run whole_traces_equal_their_files
+fi
+qd_done
