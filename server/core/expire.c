@@ -92,6 +92,7 @@ static struct qd_wall_ns kept_until(struct qd_core *home, struct qd_core *common
     return until;
 }
 
+/* All of them, also those that keep nothing: a later part of the report is booked there. */
 static void pin_charges(struct qd_core *home, struct qd_core *commons, struct qd_reservation *r)
 {
     int64_t due_s = qd_due_second(r->expires_ns);
@@ -99,7 +100,7 @@ static void pin_charges(struct qd_core *home, struct qd_core *commons, struct qd
     struct qd_charge *charges = qd_reservation_charges(home, r);
     for (unsigned i = 0; i < r->charge_count; i++) {
         struct qd_at at;
-        if (charges[i].amount > 0 && qd_table_deref(home, commons, charges[i].ref, &at)) {
+        if (qd_table_deref(home, commons, charges[i].ref, &at)) {
             qd_table_pin(&at, until_s);
         }
     }

@@ -186,15 +186,17 @@ struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd
                                                  uint32_t attempt)
 {
     struct qd_index_walk walk = {0};
+    struct qd_reservation *newest = NULL;
     uint32_t place;
     while ((place = qd_index_next(&core->request_index, (uint32_t)request.hi, &walk)) !=
            QD_INDEX_NONE) {
         struct qd_reservation *r = &core->reservations[place];
-        if (r->attempt == attempt && qd_hash128_equal(r->request, request)) {
-            return r;
+        if (r->attempt == attempt && qd_hash128_equal(r->request, request) &&
+            (newest == NULL || newest->number < r->number)) {
+            newest = r;
         }
     }
-    return NULL;
+    return newest;
 }
 
 struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_hash128 request,

@@ -38,7 +38,8 @@ void qd_reservation_expected(const struct qd_core *core, const struct qd_reserva
 bool qd_reservation_expect(struct qd_core *core, struct qd_reservation *r,
                            const struct qd_usage *expected);
 
-/* The live record of this (request, attempt), or NULL. */
+/* The newest live record of this (request, attempt), or NULL. (One that is kept may have a
+ * successor, made by the same check after it expired.) */
 struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd_hash128 request,
                                                  uint32_t attempt);
 
