@@ -1,0 +1,204 @@
+/* Estimates: how the output is formed, what it costs, clamps, unknown prices (P3, P7, P8). */
+#include "fixture.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(estimate, .timeout = 60);
+
+static const struct qd_price_line token_lines[] = {
+    {.meter = QD_METER_INPUT_TOKENS, .amount_pico = 2500, .quantity = 1},
+    {.meter = QD_METER_OUTPUT_TOKENS, .amount_pico = 10000, .quantity = 1}};
+static const struct qd_price_sheet token_sheet = {
+    .version = 1, .lines = token_lines, .line_count = 2};
+static const struct qd_price_list token_prices = {.name = "m", .sheets = &token_sheet, .count = 1};
+
+/* What one limit holds of a check of 1,000 input tokens. */
+static int64_t held_by(struct qd_limit *limit, struct fx *f, int64_t max_output)
+{
+    f->item_count = 0;
+    fx_apply(f, limit, 1000000, "acme");
+    fx_bind(f);
+    cr_assert_eq(fx_check(f, 1000, max_output), QD_ALLOW);
+    return f->states[0].estimate;
+}
+
+Test(estimate, P3_output_as_given_as_bounded_or_not_at_all)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    cr_expect_eq(held_by(limit, &f, 400), 1400);
+    cr_expect_eq(held_by(limit, &f, 0), 1000, "nobody knows");
+    limit->default_max_output = 300;
+    cr_expect_eq(held_by(limit, &f, 0), 1300);
+    f.candidates[0].max_output_tokens = 200; /* the model's; not given by the request */
+    f.check.estimate.present = 0;
+    qd_usage_set(&f.check.estimate, QD_METER_REQUESTS, 1);
+    qd_usage_set(&f.check.estimate, QD_METER_INPUT_TOKENS, 1000);
+    cr_assert_eq(fx_check_as_is(&f), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 1200, "no more than the model's maximum");
+    limit->default_max_output = 0;
+    cr_assert_eq(fx_check_as_is(&f), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 1200);
+    limit->output_estimate = QD_OUTPUT_NONE;
+    cr_expect_eq(held_by(limit, &f, 400), 1000);
+    limit->output_estimate = QD_OUTPUT_MAX_OF;
+    cr_expect_eq(held_by(limit, &f, 400), 1000);
+    cr_expect_eq(held_by(limit, &f, 4000), 4000);
+    fx_release(&f);
+}
+
+Test(estimate, P3_a_clamp_bounds_the_estimate_to_a_part_of_the_limit)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    limit->clamp_permille_of_amount = 1;
+    cr_expect_eq(held_by(limit, &f, 400), 1000, "a thousandth of a million");
+    fx_release(&f);
+}
+
+Test(estimate, P3_a_limit_leaves_requests_alone_that_bring_none_of_its_meters)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *images = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_IMAGES);
+    fx_apply(&f, images, 10, "acme");
+    fx_bind(&f);
+    fx_settle_begin(&f, 0);
+    qd_usage_set(&f.settle.used, QD_METER_IMAGES, 50);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_check(&f, 1000, 0), QD_ALLOW, "debt in images stops no text");
+    cr_expect_eq(f.state_count, 0);
+    qd_usage_set(&f.check.estimate, QD_METER_IMAGES, 1);
+    cr_expect_eq(fx_check_as_is(&f), QD_DENY);
+    fx_release(&f);
+}
+
+Test(estimate, P7_cost_and_charge_are_estimated_in_dollars)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_price_line twice_lines[2];
+    for (unsigned i = 0; i < 2; i++) {
+        twice_lines[i] = token_lines[i];
+        twice_lines[i].amount_pico *= 2;
+    }
+    struct qd_price_sheet twice_sheet = {.version = 2, .lines = twice_lines, .line_count = 2};
+    struct qd_price_list twice = {.name = "m", .sheets = &twice_sheet, .count = 1};
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    struct qd_limit *charge = fx_month(&f, QD_METER_CHARGE);
+    fx_apply(&f, cost, 1000000, "acme");
+    fx_apply(&f, charge, 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].cost_model = &token_prices;
+    cr_assert_eq(fx_check(&f, 1001, 400), QD_ALLOW);
+    cr_expect_eq(f.verdict.estimate_cost_nano, 6503, "2502.5 + 4000, rounded up once");
+    cr_expect_eq(f.verdict.estimate_charge_nano, 6503, "the cost, where nothing else is said");
+    f.candidates[0].charge_model = &twice;
+    cr_assert_eq(fx_check(&f, 1001, 400), QD_ALLOW);
+    cr_expect_eq(f.verdict.estimate_charge_nano, 13005);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 2 * 6503);
+    cr_expect_eq(fx_held(&f, charge, "acme"), 6503 + 13005);
+    fx_release(&f);
+}
+
+Test(estimate, P7_gpu_time_is_estimated_from_tokens_where_none_is_given)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *gpu = fx_month(&f, QD_METER_GPU_MS);
+    fx_apply(&f, gpu, 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].gpu_us_per_input_token = 100;
+    f.candidates[0].gpu_us_per_output_token = 9001;
+    cr_assert_eq(fx_check(&f, 1000, 10), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 100 + 91, "rounded up once");
+    qd_usage_set(&f.check.estimate, QD_METER_GPU_MS, 77);
+    cr_assert_eq(fx_check_as_is(&f), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 77);
+    f.check.estimate.present &= ~QD_METER_BIT(QD_METER_GPU_MS);
+    f.check.estimate.amount[QD_METER_INPUT_TOKENS] = QD_AMOUNT_MAX;
+    f.candidates[0].gpu_us_per_input_token = INT64_MAX;
+    cr_expect_eq(fx_check_as_is(&f), QD_DENY, "no overflow makes it small");
+    fx_release(&f);
+}
+
+Test(estimate, P8_an_unknown_price_is_never_0)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    fx_apply(&f, cost, 1000000, "acme");
+    fx_bind(&f);
+    f.check.unknown_price = QD_UNKNOWN_PRICE_DENY;
+    cr_expect_eq(fx_check(&f, 1000, 400), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_UNKNOWN_PRICE);
+    cr_expect_not(f.verdict.retry_useful);
+    f.check.unknown_price = QD_UNKNOWN_PRICE_CAP;
+    f.check.cap_price = &token_prices;
+    cr_expect_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(f.verdict.estimate_cost_nano, 6500);
+    cr_expect_not(f.verdict.unpriced);
+    f.check.unknown_price = QD_UNKNOWN_PRICE_UNPRICED;
+    cr_expect_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect(f.verdict.unpriced);
+    cr_expect_not(qd_usage_has(&f.verdict.estimate, QD_METER_COST), "missing, not 0");
+    fx_release(&f);
+}
+
+Test(estimate, P8_a_price_beyond_what_can_be_said_fits_no_budget)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    const struct qd_price_line line = {
+        .meter = QD_METER_INPUT_TOKENS, .amount_pico = INT64_MAX, .quantity = 1};
+    const struct qd_price_sheet sheet = {.version = 1, .lines = &line, .line_count = 1};
+    const struct qd_price_list list = {.name = "m", .sheets = &sheet, .count = 1};
+    fx_apply(&f, fx_month(&f, QD_METER_COST), INT64_C(1) << 60, "acme");
+    fx_bind(&f);
+    f.candidates[0].cost_model = &list;
+    cr_expect_eq(fx_check(&f, QD_AMOUNT_MAX, 0), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_NEVER_FITS);
+    fx_release(&f);
+}
+
+Test(estimate, S5_keeping_the_input_keeps_what_the_input_costs)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    cost->on_expiry = QD_KEEP_INPUT;
+    fx_apply(&f, cost, 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].cost_model = &token_prices;
+    cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 6500);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_expect_eq(fx_expire(&f), 1);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 2500);
+    fx_release(&f);
+}
+
+Test(estimate, D9_each_candidate_is_priced_by_itself)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    fx_apply(&f, cost, 6000, "acme");
+    f.model = "other";
+    fx_bind(&f);
+    f.candidates[1] = f.candidates[0];
+    f.model = "gpt-4o";
+    fx_bind(&f);
+    f.check.candidate_count = 2;
+    f.candidates[0].cost_model = &token_prices;
+    f.candidates[1].cost_model = &token_prices;
+    f.candidates[1].max_output_given = true;
+    f.candidates[1].max_output_tokens = 100;
+    cr_expect_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(f.verdict.candidate, 1);
+    cr_expect_eq(f.verdict.estimate_cost_nano, 3500);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 3500);
+    fx_release(&f);
+}
