@@ -42,18 +42,17 @@ static int64_t wall_at(const struct reading *r, uint64_t mono)
     return r->base_wall + elapsed - lost;
 }
 
-/* A reader that sees the same even sequence before and after has read one whole write: the acquire load
- * orders the fields after the first look, the acquire fence orders them before the second. */
+/* Acquire loads of the fields: whoever sees a field of a write also sees its odd mark in the second look, which cannot
+ * come before them. The first look acquires what the last whole write released. */
 static struct reading read_base(const struct qd_clock *clock)
 {
     struct reading r;
 
     for (;;) {
         uint32_t before = atomic_load_explicit(&clock->sequence, memory_order_acquire);
-        r.base_mono = atomic_load_explicit(&clock->base_mono, memory_order_relaxed);
-        r.base_wall = atomic_load_explicit(&clock->base_wall, memory_order_relaxed);
-        r.slew = atomic_load_explicit(&clock->slew, memory_order_relaxed);
-        atomic_thread_fence(memory_order_acquire);
+        r.base_mono = atomic_load_explicit(&clock->base_mono, memory_order_acquire);
+        r.base_wall = atomic_load_explicit(&clock->base_wall, memory_order_acquire);
+        r.slew = atomic_load_explicit(&clock->slew, memory_order_acquire);
         if ((before & 1U) == 0 &&
             atomic_load_explicit(&clock->sequence, memory_order_relaxed) == before) {
             return r;
@@ -61,17 +60,15 @@ static struct reading read_base(const struct qd_clock *clock)
     }
 }
 
-/* One writer only. The release fence keeps the fields after the odd mark, the release store before the
- * even one. */
+/* One writer only. Release stores keep the odd mark before the fields, and the fields before the even one. */
 static void write_base(struct qd_clock *clock, struct reading r)
 {
     uint32_t sequence = atomic_load_explicit(&clock->sequence, memory_order_relaxed);
 
     atomic_store_explicit(&clock->sequence, sequence + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
-    atomic_store_explicit(&clock->base_mono, r.base_mono, memory_order_relaxed);
-    atomic_store_explicit(&clock->base_wall, r.base_wall, memory_order_relaxed);
-    atomic_store_explicit(&clock->slew, r.slew, memory_order_relaxed);
+    atomic_store_explicit(&clock->base_mono, r.base_mono, memory_order_release);
+    atomic_store_explicit(&clock->base_wall, r.base_wall, memory_order_release);
+    atomic_store_explicit(&clock->slew, r.slew, memory_order_release);
     atomic_store_explicit(&clock->sequence, sequence + 2, memory_order_release);
 }
 

@@ -1,0 +1,211 @@
+/* The hand-written codec of QuotaService says what protobuf-c says. */
+#include "server/rpc/codec.h"
+
+#include "quota/v1/quota.pb-c.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool same(struct qd_str a, const char *b)
+{
+    return a.len == strlen(b) && (a.len == 0 || memcmp(a.ptr, b, a.len) == 0);
+}
+
+#define TEXT(text) ((char *)(uintptr_t)(text))
+
+Test(codec, I1_a_check_is_read_field_by_field)
+{
+    Quota__V1__CheckQuotaRequest m = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__Entry label = QUOTA__V1__ENTRY__INIT;
+    Quota__V1__Entry *labels[] = {&label};
+    Quota__V1__Amount amount = QUOTA__V1__AMOUNT__INIT;
+    Quota__V1__Amount *amounts[] = {&amount};
+    Quota__V1__Candidate candidate = QUOTA__V1__CANDIDATE__INIT;
+    Quota__V1__Candidate *candidates[] = {&candidate};
+    uint8_t bytes[1024];
+    struct qd_check_args args;
+
+    label.key = TEXT("region");
+    label.value = TEXT("eu");
+    amount.meter = TEXT("input_tokens");
+    amount.amount = -5;
+    candidate.provider = TEXT("azure");
+    m.tenant = TEXT("acme/search");
+    m.user = TEXT("ann");
+    m.n_labels = 1;
+    m.labels = labels;
+    m.n_estimate = 1;
+    m.estimate = amounts;
+    m.n_candidates = 1;
+    m.candidates = candidates;
+    m.max_output_tokens_presence_case = QUOTA__V1__CHECK_QUOTA_REQUEST__MAX_OUTPUT_TOKENS_PRESENCE_MAX_OUTPUT_TOKENS;
+    m.max_output_tokens = 0;
+    m.request_id = TEXT("r1");
+    m.attempt = 4000000000U;
+    m.ttl_ms = 21600000;
+    m.dry_run = 1;
+    m.tier = QUOTA__V1__SERVICE_TIER__SERVICE_TIER_FLEX;
+    m.brief = 1;
+    size_t size = quota__v1__check_quota_request__pack(&m, bytes);
+    cr_assert(qd_codec_check((struct qd_str){(const char *)bytes, size}, &args));
+    cr_assert(same(args.tenant, "acme/search") && same(args.user, "ann") && same(args.request_id, "r1"));
+    cr_assert_eq(args.label_count, 1);
+    cr_assert(same(args.labels[0].name, "region") && same(args.labels[0].value, "eu"));
+    cr_assert_eq(args.estimate_count, 1);
+    cr_assert_eq(args.estimate[0].amount, -5);
+    cr_assert_eq(args.candidate_count, 1);
+    cr_assert(same(args.candidates[0].provider, "azure"));
+    cr_assert(args.max_output_given);
+    cr_assert_eq(args.max_output_tokens, 0);
+    cr_assert_eq(args.attempt, 4000000000U);
+    cr_assert_eq(args.ttl_ms, 21600000);
+    cr_assert(args.dry_run && args.brief && !args.no_reservation && !args.event_time_given);
+    cr_assert_eq(args.tier, 3);
+    for (size_t cut = 1; cut < size; cut++) { /* X2: never past the end, whatever is cut off */
+        char *copy = malloc(cut);
+        memcpy(copy, bytes, cut);
+        (void)qd_codec_check((struct qd_str){copy, cut}, &args);
+        free(copy);
+    }
+}
+
+Test(codec, X2_ten_thousand_labels_are_counted_not_kept)
+{
+    static uint8_t bytes[40000];
+    struct qd_check_args args;
+    size_t size = 0;
+
+    for (int i = 0; i < 10000; i++) {
+        bytes[size++] = 0x2a; /* field 5, bytes */
+        bytes[size++] = 0;
+    }
+    cr_assert(qd_codec_check((struct qd_str){(const char *)bytes, size}, &args));
+    cr_assert_eq(args.label_count, 10000);
+}
+
+Test(codec, X2_malformed_bytes_are_refused)
+{
+    static const char *const bad[] = {
+        "\x0a\x05" "ab",     /* a string that ends after the message */
+        "\x08\x01",          /* tenant as a number */
+        "\x0b",              /* a group */
+        "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* a number without end */
+        "\x02\x01" "a",      /* field 0 */
+    };
+    struct qd_check_args args;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cr_assert_not(qd_codec_check((struct qd_str){bad[i], strlen(bad[i])}, &args), "case %zu", i);
+    }
+    cr_assert(qd_codec_check((struct qd_str){"\xa2\x1f\x01x", 4}, &args), "unknown fields are skipped");
+}
+
+Test(codec, I1_an_answer_is_what_protobuf_reads)
+{
+    static const struct qd_meter_def meters[] = {{.name = "requests"}, {.name = "input_tokens"}};
+    struct qd_policy policy = {.meters = meters, .meter_count = 2};
+    struct qd_limit limit = {.name = "tokens",
+                             .owner = "free",
+                             .algorithm = QD_SLIDING_WINDOW,
+                             .window_ns = 60 * QD_NS_PER_S,
+                             .admit = {.count = 1, .den = 1, .item = {{QD_METER_INPUT_TOKENS, 1}}},
+                             .unit = "tokens"};
+    struct qd_check_answer *a = calloc(1, sizeof(*a));
+    static uint8_t bytes[4096];
+    struct qd_out out;
+    static const char name[] = "hobby model=gpt 4o user=a b";
+
+    a->denial = QD_DENIAL_LIMIT;
+    a->verdict.binding = (struct qd_limit_state){.limit = &limit,
+                                                 .amount = 40000,
+                                                 .depth = 1,
+                                                 .name = {name, strlen(name)},
+                                                 .used = 39200,
+                                                 .estimate = 1600,
+                                                 .remaining = 800,
+                                                 .resets_at = {INT64_MAX}};
+    a->retry_after_ns = 12400 * QD_NS_PER_MS;
+    a->retry_useful = true;
+    memcpy(a->message, "why", 3);
+    a->message_len = 3;
+    qd_usage_set(&a->verdict.estimate, QD_METER_INPUT_TOKENS, 1600);
+    qd_out_init(&out, bytes, sizeof(bytes));
+    qd_codec_put_check(&out, &policy, a, true, (struct qd_wall_ns){1});
+    cr_assert_not(out.full);
+    Quota__V1__CheckQuotaResponse *m = quota__v1__check_quota_response__unpack(NULL, qd_out_used(&out), bytes);
+    cr_assert_not_null(m);
+    cr_assert_eq(m->verdict, QUOTA__V1__VERDICT__VERDICT_DENIED);
+    cr_assert_eq(m->reason, QUOTA__V1__REASON__REASON_LIMIT);
+    cr_assert_str_eq(m->limit->name, "free.tokens");
+    cr_assert_str_eq(m->limit->tenant, "hobby");
+    cr_assert_eq(m->limit->n_keys, 2);
+    cr_assert_str_eq(m->limit->keys[0]->value, "gpt 4o");
+    cr_assert_str_eq(m->limit->keys[1]->value, "a b");
+    cr_assert_str_eq(m->limit->meter, "input_tokens");
+    cr_assert_eq(m->limit->resets_at_unix_ns, 0);
+    cr_assert_str_eq(m->message, "why");
+    cr_assert_eq(m->n_held, 1);
+    cr_assert_eq(m->n_headers, 6);
+    static const char *const headers[][2] = {{"retry-after", "13"},
+                                             {"ratelimit-policy", "\"free.tokens\";q=40000;w=60"},
+                                             {"ratelimit", "\"free.tokens\";r=800;t=13"},
+                                             {"x-ratelimit-limit-tokens", "40000"},
+                                             {"x-ratelimit-remaining-tokens", "800"},
+                                             {"x-ratelimit-reset-tokens", "12.4s"}};
+    for (size_t i = 0; i < 6; i++) { /* I5 */
+        cr_assert_str_eq(m->headers[i]->name, headers[i][0]);
+        cr_assert_str_eq(m->headers[i]->value, headers[i][1]);
+    }
+    quota__v1__check_quota_response__free_unpacked(m, NULL);
+    for (size_t room = 0; room < qd_out_used(&out); room++) { /* never past the end of the buffer */
+        uint8_t *small = malloc(room + 1);
+        struct qd_out cut;
+        qd_out_init(&cut, small, room);
+        qd_codec_put_check(&cut, &policy, a, true, (struct qd_wall_ns){1});
+        cr_assert(cut.full);
+        free(small);
+    }
+    free(a);
+}
+
+Test(codec, I5_headers_are_ready_to_copy)
+{
+    struct qd_check_answer *a = calloc(1, sizeof(*a));
+    struct qd_limit limit = {.name = "cost", .owner = "free", .money = true};
+    static uint8_t bytes[512];
+    struct qd_out out;
+
+    a->verdict.binding.limit = &limit;
+    qd_out_init(&out, bytes, sizeof(bytes));
+    qd_codec_put_headers(&out, 12, a, (struct qd_wall_ns){1});
+    cr_assert_eq(qd_out_used(&out), 0, "a tenant isn't told what it costs us");
+    free(a);
+}
+
+Test(codec, I1_reports_extensions_and_cancellations_are_read)
+{
+    struct qd_report_args report;
+    struct qd_extend_args extend;
+    struct qd_str reservation;
+    struct qd_str tenant;
+    Quota__V1__ReportUsageRequest m = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
+    uint8_t bytes[256];
+
+    m.reservation = TEXT("qr1.x");
+    m.source = TEXT("pool");
+    m.sequence = 7;
+    m.partial = 1;
+    m.outcome = QUOTA__V1__OUTCOME__OUTCOME_FAILED;
+    m.event_time_presence_case = QUOTA__V1__REPORT_USAGE_REQUEST__EVENT_TIME_PRESENCE_EVENT_TIME_UNIX_NS;
+    m.event_time_unix_ns = 42;
+    size_t size = quota__v1__report_usage_request__pack(&m, bytes);
+    cr_assert(qd_codec_report((struct qd_str){(const char *)bytes, size}, &report));
+    cr_assert(same(report.reservation, "qr1.x") && same(report.source, "pool"));
+    cr_assert(report.sequence == 7 && report.partial && report.outcome == 3 && report.event_time_ns == 42);
+    cr_assert(qd_codec_extend((struct qd_str){"\x0a\x01x\x20\xe8\x07", 6}, &extend));
+    cr_assert_eq(extend.ttl_ms, 1000);
+    cr_assert(qd_codec_cancel((struct qd_str){"\x0a\x01x\x12\x01t", 6}, &reservation, &tenant));
+    cr_assert(same(reservation, "x") && same(tenant, "t"));
+}
