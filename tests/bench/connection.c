@@ -268,6 +268,15 @@ void call_send(struct call *call, struct body body)
     }
 }
 
+void call_end(struct call *call)
+{
+    call->ends = true;
+    if (call->deferred) {
+        call->deferred = false;
+        nghttp2_session_resume_data(call->connection->session, call->stream_id);
+    }
+}
+
 bool connection_read(struct connection *connection)
 {
     static uint8_t buffer[READ_BYTES]; /* one thread, no recursion */

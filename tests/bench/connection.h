@@ -70,6 +70,9 @@ struct call *connection_call(struct connection *connection, const char *path, st
 /* Another message for a call that was started without `ends`. The ring must have room. */
 void call_send(struct call *call, struct body body);
 
+/* Nothing more will be sent on this call: half-close it once what is in the ring has gone. */
+void call_end(struct call *call);
+
 /* Reads what has come and calls back. False: the connection is gone. */
 bool connection_read(struct connection *connection);
 

@@ -32,6 +32,7 @@
 #define BACKLOG_MAX     200000U
 #define ORDER_ITEMS     131072U
 #define NS_PER_S        1000000000ULL
+#define DRAIN_NS        (5 * NS_PER_S)
 #define UNARY_PATH      "/quota.v1.QuotaService/CheckQuota"
 #define STREAM_PATH     "/quota.v1.QuotaService/StreamQuota"
 
@@ -163,6 +164,9 @@ static void on_message(void *user, struct call *call, const uint8_t *message, si
         call_send(call, bodies_next(load.bodies));
         call->waiting += batch;
     }
+    if (load.phase == DRAINING && call->waiting == 0) {
+        call_end(call);
+    }
 }
 
 static void start_call(struct connection *connection, uint64_t due_ns)
@@ -282,6 +286,16 @@ static void run_until(int epoll, uint64_t end_ns, struct qd_prng *prng, uint64_t
                     (unsigned long)load.outstanding);
             exit(1);
         }
+    }
+}
+
+/* Lets the server answer what it has, so that it does not go on with it under the next load. */
+static void drain(int epoll)
+{
+    uint64_t end_ns = load.now_ns + DRAIN_NS;
+    while (load.outstanding > 0 && load.now_ns < end_ns) {
+        flush_dirty();
+        serve_events(epoll, 10);
     }
 }
 
@@ -525,6 +539,7 @@ int main(int argc, char **argv)
     struct counts counts = load.counts;
     print_figures(&counts, (double)(load.now_ns - began_ns) / 1e9, own_cpu_s() - client_s,
                   cpu_s_of(load.options.server_pid) - server_s);
+    drain(epoll);
     bodies_free(load.bodies);
     if (counts.item_errors + counts.call_errors > 0) {
         fprintf(stderr, "bench_load: errors, the last: %s\n", load.error);

@@ -581,6 +581,13 @@ const cases = {
 
 // ---- what runs --------------------------------------------------------------------------------------------------------
 
+// What went wrong and where in this file, without the libraries' own lines.
+function describe(error) {
+    const lines = String(error.stack || error).split('\n');
+    const kept = lines.filter((line) => !line.includes('node_modules') && !line.includes('node:internal'));
+    return kept.join('\n').replace(/^/gm, '    ');
+}
+
 function deadline(promise, ms) {
     let timer;
     const late = new Promise((_, reject) => {
@@ -604,7 +611,7 @@ async function main() {
         } catch (error) {
             failed += 1;
             console.log(`not ok js_${name}`);
-            console.log(String(error.stack || error).replace(/^/gm, '    '));
+            console.log(describe(error));
         }
     }
     process.exit(failed === 0 ? 0 : 1);
@@ -612,6 +619,6 @@ async function main() {
 
 main().catch((error) => {
     console.log('not ok js_reflection_loads');
-    console.log(String(error.stack || error).replace(/^/gm, '    '));
+    console.log(describe(error));
     process.exit(1);
 });
