@@ -75,9 +75,8 @@ size_t qd_number_scan(const char *text, size_t len, struct qd_decimal *ret_decim
         }
         keep_digits(&s);
     }
-    *ret_result = s.too_long
-                      ? QD_DECIMAL_RANGE
-                      : qd_decimal_parse((struct qd_str){s.clean, s.len}, ret_decimal);
+    *ret_result = s.too_long ? QD_DECIMAL_RANGE
+                             : qd_decimal_parse((struct qd_str){s.clean, s.len}, ret_decimal);
     return (size_t)(s.c.at - text);
 }
 
@@ -133,7 +132,7 @@ static const struct {
     const char *name;
     enum qd_span_unit unit;
 } span_units[] = {
-    {"ms", QD_SPAN_MILLISECOND}, {"s", QD_SPAN_SECOND},      {"sec", QD_SPAN_SECOND},
+    {"ms", QD_SPAN_MILLISECOND}, {"s", QD_SPAN_SECOND},       {"sec", QD_SPAN_SECOND},
     {"second", QD_SPAN_SECOND},  {"seconds", QD_SPAN_SECOND}, {"min", QD_SPAN_MINUTE},
     {"minute", QD_SPAN_MINUTE},  {"minutes", QD_SPAN_MINUTE}, {"h", QD_SPAN_HOUR},
     {"hour", QD_SPAN_HOUR},      {"hours", QD_SPAN_HOUR},     {"d", QD_SPAN_DAY},
@@ -281,7 +280,8 @@ bool qd_time_parse(const char *text, size_t len, struct qd_wall_ns *ret_time)
             return false;
         }
     }
-    int64_t s = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t s = days_from_civil(year, month, day) * 86400 + INT64_C(3600) * hour +
+                INT64_C(60) * minute + second;
     ret_time->ns = (s - offset_s) * QD_NS_PER_S;
     return true;
 }

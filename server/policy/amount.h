@@ -8,23 +8,23 @@
 #include "server/core/decimal.h"
 #include "server/core/types.h"
 
-/* A number at the start of `text`: digits with single underscores between them, a point, an exponent. Returns its
- * length with the underscores (0: no number), and the value; what comes behind it is not looked at. A leading "-"
- * belongs to it. */
+/* A number at the start of `text`: digits with single underscores between them, a point, an
+ * exponent. Returns its length with the underscores (0: no number), and the value; what comes
+ * behind it is not looked at. A leading "-" belongs to it. */
 size_t qd_number_scan(const char *text, size_t len, struct qd_decimal *ret_decimal,
                       enum qd_decimal_result *ret_result);
 
 enum qd_amount_problem {
     QD_AMOUNT_OK = 0,
-    QD_AMOUNT_BAD,      /* not a number */
+    QD_AMOUNT_BAD, /* not a number */
     QD_AMOUNT_NEGATIVE,
     QD_AMOUNT_FRACTION, /* not a whole number of units */
     QD_AMOUNT_TOO_BIG,  /* above 2^53 units */
     QD_AMOUNT_SUFFIX,   /* an unknown letter behind the number */
 };
 
-/* A count: "40k", "1M", "1.5M", "1_000_000", "2G". k, M, G are 10^3, 10^6, 10^9. `scale` (1, 1000, 10^9) is the
- * number of counted units in one written unit. */
+/* A count: "40k", "1M", "1.5M", "1_000_000", "2G". k, M, G are 10^3, 10^6, 10^9. `scale` (1, 1000,
+ * 10^9) is the number of counted units in one written unit. */
 enum qd_amount_problem qd_amount_parse(const char *text, size_t len, int64_t scale,
                                        int64_t *ret_amount);
 

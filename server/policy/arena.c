@@ -95,7 +95,7 @@ void *qd_arena_grow(struct qd_arena *a, void *array, size_t count, size_t *capac
     }
     size_t more = *capacity < 4 ? 8 : *capacity * 2;
     void *grown = qd_arena_array(a, more, size);
-    if (count > 0) {
+    if (array != NULL && count > 0) {
         memcpy(grown, array, count * size);
     }
     *capacity = more;

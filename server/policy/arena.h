@@ -4,8 +4,9 @@
  * Threads:  one arena belongs to one thread at a time.
  * Memory:   grows by chunks from malloc; nothing is given back before qd_arena_release.
  *
- * Running out of memory leaves by longjmp to the place that the owner named in `oom`, so that the compilers of
- * policies need no path for it at every step; whoever sets `oom` owns everything that is not in the arena.
+ * Running out of memory leaves by longjmp to the place that the owner named in `oom`, so that the
+ * compilers of policies need no path for it at every step; whoever sets `oom` owns everything that
+ * is not in the arena.
  */
 #ifndef QD_POLICY_ARENA_H
 #define QD_POLICY_ARENA_H
@@ -18,10 +19,10 @@ struct qd_arena_chunk;
 
 struct qd_arena {
     struct qd_arena_chunk *head;
-    size_t left;      /* bytes left in the head chunk */
-    char *next;       /* its first free byte */
-    jmp_buf *oom;     /* where to go without memory; must be set while something is allocated */
-    int fail_after;   /* for tests: > 0 counts down with each chunk; the one that makes it 0 fails */
+    size_t left;    /* bytes left in the head chunk */
+    char *next;     /* its first free byte */
+    jmp_buf *oom;   /* where to go without memory; must be set while something is allocated */
+    int fail_after; /* for tests: > 0 counts down with each chunk; the one that makes it 0 fails */
 };
 
 /* For tests: arenas made from now on in this thread fail at their n-th chunk; 0: never. */
@@ -37,9 +38,11 @@ _Noreturn void qd_arena_out_of_memory(struct qd_arena *a);
 void *qd_arena_alloc(struct qd_arena *a, size_t size) __attribute__((returns_nonnull));
 
 /* Room for `count` objects of `size`; never overflows. */
-void *qd_arena_array(struct qd_arena *a, size_t count, size_t size) __attribute__((returns_nonnull));
+void *qd_arena_array(struct qd_arena *a, size_t count, size_t size)
+    __attribute__((returns_nonnull));
 
-/* An array that grows by doubling: makes room for at least one more behind `count`; returns it at its new place. */
+/* An array that grows by doubling: makes room for at least one more behind `count`; returns it at
+ * its new place. */
 void *qd_arena_grow(struct qd_arena *a, void *array, size_t count, size_t *capacity, size_t size)
     __attribute__((returns_nonnull));
 

@@ -1,5 +1,5 @@
-/* What the parts of the policy compiler share: the policy under construction, places and paths, errors.
- * Internal to this folder.
+/* What the parts of the policy compiler share: the policy under construction, places and paths,
+ * errors. Internal to this folder.
  *
  * Threads:  one compiler belongs to one thread.
  * Memory:   everything that is compiled lives in `arena`; leaving without memory goes to its `oom`.
@@ -28,7 +28,9 @@ struct qd_compiler {
     struct qd_policy *policy; /* under construction; the final one for run-time limits */
     bool is_runtime;
 
-    /* Growing arrays behind the policy's const ones. */
+    /* The arrays behind the policy's const ones. */
+    struct qd_model *models;
+    struct qd_pool *pools;
     const char **labels;
     size_t label_capacity;
     struct qd_pending_check *pending;
@@ -58,7 +60,8 @@ void qd_warn(struct qd_compiler *c, const struct qd_at *at, const struct qd_node
 /* "; did you mean \"x\"?" or "". In the arena. */
 const char *qd_did_you_mean(struct qd_compiler *c, const struct qd_suggest *s);
 
-/* --- maps with known keys ----------------------------------------------------------------------- */
+/* --- maps with known keys -----------------------------------------------------------------------
+ */
 
 struct qd_field {
     const char *name;
@@ -66,7 +69,8 @@ struct qd_field {
                  void *object);
 };
 
-/* Read a map by a table of its keys; unknown ones are reported. False if it is no map. Null is an empty map. */
+/* Read a map by a table of its keys; unknown ones are reported. False if it is no map. Null is an
+ * empty map. */
 bool qd_read_fields(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                     const struct qd_field *fields, size_t count, void *object);
 
@@ -74,11 +78,13 @@ bool qd_read_fields(struct qd_compiler *c, const struct qd_at *at, const struct 
 void qd_unknown_key(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key,
                     const struct qd_field *fields, size_t count);
 
-/* True if `node` is a map; null counts as an empty one. Else reported: "... is a list; a map of X is accepted". */
+/* True if `node` is a map; null counts as an empty one. Else reported: "... is a list; a map of X
+ * is accepted". */
 bool qd_expect_map(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                    const char *of_what);
 
-/* --- single values ------------------------------------------------------------------------------ */
+/* --- single values ------------------------------------------------------------------------------
+ */
 
 struct qd_word {
     const char *name;
@@ -105,7 +111,8 @@ const char *qd_read_name(struct qd_compiler *c, const struct qd_at *at, const st
 const char *qd_read_ident(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                           const char *what);
 
-/* --- limits ------------------------------------------------------------------------------------- */
+/* --- limits -------------------------------------------------------------------------------------
+ */
 
 /* Whose limits are read. */
 struct qd_limit_scope {
@@ -141,19 +148,22 @@ struct qd_counted {
 };
 
 /* "tokens", "gpu_seconds", a policy's own; false if there is no such meter. */
-bool qd_meter_lookup(const struct qd_policy *policy, const char *name, struct qd_counted *ret_counted);
+bool qd_meter_lookup(const struct qd_policy *policy, const char *name,
+                     struct qd_counted *ret_counted);
 /* Offers all names that qd_meter_lookup knows. */
 void qd_meter_suggest(const struct qd_policy *policy, struct qd_suggest *s);
 /* All meter names for "accepted: ...". In the arena. */
 const char *qd_meter_names(struct qd_compiler *c);
 
-/* A map of meters and weights, `tokens` and other derived ones expanded. False and reported on error. */
+/* A map of meters and weights, `tokens` and other derived ones expanded. False and reported on
+ * error. */
 bool qd_read_weights(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                      bool is_admit, struct qd_weights *ret_weights);
 /* Weight 1 of one meter, expanded if it is derived. */
 void qd_weights_of_meter(const struct qd_policy *policy, int meter, struct qd_weights *ret_weights);
 
-/* --- sections ----------------------------------------------------------------------------------- */
+/* --- sections -----------------------------------------------------------------------------------
+ */
 
 void qd_compile_meters(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node);
 /* Models and pools: names first, so that limits may refer to them; their limits later. */
@@ -173,6 +183,9 @@ void qd_check_policy(struct qd_compiler *c, const struct qd_node *root);
 const struct qd_model *qd_find_model(const struct qd_policy *p, const char *name);
 const struct qd_pool *qd_find_pool(const struct qd_policy *p, const char *name);
 const struct qd_plan *qd_find_plan(const struct qd_policy *p, const char *name);
+/* The same, to be written to. Only while the policy is compiled. */
+struct qd_model *qd_own_model(const struct qd_compiler *c, const struct qd_model *model);
+struct qd_pool *qd_own_pool(const struct qd_compiler *c, const struct qd_pool *pool);
 /* Report an unknown model, pool or plan with a suggestion. */
 void qd_unknown_model(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node);
 void qd_unknown_pool(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node);

@@ -45,7 +45,8 @@ static bool read_all(FILE *in, const char *path, size_t max, struct qd_file *ret
     return true;
 }
 
-bool qd_file_read(const char *path, size_t max, struct qd_file *ret_file, struct qd_problems *problems)
+bool qd_file_read(const char *path, size_t max, struct qd_file *ret_file,
+                  struct qd_problems *problems)
 {
     /* O_NONBLOCK: a pipe must not hold us up before it is seen to be none. */
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);

@@ -4,7 +4,8 @@
 
 #define IMPORTS_MAX 16
 
-/* Reads path into a new entry; the entry stays, broken or not, so that problems are reported once. */
+/* Reads path into a new entry; the entry stays, broken or not, so that problems are reported once.
+ */
 static struct qd_import *add_import(struct qd_compiler *c, const char *path)
 {
     c->imports = qd_arena_grow(c->arena, c->imports, c->import_count, &c->import_capacity,
@@ -30,11 +31,10 @@ static struct qd_import *import_of(struct qd_compiler *c, const struct qd_at *at
         qd_fail(c, at, node, "imports are not accepted here: this policy is not in a folder");
         return NULL;
     }
-    const char *path = node->text[0] == '/'
+    const char *path = node->text[0] == '/' ? node->text
+                       : strcmp(c->folder, ".") == 0
                            ? node->text
-                           : strcmp(c->folder, ".") == 0
-                                 ? node->text
-                                 : qd_arena_printf(c->arena, "%s/%s", c->folder, node->text);
+                           : qd_arena_printf(c->arena, "%s/%s", c->folder, node->text);
     for (size_t i = 0; i < c->import_count; i++) {
         if (strcmp(c->imports[i].path, path) == 0) {
             return &c->imports[i];
@@ -81,7 +81,8 @@ const struct qd_table_model *qd_import_model(struct qd_compiler *c, const struct
         return m;
     }
     if (m != NULL) {
-        qd_fail(c, at, node, "\"%s\": \"%.127s\" has no price there that a meter counts", node->text, name);
+        qd_fail(c, at, node, "\"%s\": \"%.127s\" has no price there that a meter counts",
+                node->text, name);
         return NULL;
     }
     struct qd_suggest s;
@@ -89,12 +90,13 @@ const struct qd_table_model *qd_import_model(struct qd_compiler *c, const struct
     for (size_t i = 0; i < import->table->model_count && i < 20000; i++) {
         qd_suggest_offer(&s, import->table->models[i].name);
     }
-    qd_fail(c, at, node, "\"%s\": no entry \"%.127s\"; name another with \"entry\"%s", node->text, name,
-            qd_did_you_mean(c, &s));
+    qd_fail(c, at, node, "\"%s\": no entry \"%.127s\"; name another with \"entry\"%s", node->text,
+            name, qd_did_you_mean(c, &s));
     return NULL;
 }
 
-bool qd_import_has(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node, const char *name)
+bool qd_import_has(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
+                   const char *name)
 {
     struct qd_import *import = import_of(c, at, node);
     if (import == NULL || import->table == NULL) {

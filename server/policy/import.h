@@ -15,13 +15,15 @@ struct qd_import {
     struct qd_price_table *table; /* NULL: it is broken, which was reported */
 };
 
-/* The entry `name` of the file that `node` names; NULL and reported if there is none or it has no price. Reports as
- * warnings what of it cannot be represented. */
+/* The entry `name` of the file that `node` names; NULL and reported if there is none or it has no
+ * price. Reports as warnings what of it cannot be represented. */
 const struct qd_table_model *qd_import_model(struct qd_compiler *c, const struct qd_at *at,
                                              const struct qd_node *node, const char *name);
 
-/* Whether the file that `node` names has a priced entry of this name. Reports a broken file once. */
-bool qd_import_has(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node, const char *name);
+/* Whether the file that `node` names has a priced entry of this name. Reports a broken file once.
+ */
+bool qd_import_has(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
+                   const char *name);
 
 void qd_imports_release(struct qd_compiler *c);
 

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* One table for all kinds: content bytes -> value. The content starts with a letter for its kind. */
+/* One table for all kinds: content bytes -> value. The content starts with a letter for its kind.
+ */
 struct entry {
     struct qd_hash128 hash;
     uint8_t *content;
@@ -28,7 +29,8 @@ static struct {
     size_t limit_capacity;
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* --- content as bytes --------------------------------------------------------------------------- */
+/* --- content as bytes ---------------------------------------------------------------------------
+ */
 
 struct bytes {
     uint8_t *data;
@@ -65,7 +67,8 @@ static void put_i64(struct bytes *b, int64_t value)
     put(b, le, sizeof le);
 }
 
-/* A text with its length, so that no two sequences of fields look the same; NULL differs from "". */
+/* A text with its length, so that no two sequences of fields look the same; NULL differs from "".
+ */
 static void put_text(struct bytes *b, const char *text)
 {
     put_i64(b, text == NULL ? -1 : (int64_t)strlen(text));
@@ -150,7 +153,8 @@ static struct qd_hash128 hash_of(const struct bytes *b)
     return (struct qd_hash128){.lo = h.low64, .hi = h.high64};
 }
 
-/* --- the table, with the lock held -------------------------------------------------------------- */
+/* --- the table, with the lock held --------------------------------------------------------------
+ */
 
 static struct entry *find(struct qd_hash128 hash, const struct bytes *b)
 {
@@ -245,43 +249,47 @@ static bool intern_into(const char **text)
     return true;
 }
 
-/* Copies the selector of `l` into one block, with interned texts. NULL count 0: nothing to do. */
-static bool copy_selector(struct qd_limit *l)
+/* A spec and its selector in one block. */
+struct limit_block {
+    struct qd_limit limit;
+    struct qd_match matches[];
+};
+
+/* Copies the selector of b->limit to behind it, with interned texts. */
+static bool copy_selector(struct limit_block *b)
 {
-    size_t count = l->selector_count;
-    size_t words = 0;
-    for (size_t i = 0; i < count; i++) {
-        words += l->selector[i].any_count;
-    }
-    if (count == 0) {
-        l->selector = NULL;
-        return true;
-    }
-    char *block = calloc(1, count * sizeof(struct qd_match) + words * sizeof(char *));
-    if (block == NULL) {
-        return false;
-    }
-    struct qd_match *matches = (struct qd_match *)(void *)block;
-    const char **any = (const char **)(void *)(block + count * sizeof(struct qd_match));
-    bool good = true;
-    for (size_t i = 0; i < count; i++) {
-        matches[i] = l->selector[i];
-        good = good && intern_into(&matches[i].label);
-        for (size_t k = 0; k < matches[i].any_count && matches[i].any != NULL; k++) {
-            any[k] = l->selector[i].any[k];
-            good = good && intern_into(&any[k]);
+    struct qd_limit *l = &b->limit;
+    const char **any = (const char **)(void *)&b->matches[l->selector_count];
+    for (size_t i = 0; i < l->selector_count; i++) {
+        struct qd_match *m = &b->matches[i];
+        *m = l->selector[i];
+        if (!intern_into(&m->label)) {
+            return false;
         }
-        if (matches[i].any != NULL) {
-            matches[i].any = any;
-            any += matches[i].any_count;
+        for (size_t k = 0; m->any != NULL && k < m->any_count; k++) {
+            any[k] = m->any[k];
+            if (!intern_into(&any[k])) {
+                return false;
+            }
+        }
+        if (m->any != NULL) {
+            m->any = any;
+            any += m->any_count;
         }
     }
-    if (!good) {
-        free(block);
-        return false;
-    }
-    l->selector = matches;
+    l->selector = l->selector_count > 0 ? b->matches : NULL;
     return true;
+}
+
+/* Bytes of the block that `spec` becomes. */
+static size_t block_size(const struct qd_limit *spec)
+{
+    size_t words = 0;
+    for (size_t i = 0; i < spec->selector_count; i++) {
+        words += spec->selector[i].any_count;
+    }
+    return sizeof(struct limit_block) + spec->selector_count * sizeof(struct qd_match) +
+           words * sizeof(char *);
 }
 
 static bool remember_limit(const struct qd_limit *limit)
@@ -301,32 +309,29 @@ static bool remember_limit(const struct qd_limit *limit)
 }
 
 /* Deep copy of `spec` under the identity; NULL without memory. */
-static struct qd_limit *copy_limit(const struct qd_limit *spec, struct qd_hash128 identity)
+static struct limit_block *copy_limit(const struct qd_limit *spec, struct qd_hash128 identity)
 {
     if (table.limit_count == QD_INTERN_LIMITS_MAX) {
         return NULL;
     }
-    struct qd_limit *copy = malloc(sizeof *copy);
-    if (copy == NULL) {
+    struct limit_block *b = calloc(1, block_size(spec));
+    if (b == NULL) {
         return NULL;
     }
+    struct qd_limit *copy = &b->limit;
     *copy = *spec;
     copy->index = (uint32_t)table.limit_count;
     copy->identity = identity;
     if (!intern_into(&copy->name) || !intern_into(&copy->owner) || !intern_into(&copy->unit) ||
-        !intern_into(&copy->per_label) || !copy_selector(copy)) {
-        free(copy);
+        !intern_into(&copy->per_label) || !copy_selector(b) || !remember_limit(copy)) {
+        free(b);
         return NULL;
     }
-    if (!remember_limit(copy)) {
-        free((void *)(uintptr_t)copy->selector);
-        free(copy);
-        return NULL;
-    }
-    return copy;
+    return b;
 }
 
-/* --- public ------------------------------------------------------------------------------------- */
+/* --- public -------------------------------------------------------------------------------------
+ */
 
 const char *qd_intern_text(const char *ptr, size_t len)
 {
@@ -356,18 +361,16 @@ const struct qd_limit *qd_intern_limit(const struct qd_limit *spec, const char *
     struct entry *e = find(hash, &all);
     if (e != NULL) {
         free(all.data);
-        limit = e->value;
-    } else if (make_room()) {
-        struct qd_limit *copy = copy_limit(spec, identity);
-        if (copy == NULL) {
-            free(all.data);
-        } else if ((e = add(hash, &all, copy)) == NULL) {
-            table.limit_count--; /* the copy was freed with it; its selector is lost with the process */
-        }
-        limit = e == NULL ? NULL : copy;
     } else {
-        free(all.data);
+        struct limit_block *block = copy_limit(spec, identity);
+        if (block == NULL) {
+            free(all.data);
+        } else {
+            e = add(hash, &all, block);
+            table.limit_count -= e == NULL; /* the block went with it */
+        }
     }
+    limit = e == NULL ? NULL : e->value;
     (void)pthread_mutex_unlock(&table.lock);
     return limit;
 }
@@ -476,10 +479,6 @@ void qd_intern_clear(void)
         struct entry *e = table.slots[i];
         if (e == NULL) {
             continue;
-        }
-        if (e->content[0] == 'l') {
-            const struct qd_limit *limit = e->value;
-            free((void *)(uintptr_t)limit->selector);
         }
         free(e->value);
         free(e->content);

@@ -56,7 +56,8 @@ static void add_selector(struct detail *d, const struct qd_limit *l)
         for (size_t k = 0; m->any != NULL && k < m->any_count; k++) {
             values = qd_arena_printf(d->arena, "%s%s%s", values, k > 0 ? "|" : "", m->any[k]);
         }
-        d->text = qd_arena_printf(d->arena, "%s, %s %s%s", d->text, name, m->negate ? "not " : "", values);
+        d->text = qd_arena_printf(d->arena, "%s, %s %s%s", d->text, name, m->negate ? "not " : "",
+                                  values);
     }
 }
 
@@ -98,7 +99,8 @@ static void add_shape(struct detail *d, const struct qd_limit_use *use)
         add(d, "%s", qd_algorithm_text(l->algorithm));
         break;
     case QD_CALENDAR:
-        if (l->calendar.unit >= QD_CALENDAR_WEEK && l->calendar.anchor != 1 && l->calendar.anchor != 101) {
+        if (l->calendar.unit >= QD_CALENDAR_WEEK && l->calendar.anchor != 1 &&
+            l->calendar.anchor != 101) {
             add(d, "anchor %u", l->calendar.anchor);
         }
         break;

@@ -6,8 +6,8 @@
 #define MATCHES_MAX      8
 #define ALTERNATIVES_MAX 64
 
-/* Remembers that the policy looks at a label; false and reported if a run-time limit asks for more than the
- * policy looks at, since bindings are told apart only by what it does. */
+/* Remembers that the policy looks at a label; false and reported if a run-time limit asks for more
+ * than the policy looks at, since bindings are told apart only by what it does. */
 static bool note_label(struct qd_limit_draft *d, const struct qd_node *node, const char *label)
 {
     struct qd_compiler *c = d->c;
@@ -19,12 +19,14 @@ static bool note_label(struct qd_limit_draft *d, const struct qd_node *node, con
     }
     if (c->is_runtime) {
         qd_fail(c, d->at, node,
-                "label \"%s\" is not used by the policy; run-time limits can only use labels that it uses",
+                "label \"%s\" is not used by the policy; run-time limits can only use labels that "
+                "it uses",
                 label);
         return false;
     }
     if (p->attribute_label_count == QD_LABELS_MAX) {
-        qd_fail(c, d->at, node, "too many labels; the limits of a policy may use %d", QD_LABELS_MAX);
+        qd_fail(c, d->at, node, "too many labels; the limits of a policy may use %d",
+                QD_LABELS_MAX);
         return false;
     }
     c->labels[p->attribute_label_count++] = label;
@@ -35,7 +37,8 @@ static bool note_user(struct qd_limit_draft *d, const struct qd_node *node)
 {
     if (d->c->is_runtime && !d->c->policy->uses_user) {
         qd_fail(d->c, d->at, node,
-                "\"user\" is not used by the policy; run-time limits can only use it if some limit there does");
+                "\"user\" is not used by the policy; run-time limits can only use it if some limit "
+                "there does");
         return false;
     }
     if (!d->c->is_runtime) {
@@ -47,18 +50,21 @@ static bool note_user(struct qd_limit_draft *d, const struct qd_node *node)
 static bool is_label_name(const char *text)
 {
     size_t len = strlen(text);
-    static const char accepted[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char accepted[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     return len > 0 && len <= 63 && strspn(text, accepted) == len;
 }
 
-/* --- per ---------------------------------------------------------------------------------------- */
+/* --- per ----------------------------------------------------------------------------------------
+ */
 
 static const struct qd_word per_words[] = {
     {"model", QD_ATTR_MODEL}, {"family", QD_ATTR_FAMILY}, {"pool", QD_ATTR_POOL},
     {"user", QD_ATTR_USER},   {"tenant", QD_ATTR_TENANT}, {"label:NAME", 0},
 };
 
-static bool add_per_label(struct qd_limit_draft *d, const struct qd_at *at, const struct qd_node *node)
+static bool add_per_label(struct qd_limit_draft *d, const struct qd_at *at,
+                          const struct qd_node *node)
 {
     const char *label = node->text + strlen("label:");
     if (!is_label_name(label)) {
@@ -80,17 +86,18 @@ static bool add_per(struct qd_limit_draft *d, const struct qd_at *at, const stru
     if (node->kind == QD_NODE_SCALAR && strncmp(node->text, "label:", 6) == 0) {
         return add_per_label(d, at, node);
     }
-    if (!qd_read_word(d->c, at, node, "attribute", per_words, sizeof per_words / sizeof per_words[0],
-                      &value)) {
+    if (!qd_read_word(d->c, at, node, "attribute", per_words,
+                      sizeof per_words / sizeof per_words[0], &value)) {
         return false;
     }
     if (value == 0) {
         return add_per_label(d, at, node);
     }
     if (value == QD_ATTR_TENANT && !d->scope->is_shared) {
-        qd_fail(d->c, at, node,
-                "limits of plans and tenants are always per tenant; \"per: tenant\" is accepted for "
-                "limits of models, pools, and at the top");
+        qd_fail(
+            d->c, at, node,
+            "limits of plans and tenants are always per tenant; \"per: tenant\" is accepted for "
+            "limits of models, pools, and at the top");
         return false;
     }
     d->spec.per |= (uint32_t)value;
@@ -113,7 +120,8 @@ static void draft_per(struct qd_limit_draft *d)
     }
 }
 
-/* --- match -------------------------------------------------------------------------------------- */
+/* --- match --------------------------------------------------------------------------------------
+ */
 
 struct matching {
     struct qd_limit_draft *d;
@@ -139,7 +147,8 @@ static bool value_exists(struct qd_limit_draft *d, const struct qd_at *at, uint3
         struct qd_suggest s;
         qd_suggest_init(&s, node->text);
         for (size_t i = 0; i < p->model_count; i++) {
-            const char *family = p->models[i].family != NULL ? p->models[i].family : p->models[i].name;
+            const char *family =
+                p->models[i].family != NULL ? p->models[i].family : p->models[i].name;
             if (strcmp(family, node->text) == 0) {
                 return true;
             }
@@ -152,7 +161,8 @@ static bool value_exists(struct qd_limit_draft *d, const struct qd_at *at, uint3
     if (attribute == QD_ATTR_TENANT &&
         !qd_tenant_path_valid((struct qd_str){node->text, node->len})) {
         qd_fail(d->c, at, node,
-                "\"%s\": not a tenant; 1 to 8 segments of a-z, A-Z, 0-9, \".\", \"_\", \"-\" are accepted, as acme/search",
+                "\"%s\": not a tenant; 1 to 8 segments of a-z, A-Z, 0-9, \".\", \"_\", \"-\" are "
+                "accepted, as acme/search",
                 node->text);
         return false;
     }
@@ -168,8 +178,8 @@ static void add_match(struct matching *m, const struct qd_at *at, const struct q
     bool is_list = node->kind == QD_NODE_LIST;
     size_t count = is_list ? node->count : 1;
     if (m->count == MATCHES_MAX || count > ALTERNATIVES_MAX || count == 0) {
-        qd_fail(c, at, node, "1 to %d attributes with 1 to %d alternatives each are accepted", MATCHES_MAX,
-                ALTERNATIVES_MAX);
+        qd_fail(c, at, node, "1 to %d attributes with 1 to %d alternatives each are accepted",
+                MATCHES_MAX, ALTERNATIVES_MAX);
         d->is_bad = true;
         return;
     }

@@ -31,7 +31,8 @@ static bool bool_option(struct qd_limit_draft *d, enum qd_limit_key key, bool *v
     return true;
 }
 
-/* True if the limit weighs output or what is priced by it, so that its estimate needs an upper bound. */
+/* True if the limit weighs output or what is priced by it, so that its estimate needs an upper
+ * bound. */
 static bool depends_on_output(const struct qd_limit *l)
 {
     for (size_t i = 0; i < l->admit.count; i++) {
@@ -133,7 +134,8 @@ static void draft_warn(struct qd_limit_draft *d)
         return;
     }
     if (node->count > QD_THRESHOLDS_MAX) {
-        qd_draft_fail(d, QD_KEY_WARN, "too many thresholds; at most %d are accepted", QD_THRESHOLDS_MAX);
+        qd_draft_fail(d, QD_KEY_WARN, "too many thresholds; at most %d are accepted",
+                      QD_THRESHOLDS_MAX);
         return;
     }
     for (size_t i = 0; i < node->count; i++) {
@@ -201,10 +203,11 @@ static void check_hard_algorithm(struct qd_limit_draft *d)
         reason = "it has no budget";
         break;
     }
-    qd_draft_fail(d, QD_KEY_HARD,
-                  "%s cannot be hard: %s; accepted with calendar (day, month, ...), fixed_window of "
-                  "1 min or more, prepaid, concurrency",
-                  name, reason);
+    qd_draft_fail(
+        d, QD_KEY_HARD,
+        "%s cannot be hard: %s; accepted with calendar (day, month, ...), fixed_window of "
+        "1 min or more, prepaid, concurrency",
+        name, reason);
 }
 
 /* H1: used + estimate <= amount, fail closed, bounded estimates. */
@@ -212,24 +215,30 @@ static void check_hard(struct qd_limit_draft *d)
 {
     check_hard_algorithm(d);
     if (d->spec.admit_test != QD_ADMIT_USED_PLUS_ESTIMATE) {
-        qd_draft_fail(d, QD_KEY_TEST, "a hard limit tests that the estimate fits; \"test: fits\" is accepted");
+        qd_draft_fail(d, QD_KEY_TEST,
+                      "a hard limit tests that the estimate fits; \"test: fits\" is accepted");
     }
     if (d->spec.failure_mode != QD_FAIL_CLOSED) {
-        qd_draft_fail(d, QD_KEY_FAILURE_MODE, "a hard limit fails closed; \"failure_mode: closed\" is accepted");
+        qd_draft_fail(d, QD_KEY_FAILURE_MODE,
+                      "a hard limit fails closed; \"failure_mode: closed\" is accepted");
     }
     if (d->spec.action != QD_ENFORCE) {
-        qd_draft_fail(d, QD_KEY_ACTION, "a hard limit must be enforced; try it out without \"hard\" first");
+        qd_draft_fail(d, QD_KEY_ACTION,
+                      "a hard limit must be enforced; try it out without \"hard\" first");
     }
     bool has_bound = d->spec.output_estimate == QD_OUTPUT_WORST_CASE;
     if (depends_on_output(&d->spec) && !has_bound) {
-        qd_draft_fail(d, d->given[QD_KEY_OUTPUT] != NULL ? QD_KEY_OUTPUT : QD_KEY_QUANTILE,
-                      "a hard limit needs an upper bound of the output; \"output: worst_case\" is accepted");
+        qd_draft_fail(
+            d, d->given[QD_KEY_OUTPUT] != NULL ? QD_KEY_OUTPUT : QD_KEY_QUANTILE,
+            "a hard limit needs an upper bound of the output; \"output: worst_case\" is accepted");
     }
     if (d->given[QD_KEY_CLAMP] != NULL) {
-        qd_draft_fail(d, QD_KEY_CLAMP, "a hard limit holds the whole estimate; \"clamp\" is not accepted");
+        qd_draft_fail(d, QD_KEY_CLAMP,
+                      "a hard limit holds the whole estimate; \"clamp\" is not accepted");
     }
     if (holds_nothing(&d->spec.admit)) {
-        qd_draft_fail(d, QD_KEY_ADMIT, "a hard limit must hold an estimate; \"admit: none\" is not accepted");
+        qd_draft_fail(d, QD_KEY_ADMIT,
+                      "a hard limit must hold an estimate; \"admit: none\" is not accepted");
     }
 }
 
@@ -238,8 +247,9 @@ static void check_concurrency(struct qd_limit_draft *d)
 {
     bool is_gauge_meter = d->counted.meter == QD_METER_CONCURRENCY;
     if (is_gauge_meter && d->spec.algorithm != QD_CONCURRENCY) {
-        qd_draft_fail(d, QD_KEY_LIMIT, "\"concurrency\" counts open reservations and has no window; "
-                                       "an amount alone is accepted, as concurrency: 20");
+        qd_draft_fail(d, QD_KEY_LIMIT,
+                      "\"concurrency\" counts open reservations and has no window; "
+                      "an amount alone is accepted, as concurrency: 20");
     }
 }
 
@@ -260,6 +270,8 @@ void qd_draft_options(struct qd_limit_draft *d)
         check_hard(d);
     }
     if (d->spec.algorithm == QD_LEAKY_BUCKET && d->given[QD_KEY_TEST] != NULL) {
-        qd_draft_fail(d, QD_KEY_TEST, "leaky_bucket admits while its level is at most the capacity; no \"test\" is accepted");
+        qd_draft_fail(
+            d, QD_KEY_TEST,
+            "leaky_bucket admits while its level is at most the capacity; no \"test\" is accepted");
     }
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char *const key_names[QD_KEY_COUNT] = {
-#define X(id, name) [QD_KEY_##id] = name,
+#define X(id, name) [QD_KEY_##id] = (name),
     QD_LIMIT_KEYS(X)
 #undef X
 };
@@ -88,8 +88,8 @@ static void unknown_limit_name(struct qd_limit_draft *d)
     for (size_t i = 0; plan != NULL && i < plan->limit_count; i++) {
         qd_suggest_offer(&s, plan->limits[i].limit->name);
     }
-    const char *also = plan == NULL ? ""
-                                    : qd_arena_printf(d->c->arena, ", a limit of plan %s", plan->name);
+    const char *also =
+        plan == NULL ? "" : qd_arena_printf(d->c->arena, ", a limit of plan %s", plan->name);
     qd_fail(d->c, d->at->up, d->key,
             "\"%s\": unknown meter; accepted: %s%s, or any name with \"meter\" or \"weights\"%s",
             d->key->text, qd_meter_names(d->c), also, qd_did_you_mean(d->c, &s));
@@ -168,7 +168,8 @@ static bool read_weights_key(struct qd_limit_draft *d, enum qd_limit_key key,
     struct qd_at at = qd_draft_at(d, key);
     const struct qd_node *node = d->given[key];
     if (key == QD_KEY_ADMIT && node->kind == QD_NODE_SCALAR && strcmp(node->text, "none") == 0) {
-        *ret_weights = d->spec.settle; /* the same meters, but nothing is held: counted as it happens */
+        *ret_weights =
+            d->spec.settle; /* the same meters, but nothing is held: counted as it happens */
         for (size_t i = 0; i < ret_weights->count; i++) {
             ret_weights->item[i].num = 0;
         }
@@ -274,8 +275,8 @@ static void append_use(struct qd_limit_draft *d, struct qd_use_list *list)
         qd_arena_out_of_memory(c->arena);
     }
     note_in_policy(d, limit);
-    list->uses = qd_arena_grow(c->arena, list->uses, list->count, &list->capacity,
-                               sizeof *list->uses);
+    list->uses =
+        qd_arena_grow(c->arena, list->uses, list->count, &list->capacity, sizeof *list->uses);
     list->uses[list->count++] = (struct qd_limit_use){
         .limit = limit,
         .amount = d->amount,

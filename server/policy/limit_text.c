@@ -50,7 +50,8 @@ static size_t group_thousands(const char *plain, char *out, size_t size)
     return used;
 }
 
-size_t qd_limit_amount_text(const struct qd_limit *limit, int64_t amount, char ret_text[QD_LIMIT_TEXT_MAX])
+size_t qd_limit_amount_text(const struct qd_limit *limit, int64_t amount,
+                            char ret_text[QD_LIMIT_TEXT_MAX])
 {
     char plain[QD_DECIMAL_TEXT_MAX];
     if (limit->money) {
@@ -78,8 +79,7 @@ static void window_text(int64_t window_ns, char *out, size_t size)
             if (count == 1) {
                 (void)snprintf(out, size, "%s", units[i].name);
             } else {
-                (void)snprintf(out, size, "%lld%s%s", count, units[i].name,
-                               i < 3 ? "s" : "");
+                (void)snprintf(out, size, "%lld%s%s", count, units[i].name, i < 3 ? "s" : "");
             }
             return;
         }
@@ -130,7 +130,8 @@ size_t qd_limit_text(const struct qd_limit *limit, int64_t amount, char ret_text
     return (size_t)len;
 }
 
-size_t qd_limit_full_name(const struct qd_limit *limit, struct qd_str tenant, char *buffer, size_t size)
+size_t qd_limit_full_name(const struct qd_limit *limit, struct qd_str tenant, char *buffer,
+                          size_t size)
 {
     int len;
     if (limit->owner != NULL) {

@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-#define WINDOW_MIN_NS  QD_NS_PER_S
-#define WINDOW_MAX_NS  (366 * QD_NS_PER_DAY)
-#define SLOTS_DEFAULT  60
-#define SLOTS_MAX      60
+#define WINDOW_MIN_NS QD_NS_PER_S
+#define WINDOW_MAX_NS (366 * QD_NS_PER_DAY)
+#define SLOTS_DEFAULT 60
+#define SLOTS_MAX     60
 
 /* Without the spaces around. */
 static struct qd_str trim(const char *ptr, size_t len)
@@ -32,13 +32,13 @@ static bool read_limit_amount(struct qd_limit_draft *d, enum qd_limit_key key, s
     int quoted = (int)(whole.len > 40 ? 40 : whole.len);
     bool has_dollar = text.len > 0 && text.ptr[0] == '$';
     if (has_dollar && !d->counted.is_money) {
-        qd_draft_fail(d, key, "\"%.*s\": dollars; an amount of %s is accepted, as 600 or 40k", quoted,
-                      whole.ptr, d->spec.unit);
+        qd_draft_fail(d, key, "\"%.*s\": dollars; an amount of %s is accepted, as 600 or 40k",
+                      quoted, whole.ptr, d->spec.unit);
         return false;
     }
     if (!has_dollar && d->counted.is_money) {
-        qd_draft_fail(d, key, "\"%.*s\": an amount of dollars is accepted, as $500 or $0.50", quoted,
-                      whole.ptr);
+        qd_draft_fail(d, key, "\"%.*s\": an amount of dollars is accepted, as $500 or $0.50",
+                      quoted, whole.ptr);
         return false;
     }
     if (has_dollar) {
@@ -60,7 +60,8 @@ static bool read_limit_amount(struct qd_limit_draft *d, enum qd_limit_key key, s
         char most[QD_LIMIT_TEXT_MAX];
         struct qd_limit unit = {.money = d->counted.is_money, .unit_scale = d->counted.scale};
         (void)qd_limit_amount_text(&unit, QD_AMOUNT_MAX, most);
-        qd_draft_fail(d, key, "\"%.*s\": too large; at most %s is accepted", quoted, whole.ptr, most);
+        qd_draft_fail(d, key, "\"%.*s\": too large; at most %s is accepted", quoted, whole.ptr,
+                      most);
     } else {
         qd_draft_fail(d, key, "\"%.*s\": %s", quoted, whole.ptr, reasons[problem]);
     }
@@ -76,11 +77,13 @@ static bool read_span(struct qd_limit_draft *d, enum qd_limit_key key, struct qd
             memcpy(word, text.ptr, text.len);
         }
         qd_suggest_init(&s, word);
-        static const char *const units[] = {"s", "min", "hour", "day", "week", "month", "year", "request"};
+        static const char *const units[] = {"s",    "min",   "hour", "day",
+                                            "week", "month", "year", "request"};
         for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
             qd_suggest_offer(&s, units[i]);
         }
-        qd_draft_fail(d, key, "\"%.*s\": unknown window; accepted: " QD_SPAN_ACCEPTED ", 10s, 10min, 6h%s",
+        qd_draft_fail(d, key,
+                      "\"%.*s\": unknown window; accepted: " QD_SPAN_ACCEPTED ", 10s, 10min, 6h%s",
                       (int)(text.len > 40 ? 40 : text.len), text.ptr, qd_did_you_mean(d->c, &s));
         return false;
     }
@@ -97,7 +100,8 @@ static void read_limit(struct qd_limit_draft *d)
         return;
     }
     if (node->kind != QD_NODE_SCALAR || node->len == 0) {
-        qd_draft_fail(d, QD_KEY_LIMIT, "an amount and a window, not %s, is accepted here, as 600/min",
+        qd_draft_fail(d, QD_KEY_LIMIT,
+                      "an amount and a window, not %s, is accepted here, as 600/min",
                       qd_node_kind_text(node));
         return;
     }
@@ -157,13 +161,14 @@ static bool is_absurd(const struct qd_span *span)
 static void choose_algorithm(struct qd_limit_draft *d)
 {
     static const struct qd_word words[] = {
-        {"token_bucket", QD_TOKEN_BUCKET},     {"leaky_bucket", QD_LEAKY_BUCKET},
-        {"fixed_window", QD_FIXED_WINDOW},     {"sliding_window", QD_SLIDING_WINDOW},
-        {"calendar", QD_CALENDAR},             {"concurrency", QD_CONCURRENCY},
-        {"per_request", QD_PER_REQUEST},       {"prepaid", QD_PREPAID},
+        {"token_bucket", QD_TOKEN_BUCKET}, {"leaky_bucket", QD_LEAKY_BUCKET},
+        {"fixed_window", QD_FIXED_WINDOW}, {"sliding_window", QD_SLIDING_WINDOW},
+        {"calendar", QD_CALENDAR},         {"concurrency", QD_CONCURRENCY},
+        {"per_request", QD_PER_REQUEST},   {"prepaid", QD_PREPAID},
     };
     if (d->has_span && is_absurd(&d->span)) {
-        qd_draft_fail(d, span_key(d), "\"%s\": absurd window; 1 s to 1 year are accepted", d->span_text);
+        qd_draft_fail(d, span_key(d), "\"%s\": absurd window; 1 s to 1 year are accepted",
+                      d->span_text);
         return;
     }
     if (d->given[QD_KEY_ALGORITHM] != NULL) {
@@ -192,10 +197,11 @@ static void choose_algorithm(struct qd_limit_draft *d)
         qd_draft_fail(d, span_key(d),
                       "calendars have no window of %u %s; add \"algorithm: sliding_window\" for a "
                       "rolling one, or write day, week, month or year",
-                      d->span.count, d->span.unit == QD_SPAN_DAY    ? "days"
-                                     : d->span.unit == QD_SPAN_WEEK ? "weeks"
-                                     : d->span.unit == QD_SPAN_MONTH ? "months"
-                                                                     : "years");
+                      d->span.count,
+                      d->span.unit == QD_SPAN_DAY     ? "days"
+                      : d->span.unit == QD_SPAN_WEEK  ? "weeks"
+                      : d->span.unit == QD_SPAN_MONTH ? "months"
+                                                      : "years");
     }
 }
 
@@ -207,11 +213,13 @@ static void set_fixed_length(struct qd_limit_draft *d)
     } else if (d->span.unit == QD_SPAN_YEAR) {
         d->spec.window_ns = 365 * QD_NS_PER_DAY;
     } else if (!qd_span_ns(&d->span, &d->spec.window_ns)) {
-        qd_draft_fail(d, span_key(d), "a month has no fixed length; write 30d, or \"algorithm: calendar\"");
+        qd_draft_fail(d, span_key(d),
+                      "a month has no fixed length; write 30d, or \"algorithm: calendar\"");
     }
 }
 
-static bool read_anchor_number(const struct qd_node *node, int64_t min, int64_t max, int64_t *ret_value)
+static bool read_anchor_number(const struct qd_node *node, int64_t min, int64_t max,
+                               int64_t *ret_value)
 {
     return qd_amount_parse(node->text, node->len, 1, ret_value) == QD_AMOUNT_OK &&
            *ret_value >= min && *ret_value <= max;
@@ -238,8 +246,8 @@ static bool read_month_day(const char *text, uint16_t *ret_anchor)
 
 static void set_anchor(struct qd_limit_draft *d)
 {
-    static const char *const weekdays[] = {"monday",   "tuesday", "wednesday", "thursday",
-                                           "friday",   "saturday", "sunday"};
+    static const char *const weekdays[] = {"monday", "tuesday",  "wednesday", "thursday",
+                                           "friday", "saturday", "sunday"};
     const struct qd_node *node = d->given[QD_KEY_ANCHOR];
     struct qd_calendar *cal = &d->spec.calendar;
     cal->anchor = cal->unit == QD_CALENDAR_WEEK || cal->unit == QD_CALENDAR_MONTH ? 1
@@ -250,7 +258,8 @@ static void set_anchor(struct qd_limit_draft *d)
     }
     int64_t number;
     if (node->kind != QD_NODE_SCALAR || cal->unit < QD_CALENDAR_WEEK) {
-        qd_draft_fail(d, QD_KEY_ANCHOR, "hours and days have no anchor; weeks, months and years do");
+        qd_draft_fail(d, QD_KEY_ANCHOR,
+                      "hours and days have no anchor; weeks, months and years do");
     } else if (cal->unit == QD_CALENDAR_WEEK) {
         for (uint16_t i = 0; i < 7; i++) {
             if (strcmp(node->text, weekdays[i]) == 0) {
@@ -258,18 +267,20 @@ static void set_anchor(struct qd_limit_draft *d)
                 return;
             }
         }
-        qd_draft_fail(d, QD_KEY_ANCHOR, "\"%s\": the day on which a week starts is accepted, monday to sunday",
+        qd_draft_fail(d, QD_KEY_ANCHOR,
+                      "\"%s\": the day on which a week starts is accepted, monday to sunday",
                       node->text);
     } else if (cal->unit == QD_CALENDAR_MONTH) {
         if (!read_anchor_number(node, 1, 31, &number)) {
-            qd_draft_fail(d, QD_KEY_ANCHOR, "\"%s\": the day on which a month starts is accepted, 1 to 31",
+            qd_draft_fail(d, QD_KEY_ANCHOR,
+                          "\"%s\": the day on which a month starts is accepted, 1 to 31",
                           node->text);
             return;
         }
         cal->anchor = (uint16_t)number;
     } else if (!read_month_day(node->text, &cal->anchor)) {
-        qd_draft_fail(d, QD_KEY_ANCHOR, "\"%s\": the day on which a year starts is accepted, as 04-06",
-                      node->text);
+        qd_draft_fail(d, QD_KEY_ANCHOR,
+                      "\"%s\": the day on which a year starts is accepted, as 04-06", node->text);
     }
 }
 
@@ -305,8 +316,9 @@ static void set_zone(struct qd_limit_draft *d)
     if (qd_problems_dropped(d->c->problems) == 0) {
         qd_tzif_names(offer_zone, &offer);
     }
-    qd_draft_fail(d, QD_KEY_ZONE, "\"%s\": unknown zone; an IANA name is accepted, as Europe/Berlin%s",
-                  node->kind == QD_NODE_SCALAR ? node->text : "", qd_did_you_mean(d->c, &offer.suggest));
+    qd_draft_fail(
+        d, QD_KEY_ZONE, "\"%s\": unknown zone; an IANA name is accepted, as Europe/Berlin%s",
+        node->kind == QD_NODE_SCALAR ? node->text : "", qd_did_you_mean(d->c, &offer.suggest));
 }
 
 static void set_calendar(struct qd_limit_draft *d)
@@ -335,7 +347,8 @@ static void refuse_useless(struct qd_limit_draft *d)
         bool is_useful;
         const char *where;
     } rules[] = {
-        {QD_KEY_BURST, a == QD_TOKEN_BUCKET || a == QD_LEAKY_BUCKET, "token_bucket and leaky_bucket"},
+        {QD_KEY_BURST, a == QD_TOKEN_BUCKET || a == QD_LEAKY_BUCKET,
+         "token_bucket and leaky_bucket"},
         {QD_KEY_SLOTS, a == QD_SLIDING_WINDOW, "sliding_window"},
         {QD_KEY_WEIGHTED, a == QD_SLIDING_WINDOW, "sliding_window"},
         {QD_KEY_ZONE, a == QD_CALENDAR, "calendar"},
@@ -343,7 +356,8 @@ static void refuse_useless(struct qd_limit_draft *d)
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         if (d->given[rules[i].key] != NULL && !rules[i].is_useful) {
-            qd_draft_fail(d, rules[i].key, "of no use to %s; accepted with %s", name, rules[i].where);
+            qd_draft_fail(d, rules[i].key, "of no use to %s; accepted with %s", name,
+                          rules[i].where);
         }
     }
     bool has_no_window = a == QD_CONCURRENCY || a == QD_PER_REQUEST || a == QD_PREPAID;
@@ -397,7 +411,8 @@ static void set_shape(struct qd_limit_draft *d)
                 qd_draft_fail(d, QD_KEY_BURST, "0; a capacity of at least 1 is accepted");
             }
         } else if (node != NULL) {
-            qd_draft_fail(d, QD_KEY_BURST, "an amount, not %s, is accepted here", qd_node_kind_text(node));
+            qd_draft_fail(d, QD_KEY_BURST, "an amount, not %s, is accepted here",
+                          qd_node_kind_text(node));
         }
     }
 }

@@ -57,12 +57,15 @@ static struct qd_counted counted(const struct qd_policy *policy, int meter, int6
         .meter = meter,
         .scale = is_money ? INT64_C(1000000000) : scale,
         .unit = policy->meters[meter].unit,
-        .unit_scale = is_money ? INT64_C(1000000000) : is_time ? 1000 : 1,
+        .unit_scale = is_money  ? INT64_C(1000000000)
+                      : is_time ? 1000
+                                : 1,
         .is_money = is_money,
     };
 }
 
-bool qd_meter_lookup(const struct qd_policy *policy, const char *name, struct qd_counted *ret_counted)
+bool qd_meter_lookup(const struct qd_policy *policy, const char *name,
+                     struct qd_counted *ret_counted)
 {
     for (size_t i = 0; i < sizeof in_seconds / sizeof in_seconds[0]; i++) {
         if (strcmp(in_seconds[i].name, name) == 0) {
@@ -99,9 +102,11 @@ const char *qd_meter_names(struct qd_compiler *c)
     return names;
 }
 
-/* --- weights ------------------------------------------------------------------------------------ */
+/* --- weights ------------------------------------------------------------------------------------
+ */
 
-/* Adds num/den of `meter`, and of a derived one its parts. False: too many meters, or weights too fine. */
+/* Adds num/den of `meter`, and of a derived one its parts. False: too many meters, or weights too
+ * fine. */
 static bool add_weight(const struct qd_policy *policy, int64_t *nums, int meter, int64_t num)
 {
     const struct qd_meter_def *def = &policy->meters[meter];
@@ -183,8 +188,9 @@ static bool read_weight(struct qd_compiler *c, const struct qd_at *at, const str
     if (rc != QD_DECIMAL_OK || used != node->len ||
         qd_decimal_to_int64(&d, 6, &micro) != QD_DECIMAL_OK ||
         micro > (int64_t)WEIGHT_MAX * WEIGHT_MAX || micro < -(int64_t)WEIGHT_MAX * WEIGHT_MAX) {
-        qd_fail(c, at, node,
-                "not a weight; a number from -1000000 to 1000000 with at most 6 decimals is accepted");
+        qd_fail(
+            c, at, node,
+            "not a weight; a number from -1000000 to 1000000 with at most 6 decimals is accepted");
         return false;
     }
     *ret_micro = micro;
@@ -209,8 +215,9 @@ static int weighted_meter(struct qd_compiler *c, const struct qd_at *at, const s
         if (is_admit) {
             return QD_METER_OUTPUT_TOKENS; /* the estimate's output is its upper bound */
         }
-        qd_fail(c, at, key, "\"max_output_tokens\" is known before a request only; it is accepted in "
-                            "\"admit\"; did you mean \"output_tokens\"?");
+        qd_fail(c, at, key,
+                "\"max_output_tokens\" is known before a request only; it is accepted in "
+                "\"admit\"; did you mean \"output_tokens\"?");
         return -1;
     }
     int meter = find_meter(c->policy, key->text);
@@ -248,7 +255,9 @@ bool qd_read_weights(struct qd_compiler *c, const struct qd_at *at, const struct
         return false;
     }
     if (node->count == 0) {
-        qd_fail(c, at, node, "empty; a map of meters and weights is accepted, as {input_tokens: 1, output_tokens: 5}");
+        qd_fail(c, at, node,
+                "empty; a map of meters and weights is accepted, as {input_tokens: 1, "
+                "output_tokens: 5}");
         return false;
     }
     if (has_money && has_other) {
@@ -262,7 +271,8 @@ bool qd_read_weights(struct qd_compiler *c, const struct qd_at *at, const struct
     return true;
 }
 
-/* --- the section -------------------------------------------------------------------------------- */
+/* --- the section --------------------------------------------------------------------------------
+ */
 
 struct meter_draft {
     struct qd_meter_def def;
@@ -299,7 +309,8 @@ static void compile_meter(struct qd_compiler *c, const struct qd_at *at, const s
     struct qd_counted already;
     size_t len = strspn(key->text, "abcdefghijklmnopqrstuvwxyz0123456789_");
     if (len != key->len || key->len == 0 || key->len > 63 || key->text[0] < 'a') {
-        qd_fail(c, at, key, "\"%.70s\": not a meter's name; a-z, 0-9 and \"_\", up to 63, are accepted",
+        qd_fail(c, at, key,
+                "\"%.70s\": not a meter's name; a-z, 0-9 and \"_\", up to 63, are accepted",
                 key->text);
         return;
     }

@@ -6,7 +6,8 @@
 
 #define MODELS_MAX 65536
 
-/* --- look-up ------------------------------------------------------------------------------------ */
+/* --- look-up ------------------------------------------------------------------------------------
+ */
 
 static int compare_model(const void *name, const void *model)
 {
@@ -32,14 +33,26 @@ const struct qd_model *qd_find_model(const struct qd_policy *p, const char *name
 
 const struct qd_pool *qd_find_pool(const struct qd_policy *p, const char *name)
 {
-    return p->pool_count == 0 ? NULL
-                              : bsearch(name, p->pools, p->pool_count, sizeof *p->pools, compare_pool);
+    return p->pool_count == 0
+               ? NULL
+               : bsearch(name, p->pools, p->pool_count, sizeof *p->pools, compare_pool);
 }
 
 const struct qd_plan *qd_find_plan(const struct qd_policy *p, const char *name)
 {
-    return p->plan_count == 0 ? NULL
-                              : bsearch(name, p->plans, p->plan_count, sizeof *p->plans, compare_plan);
+    return p->plan_count == 0
+               ? NULL
+               : bsearch(name, p->plans, p->plan_count, sizeof *p->plans, compare_plan);
+}
+
+struct qd_model *qd_own_model(const struct qd_compiler *c, const struct qd_model *model)
+{
+    return &c->models[model - c->policy->models];
+}
+
+struct qd_pool *qd_own_pool(const struct qd_compiler *c, const struct qd_pool *pool)
+{
+    return &c->pools[pool - c->policy->pools];
 }
 
 /* At most this many names are compared for a suggestion. */
@@ -53,8 +66,8 @@ static void unknown(struct qd_compiler *c, const struct qd_at *at, const struct 
         qd_fail(c, at, node, "\"%.127s\": unknown %s; the policy declares none", text, kind);
         return;
     }
-    qd_fail(c, at, node, "\"%.127s\": unknown %s; a name under \"%ss\" is accepted%s", text, kind, kind,
-            qd_did_you_mean(c, s));
+    qd_fail(c, at, node, "\"%.127s\": unknown %s; a name under \"%ss\" is accepted%s", text, kind,
+            kind, qd_did_you_mean(c, s));
 }
 
 void qd_unknown_model(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node)
@@ -87,7 +100,8 @@ void qd_unknown_plan(struct qd_compiler *c, const struct qd_at *at, const struct
     unknown(c, at, node, "plan", &s, c->policy->plan_count);
 }
 
-/* --- models ------------------------------------------------------------------------------------- */
+/* --- models -------------------------------------------------------------------------------------
+ */
 
 static void read_family(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
                         void *object)
@@ -108,18 +122,20 @@ static void read_model_pool(struct qd_compiler *c, const struct qd_at *at,
 static void read_max_output(struct qd_compiler *c, const struct qd_at *at,
                             const struct qd_node *value, void *object)
 {
-    (void)qd_read_amount(c, at, value, 1, QD_AMOUNT_MAX, &((struct qd_model *)object)->max_output_tokens);
+    (void)qd_read_amount(c, at, value, 1, QD_AMOUNT_MAX,
+                         &((struct qd_model *)object)->max_output_tokens);
 }
 
 static void read_max_input(struct qd_compiler *c, const struct qd_at *at,
                            const struct qd_node *value, void *object)
 {
-    (void)qd_read_amount(c, at, value, 1, QD_AMOUNT_MAX, &((struct qd_model *)object)->max_input_tokens);
+    (void)qd_read_amount(c, at, value, 1, QD_AMOUNT_MAX,
+                         &((struct qd_model *)object)->max_input_tokens);
 }
 
 /* GPU-time of one token, 1 us to 1 h, in us. */
-static void read_gpu_time(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
-                          int64_t *ret_us)
+static void read_gpu_time(struct qd_compiler *c, const struct qd_at *at,
+                          const struct qd_node *value, int64_t *ret_us)
 {
     int64_t number;
     const char *unit = value->kind == QD_NODE_SCALAR ? strpbrk(value->text, "um") : NULL;
@@ -137,17 +153,18 @@ static void read_gpu_time(struct qd_compiler *c, const struct qd_at *at, const s
             }
         }
     }
-    qd_fail(c, at, value, "GPU-time of one token is accepted here, in whole us or ms, as 40us or 9ms");
+    qd_fail(c, at, value,
+            "GPU-time of one token is accepted here, in whole us or ms, as 40us or 9ms");
 }
 
-static void read_gpu_input(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
-                           void *object)
+static void read_gpu_input(struct qd_compiler *c, const struct qd_at *at,
+                           const struct qd_node *value, void *object)
 {
     read_gpu_time(c, at, value, &((struct qd_model *)object)->gpu_us_per_input_token);
 }
 
-static void read_gpu_output(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
-                            void *object)
+static void read_gpu_output(struct qd_compiler *c, const struct qd_at *at,
+                            const struct qd_node *value, void *object)
 {
     read_gpu_time(c, at, value, &((struct qd_model *)object)->gpu_us_per_output_token);
 }
@@ -161,7 +178,8 @@ static void read_gpu(struct qd_compiler *c, const struct qd_at *at, const struct
 }
 
 /* Limits are read when all models are known. */
-static void skip(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value, void *object)
+static void skip(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
+                 void *object)
 {
     (void)c;
     (void)at;
@@ -220,6 +238,7 @@ static void declare_pools(struct qd_compiler *c, const struct qd_at *at, const s
             pools[count++].name = name;
         }
     }
+    c->pools = pools;
     p->pools = pools;
     p->pool_count = count;
 }
@@ -242,6 +261,7 @@ static void derive_pools(struct qd_compiler *c)
             pools[unique++] = pools[i];
         }
     }
+    c->pools = pools;
     p->pools = pools;
     p->pool_count = unique;
 }
@@ -274,6 +294,7 @@ void qd_compile_models(struct qd_compiler *c, const struct qd_node *models,
                 count++;
             }
         }
+        c->models = list;
         p->models = list;
         p->model_count = count;
     }
@@ -282,7 +303,8 @@ void qd_compile_models(struct qd_compiler *c, const struct qd_node *models,
     }
 }
 
-/* --- limits of models and pools ----------------------------------------------------------------- */
+/* --- limits of models and pools -----------------------------------------------------------------
+ */
 
 /* The "limits" of `entry` (a model's or pool's map). */
 static struct qd_use_list shared_limits(struct qd_compiler *c, const struct qd_at *at,
@@ -319,7 +341,7 @@ void qd_compile_model_limits(struct qd_compiler *c, const struct qd_node *models
         if (model != NULL) {
             struct qd_use_list list =
                 shared_limits(c, &at, qd_node_value(models, i), "model", model->name);
-            struct qd_model *mine = (struct qd_model *)(uintptr_t)model;
+            struct qd_model *mine = qd_own_model(c, model);
             mine->limits = list.uses;
             mine->limit_count = list.count;
         }
@@ -331,7 +353,7 @@ void qd_compile_model_limits(struct qd_compiler *c, const struct qd_node *models
         if (pool != NULL) {
             struct qd_use_list list =
                 shared_limits(c, &at, qd_node_value(pools, i), "pool", pool->name);
-            struct qd_pool *mine = (struct qd_pool *)(uintptr_t)pool;
+            struct qd_pool *mine = qd_own_pool(c, pool);
             mine->limits = list.uses;
             mine->limit_count = list.count;
         }

@@ -147,8 +147,7 @@ static bool on_open(struct parse *p, const yaml_event_t *e)
         return refuse(p, e->start_mark, "nested too deeply; at most 32 levels are accepted");
     }
     struct qd_node *node = new_node(p, is_map ? QD_NODE_MAP : QD_NODE_LIST, e->start_mark);
-    if (!attach(p, node, e->start_mark) ||
-        !remember_anchor(p, anchor, node, e->start_mark)) {
+    if (!attach(p, node, e->start_mark) || !remember_anchor(p, anchor, node, e->start_mark)) {
         return false;
     }
     p->stack[p->depth++] = (struct frame){.node = node};
@@ -180,14 +179,15 @@ static void check_duplicates(struct parse *p, const struct qd_node *map)
     qsort(keys, map->count, sizeof *keys, compare_keys);
     for (size_t i = 1; i < map->count; i++) {
         if (strcmp(keys[i - 1]->text, keys[i]->text) == 0) {
-            qd_problems_add(p->problems, QD_SEVERITY_ERROR, p->file, keys[i]->line,
-                            keys[i]->column, "\"%s\": given twice; the first is on line %u",
-                            keys[i]->text, keys[i - 1]->line);
+            qd_problems_add(p->problems, QD_SEVERITY_ERROR, p->file, keys[i]->line, keys[i]->column,
+                            "\"%s\": given twice; the first is on line %u", keys[i]->text,
+                            keys[i - 1]->line);
         }
     }
 }
 
-/* Sums up a node whose items are complete: bounds hold with aliases counted each time they are used. */
+/* Sums up a node whose items are complete: bounds hold with aliases counted each time they are
+ * used. */
 static bool on_close(struct parse *p, const yaml_event_t *e)
 {
     assert(p->depth > 0);
@@ -258,7 +258,8 @@ static bool on_event(struct parse *p, const yaml_event_t *e)
     case YAML_ALIAS_EVENT:
         return on_alias(p, e);
     case YAML_DOCUMENT_START_EVENT:
-        return p->root == NULL || refuse(p, e->start_mark, "a second document; only one is accepted");
+        return p->root == NULL ||
+               refuse(p, e->start_mark, "a second document; only one is accepted");
     case YAML_NO_EVENT:
     case YAML_STREAM_START_EVENT:
     case YAML_STREAM_END_EVENT:

@@ -1,4 +1,5 @@
-/* What only the whole policy can tell: bounded estimates of hard limits (H1), prices behind money limits (P8). */
+/* What only the whole policy can tell: bounded estimates of hard limits (H1), prices behind money
+ * limits (P8). */
 #include "server/policy/compile.h"
 
 #include <string.h>
@@ -18,11 +19,13 @@ static bool may_apply(const struct qd_limit *limit, const struct qd_model *m)
 {
     for (size_t i = 0; i < limit->selector_count; i++) {
         const struct qd_match *test = &limit->selector[i];
-        const char *value = test->attribute == QD_ATTR_MODEL    ? m->name
-                            : test->attribute == QD_ATTR_FAMILY ? (m->family != NULL ? m->family : m->name)
-                            : test->attribute == QD_ATTR_POOL   ? m->pool
-                                                                : NULL;
-        bool is_about_model = (test->attribute & (QD_ATTR_MODEL | QD_ATTR_FAMILY | QD_ATTR_POOL)) != 0;
+        const char *value = test->attribute == QD_ATTR_MODEL ? m->name
+                            : test->attribute == QD_ATTR_FAMILY
+                                ? (m->family != NULL ? m->family : m->name)
+                            : test->attribute == QD_ATTR_POOL ? m->pool
+                                                              : NULL;
+        bool is_about_model =
+            (test->attribute & (QD_ATTR_MODEL | QD_ATTR_FAMILY | QD_ATTR_POOL)) != 0;
         bool found = test->any == NULL && value != NULL;
         for (size_t k = 0; test->any != NULL && value != NULL && k < test->any_count; k++) {
             found = found || strcmp(test->any[k], value) == 0;
@@ -38,8 +41,9 @@ static bool may_apply(const struct qd_limit *limit, const struct qd_model *m)
 static void check_bound(struct qd_compiler *c, const struct qd_pending_check *check)
 {
     const struct qd_limit *limit = check->limit;
-    uint32_t outputs = QD_METER_BIT(QD_METER_OUTPUT_TOKENS) | QD_METER_BIT(QD_METER_REASONING_TOKENS) |
-                       QD_METER_BIT(QD_METER_COST) | QD_METER_BIT(QD_METER_CHARGE);
+    uint32_t outputs = QD_METER_BIT(QD_METER_OUTPUT_TOKENS) |
+                       QD_METER_BIT(QD_METER_REASONING_TOKENS) | QD_METER_BIT(QD_METER_COST) |
+                       QD_METER_BIT(QD_METER_CHARGE);
     struct qd_at at = {NULL, check->path};
     if (limit->consistency != QD_HARD || limit->default_max_output > 0 ||
         !weighs_any(&limit->admit, outputs)) {
@@ -57,7 +61,8 @@ static void check_bound(struct qd_compiler *c, const struct qd_pending_check *ch
     }
 }
 
-static void check_money(struct qd_compiler *c, const struct qd_pending_check *check, bool has_prices)
+static void check_money(struct qd_compiler *c, const struct qd_pending_check *check,
+                        bool has_prices)
 {
     struct qd_at at = {NULL, check->path};
     if (!check->limit->money) {
@@ -68,7 +73,8 @@ static void check_money(struct qd_compiler *c, const struct qd_pending_check *ch
     } else if (check->limit->consistency == QD_HARD &&
                c->policy->unknown_price == QD_UNKNOWN_PRICE_UNPRICED) {
         qd_fail(c, &at, check->node,
-                "a hard limit of money cannot hold what has no price; \"unknown_price: deny\" or a cap is accepted");
+                "a hard limit of money cannot hold what has no price; \"unknown_price: deny\" or a "
+                "cap is accepted");
     }
 }
 
@@ -87,7 +93,8 @@ static void warn_of_unpriced(struct qd_compiler *c, const struct qd_node *root)
         const struct qd_model *m = qd_find_model(p, key->text);
         const struct qd_pool *pool = m != NULL && m->pool != NULL ? qd_find_pool(p, m->pool) : NULL;
         if (m != NULL && m->cost.count == 0 && (pool == NULL || pool->cost.count == 0)) {
-            qd_warn(c, &at, key, "\"%s\" has no price: with \"unknown_price: deny\" its requests are denied",
+            qd_warn(c, &at, key,
+                    "\"%s\" has no price: with \"unknown_price: deny\" its requests are denied",
                     m->name);
         }
     }
@@ -95,8 +102,8 @@ static void warn_of_unpriced(struct qd_compiler *c, const struct qd_node *root)
 
 void qd_check_policy(struct qd_compiler *c, const struct qd_node *root)
 {
-    bool has_prices = qd_node_get(root, "prices") != NULL ||
-                      c->policy->unknown_price == QD_UNKNOWN_PRICE_CAP;
+    bool has_prices =
+        qd_node_get(root, "prices") != NULL || c->policy->unknown_price == QD_UNKNOWN_PRICE_CAP;
     for (size_t i = 0; i < c->pending_count; i++) {
         check_bound(c, &c->pending[i]);
         check_money(c, &c->pending[i], has_prices);

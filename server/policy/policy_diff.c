@@ -29,8 +29,8 @@ static const char *copy(struct diff *d, const char *text)
     return text == NULL ? "" : qd_arena_text(d->arena, text, strlen(text));
 }
 
-static void note(struct diff *d, const char *path, const char *before, const char *after, bool restarts,
-                 uint32_t line)
+static void note(struct diff *d, const char *path, const char *before, const char *after,
+                 bool restarts, uint32_t line)
 {
     if (d->list->count == QD_CHANGES_MAX) {
         d->list->dropped++;
@@ -39,7 +39,9 @@ static void note(struct diff *d, const char *path, const char *before, const cha
     d->changes =
         qd_arena_grow(d->arena, d->changes, d->list->count, &d->capacity, sizeof *d->changes);
     d->changes[d->list->count++] = (struct qd_policy_change){
-        .kind = before == NULL ? QD_CHANGE_ADDED : after == NULL ? QD_CHANGE_REMOVED : QD_CHANGE_CHANGED,
+        .kind = before == NULL  ? QD_CHANGE_ADDED
+                : after == NULL ? QD_CHANGE_REMOVED
+                                : QD_CHANGE_CHANGED,
         .path = path,
         .before = copy(d, before),
         .after = copy(d, after),
@@ -63,9 +65,11 @@ static const char *number_text(struct diff *d, int64_t value)
     return value == 0 ? NULL : qd_arena_printf(d->arena, "%lld", (long long)value);
 }
 
-/* --- limits ------------------------------------------------------------------------------------- */
+/* --- limits -------------------------------------------------------------------------------------
+ */
 
-static const struct qd_limit_use *find_use(const struct qd_limit_use *uses, size_t count, const char *name)
+static const struct qd_limit_use *find_use(const struct qd_limit_use *uses, size_t count,
+                                           const char *name)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(uses[i].limit->name, name) == 0) {
@@ -100,15 +104,18 @@ static void compare_limits(struct diff *d, const char *path, const struct qd_lim
     }
 }
 
-/* --- prices ------------------------------------------------------------------------------------- */
+/* --- prices -------------------------------------------------------------------------------------
+ */
 
-static const char *price_text(struct diff *d, const struct qd_price_line *line, const struct qd_policy *p)
+static const char *price_text(struct diff *d, const struct qd_price_line *line,
+                              const struct qd_policy *p)
 {
     static const char *const tiers[] = {"", "batch ", "priority ", "flex "};
     char money[QD_DECIMAL_TEXT_MAX];
     (void)qd_money_format_pico(line->amount_pico, money);
-    const char *text = qd_arena_printf(d->arena, "%s%s%s %s", tiers[line->tier], p->meters[line->meter].name,
-                                       line->cache_write_ttl == QD_CACHE_WRITE_1H ? " (1h)" : "", money);
+    const char *text =
+        qd_arena_printf(d->arena, "%s%s%s %s", tiers[line->tier], p->meters[line->meter].name,
+                        line->cache_write_ttl == QD_CACHE_WRITE_1H ? " (1h)" : "", money);
     if (line->quantity != 1) {
         text = qd_arena_printf(d->arena, "%s/%lld", text, (long long)line->quantity);
     }
@@ -119,13 +126,14 @@ static const char *price_text(struct diff *d, const struct qd_price_line *line, 
 }
 
 /* All sheets of a list in one text; NULL: not priced. */
-static const char *list_text(struct diff *d, const struct qd_price_list *list, const struct qd_policy *p)
+static const char *list_text(struct diff *d, const struct qd_price_list *list,
+                             const struct qd_policy *p)
 {
     const char *text = NULL;
     for (size_t i = 0; i < list->count; i++) {
         const struct qd_price_sheet *sheet = &list->sheets[i];
-        text = qd_arena_printf(d->arena, "%s%sv%u", text == NULL ? "" : text, text == NULL ? "" : "; ",
-                               sheet->version);
+        text = qd_arena_printf(d->arena, "%s%sv%u", text == NULL ? "" : text,
+                               text == NULL ? "" : "; ", sheet->version);
         for (size_t k = 0; k < sheet->line_count && k < 6; k++) {
             text = qd_arena_printf(d->arena, "%s%s %s", text, k > 0 ? "," : ":",
                                    price_text(d, &sheet->lines[k], p));
@@ -154,7 +162,8 @@ static void compare_prices(struct diff *d, const char *path, const struct qd_pri
     }
 }
 
-/* --- sections ----------------------------------------------------------------------------------- */
+/* --- sections -----------------------------------------------------------------------------------
+ */
 
 static const char *weights_detail(struct diff *d, const struct qd_meter_def *meter)
 {
@@ -166,10 +175,12 @@ static const char *weights_detail(struct diff *d, const struct qd_meter_def *met
     return qd_arena_printf(d->arena, "%s, in %s", text, meter->unit);
 }
 
-/* Meters are told apart by their place, in holds that are open: a meter whose place changes is another one. */
+/* Meters are told apart by their place, in holds that are open: a meter whose place changes is
+ * another one. */
 static void compare_meters(struct diff *d)
 {
-    size_t most = d->old->meter_count > d->new->meter_count ? d->old->meter_count : d->new->meter_count;
+    size_t most =
+        d->old->meter_count > d->new->meter_count ? d->old->meter_count : d->new->meter_count;
     for (size_t i = QD_METER_FIRST_CUSTOM; i < most; i++) {
         const struct qd_meter_def *old = i < d->old->meter_count ? &d->old->meters[i] : NULL;
         const struct qd_meter_def *new = i < d->new->meter_count ? &d->new->meters[i] : NULL;
@@ -179,10 +190,12 @@ static void compare_meters(struct diff *d)
             continue;
         }
         if (old != NULL) {
-            note(d, qd_arena_printf(d->arena, "meters.%s", old->name), weights_detail(d, old), NULL, false, 0);
+            note(d, qd_arena_printf(d->arena, "meters.%s", old->name), weights_detail(d, old), NULL,
+                 false, 0);
         }
         if (new != NULL) {
-            note(d, qd_arena_printf(d->arena, "meters.%s", new->name), NULL, weights_detail(d, new), false, 0);
+            note(d, qd_arena_printf(d->arena, "meters.%s", new->name), NULL, weights_detail(d, new),
+                 false, 0);
         }
     }
 }
@@ -195,8 +208,9 @@ static int order(const char *a, const char *b)
 
 static void compare_model(struct diff *d, const struct qd_model *old, const struct qd_model *new)
 {
-    const char *path = qd_arena_printf(d->arena, "models.%s", old != NULL ? old->name : new->name);
     static const struct qd_model none;
+    const char *name = old != NULL ? old->name : new != NULL ? new->name : "";
+    const char *path = qd_arena_printf(d->arena, "models.%s", name);
     if (old == NULL || new == NULL) {
         note(d, path, old == NULL ? NULL : "a model", new == NULL ? NULL : "a model", false, 0);
         old = old != NULL ? old : &none;
@@ -211,12 +225,14 @@ static void compare_model(struct diff *d, const struct qd_model *old, const stru
     compare(d, qd_arena_printf(d->arena, "%s.max_input_tokens", path),
             number_text(d, old->max_input_tokens), number_text(d, new->max_input_tokens));
     compare(d, qd_arena_printf(d->arena, "%s.gpu_time.input_token", path),
-            number_text(d, old->gpu_us_per_input_token), number_text(d, new->gpu_us_per_input_token));
+            number_text(d, old->gpu_us_per_input_token),
+            number_text(d, new->gpu_us_per_input_token));
     compare(d, qd_arena_printf(d->arena, "%s.gpu_time.output_token", path),
-            number_text(d, old->gpu_us_per_output_token), number_text(d, new->gpu_us_per_output_token));
-    compare_limits(d, qd_arena_printf(d->arena, "%s.limits", path), old->limits, old->limit_count, new->limits,
-                   new->limit_count);
-    path = qd_arena_printf(d->arena, "prices.%s", old->name != NULL ? old->name : new->name);
+            number_text(d, old->gpu_us_per_output_token),
+            number_text(d, new->gpu_us_per_output_token));
+    compare_limits(d, qd_arena_printf(d->arena, "%s.limits", path), old->limits, old->limit_count,
+                   new->limits, new->limit_count);
+    path = qd_arena_printf(d->arena, "prices.%s", name);
     compare_prices(d, path, &old->cost, &new->cost);
     compare_prices(d, qd_arena_printf(d->arena, "%s.charge", path), &old->charge, &new->charge);
 }
@@ -251,10 +267,11 @@ static void compare_pools(struct diff *d)
         const char *name = old->name != NULL ? old->name : new->name;
         compare(d, qd_arena_printf(d->arena, "pools.%s", name), old->name != NULL ? "a pool" : NULL,
                 new->name != NULL ? "a pool" : NULL);
-        compare_limits(d, qd_arena_printf(d->arena, "pools.%s.limits", name), old->limits, old->limit_count,
-                       new->limits, new->limit_count);
+        compare_limits(d, qd_arena_printf(d->arena, "pools.%s.limits", name), old->limits,
+                       old->limit_count, new->limits, new->limit_count);
         compare_prices(d, qd_arena_printf(d->arena, "prices.%s", name), &old->cost, &new->cost);
-        compare_prices(d, qd_arena_printf(d->arena, "prices.%s.charge", name), &old->charge, &new->charge);
+        compare_prices(d, qd_arena_printf(d->arena, "prices.%s.charge", name), &old->charge,
+                       &new->charge);
     }
 }
 
@@ -271,7 +288,8 @@ static void compare_plans(struct diff *d)
         k += by_name >= 0;
         old = by_name > 0 ? &none : old;
         new = by_name < 0 ? &none : new;
-        const char *path = qd_arena_printf(d->arena, "plans.%s", old->name != NULL ? old->name : new->name);
+        const char *path =
+            qd_arena_printf(d->arena, "plans.%s", old->name != NULL ? old->name : new->name);
         compare(d, path, old->name != NULL ? "a plan" : NULL, new->name != NULL ? "a plan" : NULL);
         compare_limits(d, path, old->limits, old->limit_count, new->limits, new->limit_count);
     }
@@ -289,7 +307,8 @@ static int order_rules(const void *left, const void *right)
 
 static const struct qd_tenant_rule **sorted_rules(struct diff *d, const struct qd_policy *p)
 {
-    const struct qd_tenant_rule **rules = qd_arena_array(d->arena, p->tenant_count + 1, sizeof *rules);
+    const struct qd_tenant_rule **rules =
+        qd_arena_array(d->arena, p->tenant_count + 1, sizeof *rules);
     for (size_t i = 0; i < p->tenant_count; i++) {
         rules[i] = &p->tenants[i];
     }
@@ -312,10 +331,12 @@ static void compare_tenants(struct diff *d)
         k += by_name >= 0;
         old = by_name > 0 ? &none : old;
         new = by_name < 0 ? &none : new;
-        const char *path =
-            qd_arena_printf(d->arena, "tenants.%s", old->pattern != NULL ? old->pattern : new->pattern);
-        compare(d, path, old->pattern != NULL ? "a tenant" : NULL, new->pattern != NULL ? "a tenant" : NULL);
-        compare(d, qd_arena_printf(d->arena, "%s.plan", path), old->plan != NULL ? old->plan->name : NULL,
+        const char *path = qd_arena_printf(d->arena, "tenants.%s",
+                                           old->pattern != NULL ? old->pattern : new->pattern);
+        compare(d, path, old->pattern != NULL ? "a tenant" : NULL,
+                new->pattern != NULL ? "a tenant" : NULL);
+        compare(d, qd_arena_printf(d->arena, "%s.plan", path),
+                old->plan != NULL ? old->plan->name : NULL,
                 new->plan != NULL ? new->plan->name : NULL);
         compare(d, qd_arena_printf(d->arena, "%s.blocked", path), old->blocked ? "true" : NULL,
                 new->blocked ? "true" : NULL);
@@ -327,8 +348,8 @@ static const char *labels_text(struct diff *d, const struct qd_policy *p)
 {
     const char *text = NULL;
     for (size_t i = 0; i < p->rollup_label_count; i++) {
-        text = qd_arena_printf(d->arena, "%s%s%s", text == NULL ? "" : text, text == NULL ? "" : ", ",
-                               p->rollup_labels[i]);
+        text = qd_arena_printf(d->arena, "%s%s%s", text == NULL ? "" : text,
+                               text == NULL ? "" : ", ", p->rollup_labels[i]);
     }
     return text;
 }
@@ -342,21 +363,25 @@ static void compare_settings(struct diff *d)
     compare_prices(d, "unknown_price.cap", &a->cap_price, &b->cap_price);
     compare(d, "default_plan", a->default_plan != NULL ? a->default_plan->name : NULL,
             b->default_plan != NULL ? b->default_plan->name : NULL);
-    compare(d, "reservation_ttl", qd_arena_printf(d->arena, "%llds", (long long)(a->reservation_ttl_ns / QD_NS_PER_S)),
+    compare(d, "reservation_ttl",
+            qd_arena_printf(d->arena, "%llds", (long long)(a->reservation_ttl_ns / QD_NS_PER_S)),
             qd_arena_printf(d->arena, "%llds", (long long)(b->reservation_ttl_ns / QD_NS_PER_S)));
-    compare(d, "report_horizon", qd_arena_printf(d->arena, "%llds", (long long)(a->report_horizon_ns / QD_NS_PER_S)),
+    compare(d, "report_horizon",
+            qd_arena_printf(d->arena, "%llds", (long long)(a->report_horizon_ns / QD_NS_PER_S)),
             qd_arena_printf(d->arena, "%llds", (long long)(b->report_horizon_ns / QD_NS_PER_S)));
     compare(d, "rollup_labels", labels_text(d, a), labels_text(d, b));
 }
 
-/* --- public ------------------------------------------------------------------------------------- */
+/* --- public -------------------------------------------------------------------------------------
+ */
 
 static void compare_all(struct diff *d)
 {
     compare_meters(d);
     compare_models(d);
     compare_pools(d);
-    compare_limits(d, "limits", d->old->limits, d->old->limit_count, d->new->limits, d->new->limit_count);
+    compare_limits(d, "limits", d->old->limits, d->old->limit_count, d->new->limits,
+                   d->new->limit_count);
     compare_plans(d);
     compare_tenants(d);
     compare_settings(d);
@@ -376,7 +401,8 @@ static bool compare_guarded(struct owned_changes *o, const struct qd_policy *bef
     return true;
 }
 
-struct qd_policy_changes *qd_policy_diff(const struct qd_policy *before, const struct qd_policy *after)
+struct qd_policy_changes *qd_policy_diff(const struct qd_policy *before,
+                                         const struct qd_policy *after)
 {
     struct owned_changes *o = calloc(1, sizeof *o);
     if (o != NULL && !compare_guarded(o, before, after)) {
@@ -422,8 +448,9 @@ void qd_policy_changes_print(const struct qd_policy_changes *changes, FILE *out)
     if (count == 0) {
         fputs("no changes\n", out);
     } else {
-        fprintf(out, "%zu change%s; %zu limit%s start%s with empty counters\n", count, count == 1 ? "" : "s",
-                restarts, restarts == 1 ? "" : "s", restarts == 1 ? "s" : "");
+        fprintf(out, "%zu change%s; %zu limit%s start%s with empty counters\n", count,
+                count == 1 ? "" : "s", restarts, restarts == 1 ? "" : "s",
+                restarts == 1 ? "s" : "");
     }
 }
 
@@ -439,7 +466,8 @@ void qd_policy_changes_print_json(const struct qd_policy_changes *changes, FILE 
         qd_json_text(out, c->before);
         fputs(",\"after\":", out);
         qd_json_text(out, c->after);
-        fprintf(out, ",\"restarts_counters\":%s,\"line\":%u}", c->restarts_counters ? "true" : "false", c->line);
+        fprintf(out, ",\"restarts_counters\":%s,\"line\":%u}",
+                c->restarts_counters ? "true" : "false", c->line);
     }
     fprintf(out, "],\"dropped\":%zu}\n", changes->dropped);
 }

@@ -23,7 +23,8 @@ struct loaded {
 
 static _Atomic uint32_t last_epoch;
 
-/* --- top-level keys ----------------------------------------------------------------------------- */
+/* --- top-level keys -----------------------------------------------------------------------------
+ */
 
 static void read_version(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
                          void *object)
@@ -39,7 +40,8 @@ static void read_ttl(struct qd_compiler *c, const struct qd_at *at, const struct
                      void *object)
 {
     (void)object;
-    (void)qd_read_duration(c, at, value, QD_NS_PER_S, QD_TTL_MAX_NS, &c->policy->reservation_ttl_ns);
+    (void)qd_read_duration(c, at, value, QD_NS_PER_S, QD_TTL_MAX_NS,
+                           &c->policy->reservation_ttl_ns);
 }
 
 static void read_horizon(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
@@ -201,7 +203,8 @@ static void compile(struct qd_compiler *c, const struct qd_node *root)
     compile_sections(c, root);
 }
 
-/* --- what else is known of it ------------------------------------------------------------------- */
+/* --- what else is known of it -------------------------------------------------------------------
+ */
 
 static size_t count_priced(const struct qd_policy *p)
 {
@@ -248,7 +251,8 @@ static void fill_info(struct loaded *l, struct qd_compiler *c, const char *name,
                                       counted_noun(a, count_priced(p), "priced model"));
 }
 
-/* --- loading ------------------------------------------------------------------------------------ */
+/* --- loading ------------------------------------------------------------------------------------
+ */
 
 static void load(struct loaded *l, struct qd_compiler *c, const char *name, const void *bytes,
                  size_t size)

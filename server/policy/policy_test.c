@@ -79,7 +79,8 @@ static bool is_allowed(const struct qd_world_verdict *v)
 }
 
 /* "allow (tightest free.tokens: 1,600 used, 0 held of 40,000/min)". */
-static const char *verdict_text(struct run *r, const struct qd_world_verdict *v, struct qd_str tenant)
+static const char *verdict_text(struct run *r, const struct qd_world_verdict *v,
+                                struct qd_str tenant)
 {
     const char *word = is_allowed(v) ? "allow" : "deny";
     const struct qd_limit_state *s = &v->verdict.binding;
@@ -115,19 +116,22 @@ static void expect_verdict(struct run *r, const struct qd_test_expect *e,
     bool allowed = is_allowed(v);
     const char *got = verdict_text(r, v, tenant);
     if (e->verdict != QD_TEST_ANY && allowed != (e->verdict == QD_TEST_ALLOW)) {
-        fail(r, e->line, qd_arena_printf(r->arena, "expected %s, got %s", allowed ? "deny" : "allow", got));
+        fail(r, e->line,
+             qd_arena_printf(r->arena, "expected %s, got %s", allowed ? "deny" : "allow", got));
         return;
     }
     if (e->limit != NULL) {
         const struct qd_limit_state *s = &v->verdict.binding;
-        const char *name = v->answer == QD_WORLD_DECIDED && s->limit != NULL ? name_of(r, s, tenant) : "none";
+        const char *name =
+            v->answer == QD_WORLD_DECIDED && s->limit != NULL ? name_of(r, s, tenant) : "none";
         if (strcmp(name, e->limit) != 0) {
             fail(r, e->line, qd_arena_printf(r->arena, "expected limit %s, got %s", e->limit, got));
         }
     }
     if (e->reason != NULL && strcmp(e->reason, reason_text(v)) != 0) {
-        fail(r, e->line, qd_arena_printf(r->arena, "expected reason %s, got %s: %s", e->reason,
-                                         reason_text(v), got));
+        fail(r, e->line,
+             qd_arena_printf(r->arena, "expected reason %s, got %s: %s", e->reason, reason_text(v),
+                             got));
     }
 }
 
@@ -161,13 +165,15 @@ static void expect_amount(struct run *r, const struct qd_test_state *want, const
     }
     const char *number = s->limit->money && text[0] == '$' ? text + 1 : text;
     if (qd_amount_parse(number, strlen(number), s->limit->unit_scale, &amount) != QD_AMOUNT_OK) {
-        fail(r, want->line, qd_arena_printf(r->arena, "\"%s\" is not an amount of %s", text, s->limit->unit));
+        fail(r, want->line,
+             qd_arena_printf(r->arena, "\"%s\" is not an amount of %s", text, s->limit->unit));
         return;
     }
     if (amount != got) {
         (void)qd_limit_amount_text(s->limit, got, shown);
-        fail(r, want->line, qd_arena_printf(r->arena, "expected %s of %s to be %s, got %s", what,
-                                            want->limit, text, shown));
+        fail(r, want->line,
+             qd_arena_printf(r->arena, "expected %s of %s to be %s, got %s", what, want->limit,
+                             text, shown));
     }
 }
 
@@ -188,8 +194,9 @@ static void expect_state(struct run *r, const struct qd_test_state *want,
         expect_amount(r, want, "estimate", want->estimate, s, s->estimate);
         return;
     }
-    fail(r, want->line, qd_arena_printf(r->arena, "limit %s does not apply; those that do: %s",
-                                        want->limit, names[0] != '\0' ? names : "none"));
+    fail(r, want->line,
+         qd_arena_printf(r->arena, "limit %s does not apply; those that do: %s", want->limit,
+                         names[0] != '\0' ? names : "none"));
 }
 
 static void expect_cost(struct run *r, const struct qd_test_expect *e, int64_t got_nano)
@@ -220,7 +227,8 @@ static void keep_hold(struct run *r, const char *id, const struct qd_world_hold 
 {
     struct named_hold *known = find_hold(r, id);
     if (known == NULL) {
-        r->holds = qd_arena_grow(r->arena, r->holds, r->hold_count, &r->hold_capacity, sizeof *r->holds);
+        r->holds =
+            qd_arena_grow(r->arena, r->holds, r->hold_count, &r->hold_capacity, sizeof *r->holds);
         known = &r->holds[r->hold_count++];
         known->id = id;
     }
@@ -229,7 +237,7 @@ static void keep_hold(struct run *r, const char *id, const struct qd_world_hold 
 
 static void run_check(struct run *r, const struct qd_test_step *step)
 {
-    struct qd_world_verdict v;
+    struct qd_world_verdict v = {0};
     struct qd_str tenant = step->check.attributes.tenant;
     for (uint32_t i = 0; i < step->repeat && r->result->passed; i++) {
         qd_world_check(r->world, &step->check, step->at, &v);
@@ -256,7 +264,8 @@ static void run_report(struct run *r, const struct qd_test_step *step)
     if (step->id != NULL) {
         struct named_hold *known = find_hold(r, step->id);
         if (known == NULL) {
-            fail(r, step->line, qd_arena_printf(r->arena, "no allowed check has the id \"%s\"", step->id));
+            fail(r, step->line,
+                 qd_arena_printf(r->arena, "no allowed check has the id \"%s\"", step->id));
             return;
         }
         report.hold = &known->hold;
@@ -272,7 +281,9 @@ static void run_cancel(struct run *r, const struct qd_test_step *step)
 {
     struct named_hold *known = step->id != NULL ? find_hold(r, step->id) : NULL;
     if (known == NULL || !qd_world_cancel(r->world, &known->hold, step->at)) {
-        fail(r, step->line, qd_arena_printf(r->arena, "no hold of \"%s\" to cancel", step->id != NULL ? step->id : ""));
+        fail(r, step->line,
+             qd_arena_printf(r->arena, "no hold of \"%s\" to cancel",
+                             step->id != NULL ? step->id : ""));
     }
 }
 
@@ -298,7 +309,8 @@ static void run_steps(struct run *r)
     }
 }
 
-/* --- files -------------------------------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------------------------------
+ */
 
 /* What must be freed also when memory runs out. */
 struct session {
@@ -312,7 +324,8 @@ struct session {
 };
 
 /* The policy's path: the one given, or the file's, beside the file. */
-static const char *find_policy(struct session *s, const struct qd_test_file *file, const struct qd_node *root)
+static const char *find_policy(struct session *s, const struct qd_test_file *file,
+                               const struct qd_node *root)
 {
     struct qd_at top = {0};
     struct qd_arena *a = &s->owned->arena;
@@ -320,7 +333,8 @@ static const char *find_policy(struct session *s, const struct qd_test_file *fil
         return s->policy_path;
     }
     if (file->policy == NULL) {
-        qd_fail(&s->compiler, &top, root, "no policy; name one here (\"policy: policy.yaml\") or on the command line");
+        qd_fail(&s->compiler, &top, root,
+                "no policy; name one here (\"policy: policy.yaml\") or on the command line");
         return NULL;
     }
     if (file->policy[0] == '/') {
@@ -345,7 +359,8 @@ static void run_all(struct session *s, const struct qd_test_file *file)
     report->case_count = file->case_count;
     for (size_t i = 0; i < file->case_count; i++) {
         const struct qd_test_case *test = &file->cases[i];
-        cases[i] = (struct qd_policy_test_case){.name = test->name, .line = test->line, .passed = true};
+        cases[i] =
+            (struct qd_policy_test_case){.name = test->name, .line = test->line, .passed = true};
         s->world = qd_world_new(s->policy);
         if (s->world == NULL) {
             qd_arena_out_of_memory(a);
@@ -366,12 +381,14 @@ static void session_body(struct session *s)
     if (!qd_file_read(s->path, QD_TEST_BYTES_MAX, &s->text, c->problems)) {
         return;
     }
-    const struct qd_node *root = qd_node_parse(c->arena, c->file, s->text.bytes, s->text.size, c->problems);
+    const struct qd_node *root =
+        qd_node_parse(c->arena, c->file, s->text.bytes, s->text.size, c->problems);
     if (root == NULL) {
         return;
     }
     qd_test_file_read_policy(c, root, &file);
-    const char *policy_path = qd_problems_errors(c->problems) == 0 ? find_policy(s, &file, root) : NULL;
+    const char *policy_path =
+        qd_problems_errors(c->problems) == 0 ? find_policy(s, &file, root) : NULL;
     if (policy_path == NULL) {
         return;
     }
@@ -452,7 +469,8 @@ void qd_policy_test_print(const struct qd_policy_test_report *report, FILE *out)
                     t->failure.message);
         }
     }
-    fprintf(out, "%zu passed, %zu failed (%s)\n", report->passed, report->failed, report->policy_file);
+    fprintf(out, "%zu passed, %zu failed (%s)\n", report->passed, report->failed,
+            report->policy_file);
 }
 
 void qd_policy_test_print_json(const struct qd_policy_test_report *report, FILE *out)

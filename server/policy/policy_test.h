@@ -1,5 +1,5 @@
-/* Policy tests: a YAML file of checks and reports with the verdicts that a policy must give, run on a fake clock
- * against the deciding core itself.
+/* Policy tests: a YAML file of checks and reports with the verdicts that a policy must give, run on
+ * a fake clock against the deciding core itself.
  *
  * Layer:    policy (reads files)
  * Threads:  none of its own; a report belongs to its caller.
@@ -15,14 +15,15 @@
 
 #include <stdio.h>
 
-#define QD_TEST_BYTES_MAX   (4U << 20)
-#define QD_TESTS_MAX        1000
-#define QD_TEST_STEPS_MAX   10000
-#define QD_TEST_REPEAT_MAX  100000
+#define QD_TEST_BYTES_MAX  (4U << 20)
+#define QD_TESTS_MAX       1000
+#define QD_TEST_STEPS_MAX  10000
+#define QD_TEST_REPEAT_MAX 100000
 
 struct qd_policy_test_failure {
     uint32_t line; /* of the expectation */
-    const char *message; /* "expected deny, got allow (tightest free.tokens, 1,600 of 40,000/min)" */
+    const char
+        *message; /* "expected deny, got allow (tightest free.tokens, 1,600 of 40,000/min)" */
 };
 
 struct qd_policy_test_case {
@@ -42,9 +43,9 @@ struct qd_policy_test_report {
     size_t case_count;
 };
 
-/* Run the tests of `path`. The policy is the one that the file names (`policy: policy.yaml`, beside the file), or
- * `policy_path` if that is not NULL. NULL with problems if the file or the policy cannot be read or has errors. A
- * failed test is no problem: see the report. */
+/* Run the tests of `path`. The policy is the one that the file names (`policy: policy.yaml`, beside
+ * the file), or `policy_path` if that is not NULL. NULL with problems if the file or the policy
+ * cannot be read or has errors. A failed test is no problem: see the report. */
 struct qd_policy_test_report *qd_policy_test_run(const char *path, const char *policy_path,
                                                  struct qd_problems *problems)
     __attribute__((warn_unused_result));

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-/* --- times -------------------------------------------------------------------------------------- */
+/* --- times --------------------------------------------------------------------------------------
+ */
 
 /* "12.4s", "500ms", "10min", "1h", "0": exact to the nanosecond. */
 static bool parse_length(const char *text, size_t len, int64_t *ret_ns)
@@ -13,8 +14,8 @@ static bool parse_length(const char *text, size_t len, int64_t *ret_ns)
         const char *unit;
         unsigned scale;
         int64_t factor;
-    } units[] = {{"ns", 0, 1},   {"ms", 6, 1},     {"s", 9, 1},        {"min", 9, 60},
-                 {"h", 9, 3600}, {"hour", 9, 3600}, {"hours", 9, 3600}, {"d", 9, 86400},
+    } units[] = {{"ns", 0, 1},      {"ms", 6, 1},      {"s", 9, 1},        {"min", 9, 60},
+                 {"h", 9, 3600},    {"hour", 9, 3600}, {"hours", 9, 3600}, {"d", 9, 86400},
                  {"day", 9, 86400}, {"days", 9, 86400}};
     struct qd_decimal d;
     enum qd_decimal_result rc;
@@ -28,7 +29,8 @@ static bool parse_length(const char *text, size_t len, int64_t *ret_ns)
         return true;
     }
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (strlen(units[i].unit) == len - used && memcmp(units[i].unit, text + used, len - used) == 0) {
+        if (strlen(units[i].unit) == len - used &&
+            memcmp(units[i].unit, text + used, len - used) == 0) {
             return qd_decimal_to_int64(&d, units[i].scale, &value) == QD_DECIMAL_OK &&
                    !__builtin_mul_overflow(value, units[i].factor, ret_ns);
         }
@@ -58,7 +60,8 @@ static bool read_time(struct qd_compiler *c, const struct qd_at *at, const struc
     return false;
 }
 
-/* --- usage and attributes ----------------------------------------------------------------------- */
+/* --- usage and attributes -----------------------------------------------------------------------
+ */
 
 static bool is_reported(const struct qd_policy *p, int meter)
 {
@@ -67,7 +70,8 @@ static bool is_reported(const struct qd_policy *p, int meter)
 }
 
 /* Says which meters a check or a report can carry. */
-static void refuse_meter(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key, bool is_check)
+static void refuse_meter(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key,
+                         bool is_check)
 {
     struct qd_suggest s;
     const char *names = "";
@@ -83,7 +87,8 @@ static void refuse_meter(struct qd_compiler *c, const struct qd_at *at, const st
         qd_suggest_offer(&s, "max_output_tokens");
     }
     qd_fail(c, at, key, "\"%s\": not a meter that is reported; accepted: %.*s%s%s", key->text,
-            (int)strlen(names) - 2, names, is_check ? ", max_output_tokens" : "", qd_did_you_mean(c, &s));
+            (int)strlen(names) - 2, names, is_check ? ", max_output_tokens" : "",
+            qd_did_you_mean(c, &s));
 }
 
 static void read_use(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
@@ -103,10 +108,12 @@ static void read_use(struct qd_compiler *c, const struct qd_at *at, const struct
                 qd_read_amount(c, &below, value, 0, QD_AMOUNT_MAX, &check->max_output_tokens);
             continue;
         }
-        if (!qd_meter_lookup(c->policy, key->text, &counted) || !is_reported(c->policy, counted.meter)) {
+        if (!qd_meter_lookup(c->policy, key->text, &counted) ||
+            !is_reported(c->policy, counted.meter)) {
             refuse_meter(c, at, key, check != NULL);
         } else if (value->kind != QD_NODE_SCALAR ||
-                   qd_amount_parse(value->text, value->len, counted.scale, &amount) != QD_AMOUNT_OK) {
+                   qd_amount_parse(value->text, value->len, counted.scale, &amount) !=
+                       QD_AMOUNT_OK) {
             qd_fail(c, &below, value, "an amount is accepted here, as 1200 or 40k");
         } else {
             qd_usage_set(usage, (unsigned)counted.meter, amount);
@@ -132,7 +139,8 @@ static void read_labels(struct qd_compiler *c, const struct qd_at *at, const str
         if (qd_read_name(c, &below, qd_node_value(node, i)) == NULL) {
             return;
         }
-        labels[i] = (struct qd_label){text_of(qd_node_key(node, i)), text_of(qd_node_value(node, i))};
+        labels[i] =
+            (struct qd_label){text_of(qd_node_key(node, i)), text_of(qd_node_value(node, i))};
     }
     a->labels = labels;
     a->label_count = node->count;
@@ -142,16 +150,16 @@ static void read_labels(struct qd_compiler *c, const struct qd_at *at, const str
 static bool read_attribute(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key,
                            const struct qd_node *value, struct qd_attributes *a)
 {
+    if (strcmp(key->text, "labels") == 0) {
+        read_labels(c, at, value, a);
+        return true;
+    }
     struct qd_str *target = strcmp(key->text, "tenant") == 0  ? &a->tenant
                             : strcmp(key->text, "model") == 0 ? &a->model
                             : strcmp(key->text, "pool") == 0  ? &a->pool
                             : strcmp(key->text, "user") == 0  ? &a->user
                                                               : NULL;
     if (target == NULL) {
-        if (strcmp(key->text, "labels") == 0) {
-            read_labels(c, at, value, a);
-            return true;
-        }
         return false;
     }
     if (target == &a->tenant) {
@@ -162,7 +170,8 @@ static bool read_attribute(struct qd_compiler *c, const struct qd_at *at, const 
     } else if (qd_read_name(c, at, value) == NULL) {
         return true;
     }
-    if (target == &a->model && c->policy->model_count > 0 && qd_find_model(c->policy, value->text) == NULL) {
+    if (target == &a->model && c->policy->model_count > 0 &&
+        qd_find_model(c->policy, value->text) == NULL) {
         qd_unknown_model(c, at, value);
     }
     *target = text_of(value);
@@ -194,7 +203,8 @@ static bool read_variant(struct qd_compiler *c, const struct qd_at *at, const st
     return false;
 }
 
-/* --- actions ------------------------------------------------------------------------------------ */
+/* --- actions ------------------------------------------------------------------------------------
+ */
 
 static void read_check(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                        struct qd_test_step *step)
@@ -241,10 +251,11 @@ static void read_check(struct qd_compiler *c, const struct qd_at *at, const stru
 static void read_report(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                         struct qd_test_step *step)
 {
-    static const struct qd_field names[] = {{"id", NULL},      {"tenant", NULL}, {"model", NULL},
-                                            {"pool", NULL},    {"user", NULL},   {"labels", NULL},
-                                            {"use", NULL},     {"outcome", NULL}, {"final", NULL},
-                                            {"tier", NULL},    {"cache_write_ttl", NULL}};
+    static const struct qd_field names[] = {
+        {"id", NULL},   {"tenant", NULL},         {"model", NULL},
+        {"pool", NULL}, {"user", NULL},           {"labels", NULL},
+        {"use", NULL},  {"outcome", NULL},        {"final", NULL},
+        {"tier", NULL}, {"cache_write_ttl", NULL}};
     static const struct qd_word outcomes[] = {{"ok", QD_OUTCOME_OK},
                                               {"not_dispatched", QD_OUTCOME_NOT_DISPATCHED},
                                               {"failed", QD_OUTCOME_FAILED},
@@ -283,7 +294,8 @@ static void read_report(struct qd_compiler *c, const struct qd_at *at, const str
     }
 }
 
-/* --- expectations ------------------------------------------------------------------------------- */
+/* --- expectations -------------------------------------------------------------------------------
+ */
 
 static void read_state(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                        struct qd_test_state *state)
@@ -338,9 +350,9 @@ static void read_verdict(struct qd_compiler *c, const struct qd_at *at, const st
 static void read_reason(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                         struct qd_test_expect *e)
 {
-    static const struct qd_word reasons[] = {{"limit", 0},           {"never_fits", 0},
-                                             {"blocked", 0},         {"unknown_price", 0},
-                                             {"unknown_tenant", 0},  {"capacity", 0}};
+    static const struct qd_word reasons[] = {{"limit", 0},          {"never_fits", 0},
+                                             {"blocked", 0},        {"unknown_price", 0},
+                                             {"unknown_tenant", 0}, {"capacity", 0}};
     int value;
     if (qd_read_word(c, at, node, "reason", reasons, 6, &value)) {
         e->reason = node->text;
@@ -350,8 +362,9 @@ static void read_reason(struct qd_compiler *c, const struct qd_at *at, const str
 static void read_expect(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                         struct qd_test_expect *e)
 {
-    static const struct qd_field names[] = {{"verdict", NULL}, {"limit", NULL}, {"reason", NULL},
-                                            {"retry_after", NULL}, {"cost", NULL}, {"limits", NULL}};
+    static const struct qd_field names[] = {{"verdict", NULL}, {"limit", NULL},
+                                            {"reason", NULL},  {"retry_after", NULL},
+                                            {"cost", NULL},    {"limits", NULL}};
     e->line = node->line;
     if (node->kind == QD_NODE_SCALAR) {
         read_verdict(c, at, node, e);
@@ -375,8 +388,8 @@ static void read_expect(struct qd_compiler *c, const struct qd_at *at, const str
             e->has_retry = e->retry_never || read_length(c, &below, value, &e->retry_ns);
         } else if (strcmp(key->text, "cost") == 0) {
             e->has_cost = value->kind == QD_NODE_SCALAR && value->text[0] == '$' &&
-                          qd_amount_parse(value->text + 1, value->len - 1, QD_NS_PER_S, &e->cost_nano) ==
-                              QD_AMOUNT_OK;
+                          qd_amount_parse(value->text + 1, value->len - 1, QD_NS_PER_S,
+                                          &e->cost_nano) == QD_AMOUNT_OK;
             if (!e->has_cost) {
                 qd_fail(c, &below, value, "an amount of dollars is accepted, as $0.0123");
             }
@@ -388,7 +401,8 @@ static void read_expect(struct qd_compiler *c, const struct qd_at *at, const str
     }
 }
 
-/* --- steps and tests ---------------------------------------------------------------------------- */
+/* --- steps and tests ----------------------------------------------------------------------------
+ */
 
 /* "10s" after the test's start, or an absolute time. Times never go back. */
 static void read_at(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
@@ -463,7 +477,8 @@ static void read_steps(struct qd_compiler *c, const struct qd_at *at, const stru
         }
         if (step->expect.line != 0 && step->action != QD_TEST_CHECK &&
             !(step->action == QD_TEST_REPORT && step->expect.has_cost)) {
-            qd_fail(c, &below, item, "only a check has a verdict to expect (a report: its \"cost\")");
+            qd_fail(c, &below, item,
+                    "only a check has a verdict to expect (a report: its \"cost\")");
         }
         now = step->at;
     }
@@ -500,13 +515,15 @@ static void read_case(struct qd_compiler *c, const struct qd_at *at, const struc
     read_steps(c, &below, steps, test);
 }
 
-void qd_test_file_read_policy(struct qd_compiler *c, const struct qd_node *root, struct qd_test_file *file)
+void qd_test_file_read_policy(struct qd_compiler *c, const struct qd_node *root,
+                              struct qd_test_file *file)
 {
     struct qd_at top = {0};
     struct qd_at at = {&top, "policy"};
     const struct qd_node *policy = qd_node_get(root, "policy");
     if (root->kind != QD_NODE_MAP) {
-        qd_fail(c, &top, root, "not a policy test file; a map with \"policy\" and \"tests\" is accepted");
+        qd_fail(c, &top, root,
+                "not a policy test file; a map with \"policy\" and \"tests\" is accepted");
     } else if (policy != NULL) {
         if (policy->kind == QD_NODE_SCALAR && policy->len > 0 && policy->len < 4000) {
             file->policy = policy->text;
@@ -537,7 +554,8 @@ void qd_test_file_read(struct qd_compiler *c, const struct qd_node *root, struct
     }
     if (tests == NULL || tests->kind != QD_NODE_LIST || tests->count == 0 ||
         tests->count > QD_TESTS_MAX) {
-        qd_fail(c, &top, tests != NULL ? tests : root, "\"tests\" is a list of 1 to %d tests", QD_TESTS_MAX);
+        qd_fail(c, &top, tests != NULL ? tests : root, "\"tests\" is a list of 1 to %d tests",
+                QD_TESTS_MAX);
         return;
     }
     file->cases = qd_arena_array(c->arena, tests->count, sizeof *file->cases);

@@ -11,8 +11,17 @@
 
 #define QD_TEST_STATES_MAX 16
 
-enum qd_test_action { QD_TEST_WAIT, QD_TEST_CHECK, QD_TEST_REPORT, QD_TEST_CANCEL };
-enum qd_test_verdict { QD_TEST_ANY, QD_TEST_ALLOW, QD_TEST_DENY };
+enum qd_test_action {
+    QD_TEST_WAIT,
+    QD_TEST_CHECK,
+    QD_TEST_REPORT,
+    QD_TEST_CANCEL
+};
+enum qd_test_verdict {
+    QD_TEST_ANY,
+    QD_TEST_ALLOW,
+    QD_TEST_DENY
+};
 
 /* What a limit's state must be; texts are in the limit's unit, NULL: not looked at. */
 struct qd_test_state {
@@ -64,8 +73,10 @@ struct qd_test_file {
 };
 
 /* Read the top of the file only: `policy`. */
-void qd_test_file_read_policy(struct qd_compiler *c, const struct qd_node *root, struct qd_test_file *file);
+void qd_test_file_read_policy(struct qd_compiler *c, const struct qd_node *root,
+                              struct qd_test_file *file);
 /* Read everything; c->policy is the policy under test, for its meters. */
-void qd_test_file_read(struct qd_compiler *c, const struct qd_node *root, struct qd_test_file *file);
+void qd_test_file_read(struct qd_compiler *c, const struct qd_node *root,
+                       struct qd_test_file *file);
 
 #endif /* QD_POLICY_POLICY_TEST_FILE_H */

@@ -45,7 +45,8 @@ static bool skip_name(struct cursor *c)
         }
         return accept(c, '>');
     }
-    while (c->at < c->end && ((*c->at >= 'A' && *c->at <= 'Z') || (*c->at >= 'a' && *c->at <= 'z'))) {
+    while (c->at < c->end &&
+           ((*c->at >= 'A' && *c->at <= 'Z') || (*c->at >= 'a' && *c->at <= 'z'))) {
         c->at++;
     }
     return c->at - start >= 3;

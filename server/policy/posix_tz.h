@@ -1,4 +1,5 @@
-/* The rule that closes a zone's file: "CET-1CEST,M3.5.0,M10.5.0/3" (POSIX TZ with RFC 8536's wider hours).
+/* The rule that closes a zone's file: "CET-1CEST,M3.5.0,M10.5.0/3" (POSIX TZ with RFC 8536's wider
+ * hours).
  *
  * Layer:    policy. Threads, memory: values only.
  */
@@ -9,13 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum qd_posix_day { QD_POSIX_JULIAN, QD_POSIX_ZERO_BASED, QD_POSIX_MONTH_WEEK_DAY };
+enum qd_posix_day {
+    QD_POSIX_JULIAN,
+    QD_POSIX_ZERO_BASED,
+    QD_POSIX_MONTH_WEEK_DAY
+};
 
 struct qd_posix_rule {
     enum qd_posix_day kind;
-    int month; /* 1..12 */
-    int week;  /* 1..5, 5 = the last */
-    int day;   /* 0..6 from Sunday, or 1..365, or 0..365 */
+    int month;  /* 1..12 */
+    int week;   /* 1..5, 5 = the last */
+    int day;    /* 0..6 from Sunday, or 1..365, or 0..365 */
     int time_s; /* local, may lie outside of the day */
 };
 

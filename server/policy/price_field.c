@@ -15,9 +15,10 @@ static const struct {
     {"output_cost_per_token", QD_METER_OUTPUT_TOKENS, 0, 1, false, false},
     {"output_cost_per_reasoning_token", QD_METER_REASONING_TOKENS, 0, 1, false, false},
     {"cache_read_input_token_cost", QD_METER_CACHED_INPUT_TOKENS, 0, 1, false, false},
-    {"cache_creation_input_token_cost_above_1hr", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H, 1, false,
+    {"cache_creation_input_token_cost_above_1hr", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H, 1,
+     false, false},
+    {"cache_creation_input_token_cost", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M, 1, false,
      false},
-    {"cache_creation_input_token_cost", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M, 1, false, false},
     {"output_cost_per_image", QD_METER_IMAGES, 0, 1, false, false},
     {"input_cost_per_image", QD_METER_IMAGES, 0, 1, true, true},
     {"input_cost_per_second", QD_METER_PROCESSING_MS, 0, 1000, true, false},
@@ -49,7 +50,8 @@ static const struct {
     {"1080p", "resolutions are not a variant"},
 };
 
-/* "_above_200k_tokens": the number of tokens, and what is left of `text`. 0 if it is not of this form. */
+/* "_above_200k_tokens": the number of tokens, and what is left of `text`. 0 if it is not of this
+ * form. */
 static int64_t read_above(const char **text)
 {
     static const char prefix[] = "_above_";

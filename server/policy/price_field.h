@@ -18,10 +18,10 @@ struct qd_price_field {
     uint8_t meter;
     uint8_t tier;
     uint8_t cache_write_ttl;
-    bool is_alias;  /* a second name: the main one wins unless it is 0 */
+    bool is_alias;       /* a second name: the main one wins unless it is 0 */
     bool is_input_image; /* counts only for models that make images */
     int64_t above_input;
-    int64_t per;    /* the price is for so many units */
+    int64_t per; /* the price is for so many units */
     const char *reason;
 };
 

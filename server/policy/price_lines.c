@@ -1,12 +1,15 @@
 #include "server/policy/price_lines.h"
 
-void qd_lines_add(struct qd_arena *arena, struct qd_line_list *list, const struct qd_price_line *line)
+void qd_lines_add(struct qd_arena *arena, struct qd_line_list *list,
+                  const struct qd_price_line *line)
 {
-    list->lines = qd_arena_grow(arena, list->lines, list->count, &list->capacity, sizeof *list->lines);
+    list->lines =
+        qd_arena_grow(arena, list->lines, list->count, &list->capacity, sizeof *list->lines);
     list->lines[list->count++] = *line;
 }
 
-struct qd_price_line *qd_lines_find(const struct qd_line_list *list, const struct qd_price_line *line)
+struct qd_price_line *qd_lines_find(const struct qd_line_list *list,
+                                    const struct qd_price_line *line)
 {
     for (size_t i = 0; i < list->count; i++) {
         struct qd_price_line *l = &list->lines[i];
@@ -34,7 +37,8 @@ static bool has_meter(const struct qd_line_list *list, unsigned meter)
 }
 
 /* True if there is a price without tier and threshold. */
-static bool has_base(const struct qd_line_list *list, enum qd_meter meter, enum qd_cache_write_ttl ttl)
+static bool has_base(const struct qd_line_list *list, enum qd_meter meter,
+                     enum qd_cache_write_ttl ttl)
 {
     struct qd_price_line base = {.meter = (uint8_t)meter, .cache_write_ttl = (uint8_t)ttl};
     return qd_lines_find(list, &base) != NULL;

@@ -14,16 +14,18 @@ struct qd_line_list {
     size_t capacity;
 };
 
-void qd_lines_add(struct qd_arena *arena, struct qd_line_list *list, const struct qd_price_line *line);
+void qd_lines_add(struct qd_arena *arena, struct qd_line_list *list,
+                  const struct qd_price_line *line);
 
 /* The line for the same meter and variant, or NULL. */
-struct qd_price_line *qd_lines_find(const struct qd_line_list *list, const struct qd_price_line *line);
+struct qd_price_line *qd_lines_find(const struct qd_line_list *list,
+                                    const struct qd_price_line *line);
 
 bool qd_line_same_price(const struct qd_price_line *a, const struct qd_price_line *b);
 
-/* Adds what goes without saying: input that is read from or written to a cache costs what input costs, if the list has
- * no price for it; with `free_tokens`, tokens cost nothing in a list that prices only requests, times or
- * images. (Reasoning as output is the core's rule.) */
+/* Adds what goes without saying: input that is read from or written to a cache costs what input
+ * costs, if the list has no price for it; with `free_tokens`, tokens cost nothing in a list that
+ * prices only requests, times or images. (Reasoning as output is the core's rule.) */
 void qd_lines_complete(struct qd_arena *arena, struct qd_line_list *list, bool free_tokens);
 
 /* All amounts times (1000 + permille) / 1000, exactly; false if that does not fit. */

@@ -37,12 +37,14 @@ struct reading {
     struct qd_line_list lines;
 };
 
-static void skip(struct reading *r, const char *field, struct json_object *value, const char *reason)
+static void skip(struct reading *r, const char *field, struct json_object *value,
+                 const char *reason)
 {
     const char *text = json_object_get_string(value);
     text = text == NULL ? "null" : text;
     size_t len = strlen(text);
-    r->skips = qd_arena_grow(r->arena, r->skips, r->skip_count, &r->skip_capacity, sizeof *r->skips);
+    r->skips =
+        qd_arena_grow(r->arena, r->skips, r->skip_count, &r->skip_capacity, sizeof *r->skips);
     r->skips[r->skip_count++] = (struct qd_table_skip){
         .model = r->model,
         .field = qd_arena_text(r->arena, field, strlen(field)),
@@ -63,8 +65,10 @@ static bool read_price(struct reading *r, const char *field, struct json_object 
 {
     enum json_type type = json_object_get_type(value);
     const char *text = json_object_get_string(value);
-    if (text == NULL || (type != json_type_double && type != json_type_int && type != json_type_string)) {
-        refuse(r, field, text == NULL ? "null" : text, "not a price; a number of dollars is accepted");
+    if (text == NULL ||
+        (type != json_type_double && type != json_type_int && type != json_type_string)) {
+        refuse(r, field, text == NULL ? "null" : text,
+               "not a price; a number of dollars is accepted");
         return false;
     }
     /* An integer beyond 64 bits loses its text. */
@@ -81,7 +85,8 @@ static bool read_price(struct reading *r, const char *field, struct json_object 
     case QD_DECIMAL_RANGE:
     case QD_DECIMAL_INEXACT:
     case QD_DECIMAL_OVERFLOW:
-        refuse(r, field, text, "absurd price; at most 38 digits and a sensible exponent are accepted");
+        refuse(r, field, text,
+               "absurd price; at most 38 digits and a sensible exponent are accepted");
         return false;
     }
     if (ret_price->negative) {
@@ -97,11 +102,13 @@ static bool is_zero(struct json_object *value)
     struct qd_decimal d;
     const char *text = json_object_get_string(value);
     return type == json_type_null ||
-           (text != NULL && qd_decimal_parse((struct qd_str){text, strlen(text)}, &d) == QD_DECIMAL_OK &&
+           (text != NULL &&
+            qd_decimal_parse((struct qd_str){text, strlen(text)}, &d) == QD_DECIMAL_OK &&
             d.digits == 0);
 }
 
-/* Whether a price of this field counts for this model; an input image is one that the model was shown. */
+/* Whether a price of this field counts for this model; an input image is one that the model was
+ * shown. */
 static bool is_counted(struct reading *r, const struct qd_price_field *f)
 {
     if (f->meter != QD_METER_IMAGES) {
@@ -129,14 +136,17 @@ static void read_line(struct reading *r, const char *field, struct json_object *
         }
         return;
     }
-    enum qd_decimal_result rc = qd_decimal_to_price(&price, f->per, &line.amount_pico, &line.quantity);
+    enum qd_decimal_result rc =
+        qd_decimal_to_price(&price, f->per, &line.amount_pico, &line.quantity);
     if (rc == QD_DECIMAL_OVERFLOW) {
-        refuse(r, field, json_object_get_string(value), "absurd price; at most $9 million for a unit is accepted");
+        refuse(r, field, json_object_get_string(value),
+               "absurd price; at most $9 million for a unit is accepted");
         return;
     }
     if (rc != QD_DECIMAL_OK) {
         refuse(r, field, json_object_get_string(value),
-               "absurd price; at most 18 digits below a millionth of a millionth of a dollar are accepted");
+               "absurd price; at most 18 digits below a millionth of a millionth of a dollar are "
+               "accepted");
         return;
     }
     struct qd_price_line *same = qd_lines_find(&r->lines, &line);
@@ -145,15 +155,16 @@ static void read_line(struct reading *r, const char *field, struct json_object *
     } else if (same->amount_pico == 0) {
         *same = line;
     } else if (line.amount_pico != 0 && !qd_line_same_price(same, &line)) {
-        skip(r, field, value, f->is_input_image ? "images given as input are not a meter"
-                                                : "the table has another price for the same");
+        skip(r, field, value,
+             f->is_input_image ? "images given as input are not a meter"
+                               : "the table has another price for the same");
     }
 }
 
 static void read_tiers(struct reading *r, struct json_object *value);
 
-static void read_field(struct reading *r, const char *field, struct json_object *value, int64_t above,
-                       bool aliases)
+static void read_field(struct reading *r, const char *field, struct json_object *value,
+                       int64_t above, bool aliases)
 {
     if (strcmp(field, "tiered_pricing") == 0 && above == 0) {
         if (!aliases) {
@@ -210,10 +221,12 @@ static int64_t read_tokens(struct json_object *value)
     return tokens;
 }
 
-/* [{"range": [0, 32000], "input_cost_per_token": ...}, ...]: each holds for whole requests above its start. */
+/* [{"range": [0, 32000], "input_cost_per_token": ...}, ...]: each holds for whole requests above
+ * its start. */
 static void read_tiers(struct reading *r, struct json_object *value)
 {
-    size_t count = json_object_get_type(value) == json_type_array ? json_object_array_length(value) : 0;
+    size_t count =
+        json_object_get_type(value) == json_type_array ? json_object_array_length(value) : 0;
     for (size_t i = 0; i < count; i++) {
         struct json_object *tier = json_object_array_get_idx(value, i);
         struct json_object *range = NULL;
@@ -247,8 +260,7 @@ static const char *text_of(struct reading *r, struct json_object *model, const c
 static int64_t tokens_of(struct json_object *model, const char *field)
 {
     struct json_object *value = NULL;
-    int64_t tokens =
-        json_object_object_get_ex(model, field, &value) ? read_tokens(value) : -1;
+    int64_t tokens = json_object_object_get_ex(model, field, &value) ? read_tokens(value) : -1;
     return tokens < 0 ? 0 : tokens;
 }
 
@@ -300,7 +312,8 @@ static void read_table(struct reading *r, struct json_object *root)
            qd_problems_errors(r->problems) < ERRORS_PER_FILE) {
         const char *name = json_object_iter_peek_name(&it);
         struct json_object *value = json_object_iter_peek_value(&it);
-        /* P7: sample_spec describes the fields. Entries that are no objects ("last_updated") are no models. */
+        /* P7: sample_spec describes the fields. Entries that are no objects ("last_updated") are no
+         * models. */
         if (json_object_get_type(value) == json_type_object && strcmp(name, "sample_spec") != 0) {
             read_model(r, name, value);
         }
@@ -339,8 +352,9 @@ static struct json_object *parse_json(const char *name, const void *bytes, size_
         report_syntax(name, bytes, json_tokener_get_parse_end(tok), json_tokener_error_desc(error),
                       problems);
     } else if (json_object_get_type(root) != json_type_object) {
-        qd_problems_add(problems, QD_SEVERITY_ERROR, name, 1, 1,
-                        "not a table of prices; an object with a model's name for each key is accepted");
+        qd_problems_add(
+            problems, QD_SEVERITY_ERROR, name, 1, 1,
+            "not a table of prices; an object with a model's name for each key is accepted");
         json_object_put(root);
         root = NULL;
     }
@@ -427,7 +441,8 @@ static int compare_name(const void *name, const void *model)
     return strcmp(name, ((const struct qd_table_model *)model)->name);
 }
 
-const struct qd_table_model *qd_price_table_find(const struct qd_price_table *table, const char *name)
+const struct qd_table_model *qd_price_table_find(const struct qd_price_table *table,
+                                                 const char *name)
 {
     return table->model_count == 0 ? NULL
                                    : bsearch(name, table->models, table->model_count,

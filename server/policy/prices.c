@@ -10,7 +10,11 @@
 
 #define SHEETS_MAX 64
 
-enum book { BOOK_COST, BOOK_CHARGE, BOOK_COUNT };
+enum book {
+    BOOK_COST,
+    BOOK_CHARGE,
+    BOOK_COUNT
+};
 
 /* One sheet of one subject while it is read. */
 struct sheet_draft {
@@ -33,7 +37,8 @@ struct line_context {
     int64_t above;
 };
 
-/* --- lines -------------------------------------------------------------------------------------- */
+/* --- lines --------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *name;
@@ -72,7 +77,10 @@ static bool read_price(struct qd_compiler *c, const struct qd_at *at, const stru
     int64_t units = 1;
     if (rc != QD_DECIMAL_OK || price.negative) {
         qd_fail(c, at, node, "\"%.60s\": %s; %s", node->text,
-                rc == QD_DECIMAL_OK ? "negative" : rc == QD_DECIMAL_RANGE ? "absurd" : "not a price", accepted);
+                rc == QD_DECIMAL_OK      ? "negative"
+                : rc == QD_DECIMAL_RANGE ? "absurd"
+                                         : "not a price",
+                accepted);
         return false;
     }
     if (used < left) {
@@ -91,7 +99,8 @@ static bool read_price(struct qd_compiler *c, const struct qd_at *at, const stru
     return true;
 }
 
-/* Fills meter and ttl of `line` from a key; 0: it names no price. "input_tokens" is as good as "input_token". */
+/* Fills meter and ttl of `line` from a key; 0: it names no price. "input_tokens" is as good as
+ * "input_token". */
 static int64_t line_of_key(const struct qd_compiler *c, const char *key, struct qd_price_line *line)
 {
     size_t len = strlen(key);
@@ -122,7 +131,8 @@ static void unknown_line(struct qd_compiler *c, const struct qd_at *at, const st
     const char *accepted = "";
     for (size_t i = 0; i < LINE_KEYS; i++) {
         qd_suggest_offer(&s, line_keys[i].name);
-        accepted = qd_arena_printf(c->arena, "%s%s%s", accepted, i > 0 ? ", " : "", line_keys[i].name);
+        accepted =
+            qd_arena_printf(c->arena, "%s%s%s", accepted, i > 0 ? ", " : "", line_keys[i].name);
     }
     for (size_t m = QD_METER_FIRST_CUSTOM; m < c->policy->meter_count; m++) {
         qd_suggest_offer(&s, c->policy->meters[m].name);
@@ -131,7 +141,8 @@ static void unknown_line(struct qd_compiler *c, const struct qd_at *at, const st
         qd_suggest_offer(&s, tiers[i]);
     }
     if (is_sheet) {
-        static const char *const more[] = {"import", "entry", "effective", "charge", "markup", "above"};
+        static const char *const more[] = {"import", "entry",  "effective",
+                                           "charge", "markup", "above"};
         for (size_t i = 0; i < 6; i++) {
             qd_suggest_offer(&s, more[i]);
         }
@@ -167,8 +178,7 @@ static bool read_line_key(struct qd_compiler *c, const struct qd_at *at, const s
     static const struct {
         const char *name;
         enum qd_price_tier tier;
-    } tiers[] = {
-        {"batch", QD_TIER_BATCH}, {"priority", QD_TIER_PRIORITY}, {"flex", QD_TIER_FLEX}};
+    } tiers[] = {{"batch", QD_TIER_BATCH}, {"priority", QD_TIER_PRIORITY}, {"flex", QD_TIER_FLEX}};
     for (size_t i = 0; i < sizeof tiers / sizeof tiers[0]; i++) {
         if (x->tier == QD_TIER_STANDARD && strcmp(tiers[i].name, key->text) == 0) {
             struct line_context inner = *x;
@@ -211,14 +221,16 @@ static void read_lines(struct qd_compiler *c, const struct qd_at *at, const stru
     }
 }
 
-/* --- sheets ------------------------------------------------------------------------------------- */
+/* --- sheets -------------------------------------------------------------------------------------
+ */
 
-static void read_effective(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
-                           struct sheet_draft *d)
+static void read_effective(struct qd_compiler *c, const struct qd_at *at,
+                           const struct qd_node *value, struct sheet_draft *d)
 {
     if (value->kind != QD_NODE_SCALAR || !qd_time_parse(value->text, value->len, &d->effective)) {
         qd_fail(c, at, value,
-                "\"%.40s\": not a date; a UTC date or time is accepted, as 2026-01-01 or 2026-01-01T08:00:00+01:00",
+                "\"%.40s\": not a date; a UTC date or time is accepted, as 2026-01-01 or "
+                "2026-01-01T08:00:00+01:00",
                 value->kind == QD_NODE_SCALAR ? value->text : "");
     }
 }
@@ -249,7 +261,8 @@ static bool read_sheet_key(struct qd_compiler *c, const struct qd_at *at, const 
 static void add_imported(struct qd_compiler *c, const struct qd_at *at, struct sheet_draft *d)
 {
     struct qd_at below = {at, "import"};
-    const struct qd_table_model *m = qd_import_model(c, &below, d->import, d->entry != NULL ? d->entry : d->subject);
+    const struct qd_table_model *m =
+        qd_import_model(c, &below, d->import, d->entry != NULL ? d->entry : d->subject);
     if (m == NULL) {
         return;
     }
@@ -309,7 +322,8 @@ static void read_sheet(struct qd_compiler *c, const struct qd_at *at, const stru
     } else if (d->entry != NULL) {
         qd_fail(c, at, node, "\"entry\" is of no use without \"import\"");
     } else if (d->lines[BOOK_COST].count == 0 && qd_problems_errors(c->problems) == errors) {
-        qd_fail(c, at, node, "no price; a line is accepted, as {input_token: $2.50/1M}, or {import: FILE}");
+        qd_fail(c, at, node,
+                "no price; a line is accepted, as {input_token: $2.50/1M}, or {import: FILE}");
     }
     qd_lines_complete(c->arena, &d->lines[BOOK_COST], false);
     finish_charge(c, at, d);
@@ -323,7 +337,8 @@ static int order_sheets(const void *left, const void *right)
 }
 
 static struct qd_price_list make_list(struct qd_compiler *c, const char *subject,
-                                      const struct sheet_draft *drafts, size_t count, enum book book)
+                                      const struct sheet_draft *drafts, size_t count,
+                                      enum book book)
 {
     struct qd_price_sheet *sheets = qd_arena_array(c->arena, count, sizeof *sheets);
     for (size_t i = 0; i < count; i++) {
@@ -364,21 +379,24 @@ static bool read_subject(struct qd_compiler *c, const struct qd_at *at, const st
     qsort(drafts, count, sizeof *drafts, order_sheets);
     for (size_t i = 1; i < count; i++) {
         if (drafts[i - 1].effective.ns == drafts[i].effective.ns) {
-            qd_fail(c, at, drafts[i].node, "two price sheets begin at the same time; give each its \"effective\"");
+            qd_fail(c, at, drafts[i].node,
+                    "two price sheets begin at the same time; give each its \"effective\"");
         }
     }
     if (qd_problems_errors(c->problems) > errors) {
         return false;
     }
     *ret_cost = make_list(c, subject, drafts, count, BOOK_COST);
-    *ret_charge = has_charge ? make_list(c, subject, drafts, count, BOOK_CHARGE) : (struct qd_price_list){0};
+    *ret_charge =
+        has_charge ? make_list(c, subject, drafts, count, BOOK_CHARGE) : (struct qd_price_list){0};
     return true;
 }
 
-/* --- the section -------------------------------------------------------------------------------- */
+/* --- the section --------------------------------------------------------------------------------
+ */
 
-static void unknown_subject(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key,
-                            const char *name)
+static void unknown_subject(struct qd_compiler *c, const struct qd_at *at,
+                            const struct qd_node *key, const char *name)
 {
     struct qd_suggest s;
     qd_suggest_init(&s, name);
@@ -388,13 +406,14 @@ static void unknown_subject(struct qd_compiler *c, const struct qd_at *at, const
     for (size_t i = 0; i < c->policy->pool_count && i < 2000; i++) {
         qd_suggest_offer(&s, c->policy->pools[i].name);
     }
-    qd_fail(c, at, key,
-            "\"%.127s\": matches no model or pool; a name under \"models\" or \"pools\" is accepted%s",
-            key->text, qd_did_you_mean(c, &s));
+    qd_fail(
+        c, at, key,
+        "\"%.127s\": matches no model or pool; a name under \"models\" or \"pools\" is accepted%s",
+        key->text, qd_did_you_mean(c, &s));
 }
 
-static void compile_subject(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *key,
-                            const struct qd_node *value)
+static void compile_subject(struct qd_compiler *c, const struct qd_at *at,
+                            const struct qd_node *key, const struct qd_node *value)
 {
     const char *name = key->text;
     struct qd_at below = {at, key->text};
@@ -408,8 +427,9 @@ static void compile_subject(struct qd_compiler *c, const struct qd_at *at, const
         return;
     }
     if (model != NULL && pool != NULL) {
-        qd_fail(c, at, key, "\"%.100s\": both a model and a pool; write model:%.100s or pool:%.100s", name, name,
-                name);
+        qd_fail(c, at, key,
+                "\"%.100s\": both a model and a pool; write model:%.100s or pool:%.100s", name,
+                name, name);
         return;
     }
     struct qd_price_list cost;
@@ -418,11 +438,11 @@ static void compile_subject(struct qd_compiler *c, const struct qd_at *at, const
         return;
     }
     if (model != NULL) {
-        struct qd_model *mine = (struct qd_model *)(uintptr_t)model;
+        struct qd_model *mine = qd_own_model(c, model);
         mine->cost = cost;
         mine->charge = charge;
     } else {
-        struct qd_pool *mine = (struct qd_pool *)(uintptr_t)pool;
+        struct qd_pool *mine = qd_own_pool(c, pool);
         mine->cost = cost;
         mine->charge = charge;
     }
@@ -434,12 +454,14 @@ static void compile_rest(struct qd_compiler *c, const struct qd_at *at, const st
     const struct qd_node *import = qd_node_get(node, "import");
     struct qd_at below = {at, "import"};
     if (node->kind != QD_NODE_MAP || import == NULL) {
-        qd_fail(c, at, node, "{import: FILE} is accepted here: prices for all models of the file that have none");
+        qd_fail(
+            c, at, node,
+            "{import: FILE} is accepted here: prices for all models of the file that have none");
         return;
     }
     struct qd_policy *p = c->policy;
     for (size_t i = 0; i < p->model_count; i++) {
-        struct qd_model *model = (struct qd_model *)(uintptr_t)&p->models[i];
+        struct qd_model *model = &c->models[i];
         if (model->cost.count == 0 && qd_import_has(c, &below, import, model->name)) {
             (void)read_subject(c, at, node, model->name, &model->cost, &model->charge);
         }

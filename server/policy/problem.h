@@ -59,12 +59,12 @@ size_t qd_problems_dropped(const struct qd_problems *p);
 /* Sort by place; the loaders do it before they return. */
 void qd_problems_sort(struct qd_problems *p);
 
-/* One problem as a line without newline: "policy.yaml:14:13: plans.pro: ...". Cut off at size - 1. Returns
- * the length that the whole line has. */
+/* One problem as a line without newline: "policy.yaml:14:13: plans.pro: ...". Cut off at size - 1.
+ * Returns the length that the whole line has. */
 size_t qd_problem_format(const struct qd_problem *problem, char *buffer, size_t size);
 
-/* All of them, one a line ("warning: " before warnings), and how many more there were. Free it with free().
- * NULL: out of memory. */
+/* All of them, one a line ("warning: " before warnings), and how many more there were. Free it with
+ * free(). NULL: out of memory. */
 char *qd_problems_text(const struct qd_problems *p);
 
 #endif /* QD_POLICY_PROBLEM_H */

@@ -1,4 +1,5 @@
-/* Paths, errors, maps with known keys and single values: what every section of a policy is read with. */
+/* Paths, errors, maps with known keys and single values: what every section of a policy is read
+ * with. */
 #include "server/policy/amount.h"
 #include "server/policy/compile.h"
 #include "server/policy/utf8.h"
@@ -223,9 +224,10 @@ bool qd_read_duration(struct qd_compiler *c, const struct qd_at *at, const struc
     }
     struct qd_span span;
     int64_t ns;
-    if (!qd_span_parse(node->text, node->len, &span) || !span.has_count || !qd_span_ns(&span, &ns) ||
-        ns < min_ns || ns > max_ns) {
-        qd_fail(c, at, node, "\"%s\": a length of time from %s to %s is accepted, as 300s, 10min, 6h",
+    if (!qd_span_parse(node->text, node->len, &span) || !span.has_count ||
+        !qd_span_ns(&span, &ns) || ns < min_ns || ns > max_ns) {
+        qd_fail(c, at, node,
+                "\"%s\": a length of time from %s to %s is accepted, as 300s, 10min, 6h",
                 node->text, duration_text(c, min_ns), duration_text(c, max_ns));
         return false;
     }
@@ -250,7 +252,8 @@ const char *qd_read_name(struct qd_compiler *c, const struct qd_at *at, const st
     }
     if (node->len > QD_NAME_MAX || has_control_characters(node->text)) {
         qd_fail(c, at, node,
-                "\"%.40s\": not a name; 1 to 127 bytes of UTF-8 without control characters are accepted",
+                "\"%.40s\": not a name; 1 to 127 bytes of UTF-8 without control characters are "
+                "accepted",
                 node->text);
         return NULL;
     }
@@ -266,7 +269,8 @@ const char *qd_read_ident(struct qd_compiler *c, const struct qd_at *at, const s
     static const char accepted[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     if (node->len > 63 || strspn(node->text, accepted) != node->len) {
-        qd_fail(c, at, node, "\"%.70s\": not %s; 1 to 63 of a-z, A-Z, 0-9, \".\", \"_\", \"-\" are accepted",
+        qd_fail(c, at, node,
+                "\"%.70s\": not %s; 1 to 63 of a-z, A-Z, 0-9, \".\", \"_\", \"-\" are accepted",
                 node->text, what);
         return NULL;
     }

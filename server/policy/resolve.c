@@ -72,7 +72,8 @@ static bool selects(const struct work *w, const struct qd_limit *limit)
     return true;
 }
 
-/* --- names -------------------------------------------------------------------------------------- */
+/* --- names --------------------------------------------------------------------------------------
+ */
 
 /* Appends to the name that begins at `start`; cut off where the room ends. */
 static void append(struct qd_resolution *r, const char *ptr, size_t len)
@@ -85,7 +86,8 @@ static void append(struct qd_resolution *r, const char *ptr, size_t len)
     }
 }
 
-static void append_value(struct qd_resolution *r, size_t start, const char *name, struct qd_str value)
+static void append_value(struct qd_resolution *r, size_t start, const char *name,
+                         struct qd_str value)
 {
     if (r->text_used > start) {
         append(r, " ", 1);
@@ -137,7 +139,8 @@ static struct qd_str name_counter(struct work *w, const struct qd_limit_use *use
     return (struct qd_str){r->text + start, r->text_used - start};
 }
 
-/* --- limits ------------------------------------------------------------------------------------- */
+/* --- limits -------------------------------------------------------------------------------------
+ */
 
 static int64_t scale_amount(int64_t amount, int64_t num, int64_t den)
 {
@@ -224,15 +227,16 @@ static bool has_limit(const struct qd_limit_use *uses, size_t count, const char 
     return false;
 }
 
-/* --- one depth ---------------------------------------------------------------------------------- */
+/* --- one depth ----------------------------------------------------------------------------------
+ */
 
 static const struct qd_override *override_at(const struct work *w, uint8_t depth)
 {
     return w->in->overrides == NULL ? NULL : w->in->overrides[depth - 1];
 }
 
-static void note_block(struct work *w, const struct qd_tenant_rule *rule, const struct qd_override *o,
-                       uint8_t depth)
+static void note_block(struct work *w, const struct qd_tenant_rule *rule,
+                       const struct qd_override *o, uint8_t depth)
 {
     struct qd_resolution *r = w->out;
     bool by_record = o != NULL && o->blocked && o->blocked_until.ns > w->in->now.ns;
@@ -245,7 +249,8 @@ static void note_block(struct work *w, const struct qd_tenant_rule *rule, const 
     }
 }
 
-/* The plan's limits, each replaced by the rule's or the record's of its name, and what else those have. */
+/* The plan's limits, each replaced by the rule's or the record's of its name, and what else those
+ * have. */
 static void apply_depth(struct work *w, uint8_t depth, const struct qd_tenant_rule *rule,
                         const struct qd_override *o, const struct qd_plan *plan)
 {

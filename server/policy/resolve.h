@@ -1,19 +1,20 @@
-/* Which limits apply to a request: the one place that says so, for bindings, explain and effective limits.
+/* Which limits apply to a request: the one place that says so, for bindings, explain and effective
+ * limits.
  *
  * Layer:    policy; a pure function over a compiled policy and run-time records.
- * Threads:  none of its own; the caller keeps policy and records alive during the call and as long as the
- *           result's pointers are used.
- * Memory:   the result is the caller's; it points into policy, records and itself: do not copy it by value.
+ * Threads:  none of its own; the caller keeps policy and records alive during the call and as long
+ * as the result's pointers are used. Memory:   the result is the caller's; it points into policy,
+ * records and itself: do not copy it by value.
  *
  * For each ancestor of the tenant's path, from the root (depth 1) to the path itself:
- *   - the rule is the policy's exact rule; without one, the most specific pattern, unless a run-time record
- *     lists the path (P2);
- *   - the plan is the record's (if it says anything about the plan), else the rule's; a tenant whose path and
- *     ancestors nobody lists or matches has the default plan at depth 1, or is unknown;
- *   - limits: the plan's, each replaced by the rule's own and then the record's own limit of the same name, and
- *     those that have no counterpart in the plan. Boosts and grants change amounts.
- * Then the limits that all tenants share (depth 0): the model's, the pool's, the global ones.
- * Of all these, those whose selector accepts the request apply.
+ *   - the rule is the policy's exact rule; without one, the most specific pattern, unless a
+ * run-time record lists the path (P2);
+ *   - the plan is the record's (if it says anything about the plan), else the rule's; a tenant
+ * whose path and ancestors nobody lists or matches has the default plan at depth 1, or is unknown;
+ *   - limits: the plan's, each replaced by the rule's own and then the record's own limit of the
+ * same name, and those that have no counterpart in the plan. Boosts and grants change amounts. Then
+ * the limits that all tenants share (depth 0): the model's, the pool's, the global ones. Of all
+ * these, those whose selector accepts the request apply.
  */
 #ifndef QD_POLICY_RESOLVE_H
 #define QD_POLICY_RESOLVE_H
@@ -21,9 +22,9 @@
 #include "server/core/policy.h"
 
 enum qd_adjust_kind {
-    QD_ADJUST_PERCENT, /* boost: amount and burst * value / 100 */
+    QD_ADJUST_PERCENT,  /* boost: amount and burst * value / 100 */
     QD_ADJUST_ABSOLUTE, /* boost: the amount is value; burst in proportion */
-    QD_ADJUST_ADD,     /* grant: the amount is raised (or lowered) by value, not below 0 */
+    QD_ADJUST_ADD,      /* grant: the amount is raised (or lowered) by value, not below 0 */
 };
 
 /* A run-time change of one limit's amount for one tenant path (Boost, Grant). */
@@ -31,8 +32,8 @@ struct qd_adjust {
     const char *limit; /* last part of the name: "tokens" */
     enum qd_adjust_kind kind;
     int64_t value;
-    struct qd_wall_ns until;   /* QD_WALL_NEVER: for good. At or before `now`: ignored */
-    bool one_counter;          /* only the counter below (a grant to one `per` value) */
+    struct qd_wall_ns until; /* QD_WALL_NEVER: for good. At or before `now`: ignored */
+    bool one_counter;        /* only the counter below (a grant to one `per` value) */
     struct qd_hash128 counter;
 };
 
@@ -64,7 +65,7 @@ struct qd_resolved_limit {
     int64_t burst;
     struct qd_wall_ns boosted_until; /* 0: not boosted */
     struct qd_hash128 counter;
-    struct qd_str name;         /* of the counter: "acme/search", "acme model=gpt-4o", "pool h100" */
+    struct qd_str name; /* of the counter: "acme/search", "acme model=gpt-4o", "pool h100" */
 };
 
 #define QD_RESOLVE_TEXT_MAX 8192
@@ -73,8 +74,8 @@ struct qd_resolution {
     enum qd_resolve_status status;
     bool blocked;
     uint8_t blocked_depth;
-    const struct qd_plan *plan;   /* the nearest one in effect; NULL: none */
-    struct qd_str plan_from;      /* the path or pattern that gives it; "default_plan" */
+    const struct qd_plan *plan;    /* the nearest one in effect; NULL: none */
+    struct qd_str plan_from;       /* the path or pattern that gives it; "default_plan" */
     struct qd_wall_ns valid_until; /* the next end of a boost or block; QD_WALL_NEVER */
     size_t count;
     struct qd_resolved_limit limit[QD_LIMITS_PER_CHECK_MAX];
@@ -84,18 +85,21 @@ struct qd_resolution {
 
 struct qd_resolve_input {
     const struct qd_policy *policy;
-    const struct qd_attributes *attributes; /* tenant: a valid path; family and pool filled in (qd_attributes_complete) */
-    const struct qd_override *const *overrides; /* by depth - 1, for each segment of the path; NULL entries: none */
-    struct qd_wall_ns now;                      /* for the ends of boosts and blocks */
-    uint64_t seed;                              /* of counter identities */
-    bool all; /* for listing: limits of tenants whose selector needs an attribute that is absent are kept */
+    const struct qd_attributes
+        *attributes; /* tenant: a valid path; family and pool filled in (qd_attributes_complete) */
+    const struct qd_override *const
+        *overrides;        /* by depth - 1, for each segment of the path; NULL entries: none */
+    struct qd_wall_ns now; /* for the ends of boosts and blocks */
+    uint64_t seed;         /* of counter identities */
+    bool all; /* for listing: limits of tenants whose selector needs an attribute that is absent are
+                 kept */
 };
 
 /* Fill ret (all of it). Denies nothing by itself: `blocked` and `status` tell. */
 void qd_resolve(const struct qd_resolve_input *input, struct qd_resolution *ret_resolution);
 
-/* Fill in `family` and `pool` of `a` from the policy's model, where they are absent. A model without a family
- * is its own family. */
+/* Fill in `family` and `pool` of `a` from the policy's model, where they are absent. A model
+ * without a family is its own family. */
 void qd_attributes_complete(const struct qd_policy *policy, struct qd_attributes *a);
 
 #endif /* QD_POLICY_RESOLVE_H */

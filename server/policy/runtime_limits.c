@@ -6,6 +6,7 @@
 
 struct job {
     struct qd_compiler compiler;
+    struct qd_policy policy; /* a copy of the top: the compiler may write to what it builds */
     struct qd_arena arena;
     const struct qd_plan *plan;
     const struct qd_limit_entry *entries;
@@ -98,16 +99,14 @@ struct qd_limit_set *qd_policy_compile_limits(const struct qd_policy *policy,
         return NULL;
     }
     *j = (struct job){
-        .compiler = {.file = "",
-                     .problems = problems,
-                     /* is_runtime: nothing of it is written */
-                     .policy = (struct qd_policy *)(uintptr_t)policy,
-                     .is_runtime = true},
+        .compiler = {.file = "", .problems = problems, .is_runtime = true},
+        .policy = *policy,
         .plan = plan,
         .entries = entries,
         .count = count,
     };
     j->compiler.arena = &j->arena;
+    j->compiler.policy = &j->policy;
     bool good = run_guarded(j) && qd_problems_errors(problems) == errors;
     struct qd_limit_set *set = NULL;
     if (good) {

@@ -7,7 +7,8 @@
 #define PLANS_MAX   4096
 #define TENANTS_MAX 2000000
 
-/* --- plans -------------------------------------------------------------------------------------- */
+/* --- plans --------------------------------------------------------------------------------------
+ */
 
 static int order_plans(const void *left, const void *right)
 {
@@ -42,19 +43,22 @@ void qd_compile_plans(struct qd_compiler *c, const struct qd_node *node)
         };
         struct qd_use_list list = {0};
         qd_compile_limits(c, &below, qd_node_value(node, i), &scope, &list);
-        plans[count++] = (struct qd_plan){.name = name, .limits = list.uses, .limit_count = list.count};
+        plans[count++] =
+            (struct qd_plan){.name = name, .limits = list.uses, .limit_count = list.count};
     }
     qsort(plans, count, sizeof *plans, order_plans);
     p->plans = plans;
     p->plan_count = count;
 }
 
-/* --- tenants ------------------------------------------------------------------------------------ */
+/* --- tenants ------------------------------------------------------------------------------------
+ */
 
 /* Segments of a path or pattern, 0 if it is not one (P2). A "*" stands for a whole segment. */
 static uint8_t pattern_segments(const char *text, bool *ret_is_pattern)
 {
-    static const char accepted[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char accepted[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     uint8_t segments = 0;
     bool is_pattern = false;
     for (;;) {
@@ -126,10 +130,11 @@ static bool compile_tenant(struct qd_compiler *c, const struct qd_at *at, const 
     rule->line = key->line;
     rule->segments = pattern_segments(key->text, &rule->is_pattern);
     if (rule->segments == 0) {
-        qd_fail(c, at->up, key,
-                "\"%.127s\": not a tenant; 1 to 8 segments of 1 to 63 of a-z, A-Z, 0-9, \".\", \"_\", "
-                "\"-\" are accepted, as acme/search, or \"*\" for a whole segment",
-                key->text);
+        qd_fail(
+            c, at->up, key,
+            "\"%.127s\": not a tenant; 1 to 8 segments of 1 to 63 of a-z, A-Z, 0-9, \".\", \"_\", "
+            "\"-\" are accepted, as acme/search, or \"*\" for a whole segment",
+            key->text);
         return false;
     }
     if (!qd_expect_map(c, at, value, "a map, as {plan: free}")) {
@@ -195,7 +200,8 @@ void qd_compile_tenants(struct qd_compiler *c, const struct qd_node *node)
     size_t count = 0;
     for (size_t i = 0; i < node->count; i++) {
         struct qd_at below = {&at, qd_node_key(node, i)->text};
-        if (compile_tenant(c, &below, qd_node_key(node, i), qd_node_value(node, i), &rules[count])) {
+        if (compile_tenant(c, &below, qd_node_key(node, i), qd_node_value(node, i),
+                           &rules[count])) {
             count++;
         } else {
             rules[count] = (struct qd_tenant_rule){0};

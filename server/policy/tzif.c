@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 63
-#define FILE_BYTES_MAX 65536U
-#define HEADER_BYTES   44U
+#define NAME_MAX_BYTES  63
+#define FILE_BYTES_MAX  65536U
+#define HEADER_BYTES    44U
 #define TRANSITIONS_MAX 4096U
 
 /* A zone's block: the struct, its transitions and its name behind it. */
@@ -154,8 +154,7 @@ static bool fill(struct block *b, const uint8_t *bytes, size_t size)
 
 struct qd_zone *qd_tzif_parse(const char *name, const void *bytes, size_t size)
 {
-    struct block *b =
-        calloc(1, sizeof *b + TRANSITIONS_MAX * sizeof(struct qd_zone_transition));
+    struct block *b = calloc(1, sizeof *b + TRANSITIONS_MAX * sizeof(struct qd_zone_transition));
     if (b == NULL) {
         return NULL;
     }
@@ -163,8 +162,7 @@ struct qd_zone *qd_tzif_parse(const char *name, const void *bytes, size_t size)
         free(b);
         return NULL;
     }
-    struct block *small =
-        realloc(b, sizeof *b + b->zone.count * sizeof(struct qd_zone_transition));
+    struct block *small = realloc(b, sizeof *b + b->zone.count * sizeof(struct qd_zone_transition));
     b = small != NULL ? small : b;
     memcpy(b->name, name, strlen(name) + 1);
     b->zone.name = b->name;
@@ -197,7 +195,8 @@ static const char *folder(void)
 struct qd_zone *qd_tzif_load(const char *name)
 {
     char path[4096];
-    if (!is_name(name) || snprintf(path, sizeof path, "%s/%s", folder(), name) >= (int)sizeof path) {
+    if (!is_name(name) ||
+        snprintf(path, sizeof path, "%s/%s", folder(), name) >= (int)sizeof path) {
         return NULL;
     }
     FILE *file = fopen(path, "rbe");

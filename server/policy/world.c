@@ -172,10 +172,11 @@ void qd_world_check(struct qd_world *world, const struct qd_world_check *check,
     fill_prices(&candidate, v->hold.model, v->hold.pool);
     candidate.binding = binding_key(&a);
     candidate.max_output_given = check->has_max_output;
-    candidate.max_output_tokens = check->has_max_output  ? check->max_output_tokens
+    candidate.max_output_tokens = check->has_max_output   ? check->max_output_tokens
                                   : v->hold.model != NULL ? v->hold.model->max_output_tokens
                                                           : 0;
-    candidate.gpu_us_per_input_token = v->hold.model != NULL ? v->hold.model->gpu_us_per_input_token : 0;
+    candidate.gpu_us_per_input_token =
+        v->hold.model != NULL ? v->hold.model->gpu_us_per_input_token : 0;
     candidate.gpu_us_per_output_token =
         v->hold.model != NULL ? v->hold.model->gpu_us_per_output_token : 0;
     struct qd_check request = {
@@ -223,11 +224,11 @@ static bool price_usage(const struct qd_world *w, const struct qd_world_hold *ho
     qd_int128 charge;
     uint32_t unpriced;
     fill_prices(&lists, hold->model, hold->pool);
-    bool known =
-        qd_price_compute(lists.cost_model, lists.cost_pool, &query, &cost, &unpriced) == QD_PRICE_OK;
+    bool known = qd_price_compute(lists.cost_model, lists.cost_pool, &query, &cost, &unpriced) ==
+                 QD_PRICE_OK;
     if (!known && priced(&w->policy->cap_price) != NULL) {
-        known = qd_price_compute(&w->policy->cap_price, lists.cost_pool, &query, &cost, &unpriced) ==
-                QD_PRICE_OK;
+        known = qd_price_compute(&w->policy->cap_price, lists.cost_pool, &query, &cost,
+                                 &unpriced) == QD_PRICE_OK;
         charge = cost;
     } else if (known && (lists.charge_model != NULL || lists.charge_pool != NULL)) {
         known = qd_price_compute(lists.charge_model, lists.charge_pool, &query, &charge,
@@ -247,9 +248,8 @@ enum qd_world_answer qd_world_report(struct qd_world *world, const struct qd_wor
 {
     struct qd_world *w = world;
     struct qd_attributes a = report->attributes;
-    struct qd_world_hold post_paid = {.made_at = now,
-                                      .tier = report->tier,
-                                      .cache_write_ttl = report->cache_write_ttl};
+    struct qd_world_hold post_paid = {
+        .made_at = now, .tier = report->tier, .cache_write_ttl = report->cache_write_ttl};
     const struct qd_world_hold *hold = report->hold;
     if (hold == NULL) {
         qd_attributes_complete(w->policy, &a);
@@ -283,7 +283,8 @@ enum qd_world_answer qd_world_report(struct qd_world *world, const struct qd_wor
     return rc == QD_OK ? QD_WORLD_DECIDED : QD_WORLD_FULL;
 }
 
-bool qd_world_cancel(struct qd_world *world, const struct qd_world_hold *hold, struct qd_wall_ns now)
+bool qd_world_cancel(struct qd_world *world, const struct qd_world_hold *hold,
+                     struct qd_wall_ns now)
 {
     return qd_core_cancel(world->home, world->commons, hold->reservation, now) == QD_OK;
 }

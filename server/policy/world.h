@@ -1,4 +1,5 @@
-/* One slice of the real core under a policy, with a clock that its user sets: what policy tests run against.
+/* One slice of the real core under a policy, with a clock that its user sets: what policy tests run
+ * against.
  *
  * Layer:    policy (over core). No I/O, no clock of its own.
  * Units:    as in server/core/core.h.
@@ -74,7 +75,8 @@ enum qd_world_answer qd_world_report(struct qd_world *world, const struct qd_wor
                                      struct qd_wall_ns now, int64_t *ret_cost_nano);
 
 /* CancelReservation. False: the hold is gone. */
-bool qd_world_cancel(struct qd_world *world, const struct qd_world_hold *hold, struct qd_wall_ns now);
+bool qd_world_cancel(struct qd_world *world, const struct qd_world_hold *hold,
+                     struct qd_wall_ns now);
 
 /* End what has expired by `now`. */
 void qd_world_expire(struct qd_world *world, struct qd_wall_ns now);

@@ -1,4 +1,5 @@
-/* The import of price tables: no input crashes it, and no accepted price is negative or without a quantity. */
+/* The import of price tables: no input crashes it, and no accepted price is negative or without a
+ * quantity. */
 #include "tests/fuzz/fuzz.h"
 
 #include "server/policy/price_table.h"

@@ -68,10 +68,11 @@ const struct qd_limit_use *limit_of(const struct qd_policy *p, const char *plan,
 static char *text_of_limit(const char *limit)
 {
     char *yaml = NULL;
-    cr_assert(asprintf(&yaml,
-                       "version: 1\nmodels: {m: {max_output_tokens: 4096, pool: h100}}\n"
-                       "prices: {m: {input_token: $1/1M, output_token: $2/1M}}\nplans:\n  p:\n    %s\n",
-                       limit) > 0);
+    cr_assert(
+        asprintf(&yaml,
+                 "version: 1\nmodels: {m: {max_output_tokens: 4096, pool: h100}}\n"
+                 "prices: {m: {input_token: $1/1M, output_token: $2/1M}}\nplans:\n  p:\n    %s\n",
+                 limit) > 0);
     return yaml;
 }
 

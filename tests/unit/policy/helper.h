@@ -4,7 +4,8 @@
 
 #include "server/policy/policy_file.h"
 
-/* A policy from text, in the folder deploy/examples (for imports). Prints problems and returns NULL if it is refused. */
+/* A policy from text, in the folder deploy/examples (for imports). Prints problems and returns NULL
+ * if it is refused. */
 struct qd_policy *load(const char *yaml);
 
 /* All problems of a text, one a line; free it. Asserts that it is refused if `refused`. */

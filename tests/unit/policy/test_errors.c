@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define METERS                                                                                      \
-    "requests, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, "             \
-    "reasoning_tokens, tokens, gpu_seconds, processing_ms, memory_gb_ms, images, cost, charge, "   \
+#define METERS                                                                                   \
+    "requests, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, "           \
+    "reasoning_tokens, tokens, gpu_seconds, processing_ms, memory_gb_ms, images, cost, charge, " \
     "concurrency"
 
 Test(errors, P1_unknown_meter_has_place_and_suggestion)
@@ -25,18 +25,22 @@ Test(errors, P1_unknown_meter_has_place_and_suggestion)
 
 Test(errors, P1_unknown_keys_have_a_suggestion)
 {
-    expect_refused("version: 1\nplan: {}\n",
-                   "policy.yaml:2:1: \"plan\": unknown key; accepted: version, meters, models, pools, prices, "
-                   "unknown_price, plans, default_plan, tenants, limits, reservation_ttl, report_horizon, "
-                   "rollup_labels, rls; did you mean \"plans\"?\n");
-    expect_refused("version: 1\nmodels:\n  m: {max_ouput_tokens: 5}\n",
-                   "policy.yaml:3:7: models.m: \"max_ouput_tokens\": unknown key; accepted: pool, family, "
-                   "max_output_tokens, max_input_tokens, gpu_time, limits; did you mean \"max_output_tokens\"?\n");
-    expect_limit_refused("requests: {limit: 5/min, brust: 7}",
-                         "6:30: plans.p.requests: \"brust\": unknown key; accepted: limit, window, meter, weights, "
-                         "admit, settle, unit, algorithm, burst, slots, weighted, zone, anchor, per, match, hard, "
-                         "test, action, failure_mode, warn, output, quantile, default_max_output, clamp, refunds, "
-                         "on_expiry, on_failed; did you mean \"burst\"?");
+    expect_refused(
+        "version: 1\nplan: {}\n",
+        "policy.yaml:2:1: \"plan\": unknown key; accepted: version, meters, models, pools, prices, "
+        "unknown_price, plans, default_plan, tenants, limits, reservation_ttl, report_horizon, "
+        "rollup_labels, rls; did you mean \"plans\"?\n");
+    expect_refused(
+        "version: 1\nmodels:\n  m: {max_ouput_tokens: 5}\n",
+        "policy.yaml:3:7: models.m: \"max_ouput_tokens\": unknown key; accepted: pool, family, "
+        "max_output_tokens, max_input_tokens, gpu_time, limits; did you mean "
+        "\"max_output_tokens\"?\n");
+    expect_limit_refused(
+        "requests: {limit: 5/min, brust: 7}",
+        "6:30: plans.p.requests: \"brust\": unknown key; accepted: limit, window, meter, weights, "
+        "admit, settle, unit, algorithm, burst, slots, weighted, zone, anchor, per, match, hard, "
+        "test, action, failure_mode, warn, output, quantile, default_max_output, clamp, refunds, "
+        "on_expiry, on_failed; did you mean \"burst\"?");
 }
 
 Test(errors, P1_duplicate_keys_name_the_first)
@@ -47,122 +51,161 @@ Test(errors, P1_duplicate_keys_name_the_first)
 
 Test(errors, P1_amounts_that_cannot_be)
 {
-    expect_limit_refused("requests: -5/min", "6:15: plans.p.requests: \"-5\": negative; 0 or more is accepted");
-    expect_limit_refused("requests: lots/min",
-                         "6:15: plans.p.requests: \"lots\": not a number; accepted: digits with k, M or G, as 600, "
-                         "40k, 1_000_000");
-    expect_limit_refused("requests: 5T/min", "6:15: plans.p.requests: \"5T\": unknown suffix; accepted: k, M, G");
-    expect_limit_refused("requests: 9007199254740993/min",
-                         "6:15: plans.p.requests: \"9007199254740993\": too large; at most 9,007,199,254,740,992 is "
-                         "accepted");
-    expect_limit_refused("requests: 99999999999999999999999999999999999999999/min",
-                         "6:15: plans.p.requests: \"9999999999999999999999999999999999999999\": too large; at most "
-                         "9,007,199,254,740,992 is accepted");
-    expect_limit_refused("requests: 0.5/min",
-                         "6:15: plans.p.requests: \"0.5\": finer than the unit counts; a whole number of units is "
-                         "accepted");
-    expect_limit_refused("cost: 500/month",
-                         "6:11: plans.p.cost: \"500\": an amount of dollars is accepted, as $500 or $0.50");
+    expect_limit_refused("requests: -5/min",
+                         "6:15: plans.p.requests: \"-5\": negative; 0 or more is accepted");
+    expect_limit_refused(
+        "requests: lots/min",
+        "6:15: plans.p.requests: \"lots\": not a number; accepted: digits with k, M or G, as 600, "
+        "40k, 1_000_000");
+    expect_limit_refused("requests: 5T/min",
+                         "6:15: plans.p.requests: \"5T\": unknown suffix; accepted: k, M, G");
+    expect_limit_refused(
+        "requests: 9007199254740993/min",
+        "6:15: plans.p.requests: \"9007199254740993\": too large; at most 9,007,199,254,740,992 is "
+        "accepted");
+    expect_limit_refused(
+        "requests: 99999999999999999999999999999999999999999/min",
+        "6:15: plans.p.requests: \"9999999999999999999999999999999999999999\": too large; at most "
+        "9,007,199,254,740,992 is accepted");
+    expect_limit_refused(
+        "requests: 0.5/min",
+        "6:15: plans.p.requests: \"0.5\": finer than the unit counts; a whole number of units is "
+        "accepted");
+    expect_limit_refused(
+        "cost: 500/month",
+        "6:11: plans.p.cost: \"500\": an amount of dollars is accepted, as $500 or $0.50");
     expect_limit_refused("cost: $0.0000000001/month",
-                         "6:11: plans.p.cost: \"$0.0000000001\": finer than the unit counts; a whole number of units "
+                         "6:11: plans.p.cost: \"$0.0000000001\": finer than the unit counts; a "
+                         "whole number of units "
                          "is accepted");
-    expect_limit_refused("cost: $10000000/month",
-                         "6:11: plans.p.cost: \"$10000000\": too large; at most $9,007,199.254740992 is accepted");
-    expect_limit_refused("requests: $5/min",
-                         "6:15: plans.p.requests: \"$5\": dollars; an amount of requests is accepted, as 600 or 40k");
+    expect_limit_refused(
+        "cost: $10000000/month",
+        "6:11: plans.p.cost: \"$10000000\": too large; at most $9,007,199.254740992 is accepted");
+    expect_limit_refused("requests: $5/min", "6:15: plans.p.requests: \"$5\": dollars; an amount "
+                                             "of requests is accepted, as 600 or 40k");
 }
 
 Test(errors, P1_unknown_units_and_windows)
 {
-    expect_limit_refused("requests: 5/mn",
-                         "6:15: plans.p.requests: \"mn\": unknown window; accepted: s, min, hour, day, week, month, "
-                         "year, 10s, 10min, 6h; did you mean \"min\"?");
-    expect_limit_refused("requests: 5", "6:15: plans.p.requests: no window; write one behind a slash, as 600/min");
-    expect_limit_refused("cost: $5", "6:11: plans.p.cost: no window; write one behind a slash, as $500/month");
-    expect_limit_refused("requests: {per: model}",
-                         "6:5: plans.p.requests: no \"limit\"; write one, as {limit: 600/min, ...}");
-    expect_limit_refused("requests: [5/min]",
-                         "6:15: plans.p.requests: a list; a limit is accepted here, as 600/min or {limit: 600/min, "
-                         "per: model}");
+    expect_limit_refused(
+        "requests: 5/mn",
+        "6:15: plans.p.requests: \"mn\": unknown window; accepted: s, min, hour, day, week, month, "
+        "year, 10s, 10min, 6h; did you mean \"min\"?");
+    expect_limit_refused("requests: 5",
+                         "6:15: plans.p.requests: no window; write one behind a slash, as 600/min");
+    expect_limit_refused("cost: $5",
+                         "6:11: plans.p.cost: no window; write one behind a slash, as $500/month");
+    expect_limit_refused(
+        "requests: {per: model}",
+        "6:5: plans.p.requests: no \"limit\"; write one, as {limit: 600/min, ...}");
+    expect_limit_refused(
+        "requests: [5/min]",
+        "6:15: plans.p.requests: a list; a limit is accepted here, as 600/min or {limit: 600/min, "
+        "per: model}");
 }
 
 Test(errors, P4_absurd_windows)
 {
-    expect_limit_refused("requests: 5/999ms",
-                         "6:15: plans.p.requests: \"999ms\": absurd window; 1 s to 1 year are accepted");
-    expect_limit_refused("requests: 5/0s",
-                         "6:15: plans.p.requests: \"0s\": unknown window; accepted: s, min, hour, day, week, month, "
-                         "year, 10s, 10min, 6h");
-    expect_limit_refused("requests: {limit: 5, window: 367d, algorithm: fixed_window}",
-                         "6:34: plans.p.requests.window: \"367d\": absurd window; 1 s to 1 year are accepted");
-    expect_limit_refused("requests: 5/2years",
-                         "6:15: plans.p.requests: \"2years\": absurd window; 1 s to 1 year are accepted");
-    expect_limit_refused("requests: 5/4000000000week",
-                         "6:15: plans.p.requests: \"4000000000week\": absurd window; 1 s to 1 year are accepted");
-    expect_limit_refused("requests: 5/7days",
-                         "6:15: plans.p.requests: calendars have no window of 7 days; add \"algorithm: "
-                         "sliding_window\" for a rolling one, or write day, week, month or year");
-    expect_limit_refused("requests: {limit: 5/month, algorithm: token_bucket}",
-                         "6:23: plans.p.requests.limit: a month has no fixed length; write 30d, or \"algorithm: "
-                         "calendar\"");
-    expect_limit_refused("requests: {limit: 5/min, window: 10s}",
-                         "6:38: plans.p.requests.window: \"limit\" has a window already; give one of them");
-    expect_limit_refused("concurrency: 20/min",
-                         "6:18: plans.p.concurrency: \"concurrency\" counts open reservations and has no window; an "
-                         "amount alone is accepted, as concurrency: 20");
+    expect_limit_refused(
+        "requests: 5/999ms",
+        "6:15: plans.p.requests: \"999ms\": absurd window; 1 s to 1 year are accepted");
+    expect_limit_refused(
+        "requests: 5/0s",
+        "6:15: plans.p.requests: \"0s\": unknown window; accepted: s, min, hour, day, week, month, "
+        "year, 10s, 10min, 6h");
+    expect_limit_refused(
+        "requests: {limit: 5, window: 367d, algorithm: fixed_window}",
+        "6:34: plans.p.requests.window: \"367d\": absurd window; 1 s to 1 year are accepted");
+    expect_limit_refused(
+        "requests: 5/2years",
+        "6:15: plans.p.requests: \"2years\": absurd window; 1 s to 1 year are accepted");
+    expect_limit_refused(
+        "requests: 5/4000000000week",
+        "6:15: plans.p.requests: \"4000000000week\": absurd window; 1 s to 1 year are accepted");
+    expect_limit_refused(
+        "requests: 5/7days",
+        "6:15: plans.p.requests: calendars have no window of 7 days; add \"algorithm: "
+        "sliding_window\" for a rolling one, or write day, week, month or year");
+    expect_limit_refused(
+        "requests: {limit: 5/month, algorithm: token_bucket}",
+        "6:23: plans.p.requests.limit: a month has no fixed length; write 30d, or \"algorithm: "
+        "calendar\"");
+    expect_limit_refused(
+        "requests: {limit: 5/min, window: 10s}",
+        "6:38: plans.p.requests.window: \"limit\" has a window already; give one of them");
+    expect_limit_refused(
+        "concurrency: 20/min",
+        "6:18: plans.p.concurrency: \"concurrency\" counts open reservations and has no window; an "
+        "amount alone is accepted, as concurrency: 20");
 }
 
 Test(errors, P4_options_of_another_algorithm)
 {
-    expect_limit_refused("requests: {limit: 5/min, burst: 9}",
-                         "6:37: plans.p.requests.burst: of no use to sliding_window; accepted with token_bucket and "
-                         "leaky_bucket");
-    expect_limit_refused("requests: {limit: 5/min, zone: Europe/Berlin}",
-                         "6:36: plans.p.requests.zone: of no use to sliding_window; accepted with calendar");
-    expect_limit_refused("requests: {limit: 5/day, slots: 10}",
-                         "6:37: plans.p.requests.slots: of no use to calendar; accepted with sliding_window");
-    expect_limit_refused("requests: {limit: 5/min, slots: 61}",
-                         "6:37: plans.p.requests.slots: \"61\": a whole number from 1 to 60 is accepted, as 4096 or "
-                         "4k");
-    expect_limit_refused("requests: {limit: 5/min, algorithm: gcra}",
-                         "6:41: plans.p.requests.algorithm: \"gcra\": unknown algorithm; accepted: token_bucket, "
-                         "leaky_bucket, fixed_window, sliding_window, calendar, concurrency, per_request, prepaid");
-    expect_limit_refused("requests: {limit: 5/month, anchor: 32}",
-                         "6:40: plans.p.requests.anchor: \"32\": the day on which a month starts is accepted, 1 to "
-                         "31");
+    expect_limit_refused(
+        "requests: {limit: 5/min, burst: 9}",
+        "6:37: plans.p.requests.burst: of no use to sliding_window; accepted with token_bucket and "
+        "leaky_bucket");
+    expect_limit_refused(
+        "requests: {limit: 5/min, zone: Europe/Berlin}",
+        "6:36: plans.p.requests.zone: of no use to sliding_window; accepted with calendar");
+    expect_limit_refused(
+        "requests: {limit: 5/day, slots: 10}",
+        "6:37: plans.p.requests.slots: of no use to calendar; accepted with sliding_window");
+    expect_limit_refused(
+        "requests: {limit: 5/min, slots: 61}",
+        "6:37: plans.p.requests.slots: \"61\": a whole number from 1 to 60 is accepted, as 4096 or "
+        "4k");
+    expect_limit_refused(
+        "requests: {limit: 5/min, algorithm: gcra}",
+        "6:41: plans.p.requests.algorithm: \"gcra\": unknown algorithm; accepted: token_bucket, "
+        "leaky_bucket, fixed_window, sliding_window, calendar, concurrency, per_request, prepaid");
+    expect_limit_refused(
+        "requests: {limit: 5/month, anchor: 32}",
+        "6:40: plans.p.requests.anchor: \"32\": the day on which a month starts is accepted, 1 to "
+        "31");
     expect_limit_refused("requests: {limit: 5/week, anchor: mon}",
-                         "6:39: plans.p.requests.anchor: \"mon\": the day on which a week starts is accepted, monday "
+                         "6:39: plans.p.requests.anchor: \"mon\": the day on which a week starts "
+                         "is accepted, monday "
                          "to sunday");
-    expect_limit_refused("requests: {limit: 5/year, anchor: 02-30}",
-                         "6:39: plans.p.requests.anchor: \"02-30\": the day on which a year starts is accepted, as "
-                         "04-06");
-    expect_limit_refused("requests: {limit: 5/day, anchor: 2}",
-                         "6:38: plans.p.requests.anchor: hours and days have no anchor; weeks, months and years do");
+    expect_limit_refused(
+        "requests: {limit: 5/year, anchor: 02-30}",
+        "6:39: plans.p.requests.anchor: \"02-30\": the day on which a year starts is accepted, as "
+        "04-06");
+    expect_limit_refused(
+        "requests: {limit: 5/day, anchor: 2}",
+        "6:38: plans.p.requests.anchor: hours and days have no anchor; weeks, months and years do");
 }
 
 Test(errors, P1_unknown_zone_model_pool_plan)
 {
-    expect_limit_refused("requests: {limit: 5/day, zone: Europe/Berln}",
-                         "6:36: plans.p.requests.zone: \"Europe/Berln\": unknown zone; an IANA name is accepted, as "
-                         "Europe/Berlin; did you mean \"Europe/Berlin\"?");
+    expect_limit_refused(
+        "requests: {limit: 5/day, zone: Europe/Berln}",
+        "6:36: plans.p.requests.zone: \"Europe/Berln\": unknown zone; an IANA name is accepted, as "
+        "Europe/Berlin; did you mean \"Europe/Berlin\"?");
     expect_limit_refused("requests: {limit: 5/day, zone: ../../etc/passwd}",
-                         "6:36: plans.p.requests.zone: \"../../etc/passwd\": unknown zone; an IANA name is accepted, "
+                         "6:36: plans.p.requests.zone: \"../../etc/passwd\": unknown zone; an IANA "
+                         "name is accepted, "
                          "as Europe/Berlin");
-    expect_limit_refused("requests: {limit: 5/min, match: {model: [m, n]}}",
-                         "6:49: plans.p.requests.match.model: \"n\": unknown model; a name under \"models\" is "
-                         "accepted");
-    expect_limit_refused("requests: {limit: 5/min, match: {pool: h10}}",
-                         "6:44: plans.p.requests.match.pool: \"h10\": unknown pool; a name under \"pools\" is "
-                         "accepted; did you mean \"h100\"?");
+    expect_limit_refused(
+        "requests: {limit: 5/min, match: {model: [m, n]}}",
+        "6:49: plans.p.requests.match.model: \"n\": unknown model; a name under \"models\" is "
+        "accepted");
+    expect_limit_refused(
+        "requests: {limit: 5/min, match: {pool: h10}}",
+        "6:44: plans.p.requests.match.pool: \"h10\": unknown pool; a name under \"pools\" is "
+        "accepted; did you mean \"h100\"?");
     expect_limit_refused("requests: {limit: 5/min, match: {family: x}}",
                          "6:46: plans.p.requests.match.family: \"x\": no model has this family");
     expect_refused("version: 1\nplans: {pro: {}}\ndefault_plan: por\ntenants:\n  a: {plan: pr}\n",
-                   "policy.yaml:3:15: default_plan: \"por\": unknown plan; a name under \"plans\" is accepted; did "
+                   "policy.yaml:3:15: default_plan: \"por\": unknown plan; a name under \"plans\" "
+                   "is accepted; did "
                    "you mean \"pro\"?\n"
-                   "policy.yaml:5:13: tenants.a.plan: \"pr\": unknown plan; a name under \"plans\" is accepted; did "
+                   "policy.yaml:5:13: tenants.a.plan: \"pr\": unknown plan; a name under \"plans\" "
+                   "is accepted; did "
                    "you mean \"pro\"?\n");
     expect_refused("version: 1\npools: {a100: {}}\nmodels: {m: {pool: h100}}\n",
-                   "policy.yaml:3:20: models.m.pool: \"h100\": unknown pool; a name under \"pools\" is accepted; did "
+                   "policy.yaml:3:20: models.m.pool: \"h100\": unknown pool; a name under "
+                   "\"pools\" is accepted; did "
                    "you mean \"a100\"?\n");
 }
 
@@ -171,102 +214,134 @@ Test(errors, P1_overrides_that_match_nothing)
     expect_refused("version: 1\nplans: {pro: {burst: {limit: 5/s, meter: requests}}}\ntenants:\n"
                    "  acme: {plan: pro, brst: 9/s}\n",
                    "policy.yaml:4:21: tenants.acme: \"brst\": unknown meter; accepted: " METERS
-                   ", a limit of plan pro, or any name with \"meter\" or \"weights\"; did you mean \"burst\"?\n");
+                   ", a limit of plan pro, or any name with \"meter\" or \"weights\"; did you mean "
+                   "\"burst\"?\n");
     expect_refused("version: 1\nmodels: {m: {}}\nprices: {n: {input_token: $1/1M}}\n",
-                   "policy.yaml:3:10: prices: \"n\": matches no model or pool; a name under \"models\" or \"pools\" "
+                   "policy.yaml:3:10: prices: \"n\": matches no model or pool; a name under "
+                   "\"models\" or \"pools\" "
                    "is accepted\n");
 }
 
 Test(errors, P2_tenant_paths)
 {
-    expect_refused("version: 1\ntenants:\n  a//b: {}\n  a/b*: {}\n  1/2/3/4/5/6/7/8/9: {}\n",
-                   "policy.yaml:3:3: tenants: \"a//b\": not a tenant; 1 to 8 segments of 1 to 63 of a-z, A-Z, 0-9, "
-                   "\".\", \"_\", \"-\" are accepted, as acme/search, or \"*\" for a whole segment\n"
-                   "policy.yaml:4:3: tenants: \"a/b*\": not a tenant; 1 to 8 segments of 1 to 63 of a-z, A-Z, 0-9, "
-                   "\".\", \"_\", \"-\" are accepted, as acme/search, or \"*\" for a whole segment\n"
-                   "policy.yaml:5:3: tenants: \"1/2/3/4/5/6/7/8/9\": not a tenant; 1 to 8 segments of 1 to 63 of "
-                   "a-z, A-Z, 0-9, \".\", \"_\", \"-\" are accepted, as acme/search, or \"*\" for a whole segment\n");
+    expect_refused(
+        "version: 1\ntenants:\n  a//b: {}\n  a/b*: {}\n  1/2/3/4/5/6/7/8/9: {}\n",
+        "policy.yaml:3:3: tenants: \"a//b\": not a tenant; 1 to 8 segments of 1 to 63 of a-z, A-Z, "
+        "0-9, "
+        "\".\", \"_\", \"-\" are accepted, as acme/search, or \"*\" for a whole segment\n"
+        "policy.yaml:4:3: tenants: \"a/b*\": not a tenant; 1 to 8 segments of 1 to 63 of a-z, A-Z, "
+        "0-9, "
+        "\".\", \"_\", \"-\" are accepted, as acme/search, or \"*\" for a whole segment\n"
+        "policy.yaml:5:3: tenants: \"1/2/3/4/5/6/7/8/9\": not a tenant; 1 to 8 segments of 1 to 63 "
+        "of "
+        "a-z, A-Z, 0-9, \".\", \"_\", \"-\" are accepted, as acme/search, or \"*\" for a whole "
+        "segment\n");
 }
 
 Test(errors, H7_hard_is_refused_where_no_budget_can_be_minted)
 {
-    expect_limit_refused("requests: {limit: 5/min, hard: true}",
-                         "6:36: plans.p.requests.hard: sliding_window cannot be hard: its window moves all the time, "
-                         "so that no budget can be handed out to nodes; accepted with calendar (day, month, ...), "
-                         "fixed_window of 1 min or more, prepaid, concurrency");
-    expect_limit_refused("requests: {limit: 5/min, algorithm: token_bucket, hard: true}",
-                         "6:61: plans.p.requests.hard: token_bucket cannot be hard: a bucket refills all the time, so "
-                         "that no budget can be handed out to nodes; accepted with calendar (day, month, ...), "
-                         "fixed_window of 1 min or more, prepaid, concurrency");
-    expect_limit_refused("requests: {limit: 5/30s, algorithm: fixed_window, hard: true}",
-                         "6:61: plans.p.requests.hard: fixed_window cannot be hard: its window is shorter than the 1 "
-                         "min in which rights can be handed out; accepted with calendar (day, month, ...), "
-                         "fixed_window of 1 min or more, prepaid, concurrency");
-    expect_limit_refused("tokens: {limit: 5/request, hard: true}",
-                         "6:38: plans.p.tokens.hard: per_request cannot be hard: it has no budget; accepted with "
-                         "calendar (day, month, ...), fixed_window of 1 min or more, prepaid, concurrency");
+    expect_limit_refused(
+        "requests: {limit: 5/min, hard: true}",
+        "6:36: plans.p.requests.hard: sliding_window cannot be hard: its window moves all the "
+        "time, "
+        "so that no budget can be handed out to nodes; accepted with calendar (day, month, ...), "
+        "fixed_window of 1 min or more, prepaid, concurrency");
+    expect_limit_refused(
+        "requests: {limit: 5/min, algorithm: token_bucket, hard: true}",
+        "6:61: plans.p.requests.hard: token_bucket cannot be hard: a bucket refills all the time, "
+        "so "
+        "that no budget can be handed out to nodes; accepted with calendar (day, month, ...), "
+        "fixed_window of 1 min or more, prepaid, concurrency");
+    expect_limit_refused(
+        "requests: {limit: 5/30s, algorithm: fixed_window, hard: true}",
+        "6:61: plans.p.requests.hard: fixed_window cannot be hard: its window is shorter than the "
+        "1 "
+        "min in which rights can be handed out; accepted with calendar (day, month, ...), "
+        "fixed_window of 1 min or more, prepaid, concurrency");
+    expect_limit_refused(
+        "tokens: {limit: 5/request, hard: true}",
+        "6:38: plans.p.tokens.hard: per_request cannot be hard: it has no budget; accepted with "
+        "calendar (day, month, ...), fixed_window of 1 min or more, prepaid, concurrency");
 }
 
 Test(errors, H1_hard_needs_a_bounded_estimate_and_fails_closed)
 {
-    expect_limit_refused("requests: {limit: 5/day, hard: true, test: below}",
-                         "6:48: plans.p.requests.test: a hard limit tests that the estimate fits; \"test: fits\" is "
-                         "accepted");
+    expect_limit_refused(
+        "requests: {limit: 5/day, hard: true, test: below}",
+        "6:48: plans.p.requests.test: a hard limit tests that the estimate fits; \"test: fits\" is "
+        "accepted");
     expect_limit_refused("requests: {limit: 5/day, hard: true, failure_mode: open}",
-                         "6:56: plans.p.requests.failure_mode: a hard limit fails closed; \"failure_mode: closed\" is "
+                         "6:56: plans.p.requests.failure_mode: a hard limit fails closed; "
+                         "\"failure_mode: closed\" is "
                          "accepted");
-    expect_limit_refused("requests: {limit: 5/day, hard: true, action: shadow}",
-                         "6:50: plans.p.requests.action: a hard limit must be enforced; try it out without \"hard\" "
-                         "first");
-    expect_limit_refused("tokens: {limit: 5k/day, hard: true, output: quantile}",
-                         "6:49: plans.p.tokens.output: a hard limit needs an upper bound of the output; \"output: "
-                         "worst_case\" is accepted");
+    expect_limit_refused(
+        "requests: {limit: 5/day, hard: true, action: shadow}",
+        "6:50: plans.p.requests.action: a hard limit must be enforced; try it out without \"hard\" "
+        "first");
+    expect_limit_refused(
+        "tokens: {limit: 5k/day, hard: true, output: quantile}",
+        "6:49: plans.p.tokens.output: a hard limit needs an upper bound of the output; \"output: "
+        "worst_case\" is accepted");
     expect_limit_refused("cost: {limit: $5/day, hard: true, clamp: 50%}",
-                         "6:46: plans.p.cost.clamp: a hard limit holds the whole estimate; \"clamp\" is not accepted");
-    expect_limit_refused("cost: {limit: $5/day, hard: true, admit: none}",
-                         "6:46: plans.p.cost.admit: a hard limit must hold an estimate; \"admit: none\" is not "
-                         "accepted");
-    expect_refused("version: 1\nmodels: {m: {}, n: {max_output_tokens: 9}}\nplans:\n"
-                   "  p:\n    tokens: {limit: 5M/day, hard: true}\n",
-                   "policy.yaml:5:5: plans.p.tokens: a hard limit needs an upper bound of the output, and model "
-                   "\"m\" has no \"max_output_tokens\"; give it there, or \"default_max_output\" here\n");
-    expect_refused("version: 1\nmodels: {m: {max_output_tokens: 9}}\nprices: {m: {input_token: $1/1M}}\n"
-                   "unknown_price: unpriced\nplans:\n  p:\n    cost: {limit: $5/day, hard: true}\n",
-                   "policy.yaml:7:5: plans.p.cost: a hard limit of money cannot hold what has no price; "
-                   "\"unknown_price: deny\" or a cap is accepted\n");
+                         "6:46: plans.p.cost.clamp: a hard limit holds the whole estimate; "
+                         "\"clamp\" is not accepted");
+    expect_limit_refused(
+        "cost: {limit: $5/day, hard: true, admit: none}",
+        "6:46: plans.p.cost.admit: a hard limit must hold an estimate; \"admit: none\" is not "
+        "accepted");
+    expect_refused(
+        "version: 1\nmodels: {m: {}, n: {max_output_tokens: 9}}\nplans:\n"
+        "  p:\n    tokens: {limit: 5M/day, hard: true}\n",
+        "policy.yaml:5:5: plans.p.tokens: a hard limit needs an upper bound of the output, and "
+        "model "
+        "\"m\" has no \"max_output_tokens\"; give it there, or \"default_max_output\" here\n");
+    expect_refused(
+        "version: 1\nmodels: {m: {max_output_tokens: 9}}\nprices: {m: {input_token: $1/1M}}\n"
+        "unknown_price: unpriced\nplans:\n  p:\n    cost: {limit: $5/day, hard: true}\n",
+        "policy.yaml:7:5: plans.p.cost: a hard limit of money cannot hold what has no price; "
+        "\"unknown_price: deny\" or a cap is accepted\n");
 }
 
 Test(errors, P8_money_needs_prices)
 {
-    expect_refused("version: 1\nplans:\n  p:\n    cost: $5/day\n",
-                   "policy.yaml:4:5: plans.p.cost: a limit of money needs prices; add a \"prices\" section\n");
+    expect_refused(
+        "version: 1\nplans:\n  p:\n    cost: $5/day\n",
+        "policy.yaml:4:5: plans.p.cost: a limit of money needs prices; add a \"prices\" section\n");
     expect_refused("version: 1\nunknown_price: free\n",
-                   "policy.yaml:2:16: unknown_price: \"free\": unknown rule for unknown prices; accepted: deny, "
+                   "policy.yaml:2:16: unknown_price: \"free\": unknown rule for unknown prices; "
+                   "accepted: deny, "
                    "unpriced, {cap: PRICES}\n");
 }
 
 Test(errors, P8_warns_of_models_that_would_be_denied)
 {
-    char *text = problems_of("version: 1\nmodels: {m: {}, n: {}}\nprices: {m: {input_token: $1/1M, output_token: "
-                             "$1/1M}}\nplans: {p: {cost: $5/day}}\n",
-                             false);
-    cr_expect_str_eq(text, "policy.yaml:2:17: warning: models: \"n\" has no price: with \"unknown_price: deny\" its "
-                           "requests are denied\n");
+    char *text = problems_of(
+        "version: 1\nmodels: {m: {}, n: {}}\nprices: {m: {input_token: $1/1M, output_token: "
+        "$1/1M}}\nplans: {p: {cost: $5/day}}\n",
+        false);
+    cr_expect_str_eq(
+        text,
+        "policy.yaml:2:17: warning: models: \"n\" has no price: with \"unknown_price: deny\" its "
+        "requests are denied\n");
     free(text);
 }
 
 Test(errors, P7_prices_that_are_none)
 {
     expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m: {input_token: 0.1}\n",
-                   "policy.yaml:4:20: prices.m.input_token: a price is accepted here, as $0.0011 or $2.50/1M\n");
+                   "policy.yaml:4:20: prices.m.input_token: a price is accepted here, as $0.0011 "
+                   "or $2.50/1M\n");
     expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m: {input_token: $-1}\n",
-                   "policy.yaml:4:20: prices.m.input_token: \"$-1\": negative; a price is accepted here, as $0.0011 "
+                   "policy.yaml:4:20: prices.m.input_token: \"$-1\": negative; a price is accepted "
+                   "here, as $0.0011 "
                    "or $2.50/1M\n");
     expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m: {input_token: $NaN}\n",
-                   "policy.yaml:4:20: prices.m.input_token: \"$NaN\": not a price; a price is accepted here, as "
+                   "policy.yaml:4:20: prices.m.input_token: \"$NaN\": not a price; a price is "
+                   "accepted here, as "
                    "$0.0011 or $2.50/1M\n");
     expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m: {input_token: $1e-40}\n",
-                   "policy.yaml:4:20: prices.m.input_token: \"$1e-40\": cannot be kept exactly; a price is accepted "
+                   "policy.yaml:4:20: prices.m.input_token: \"$1e-40\": cannot be kept exactly; a "
+                   "price is accepted "
                    "here, as $0.0011 or $2.50/1M\n");
     expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m: []\n",
                    "policy.yaml:4:6: prices.m: 1 to 64 price sheets are accepted\n");
@@ -278,16 +353,21 @@ Test(errors, P1_not_utf8)
                    "ee: {}\n",
                    "policy.yaml:3:5: byte 0xff is not UTF-8; save the file as UTF-8\n");
     /* Overlong, surrogate, above U+10FFFF, cut off. */
-    expect_refused("v: \"\xc0\x80\"", "policy.yaml:1:5: byte 0xc0 is not UTF-8; save the file as UTF-8\n");
-    expect_refused("v: \"\xed\xa0\x80\"", "policy.yaml:1:5: byte 0xed is not UTF-8; save the file as UTF-8\n");
-    expect_refused("v: \"\xf4\x90\x80\x80\"", "policy.yaml:1:5: byte 0xf4 is not UTF-8; save the file as UTF-8\n");
-    expect_refused("v: \xc3\xa4\xe2\x82", "policy.yaml:1:5: byte 0xe2 is not UTF-8; save the file as UTF-8\n");
+    expect_refused("v: \"\xc0\x80\"",
+                   "policy.yaml:1:5: byte 0xc0 is not UTF-8; save the file as UTF-8\n");
+    expect_refused("v: \"\xed\xa0\x80\"",
+                   "policy.yaml:1:5: byte 0xed is not UTF-8; save the file as UTF-8\n");
+    expect_refused("v: \"\xf4\x90\x80\x80\"",
+                   "policy.yaml:1:5: byte 0xf4 is not UTF-8; save the file as UTF-8\n");
+    expect_refused("v: \xc3\xa4\xe2\x82",
+                   "policy.yaml:1:5: byte 0xe2 is not UTF-8; save the file as UTF-8\n");
 }
 
 Test(errors, P1_names_without_control_characters)
 {
     expect_refused("version: 1\nmodels: {\"a\\x01b\": {}}\n",
-                   "policy.yaml:2:10: models: \"a?b\": not a name; 1 to 127 bytes of UTF-8 without control characters "
+                   "policy.yaml:2:10: models: \"a?b\": not a name; 1 to 127 bytes of UTF-8 without "
+                   "control characters "
                    "are accepted\n");
     expect_refused("version: 1\nmodels: {\"a\\0b\": {}}\n",
                    "policy.yaml:2:10: a value with a NUL character is not accepted\n");
@@ -295,21 +375,28 @@ Test(errors, P1_names_without_control_characters)
 
 Test(errors, P1_broken_yaml)
 {
-    expect_refused("", "policy.yaml:1:1: empty; a policy is a map that begins with \"version: 1\"\n");
-    expect_refused("- a\n", "policy.yaml:1:1: not a policy; a policy is a map that begins with \"version: 1\"\n");
+    expect_refused("",
+                   "policy.yaml:1:1: empty; a policy is a map that begins with \"version: 1\"\n");
+    expect_refused(
+        "- a\n",
+        "policy.yaml:1:1: not a policy; a policy is a map that begins with \"version: 1\"\n");
     expect_refused("plans: {}\n", "policy.yaml:1:1: no \"version\"; begin with \"version: 1\"\n");
-    expect_refused("version: 2\n", "policy.yaml:1:10: version: \"2\": unknown version; 1 is accepted\n");
-    expect_refused("version: 1\nplans: [a\n",
-                   "policy.yaml:3:1: not YAML: did not find expected ',' or ']', while parsing a flow sequence\n");
-    expect_refused("version: 1\n\tplans: {}\n",
-                   "policy.yaml:2:1: not YAML: found a tab character that violates indentation, while scanning a "
-                   "plain scalar\n");
-    expect_refused("version: 1\n---\nversion: 1\n", "policy.yaml:2:1: a second document; only one is accepted\n");
+    expect_refused("version: 2\n",
+                   "policy.yaml:1:10: version: \"2\": unknown version; 1 is accepted\n");
+    expect_refused("version: 1\nplans: [a\n", "policy.yaml:3:1: not YAML: did not find expected "
+                                              "',' or ']', while parsing a flow sequence\n");
+    expect_refused("version: 1\n\tplans: {}\n", "policy.yaml:2:1: not YAML: found a tab character "
+                                                "that violates indentation, while scanning a "
+                                                "plain scalar\n");
+    expect_refused("version: 1\n---\nversion: 1\n",
+                   "policy.yaml:2:1: a second document; only one is accepted\n");
     expect_refused("version: !!int 1\n",
                    "policy.yaml:1:10: YAML tags are not accepted; write the value without one\n");
-    expect_refused("version: 1\n[a]: b\n",
-                   "policy.yaml:2:1: a key must be a single word; put it in quotes if it has brackets\n");
-    expect_refused("version: 1\nrls: {}\n", "policy.yaml:2:6: rls: not supported by this version; remove it\n");
+    expect_refused(
+        "version: 1\n[a]: b\n",
+        "policy.yaml:2:1: a key must be a single word; put it in quotes if it has brackets\n");
+    expect_refused("version: 1\nrls: {}\n",
+                   "policy.yaml:2:6: rls: not supported by this version; remove it\n");
 }
 
 Test(errors, P1_aliases_are_bounded)
@@ -331,7 +418,8 @@ Test(errors, P1_depth_is_bounded)
     }
     expect_refused(yaml, "policy.yaml:1:34: nested too deeply; at most 32 levels are accepted\n");
     /* The same through aliases. */
-    expect_refused("a: &a [[[[[[[[[[x]]]]]]]]]]\nb: &b [[[[[[[[[[*a]]]]]]]]]]\nc: &c [[[[[[[[[[[[*b]]]]]]]]]]]]\n",
+    expect_refused("a: &a [[[[[[[[[[x]]]]]]]]]]\nb: &b [[[[[[[[[[*a]]]]]]]]]]\nc: &c "
+                   "[[[[[[[[[[[[*b]]]]]]]]]]]]\n",
                    "policy.yaml:3:21: nested too deeply; at most 32 levels are accepted\n");
 }
 
@@ -377,28 +465,36 @@ Test(errors, P1_many_errors_are_counted)
 
 Test(errors, P3_selectors_and_splits)
 {
-    expect_limit_refused("requests: {limit: 5/min, per: modl}",
-                         "6:35: plans.p.requests.per: \"modl\": unknown attribute; accepted: model, family, pool, "
-                         "user, tenant, label:NAME; did you mean \"model\"?");
-    expect_limit_refused("requests: {limit: 5/min, per: tenant}",
-                         "6:35: plans.p.requests.per: limits of plans and tenants are always per tenant; \"per: "
-                         "tenant\" is accepted for limits of models, pools, and at the top");
+    expect_limit_refused(
+        "requests: {limit: 5/min, per: modl}",
+        "6:35: plans.p.requests.per: \"modl\": unknown attribute; accepted: model, family, pool, "
+        "user, tenant, label:NAME; did you mean \"model\"?");
+    expect_limit_refused(
+        "requests: {limit: 5/min, per: tenant}",
+        "6:35: plans.p.requests.per: limits of plans and tenants are always per tenant; \"per: "
+        "tenant\" is accepted for limits of models, pools, and at the top");
     expect_limit_refused("requests: {limit: 5/min, per: [label:a, label:b]}",
                          "6:45: plans.p.requests.per: a limit can be split by one label only");
     expect_limit_refused("requests: {limit: 5/min, match: {modle: m}}",
-                         "6:38: plans.p.requests.match: \"modle\": unknown key; accepted: model, family, pool, user, "
+                         "6:38: plans.p.requests.match: \"modle\": unknown key; accepted: model, "
+                         "family, pool, user, "
                          "tenant, label, not; did you mean \"model\"?");
-    expect_limit_refused("mix: {limit: 5/min, meter: tokens, weights: {tokens: 1}}",
-                         "6:32: plans.p.mix.meter: either \"meter\" or \"weights\" is accepted, not both");
-    expect_limit_refused("mix: {limit: $5/min, weights: {cost: 1, tokens: 1}}",
-                         "6:35: plans.p.mix.weights: money and other meters cannot be added; use two limits");
-    expect_limit_refused("mix: {limit: 5/min, weights: {tokens: 0}}",
-                         "6:34: plans.p.mix.weights: all weights are 0; a limit must count something");
-    expect_limit_refused("mix: {limit: 5/min, settle: {max_output_tokens: 1}}",
-                         "6:34: plans.p.mix.settle: \"max_output_tokens\" is known before a request only; it is "
-                         "accepted in \"admit\"; did you mean \"output_tokens\"?");
-    expect_limit_refused("tokens: {limit: 5/min, quantile: 100%}",
-                         "6:38: plans.p.tokens.quantile: \"100%\": 50% to 99% is accepted, in steps of 0.1%");
+    expect_limit_refused(
+        "mix: {limit: 5/min, meter: tokens, weights: {tokens: 1}}",
+        "6:32: plans.p.mix.meter: either \"meter\" or \"weights\" is accepted, not both");
+    expect_limit_refused(
+        "mix: {limit: $5/min, weights: {cost: 1, tokens: 1}}",
+        "6:35: plans.p.mix.weights: money and other meters cannot be added; use two limits");
+    expect_limit_refused(
+        "mix: {limit: 5/min, weights: {tokens: 0}}",
+        "6:34: plans.p.mix.weights: all weights are 0; a limit must count something");
+    expect_limit_refused(
+        "mix: {limit: 5/min, settle: {max_output_tokens: 1}}",
+        "6:34: plans.p.mix.settle: \"max_output_tokens\" is known before a request only; it is "
+        "accepted in \"admit\"; did you mean \"output_tokens\"?");
+    expect_limit_refused(
+        "tokens: {limit: 5/min, quantile: 100%}",
+        "6:38: plans.p.tokens.quantile: \"100%\": 50% to 99% is accepted, in steps of 0.1%");
     expect_limit_refused("tokens: {limit: 5/min, warn: [80%, 80%]}",
                          "6:40: plans.p.tokens.warn: \"80%\": given twice");
 }

@@ -41,20 +41,24 @@ static void expect_diff(const char *old, const char *new, const char *want)
 Test(policy_diff, P6_the_same_policy_written_otherwise_is_no_change)
 {
     expect_diff("version: 1\nplans: {b: {requests: 60/min}, a: {tokens: 1M/min}}\n",
-                "# comment\nversion: 1\nplans:\n  a: {tokens: {limit: 1_000_000/min}}\n  b:\n    requests: {limit: 60, "
+                "# comment\nversion: 1\nplans:\n  a: {tokens: {limit: 1_000_000/min}}\n  b:\n    "
+                "requests: {limit: 60, "
                 "window: min}\n",
                 "no changes\n");
 }
 
 Test(policy_diff, P6_says_which_counters_start_empty)
 {
-    expect_diff("version: 1\nplans:\n  pro: {tokens: {limit: 1M/min, per: model}, requests: 600/min, images: 5/min}\n",
-                "version: 1\nplans:\n  pro: {tokens: {limit: 2M/min, per: [model, user]}, requests: 900/min, gpu_seconds: 5/min}\n"
+    expect_diff("version: 1\nplans:\n  pro: {tokens: {limit: 1M/min, per: model}, requests: "
+                "600/min, images: 5/min}\n",
+                "version: 1\nplans:\n  pro: {tokens: {limit: 2M/min, per: [model, user]}, "
+                "requests: 900/min, gpu_seconds: 5/min}\n"
                 "  free: {requests: 5/min}\n",
                 "+ plans.free: a plan\n"
                 "+ plans.free.requests: 5/min\n"
                 "- plans.pro.images: 5/min\n"
-                "~ plans.pro.tokens: 1,000,000/min, per model -> 2,000,000/min, per model, per user  (counters start "
+                "~ plans.pro.tokens: 1,000,000/min, per model -> 2,000,000/min, per model, per "
+                "user  (counters start "
                 "empty)\n"
                 "~ plans.pro.requests: 600/min -> 900/min\n"
                 "+ plans.pro.gpu_seconds: 5/min, counts gpu_ms\n"
@@ -63,35 +67,63 @@ Test(policy_diff, P6_says_which_counters_start_empty)
 
 Test(policy_diff, P6_every_option_of_a_limit_shows)
 {
-    static const char *const options[] = {
-        "burst: 9, algorithm: token_bucket", "slots: 30", "weighted: true", "per: user", "match: {model: m}",
-        "match: {not: {model: m}}", "action: shadow", "failure_mode: closed", "test: below", "warn: 80%",
-        "output: none", "quantile: 90%", "default_max_output: 5", "clamp: 10%", "refunds: false", "on_expiry: charge",
-        "on_failed: keep_input", "weights: {tokens: 2}", "admit: none", "unit: x", "algorithm: fixed_window",
-        "per: label:x", "match: {label: {a: b}}", "match: {user: '*'}", "settle: {output_tokens: 3}"};
+    static const char *const options[] = {"burst: 9, algorithm: token_bucket",
+                                          "slots: 30",
+                                          "weighted: true",
+                                          "per: user",
+                                          "match: {model: m}",
+                                          "match: {not: {model: m}}",
+                                          "action: shadow",
+                                          "failure_mode: closed",
+                                          "test: below",
+                                          "warn: 80%",
+                                          "output: none",
+                                          "quantile: 90%",
+                                          "default_max_output: 5",
+                                          "clamp: 10%",
+                                          "refunds: false",
+                                          "on_expiry: charge",
+                                          "on_failed: keep_input",
+                                          "weights: {tokens: 2}",
+                                          "admit: none",
+                                          "unit: x",
+                                          "algorithm: fixed_window",
+                                          "per: label:x",
+                                          "match: {label: {a: b}}",
+                                          "match: {user: '*'}",
+                                          "settle: {output_tokens: 3}"};
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
         char yaml[400];
-        snprintf(yaml, sizeof yaml, "version: 1\nmodels: {m: {}}\nplans: {p: {tokens: {limit: 5/min, %s}}}\n",
+        snprintf(yaml, sizeof yaml,
+                 "version: 1\nmodels: {m: {}}\nplans: {p: {tokens: {limit: 5/min, %s}}}\n",
                  options[i]);
-        char *text = diff("version: 1\nmodels: {m: {}}\nplans: {p: {tokens: 5/min}}\n", yaml, false);
-        cr_expect_eq(strncmp(text, "~ plans.p.tokens: 5/min -> 5/min", 32), 0, "%s: %s", options[i], text);
+        char *text =
+            diff("version: 1\nmodels: {m: {}}\nplans: {p: {tokens: 5/min}}\n", yaml, false);
+        cr_expect_eq(strncmp(text, "~ plans.p.tokens: 5/min -> 5/min", 32), 0, "%s: %s", options[i],
+                     text);
         free(text);
     }
-    expect_diff("version: 1\nmodels: {m: {max_output_tokens: 5}}\nprices: {m: {input_token: $1/1M}}\nplans: {p: {cost: $5/month}}\n",
-                "version: 1\nmodels: {m: {max_output_tokens: 5}}\nprices: {m: {input_token: $1/1M}}\nplans: {p: {cost: "
+    expect_diff("version: 1\nmodels: {m: {max_output_tokens: 5}}\nprices: {m: {input_token: "
+                "$1/1M}}\nplans: {p: {cost: $5/month}}\n",
+                "version: 1\nmodels: {m: {max_output_tokens: 5}}\nprices: {m: {input_token: "
+                "$1/1M}}\nplans: {p: {cost: "
                 "{limit: $5/month, hard: true, zone: Asia/Tokyo, anchor: 3}}}\n",
-                "~ plans.p.cost: $5/month -> $5/month (Asia/Tokyo), anchor 3, hard  (counters start empty)\n"
+                "~ plans.p.cost: $5/month -> $5/month (Asia/Tokyo), anchor 3, hard  (counters "
+                "start empty)\n"
                 "1 change; 1 limit starts with empty counters\n");
 }
 
 Test(policy_diff, P6_tenants_models_prices_and_settings)
 {
-    char *text = diff("version: 1\nmodels: {m: {pool: h, max_output_tokens: 5}}\nprices: {m: {input_token: $1/1M}}\n"
-                      "plans: {p: {}}\ntenants: {a: {plan: p}, b: {}}\n",
-                      "version: 1\nmodels: {m: {max_output_tokens: 6, family: f, limits: {requests: 5/s}}}\n"
-                      "prices: {m: {input_token: $2/1M}}\nplans: {p: {}}\ntenants: {a: {blocked: true, tokens: 5/min}, "
-                      "'*': {plan: p}}\nreservation_ttl: 60s\nunknown_price: unpriced\ndefault_plan: p\n",
-                      false);
+    char *text =
+        diff("version: 1\nmodels: {m: {pool: h, max_output_tokens: 5}}\nprices: {m: {input_token: "
+             "$1/1M}}\n"
+             "plans: {p: {}}\ntenants: {a: {plan: p}, b: {}}\n",
+             "version: 1\nmodels: {m: {max_output_tokens: 6, family: f, limits: {requests: 5/s}}}\n"
+             "prices: {m: {input_token: $2/1M}}\nplans: {p: {}}\ntenants: {a: {blocked: true, "
+             "tokens: 5/min}, "
+             "'*': {plan: p}}\nreservation_ttl: 60s\nunknown_price: unpriced\ndefault_plan: p\n",
+             false);
     char *v = strstr(text, "~ prices.m: v");
     cr_assert_not_null(v, "%s", text);
     cr_expect_not_null(strstr(v, ": input_tokens $0.000001"), "%s", text);
@@ -118,8 +150,10 @@ Test(policy_diff, P6_tenants_models_prices_and_settings)
 
 Test(policy_diff, I7_json)
 {
-    char *text = diff("version: 1\nplans: {p: {requests: 5/s}}\n", "version: 1\nplans: {p: {requests: 6/s}}\n", true);
-    cr_expect_str_eq(text, "{\"changes\":[{\"kind\":\"changed\",\"path\":\"plans.p.requests\",\"before\":\"5/s\",\"after\":"
+    char *text = diff("version: 1\nplans: {p: {requests: 5/s}}\n",
+                      "version: 1\nplans: {p: {requests: 6/s}}\n", true);
+    cr_expect_str_eq(text, "{\"changes\":[{\"kind\":\"changed\",\"path\":\"plans.p.requests\","
+                           "\"before\":\"5/s\",\"after\":"
                            "\"6/s\",\"restarts_counters\":false,\"line\":2}],\"dropped\":0}\n");
     struct json_object *o = json_tokener_parse(text);
     cr_expect_not_null(o);

@@ -26,9 +26,9 @@ static void expect_meters(const struct qd_weights *w, uint32_t meters)
     cr_expect_eq(seen, meters);
 }
 
-#define TOKENS                                                                                      \
-    (QD_METER_BIT(QD_METER_INPUT_TOKENS) | QD_METER_BIT(QD_METER_CACHED_INPUT_TOKENS) |             \
-     QD_METER_BIT(QD_METER_CACHE_WRITE_TOKENS) | QD_METER_BIT(QD_METER_OUTPUT_TOKENS) |             \
+#define TOKENS                                                                          \
+    (QD_METER_BIT(QD_METER_INPUT_TOKENS) | QD_METER_BIT(QD_METER_CACHED_INPUT_TOKENS) | \
+     QD_METER_BIT(QD_METER_CACHE_WRITE_TOKENS) | QD_METER_BIT(QD_METER_OUTPUT_TOKENS) | \
      QD_METER_BIT(QD_METER_REASONING_TOKENS))
 
 Test(policy_file, P1_the_first_hours_policy)
@@ -96,7 +96,8 @@ Test(policy_file, P1_the_first_hours_policy)
     cr_expect_str_eq(p->tenants[0].pattern, "acme");
     cr_expect_str_eq(p->tenants[1].pattern, "acme/search");
     cr_expect_null(p->tenants[1].plan);
-    cr_expect_null(p->tenants[1].limits[0].limit->owner, "a tenant's own limit is named after its path");
+    cr_expect_null(p->tenants[1].limits[0].limit->owner,
+                   "a tenant's own limit is named after its path");
     cr_expect_str_eq(p->tenants[2].pattern, "*");
     cr_expect_str_eq(p->tenants[2].plan->name, "free");
     qd_policy_free(p);
@@ -148,15 +149,20 @@ Test(policy_file, P4_long_forms_choose_anything)
         enum qd_algorithm algorithm;
         int64_t amount, burst, window_ns;
     } rows[] = {
-        {"requests: {limit: 60/min, algorithm: token_bucket}", QD_TOKEN_BUCKET, 60, 60, QD_NS_PER_MINUTE},
+        {"requests: {limit: 60/min, algorithm: token_bucket}", QD_TOKEN_BUCKET, 60, 60,
+         QD_NS_PER_MINUTE},
         {"requests: {limit: 60/min, algorithm: token_bucket, burst: 1k}", QD_TOKEN_BUCKET, 60, 1000,
          QD_NS_PER_MINUTE},
-        {"cost: {limit: $6/hour, algorithm: leaky_bucket, burst: $0.25}", QD_LEAKY_BUCKET, 6000000000, 250000000,
-         QD_NS_PER_HOUR},
-        {"requests: {limit: 5, window: 90s, algorithm: fixed_window}", QD_FIXED_WINDOW, 5, 0, 90 * QD_NS_PER_S},
-        {"requests: {limit: 5/7days, algorithm: sliding_window}", QD_SLIDING_WINDOW, 5, 0, 7 * QD_NS_PER_DAY},
-        {"requests: {limit: 5/year, algorithm: sliding_window}", QD_SLIDING_WINDOW, 5, 0, 365 * QD_NS_PER_DAY},
-        {"requests: {limit: 5/366d, algorithm: fixed_window}", QD_FIXED_WINDOW, 5, 0, 366 * QD_NS_PER_DAY},
+        {"cost: {limit: $6/hour, algorithm: leaky_bucket, burst: $0.25}", QD_LEAKY_BUCKET,
+         6000000000, 250000000, QD_NS_PER_HOUR},
+        {"requests: {limit: 5, window: 90s, algorithm: fixed_window}", QD_FIXED_WINDOW, 5, 0,
+         90 * QD_NS_PER_S},
+        {"requests: {limit: 5/7days, algorithm: sliding_window}", QD_SLIDING_WINDOW, 5, 0,
+         7 * QD_NS_PER_DAY},
+        {"requests: {limit: 5/year, algorithm: sliding_window}", QD_SLIDING_WINDOW, 5, 0,
+         365 * QD_NS_PER_DAY},
+        {"requests: {limit: 5/366d, algorithm: fixed_window}", QD_FIXED_WINDOW, 5, 0,
+         366 * QD_NS_PER_DAY},
         {"requests: {limit: 5/hour, algorithm: calendar}", QD_CALENDAR, 5, 0, 0},
         {"big: {limit: 5, algorithm: per_request, meter: input_tokens}", QD_PER_REQUEST, 5, 0, 0},
         {"cost: {algorithm: prepaid}", QD_PREPAID, 0, 0, 0},
@@ -194,8 +200,10 @@ Test(policy_file, P3_everything_that_a_limit_has)
 {
     struct qd_policy *p = load_limit(
         "x: {limit: 5k/min, admit: {input_tokens: 1, max_output_tokens: 1}, "
-        "settle: {input_tokens: 1, cache_write_tokens: 1.25, output_tokens: 5}, unit: credits, slots: 12, "
-        "weighted: true, per: [model, user, label:team], match: {model: m, user: '*', label: {env: [prod, dev]}, "
+        "settle: {input_tokens: 1, cache_write_tokens: 1.25, output_tokens: 5}, unit: credits, "
+        "slots: 12, "
+        "weighted: true, per: [model, user, label:team], match: {model: m, user: '*', label: {env: "
+        "[prod, dev]}, "
         "not: {pool: h100}}, test: below, action: shadow, failure_mode: share, warn: [99.5%, 50%], "
         "quantile: 90%, default_max_output: 2k, clamp: 25%, refunds: false, on_expiry: keep_input, "
         "on_failed: keep_all}");
@@ -269,11 +277,12 @@ Test(policy_file, P3_defaults)
 
 Test(policy_file, P1_own_meters_and_sums)
 {
-    struct qd_policy *p = load("version: 1\n"
-                               "meters:\n"
-                               "  tool_calls: {unit: calls}\n"
-                               "  credits: {sum: {tokens: 1, tool_calls: 100, cached_input_tokens: -0.9}}\n"
-                               "plans:\n  p: {credits: 5k/day, tool_calls: 7/min}\n");
+    struct qd_policy *p =
+        load("version: 1\n"
+             "meters:\n"
+             "  tool_calls: {unit: calls}\n"
+             "  credits: {sum: {tokens: 1, tool_calls: 100, cached_input_tokens: -0.9}}\n"
+             "plans:\n  p: {credits: 5k/day, tool_calls: 7/min}\n");
     cr_assert_not_null(p);
     int credits = qd_policy_meter(p, (struct qd_str){"credits", 7});
     cr_assert_eq(credits, QD_METER_FIRST_CUSTOM + 1);
@@ -285,16 +294,19 @@ Test(policy_file, P1_own_meters_and_sums)
     cr_expect_eq(qd_weights_apply(&limit_of(p, "p", "credits")->limit->settle, &u), 10 + 10 + 200);
     cr_expect_str_eq(limit_of(p, "p", "tool_calls")->limit->unit, "calls");
     qd_policy_free(p);
-    expect_refused("version: 1\nmeters: {tokens: {}, Big: {}}\n",
-                   "policy.yaml:2:10: meters.tokens: \"tokens\": a built-in meter; choose another name\n"
-                   "policy.yaml:2:22: meters.Big: \"Big\": not a meter's name; a-z, 0-9 and \"_\", up to 63, are "
-                   "accepted\n");
+    expect_refused(
+        "version: 1\nmeters: {tokens: {}, Big: {}}\n",
+        "policy.yaml:2:10: meters.tokens: \"tokens\": a built-in meter; choose another name\n"
+        "policy.yaml:2:22: meters.Big: \"Big\": not a meter's name; a-z, 0-9 and \"_\", up to 63, "
+        "are "
+        "accepted\n");
 }
 
 Test(policy_file, P2_patterns_come_last_and_most_specific_first)
 {
-    struct qd_policy *p = load("version: 1\nplans: {a: {}}\ntenants:\n  '*': {}\n  '*/x': {}\n  b/*: {}\n  b: {}\n"
-                               "  '*/*': {}\n  b/x: {}\n  a: {}\n");
+    struct qd_policy *p =
+        load("version: 1\nplans: {a: {}}\ntenants:\n  '*': {}\n  '*/x': {}\n  b/*: {}\n  b: {}\n"
+             "  '*/*': {}\n  b/x: {}\n  a: {}\n");
     static const char *const order[] = {"a", "b", "b/x", "b/*", "*/x", "*", "*/*"};
     cr_assert_eq(p->tenant_count, 7);
     cr_expect_eq(p->tenant_exact_count, 3);
@@ -317,7 +329,9 @@ Test(policy_file, P6_identity_is_scope_name_algorithm_window_slots_per_unit)
         bool same;
     } rows[] = {
         {"requests: 900/min", true},
-        {"requests: {limit: 600/min, warn: 80%, action: shadow, failure_mode: closed, on_failed: keep_all}", true},
+        {"requests: {limit: 600/min, warn: 80%, action: shadow, failure_mode: closed, on_failed: "
+         "keep_all}",
+         true},
         {"requests: {limit: 600/min, weighted: true}", true},
         {"requests: {limit: 600/min, match: {model: m}}", true},
         {"requests: 600/10s", false},
@@ -330,7 +344,8 @@ Test(policy_file, P6_identity_is_scope_name_algorithm_window_slots_per_unit)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qd_policy *q = load_limit(rows[i].text);
-        cr_expect_eq(qd_hash128_equal(base, only(q)->limit->identity), rows[i].same, "%s", rows[i].text);
+        cr_expect_eq(qd_hash128_equal(base, only(q)->limit->identity), rows[i].same, "%s",
+                     rows[i].text);
         qd_policy_free(q);
     }
     qd_policy_free(p);
@@ -361,7 +376,8 @@ Test(policy_file, P6_epochs_differ_and_content_hashes_agree)
     cr_expect(qd_hash128_equal(a->content, b->content));
     cr_expect_not(qd_hash128_equal(a->content, c->content));
     cr_expect_str_eq(qd_policy_info(a)->sha256, qd_policy_info(b)->sha256);
-    cr_expect_str_eq(qd_policy_info(a)->sha256, "e66d7c00f4e88242f6ab12b078117609a019a5e5f72b368ead9024f5d0131861");
+    cr_expect_str_eq(qd_policy_info(a)->sha256,
+                     "e66d7c00f4e88242f6ab12b078117609a019a5e5f72b368ead9024f5d0131861");
     qd_policy_free(a);
     qd_policy_free(b);
     qd_policy_free(c);
@@ -382,9 +398,8 @@ Test(policy_file, P2_run_time_limits_take_the_same_forms)
     struct qd_problems *problems = qd_problems_new(20);
     struct qd_policy *p = qd_policy_load_file(path, problems);
     const struct qd_plan *pro = qd_policy_plan(p, (struct qd_str){"pro", 3});
-    struct qd_limit_entry good[] = {{"tokens", "2M/min"},
-                                    {"cost", "{limit: $9/month, warn: 90%}"},
-                                    {"concurrency", "5"}};
+    struct qd_limit_entry good[] = {
+        {"tokens", "2M/min"}, {"cost", "{limit: $9/month, warn: 90%}"}, {"concurrency", "5"}};
     struct qd_limit_set *set = qd_policy_compile_limits(p, pro, good, 3, problems);
     cr_assert_not_null(set);
     cr_expect_eq(set->count, 3);
@@ -393,7 +408,8 @@ Test(policy_file, P2_run_time_limits_take_the_same_forms)
     cr_expect_null(set->uses[0].file);
     cr_expect_null(set->uses[0].limit->owner);
     cr_expect_eq(set->uses[1].limit->threshold_permille[0], 900);
-    cr_expect(qd_hash128_equal(set->uses[0].limit->identity, limit_of(p, "free", "tokens")->limit->identity),
+    cr_expect(qd_hash128_equal(set->uses[0].limit->identity,
+                               limit_of(p, "free", "tokens")->limit->identity),
               "P6: what is replaced goes on with what was used");
     qd_limit_set_free(set);
 
@@ -407,12 +423,17 @@ Test(policy_file, P2_run_time_limits_take_the_same_forms)
     cr_expect_str_eq(
         text,
         "limits: \"tokns\": unknown meter; accepted: requests, input_tokens, cached_input_tokens, "
-        "cache_write_tokens, output_tokens, reasoning_tokens, tokens, gpu_seconds, processing_ms, memory_gb_ms, "
-        "images, cost, charge, concurrency, or any name with \"meter\" or \"weights\"; did you mean \"tokens\"?\n"
-        "limits.requests: \"mn\": unknown window; accepted: s, min, hour, day, week, month, year, 10s, 10min, 6h; did "
+        "cache_write_tokens, output_tokens, reasoning_tokens, tokens, gpu_seconds, processing_ms, "
+        "memory_gb_ms, "
+        "images, cost, charge, concurrency, or any name with \"meter\" or \"weights\"; did you "
+        "mean \"tokens\"?\n"
+        "limits.requests: \"mn\": unknown window; accepted: s, min, hour, day, week, month, year, "
+        "10s, 10min, 6h; did "
         "you mean \"min\"?\n"
-        "limits.tokens: \"user\" is not used by the policy; run-time limits can only use it if some limit there does\n"
-        "limits.images:2:1: not YAML: did not find expected ',' or ']', while parsing a flow sequence\n"
+        "limits.tokens: \"user\" is not used by the policy; run-time limits can only use it if "
+        "some limit there does\n"
+        "limits.images:2:1: not YAML: did not find expected ',' or ']', while parsing a flow "
+        "sequence\n"
         "limits: \"requests\": given twice\n",
         "got\n%s", text);
     free(text);

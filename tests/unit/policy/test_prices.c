@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- an independent notion of exactness: digits and a decimal exponent, by moving text ------------- */
+/* --- an independent notion of exactness: digits and a decimal exponent, by moving text
+ * ------------- */
 
 struct digits {
     char text[64]; /* without leading and trailing zeros; "" is 0 */
@@ -50,8 +51,8 @@ static struct digits normal(const char *number)
     return d;
 }
 
-/* amount / quantity pico-dollars for `per` units, as the price of one. A quantity has no factors but 2 and 5: it is made
- * a power of ten first. */
+/* amount / quantity pico-dollars for `per` units, as the price of one. A quantity has no factors
+ * but 2 and 5: it is made a power of ten first. */
 static struct digits of_line(const struct qd_price_line *line, long per)
 {
     qd_int128 amount = line->amount_pico;
@@ -81,28 +82,30 @@ static struct digits of_line(const struct qd_price_line *line, long per)
     return d;
 }
 
-static const struct qd_price_line *find(const struct qd_table_model *m, unsigned meter, unsigned tier,
-                                        unsigned ttl, int64_t above)
+static const struct qd_price_line *find(const struct qd_table_model *m, unsigned meter,
+                                        unsigned tier, unsigned ttl, int64_t above)
 {
     for (size_t i = 0; i < m->line_count; i++) {
         const struct qd_price_line *l = &m->lines[i];
-        if (l->meter == meter && l->tier == tier && l->cache_write_ttl == ttl && l->above_input == above) {
+        if (l->meter == meter && l->tier == tier && l->cache_write_ttl == ttl &&
+            l->above_input == above) {
             return l;
         }
     }
     return NULL;
 }
 
-static void expect_line(const struct qd_table_model *m, unsigned meter, unsigned tier, unsigned ttl, int64_t above,
-                        const char *text)
+static void expect_line(const struct qd_table_model *m, unsigned meter, unsigned tier, unsigned ttl,
+                        int64_t above, const char *text)
 {
     const struct qd_price_line *l = find(m, meter, tier, ttl, above);
-    cr_assert_not_null(l, "%s: no line for meter %u tier %u ttl %u above %lld", m->name, meter, tier, ttl,
-                       (long long)above);
+    cr_assert_not_null(l, "%s: no line for meter %u tier %u ttl %u above %lld", m->name, meter,
+                       tier, ttl, (long long)above);
     struct digits want = normal(text);
     struct digits got = of_line(l, meter == QD_METER_PROCESSING_MS ? 1000 : 1);
-    cr_expect(strcmp(want.text, got.text) == 0 && want.exponent == got.exponent, "%s: %s is %lld/%lld", m->name,
-              text, (long long)l->amount_pico, (long long)l->quantity);
+    cr_expect(strcmp(want.text, got.text) == 0 && want.exponent == got.exponent,
+              "%s: %s is %lld/%lld", m->name, text, (long long)l->amount_pico,
+              (long long)l->quantity);
 }
 
 static struct qd_price_table *table(const char *json)
@@ -141,7 +144,8 @@ static struct qd_price_table *load_table(const char *path)
     return t;
 }
 
-/* --- the excerpt ---------------------------------------------------------------------------------- */
+/* --- the excerpt
+ * ---------------------------------------------------------------------------------- */
 
 Test(prices, P7_the_excerpt)
 {
@@ -202,7 +206,8 @@ Test(prices, P7_the_excerpt)
     free(path);
 }
 
-/* --- the whole table: each token price by moving its decimal point -------------------------------- */
+/* --- the whole table: each token price by moving its decimal point
+ * -------------------------------- */
 
 struct named {
     const char *field;
@@ -219,7 +224,8 @@ static size_t check_field(const struct qd_table_model *m, const char *field, con
         {"output_cost_per_reasoning_token", QD_METER_REASONING_TOKENS, 0},
         {"cache_read_input_token_cost", QD_METER_CACHED_INPUT_TOKENS, 0},
         {"cache_creation_input_token_cost", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_5M},
-        {"cache_creation_input_token_cost_above_1hr", QD_METER_CACHE_WRITE_TOKENS, QD_CACHE_WRITE_1H}};
+        {"cache_creation_input_token_cost_above_1hr", QD_METER_CACHE_WRITE_TOKENS,
+         QD_CACHE_WRITE_1H}};
     static const struct {
         const char *suffix;
         unsigned tier;
@@ -238,7 +244,8 @@ static size_t check_field(const struct qd_table_model *m, const char *field, con
                 }
                 snprintf(name, sizeof name, "%s%s%s", names[i].field, above, tiers[k].suffix);
                 if (strcmp(name, field) == 0) {
-                    expect_line(m, names[i].meter, tiers[k].tier, names[i].ttl, thresholds[n] * 1000, text);
+                    expect_line(m, names[i].meter, tiers[k].tier, names[i].ttl,
+                                thresholds[n] * 1000, text);
                     return 1;
                 }
             }
@@ -306,62 +313,78 @@ Test(prices, P7_every_token_price_of_the_public_table_is_exact, .timeout = 60)
     cr_expect_gt(fields, 6000);
 }
 
-/* --- what is refused ------------------------------------------------------------------------------- */
+/* --- what is refused
+ * ------------------------------------------------------------------------------- */
 
 Test(prices, P7_negative_absurd_and_wordy_prices_are_refused)
 {
-    expect_table_refused("{\"m\":{\"input_cost_per_token\":-1e-06}}",
-                         "p.json: m.input_cost_per_token: \"-1e-06\": negative price; 0 or more is accepted\n");
-    expect_table_refused("{\"m\":{\"input_cost_per_token\":\"NaN\"}}",
-                         "p.json: m.input_cost_per_token: \"NaN\": not a price; a number of dollars is accepted\n");
+    expect_table_refused(
+        "{\"m\":{\"input_cost_per_token\":-1e-06}}",
+        "p.json: m.input_cost_per_token: \"-1e-06\": negative price; 0 or more is accepted\n");
+    expect_table_refused(
+        "{\"m\":{\"input_cost_per_token\":\"NaN\"}}",
+        "p.json: m.input_cost_per_token: \"NaN\": not a price; a number of dollars is accepted\n");
     expect_table_refused("{\"m\":{\"output_cost_per_token\":true}}",
-                         "p.json: m.output_cost_per_token: \"true\": not a price; a number of dollars is accepted\n");
+                         "p.json: m.output_cost_per_token: \"true\": not a price; a number of "
+                         "dollars is accepted\n");
     expect_table_refused("{\"m\":{\"input_cost_per_token\":1e-4000}}",
-                         "p.json: m.input_cost_per_token: \"1e-4000\": absurd price; at most 38 digits and a sensible "
+                         "p.json: m.input_cost_per_token: \"1e-4000\": absurd price; at most 38 "
+                         "digits and a sensible "
                          "exponent are accepted\n");
-    expect_table_refused("{\"m\":{\"input_cost_per_token\":1e-40}}",
-                         "p.json: m.input_cost_per_token: \"1e-40\": absurd price; at most 18 digits below a "
-                         "millionth of a millionth of a dollar are accepted\n");
-    expect_table_refused("{\"m\":{\"input_cost_per_token\":1e12}}",
-                         "p.json: m.input_cost_per_token: \"1e12\": absurd price; at most $9 million for a unit is "
-                         "accepted\n");
+    expect_table_refused(
+        "{\"m\":{\"input_cost_per_token\":1e-40}}",
+        "p.json: m.input_cost_per_token: \"1e-40\": absurd price; at most 18 digits below a "
+        "millionth of a millionth of a dollar are accepted\n");
+    expect_table_refused(
+        "{\"m\":{\"input_cost_per_token\":1e12}}",
+        "p.json: m.input_cost_per_token: \"1e12\": absurd price; at most $9 million for a unit is "
+        "accepted\n");
     expect_table_refused("{\"m\":{\"input_cost_per_token\":99999999999999999999999999}}",
-                         "p.json: m.input_cost_per_token: \"18446744073709551615\": absurd price; at most $9 million "
+                         "p.json: m.input_cost_per_token: \"18446744073709551615\": absurd price; "
+                         "at most $9 million "
                          "for a unit is accepted\n");
-    expect_table_refused("{\"m\":{\"ocr_cost_per_page\":-1}}",
-                         "p.json: m.ocr_cost_per_page: \"-1\": negative price; 0 or more is accepted\n");
+    expect_table_refused(
+        "{\"m\":{\"ocr_cost_per_page\":-1}}",
+        "p.json: m.ocr_cost_per_page: \"-1\": negative price; 0 or more is accepted\n");
 }
 
 Test(prices, P7_broken_tables_are_refused)
 {
     expect_table_refused("", "p.json:1:1: not JSON: ends too early\n");
-    expect_table_refused("[]", "p.json:1:1: not a table of prices; an object with a model's name for each key is "
-                               "accepted\n");
+    expect_table_refused(
+        "[]", "p.json:1:1: not a table of prices; an object with a model's name for each key is "
+              "accepted\n");
     expect_table_refused("{\"m\":\n {\"input_cost_per_token\": nope}}",
                          "p.json:2:28: not JSON: null expected\n");
-    expect_table_refused("{\"m\":{\"input_cost_per_token\": NaN}}",
-                         "p.json: m.input_cost_per_token: \"NaN\": not a price; a number of dollars is accepted\n");
+    expect_table_refused(
+        "{\"m\":{\"input_cost_per_token\": NaN}}",
+        "p.json: m.input_cost_per_token: \"NaN\": not a price; a number of dollars is accepted\n");
     expect_table_refused("{\"m\":{\"input_cost_per_token\": -Infinity}}",
-                         "p.json: m.input_cost_per_token: \"-Infinity\": not a price; a number of dollars is accepted\n");
+                         "p.json: m.input_cost_per_token: \"-Infinity\": not a price; a number of "
+                         "dollars is accepted\n");
     expect_table_refused("{\"m\":{}} x", "p.json:1:10: not JSON: unexpected character\n");
-    expect_table_refused("{\"m\":{\"mode\":\"\xff\"}}", "p.json:1:15: not JSON: a byte that is not UTF-8\n");
-    expect_table_refused("{\"\":{}}", "p.json: \"\": not a model's name; 1 to 127 bytes of UTF-8 are accepted\n");
+    expect_table_refused("{\"m\":{\"mode\":\"\xff\"}}",
+                         "p.json:1:15: not JSON: a byte that is not UTF-8\n");
+    expect_table_refused(
+        "{\"\":{}}", "p.json: \"\": not a model's name; 1 to 127 bytes of UTF-8 are accepted\n");
 }
 
 Test(prices, P7_unknown_fields_are_listed_and_zeros_are_not)
 {
-    struct qd_price_table *t = table("{\"m\":{\"input_cost_per_token\":1e-06,\"cost_per_moonbeam\":3,"
-                                     "\"input_cost_per_pixel\":0.0,\"supports_vision\":true}}");
+    struct qd_price_table *t =
+        table("{\"m\":{\"input_cost_per_token\":1e-06,\"cost_per_moonbeam\":3,"
+              "\"input_cost_per_pixel\":0.0,\"supports_vision\":true}}");
     cr_assert_eq(t->skip_count, 1);
     cr_expect_str_eq(t->skips[0].field, "cost_per_moonbeam");
     cr_expect_str_eq(t->skips[0].reason, "no meter or variant of a price is known for it");
     qd_price_table_free(t);
 }
 
-/* --- a policy's own prices ------------------------------------------------------------------------ */
+/* --- a policy's own prices
+ * ------------------------------------------------------------------------ */
 
-static qd_int128 price(const struct qd_price_list *model, const struct qd_price_list *pool, struct qd_usage usage,
-                       enum qd_price_tier tier, int64_t at_s)
+static qd_int128 price(const struct qd_price_list *model, const struct qd_price_list *pool,
+                       struct qd_usage usage, enum qd_price_tier tier, int64_t at_s)
 {
     struct qd_price_query q = {.usage = &usage, .tier = tier, .at = {at_s * QD_NS_PER_S}};
     qd_int128 pico = -1;
@@ -381,16 +404,18 @@ static struct qd_usage tokens(int64_t input, int64_t cached, int64_t output)
 
 Test(prices, P7_own_lines_variants_and_dates)
 {
-    struct qd_policy *p = load("version: 1\n"
-                               "models: {m: {pool: gpus}}\n"
-                               "meters: {searches: {unit: searches}}\n"
-                               "prices:\n"
-                               "  gpus: {gpu_second: $0.0011}\n"
-                               "  m:\n"
-                               "    - {effective: 2026-07-01, input_tokens: $4/1M, output_tokens: $10/1M, searches: $10/1k,\n"
-                               "       batch: {input_token: $2/1M}, above: {200k: {input_token: $8/1M}}}\n"
-                               "    - {input_token: $2.50/1M, cached_input_token: $0.0000000003, output_token: $10/1M,\n"
-                               "       charge: {input_token: $5/1M, output_token: $20/1M}}\n");
+    struct qd_policy *p = load(
+        "version: 1\n"
+        "models: {m: {pool: gpus}}\n"
+        "meters: {searches: {unit: searches}}\n"
+        "prices:\n"
+        "  gpus: {gpu_second: $0.0011}\n"
+        "  m:\n"
+        "    - {effective: 2026-07-01, input_tokens: $4/1M, output_tokens: $10/1M, searches: "
+        "$10/1k,\n"
+        "       batch: {input_token: $2/1M}, above: {200k: {input_token: $8/1M}}}\n"
+        "    - {input_token: $2.50/1M, cached_input_token: $0.0000000003, output_token: $10/1M,\n"
+        "       charge: {input_token: $5/1M, output_token: $20/1M}}\n");
     cr_assert_not_null(p);
     const struct qd_model *m = &p->models[0];
     cr_assert_eq(m->cost.count, 2);
@@ -398,12 +423,16 @@ Test(prices, P7_own_lines_variants_and_dates)
     cr_expect_eq(m->cost.sheets[1].effective.ns, INT64_C(1782864000) * QD_NS_PER_S);
     int64_t before = 1782863999;
     int64_t after = 1782864000;
-    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(1000, 10, 100), 0, before), 2500000000 + 3000 + 1000000000);
-    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(1000, 10, 100), 0, after), 4000000000 + 40000000 + 1000000000,
-                 "cached input costs what input costs");
-    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(1000, 0, 0), QD_TIER_BATCH, after), 2000000000);
-    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(200000, 0, 0), 0, after), INT64_C(800000000000));
-    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(200001, 0, 0), 0, after), INT64_C(1600008000000));
+    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(1000, 10, 100), 0, before),
+                 2500000000 + 3000 + 1000000000);
+    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(1000, 10, 100), 0, after),
+                 4000000000 + 40000000 + 1000000000, "cached input costs what input costs");
+    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(1000, 0, 0), QD_TIER_BATCH, after),
+                 2000000000);
+    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(200000, 0, 0), 0, after),
+                 INT64_C(800000000000));
+    cr_expect_eq((int64_t)price(&m->cost, NULL, tokens(200001, 0, 0), 0, after),
+                 INT64_C(1600008000000));
     cr_expect_eq((int64_t)price(&m->charge, NULL, tokens(1000, 0, 0), 0, before), 5000000000);
     cr_expect_eq((int64_t)price(&m->charge, NULL, tokens(1000, 0, 0), 0, after), 4000000000,
                  "without a charge of its own a sheet charges the cost");
@@ -418,8 +447,9 @@ Test(prices, P7_own_lines_variants_and_dates)
 
 Test(prices, P7_a_markup_is_exact)
 {
-    struct qd_policy *p = load("version: 1\nmodels: {m: {}}\nprices: {m: {input_token: $3.625e-9, output_token: $1/1k, markup: "
-             "12.5%}}\n");
+    struct qd_policy *p = load("version: 1\nmodels: {m: {}}\nprices: {m: {input_token: $3.625e-9, "
+                               "output_token: $1/1k, markup: "
+                               "12.5%}}\n");
     cr_assert_not_null(p);
     struct qd_usage u = tokens(8000, 0, 0);
     cr_expect_eq((int64_t)price(&p->models[0].charge, NULL, u, 0, 0), 8 * 3625 * 1125);
@@ -428,35 +458,47 @@ Test(prices, P7_a_markup_is_exact)
 
 Test(prices, P7_sheets_of_the_same_date_are_refused)
 {
-    expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m:\n    - {input_token: $1/1M}\n    - {input_token: "
+    expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m:\n    - {input_token: $1/1M}\n    - "
+                   "{input_token: "
                    "$2/1M}\n",
-                   "policy.yaml:6:7: prices.m: two price sheets begin at the same time; give each its \"effective\"\n");
-    expect_refused("version: 1\nmodels: {m: {}}\nprices:\n  m: {effective: 2026-02-30, input_token: $1/1M}\n",
-                   "policy.yaml:4:18: prices.m.effective: \"2026-02-30\": not a date; a UTC date or time is accepted, "
-                   "as 2026-01-01 or 2026-01-01T08:00:00+01:00\n");
+                   "policy.yaml:6:7: prices.m: two price sheets begin at the same time; give each "
+                   "its \"effective\"\n");
+    expect_refused(
+        "version: 1\nmodels: {m: {}}\nprices:\n  m: {effective: 2026-02-30, input_token: $1/1M}\n",
+        "policy.yaml:4:18: prices.m.effective: \"2026-02-30\": not a date; a UTC date or time is "
+        "accepted, "
+        "as 2026-01-01 or 2026-01-01T08:00:00+01:00\n");
 }
 
 Test(prices, P7_imports_name_what_is_missing)
 {
-    char *text = problems_of("version: 1\nmodels: {gpt-4p: {}}\nprices: {gpt-4p: {import: prices.json}}\n", true);
-    cr_expect_not_null(strstr(text, "policy.yaml:3:27: prices.gpt-4p.import: \"prices.json\": no entry \"gpt-4p\"; "
-                                    "name another with \"entry\"; did you mean \"gpt-4o\"?\n"),
-                       "%s", text);
+    char *text = problems_of(
+        "version: 1\nmodels: {gpt-4p: {}}\nprices: {gpt-4p: {import: prices.json}}\n", true);
+    cr_expect_not_null(
+        strstr(text,
+               "policy.yaml:3:27: prices.gpt-4p.import: \"prices.json\": no entry \"gpt-4p\"; "
+               "name another with \"entry\"; did you mean \"gpt-4o\"?\n"),
+        "%s", text);
     free(text);
-    text = problems_of("version: 1\nmodels: {m: {}}\nprices: {m: {import: prices.json, entry: openai/sora-2}}\n", true);
-    cr_expect_not_null(strstr(text, "\"openai/sora-2\" has no price there that a meter counts"), "%s", text);
+    text = problems_of(
+        "version: 1\nmodels: {m: {}}\nprices: {m: {import: prices.json, entry: openai/sora-2}}\n",
+        true);
+    cr_expect_not_null(strstr(text, "\"openai/sora-2\" has no price there that a meter counts"),
+                       "%s", text);
     free(text);
     text = problems_of("version: 1\nmodels: {m: {}}\nprices: {m: {import: nothing.json}}\n", true);
     cr_expect_not_null(strstr(text, "nothing.json: No such file or directory\n"), "%s", text);
-    cr_expect_not_null(strstr(text, "policy.yaml:3:22: prices.m.import: \"nothing.json\": cannot be imported\n"), "%s",
-                       text);
+    cr_expect_not_null(
+        strstr(text, "policy.yaml:3:22: prices.m.import: \"nothing.json\": cannot be imported\n"),
+        "%s", text);
     free(text);
 }
 
 Test(prices, P7_versions_are_made_by_content)
 {
-    static const char one[] = "version: 1\nmodels: {m: {}, n: {}}\nprices: {m: {input_token: $1/1M}, n: {input_token: "
-                              "$1/1M}}\n";
+    static const char one[] =
+        "version: 1\nmodels: {m: {}, n: {}}\nprices: {m: {input_token: $1/1M}, n: {input_token: "
+        "$1/1M}}\n";
     struct qd_policy *a = load(one);
     struct qd_policy *b = load(one);
     struct qd_policy *c = load("version: 1\nmodels: {m: {}}\nprices: {m: {input_token: $2/1M}}\n");
@@ -471,15 +513,17 @@ Test(prices, P7_versions_are_made_by_content)
 
 Test(prices, P8_caps_and_defaults)
 {
-    struct qd_policy *p = load("version: 1\nmodels: {m: {}}\nunknown_price: {cap: {input_token: $20/1M, output_token: "
-                               "$80/1M}}\nplans: {p: {cost: $5/month}}\n");
+    struct qd_policy *p = load(
+        "version: 1\nmodels: {m: {}}\nunknown_price: {cap: {input_token: $20/1M, output_token: "
+        "$80/1M}}\nplans: {p: {cost: $5/month}}\n");
     cr_assert_not_null(p);
     cr_expect_eq(p->unknown_price, QD_UNKNOWN_PRICE_CAP);
     cr_expect_eq(p->cap_price.count, 1);
     cr_expect_eq((int64_t)price(&p->cap_price, NULL, tokens(1, 0, 1), 0, 0), 100000000);
     qd_policy_free(p);
     p = load("version: 1\nmodels: {m: {}}\n");
-    cr_expect_eq(p->unknown_price, QD_UNKNOWN_PRICE_UNPRICED, "a policy without prices asks for none");
+    cr_expect_eq(p->unknown_price, QD_UNKNOWN_PRICE_UNPRICED,
+                 "a policy without prices asks for none");
     qd_policy_free(p);
     p = load("version: 1\nmodels: {m: {}}\nprices: {m: {input_token: $1/1M}}\n");
     cr_expect_eq(p->unknown_price, QD_UNKNOWN_PRICE_DENY);
@@ -488,8 +532,9 @@ Test(prices, P8_caps_and_defaults)
 
 Test(prices, P7_a_star_imports_the_rest)
 {
-    struct qd_policy *p = load("version: 1\nmodels: {gpt-4o: {}, gpt-4o-mini: {}, own: {}}\n"
-                               "prices:\n  '*': {import: prices.json}\n  gpt-4o: {input_token: $9/1M}\n");
+    struct qd_policy *p =
+        load("version: 1\nmodels: {gpt-4o: {}, gpt-4o-mini: {}, own: {}}\n"
+             "prices:\n  '*': {import: prices.json}\n  gpt-4o: {input_token: $9/1M}\n");
     cr_assert_not_null(p);
     cr_expect_eq((int64_t)price(&p->models[0].cost, NULL, tokens(1, 0, 0), 0, 0), 9000000);
     cr_expect_eq((int64_t)price(&p->models[1].cost, NULL, tokens(1, 0, 0), 0, 0), 150000);

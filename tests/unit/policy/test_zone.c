@@ -50,7 +50,8 @@ static void check_zone(void *context, const char *name)
         }
         for (int64_t d = -1; d <= 1; d++) {
             int32_t want = libc_offset(from_s + d);
-            cr_assert_eq(offset_at(zone, from_s + d), want, "%s at %lld", name, (long long)(from_s + d));
+            cr_assert_eq(offset_at(zone, from_s + d), want, "%s at %lld", name,
+                         (long long)(from_s + d));
         }
         tally->points += 3;
     }
@@ -122,11 +123,26 @@ Test(zone, D6_a_file_cut_off_anywhere_is_refused)
 
 Test(zone, D6_closing_rules)
 {
-    static const char *const good[] = {"UTC0", "<+05>-5", "CET-1CEST,M3.5.0,M10.5.0/3",
-                                       "IST-1GMT0,M10.5.0,M3.5.0/1", "EST5EDT,J60,J300/-26:30:10", "A-B5"};
-    static const char *const bad[] = {"", "CET", "CE-1", "<+05-5", "CET-1CEST", "CET-1CEST,M3.5.0", "CET-1CEST,M13.5.0,M10.5.0",
-                                      "CET-1CEST,M3.0.0,M10.5.0", "CET-1CEST,M3.5.7,M10.5.0", "CET-1CEST,M3.5.0,M10.5.0/168",
-                                      "CET-1CEST,J0,J5", "CET-1CEST,366,5", "CET-25", "CET-1CEST,M3.5.0,M10.5.0x"};
+    static const char *const good[] = {"UTC0",
+                                       "<+05>-5",
+                                       "CET-1CEST,M3.5.0,M10.5.0/3",
+                                       "IST-1GMT0,M10.5.0,M3.5.0/1",
+                                       "EST5EDT,J60,J300/-26:30:10",
+                                       "A-B5"};
+    static const char *const bad[] = {"",
+                                      "CET",
+                                      "CE-1",
+                                      "<+05-5",
+                                      "CET-1CEST",
+                                      "CET-1CEST,M3.5.0",
+                                      "CET-1CEST,M13.5.0,M10.5.0",
+                                      "CET-1CEST,M3.0.0,M10.5.0",
+                                      "CET-1CEST,M3.5.7,M10.5.0",
+                                      "CET-1CEST,M3.5.0,M10.5.0/168",
+                                      "CET-1CEST,J0,J5",
+                                      "CET-1CEST,366,5",
+                                      "CET-25",
+                                      "CET-1CEST,M3.5.0,M10.5.0x"};
     struct qd_posix_tz tz;
     for (size_t i = 0; i + 1 < sizeof good / sizeof good[0]; i++) {
         cr_expect(qd_posix_tz_parse(good[i], strlen(good[i]), &tz), "%s", good[i]);
