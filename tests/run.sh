@@ -154,20 +154,41 @@ check_tidy() {
     xargs -P "$jobs" -n 1 clang-tidy -p build/clang --quiet <"$logs/tidy_files" 2>"$logs/tidy_notes"
 }
 
+# run_fuzzer PROGRAM: its exit code goes to a file beside its log.
+run_fuzzer() {
+    fuzzer_name=$(basename "$1")
+    mkdir -p "build/fuzz/found/$fuzzer_name" "build/fuzz/corpus/$fuzzer_name"
+    fuzzer_rc=0
+    "$1" -max_total_time="${QD_FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$PWD/build/fuzz/found/$fuzzer_name/" \
+        "build/fuzz/corpus/$fuzzer_name" "tests/fuzz/corpus/${fuzzer_name#fuzz_}" \
+        >"$logs/$fuzzer_name.log" 2>&1 </dev/null || fuzzer_rc=$?
+    echo "$fuzzer_rc" >"$logs/$fuzzer_name.rc"
+}
+
 run_fuzzers() {
-    for fuzzer in build/fuzz/tests/fuzz/fuzz_*; do
-        if [ ! -x "$fuzzer" ] || [ ! -f "$fuzzer" ]; then
-            continue # an object folder, or nothing at all
+    step "fuzzers, ${QD_FUZZ_SECONDS:-60} s each"
+    find build/fuzz/tests/fuzz -maxdepth 1 -type f -name 'fuzz_*' -perm -u+x | sort >"$logs/fuzzers"
+    [ -s "$logs/fuzzers" ] || fail "no fuzzer was built"
+    running=0
+    while read -r fuzzer; do
+        run_fuzzer "$fuzzer" &
+        running=$((running + 1))
+        if [ "$running" -ge "$jobs" ]; then
+            wait
+            running=0
         fi
+    done <"$logs/fuzzers"
+    wait
+    while read -r fuzzer; do
         name=$(basename "$fuzzer")
-        step "$name"
-        found=$PWD/build/fuzz/found/$name
-        corpus=build/fuzz/corpus/$name
-        mkdir -p "$found" "$corpus"
-        try "$name ${QD_FUZZ_SECONDS:-60} s" "$fuzzer" -max_total_time="${QD_FUZZ_SECONDS:-60}" -timeout=10 \
-            -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$found/" \
-            "$corpus" "tests/fuzz/corpus/${name#fuzz_}"
-    done
+        units=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$name.log")
+        if [ "$(cat "$logs/$name.rc")" -eq 0 ]; then
+            pass "$name, ${units:-no} inputs"
+        else
+            fail "$name: a finding in build/fuzz/found/$name" "$logs/$name.log"
+        fi
+    done <"$logs/fuzzers"
 }
 
 # ---- What runs -------------------------------------------------------------------------------------------------------
