@@ -552,7 +552,7 @@ const cases = {
 
     async error_for_a_message_that_is_too_large() {
         await fails(quota, 'CheckQuota', check('x', { user: 'u'.repeat(300 * 1024) }),
-            grpc.status.INVALID_ARGUMENT, 'MESSAGE_TOO_LARGE', /256/);
+            grpc.status.INVALID_ARGUMENT, 'MESSAGE_TOO_LARGE', /at most 262144/);
     },
 
     async error_for_a_method_that_does_not_exist() {
