@@ -24,6 +24,7 @@ enum qd_method_kind {
     QD_METHOD_BOOKING, /* unary, waits for the disk: on a booking thread */
     QD_METHOD_STREAM,  /* each message is answered by one message */
     QD_METHOD_WATCH,   /* server streaming: grpc.health.v1.Health/Watch */
+    QD_METHOD_UNKNOWN, /* whatever nobody serves */
 };
 
 /* A handler reads `bytes`, and writes its answer to `place->out` or fails with *ret_error. */
@@ -106,6 +107,7 @@ struct qd_call {
     grpc_call *call;
     gpr_timespec deadline;
     grpc_metadata_array metadata;
+    grpc_call_details asked; /* UNKNOWN only */
     grpc_byte_buffer *received;
     grpc_byte_buffer *sent;
     grpc_slice details; /* of the status; owned */

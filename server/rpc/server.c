@@ -1,6 +1,7 @@
 #include "server/rpc/server.h"
 
 #include "server/rpc/call.h"
+#include "server/rpc/grpc_log.h"
 
 #include <assert.h>
 #include <grpc/byte_buffer_reader.h>
@@ -110,7 +111,7 @@ static struct qd_call *call_take(struct qd_rpc_thread *thread)
 
 static bool has_payload(const struct qd_method *method)
 {
-    return method->kind != QD_METHOD_STREAM;
+    return method->kind != QD_METHOD_STREAM && method->kind != QD_METHOD_UNKNOWN;
 }
 
 /* Ask for one more call of a method, if there is a call object for it. */
@@ -135,10 +136,17 @@ static void post(struct qd_rpc_thread *thread, uint32_t index)
     call->numbers = NULL;
     call->reading = call->closed = call->finished = call->half_closed = false;
     call->watching = call->dirty = false;
-    grpc_call_error error = grpc_server_request_registered_call(
-        rpc->server, rpc->registered[index], &call->call, &call->deadline, &call->metadata,
-        has_payload(call->method) ? &call->received : NULL, thread->cq, thread->cq,
-        &call->tags[QD_TAG_REQUEST]);
+    grpc_call_error error = GRPC_CALL_OK;
+    if (call->method->kind == QD_METHOD_UNKNOWN) {
+        grpc_call_details_init(&call->asked);
+        error = grpc_server_request_call(rpc->server, &call->call, &call->asked, &call->metadata, thread->cq,
+                                         thread->cq, &call->tags[QD_TAG_REQUEST]);
+    } else {
+        error = grpc_server_request_registered_call(
+            rpc->server, rpc->registered[index], &call->call, &call->deadline, &call->metadata,
+            has_payload(call->method) ? &call->received : NULL, thread->cq, thread->cq,
+            &call->tags[QD_TAG_REQUEST]);
+    }
     if (error != GRPC_CALL_OK) {
         call->next = thread->pool;
         thread->pool = call;
@@ -169,6 +177,9 @@ static void call_end(struct qd_call *call)
     if (call->has_details) {
         grpc_slice_unref(call->details);
         call->has_details = false;
+    }
+    if (call->method->kind == QD_METHOD_UNKNOWN) {
+        grpc_call_details_destroy(&call->asked);
     }
     grpc_metadata_array_destroy(&call->metadata);
     grpc_metadata_array_init(&call->metadata);
@@ -335,7 +346,11 @@ static void handle(struct qd_place *place, struct qd_call *call)
     struct qd_str bytes = message_bytes(call->received, &slice);
     enum qd_error_code code = QD_ERROR_NONE;
 
-    if (bytes.len > QD_MESSAGE_BYTES_MAX) { /* X2 */
+    if (call->received == NULL) {
+        code = qd_error_set(&error, QD_ERROR_MALFORMED,
+                            "the request ended before its message was whole; send 1 byte of flags, 4 bytes of length and "
+                            "all of the message");
+    } else if (bytes.len > QD_MESSAGE_BYTES_MAX) { /* X2 */
         code = qd_error_set(&error, QD_ERROR_MESSAGE_TOO_LARGE,
                             "message: %zu bytes; at most %u are accepted; split it", bytes.len,
                             QD_MESSAGE_BYTES_MAX);
@@ -444,10 +459,25 @@ static void begin_watch(struct qd_place *place, struct qd_call *call)
     qd_health_watch(call->thread->rpc, call);
 }
 
+static void answer_unknown(struct qd_place *place, struct qd_call *call)
+{
+    struct qd_error error;
+    struct qd_str method = {(const char *)GRPC_SLICE_START_PTR(call->asked.method),
+                            GRPC_SLICE_LENGTH(call->asked.method)};
+
+    (void)qd_error_set(&error, QD_ERROR_UNSUPPORTED,
+                       "%s is not served here; list what is with grpc.reflection.v1.ServerReflection",
+                       qd_quote(method).text);
+    qd_call_reply(place, call, QD_ERROR_UNSUPPORTED, &error);
+}
+
 static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
 {
     thread->posted[call->method_index]--;
     if (!ok) { /* the server is shutting down */
+        if (call->method->kind == QD_METHOD_UNKNOWN) {
+            grpc_call_details_destroy(&call->asked);
+        }
         call->next = thread->pool;
         thread->pool = call;
         return;
@@ -466,6 +496,9 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
         break;
     case QD_METHOD_WATCH:
         begin_watch(&thread->place, call);
+        break;
+    case QD_METHOD_UNKNOWN:
+        answer_unknown(&thread->place, call);
         break;
     }
 }
@@ -646,6 +679,9 @@ static void register_methods(struct qd_rpc *rpc)
             rpc->method_count++;
         }
     }
+    static const struct qd_method unknown = {"", QD_METHOD_UNKNOWN, 2, NULL, NULL};
+    rpc->methods[rpc->method_count] = &unknown;
+    rpc->registered[rpc->method_count++] = NULL;
 }
 
 static bool start_threads(struct qd_rpc *rpc)
@@ -703,6 +739,7 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
         (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
         return NULL;
     }
+    qd_grpc_log_take(&config->hooks);
     grpc_init();
     make_server(rpc);
     register_methods(rpc);
@@ -714,7 +751,9 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     rpc->shutdown_cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(rpc->server, rpc->shutdown_cq, NULL);
     grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
+    qd_grpc_log_mute(true);
     rpc->port = grpc_server_add_http2_port(rpc->server, config->listen, credentials);
+    qd_grpc_log_mute(false);
     grpc_server_credentials_release(credentials);
     if (rpc->port == 0) {
         (void)qd_error_set(ret_error, QD_ERROR_INTERNAL,

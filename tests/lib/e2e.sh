@@ -46,7 +46,10 @@ qd_port() {
 # Data goes to $T/data unless an argument says otherwise. Returns 1, with the log printed, when it does not come up.
 qd_start() {
     QD_LOG=$T/quotad.$(date +%s%N).log
-    QUOTAD_LISTEN=127.0.0.1:0 QUOTAD_ADMIN_LISTEN=127.0.0.1:0 QUOTAD_DATA_DIR=$T/data "$QUOTAD_BIN" "$@" >"$QD_LOG" 2>&1 &
+    # What ctest sets for the tests are no settings of the server's.
+    env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA \
+        QUOTAD_LISTEN=127.0.0.1:0 QUOTAD_ADMIN_LISTEN=127.0.0.1:0 QUOTAD_DATA_DIR="$T/data" "$QUOTAD_BIN" "$@" \
+        >"$QD_LOG" 2>&1 &
     QD_PID=$!
     qd_tries=0
     while [ "$qd_tries" -lt 1500 ]; do
