@@ -139,8 +139,12 @@ static void print_explanation(struct ctl *ctl, const Quota__V1__LimitExplanation
         return;
     }
     ctl_place_text(limit, place, sizeof place);
-    (void)fprintf(ctl->out, "%s%s%s  %s  %s", part->fits ? ctl_green(ctl) : ctl_red(ctl),
-                  part->fits ? "fits " : "DENY ", ctl_plain(ctl), state->name, limit->text);
+    bool shadow = state->action == QUOTA__V1__LIMIT_ACTION__LIMIT_ACTION_SHADOW;
+    (void)fprintf(ctl->out, "%s%s%s %s  %s", part->fits || shadow ? ctl_green(ctl) : ctl_red(ctl),
+                  part->fits ? "fits  "
+                  : shadow   ? "shadow"
+                             : "DENY  ",
+                  ctl_plain(ctl), state->name, limit->text);
     if (limit->plan[0] != '\0') {
         (void)fprintf(ctl->out, "  (plan %s, %s)\n", limit->plan, place);
     } else {

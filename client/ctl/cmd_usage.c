@@ -261,8 +261,9 @@ static void print_row(struct ctl_table *table, const struct query *q, const stru
         }
         ctl_table_cell(table, cell.text);
     }
-    ctl_table_cell(table, ctl_pico_text(row->cost_pico_usd).text);
-    ctl_table_cell(table, ctl_pico_text(row->charge_pico_usd).text);
+    bool priced = row->unpriced_entries < row->entries || row->entries == 0; /* P8: not $0 */
+    ctl_table_cell(table, ctl_pico_text(priced ? row->cost_pico_usd : "").text);
+    ctl_table_cell(table, ctl_pico_text(priced ? row->charge_pico_usd : "").text);
     ctl_table_cell(table, ctl_count_text((int64_t)row->entries).text);
     ctl_table_cell(table, row->unpriced_entries > 0
                               ? ctl_count_text((int64_t)row->unpriced_entries).text

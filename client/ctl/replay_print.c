@@ -30,10 +30,13 @@ void replay_progress(struct ctl *ctl, struct replay *replay, size_t sent, bool l
     (void)fflush(ctl->err);
 }
 
-static struct ctl_text pico_text(replay_pico pico)
+/* "unpriced" where nothing of it has a price: it is not $0 (P8). */
+static struct ctl_text pico_text(const struct replay_cell *cell, replay_pico pico)
 {
-    char digits[QD_DECIMAL_TEXT_MAX];
-    (void)qd_decimal_format(pico, 0, digits);
+    char digits[QD_DECIMAL_TEXT_MAX] = "";
+    if (pico != 0 || cell->unpriced == 0) {
+        (void)qd_decimal_format(pico, 0, digits);
+    }
     return ctl_pico_text(digits);
 }
 
@@ -114,8 +117,8 @@ static void print_row(struct ctl_table *table, const char *tenant, const char *m
     ctl_table_cell(table, ctl_count_text(spent).text);
     ctl_table_cell(table, ctl_share_text(cell->cached, cell->input + cell->cached).text);
     ctl_table_cell(table, ctl_count_text(cell->gpu_ms / 1000).text);
-    ctl_table_cell(table, pico_text(cell->cost).text);
-    ctl_table_cell(table, pico_text(cell->charge).text);
+    ctl_table_cell(table, pico_text(cell, cell->cost).text);
+    ctl_table_cell(table, pico_text(cell, cell->charge).text);
     ctl_table_cell(table, deniers);
 }
 

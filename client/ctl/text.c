@@ -82,13 +82,34 @@ struct ctl_text ctl_pico_text(const char *pico_usd)
     return money(pico);
 }
 
+/* Machine time: always in seconds, so that it compares with the policy's; "1.8 s", "11,482.3 s". */
+static struct ctl_text seconds(int64_t ms)
+{
+    struct ctl_text ret = {""};
+    bool negative = ms < 0;
+    int64_t rest = negative ? -ms : ms;
+    rest = rest >= 100000 ? (rest + 50) / 100 * 100 : rest;
+    char part[8] = "";
+    (void)snprintf(part, sizeof part, ".%03d", (int)(rest % 1000));
+    for (size_t end = 4; end > 0 && (part[end - 1] == '0' || part[end - 1] == '.'); end--) {
+        bool point = part[end - 1] == '.';
+        part[end - 1] = '\0';
+        if (point) {
+            break;
+        }
+    }
+    (void)snprintf(ret.text, sizeof ret.text, "%s%.40s%s s", negative ? "-" : "",
+                   ctl_count_text(rest / 1000).text, part);
+    return ret;
+}
+
 struct ctl_text ctl_amount_text(int64_t amount, const char *unit)
 {
     if (strcmp(unit, "nano_usd") == 0) {
         return ctl_money_text(amount);
     }
     if (strcmp(unit, "ms") == 0) {
-        return ctl_span_text(amount * 1000000);
+        return seconds(amount);
     }
     return ctl_count_text(amount);
 }

@@ -71,6 +71,10 @@ Test(text, amounts_by_unit)
     cr_assert_str_eq(ctl_amount_text(1600, "tokens").text, "1,600");
     cr_assert_str_eq(ctl_amount_text(500000000000, "nano_usd").text, "$500");
     cr_assert_str_eq(ctl_amount_text(1800, "ms").text, "1.8 s");
+    cr_assert_str_eq(ctl_amount_text(0, "ms").text, "0 s");
+    cr_assert_str_eq(ctl_amount_text(73729, "ms").text, "73.729 s");
+    cr_assert_str_eq(ctl_amount_text(120000, "ms").text, "120 s");
+    cr_assert_str_eq(ctl_amount_text(11482349, "ms").text, "11,482.3 s");
     cr_assert_str_eq(ctl_share_text(1, 3).text, "33.3%");
     cr_assert_str_eq(ctl_share_text(1, 0).text, "-");
 }
