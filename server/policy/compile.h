@@ -40,6 +40,7 @@ struct qd_compiler {
     size_t import_count;
     size_t import_capacity;
     bool has_pools_section;
+    const char *meter_names; /* see qd_meter_names; NULL: not made yet */
 };
 
 /* A place in the policy as people see it: "plans.pro.tokens"; a chain on the stack. */

@@ -93,12 +93,16 @@ void qd_meter_suggest(const struct qd_policy *policy, struct qd_suggest *s)
 
 const char *qd_meter_names(struct qd_compiler *c)
 {
+    if (c->meter_names != NULL) {
+        return c->meter_names; /* a file may have a million errors */
+    }
     const char *names = "";
     for (size_t i = 0; i < c->policy->meter_count; i++) {
         const char *name = c->policy->meters[i].name;
         names = qd_arena_printf(c->arena, "%s%s%s", names, i > 0 ? ", " : "",
                                 i == QD_METER_GPU_MS ? "gpu_seconds" : name);
     }
+    c->meter_names = names;
     return names;
 }
 
@@ -327,6 +331,7 @@ static void compile_meter(struct qd_compiler *c, const struct qd_at *at, const s
     struct meter_draft d = {.def = {.name = key->text, .unit = key->text}};
     (void)qd_read_fields(c, at, value, fields, 2, &d);
     meters[c->policy->meter_count++] = d.def;
+    c->meter_names = NULL;
 }
 
 void qd_compile_meters(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node)
