@@ -1,8 +1,10 @@
 #include "server/boot.h"
 
 #include "server/core/hash.h"
+#include "server/log/log.h"
 #include "server/shard/directory.h"
 #include "server/shard/reload.h"
+#include "server/shard/validate.h"
 #include "storage/codec.h"
 #include "storage/store_rocksdb.h"
 
@@ -123,8 +125,10 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_store_error error;
     struct qd_store_rocksdb_config rocksdb = {.path = qd_config_get(config, QD_SET_DATA_DIR)};
-    struct qd_ledger_config ledger = {.report_horizon_ns = qd_config_number(config, QD_SET_REPORT_HORIZON) *
-                                                           QD_NS_PER_MS};
+    struct qd_ledger_config ledger = {
+        .report_horizon_ns = qd_config_number(config, QD_SET_REPORT_HORIZON) * QD_NS_PER_MS,
+        .future_max_ns = QD_EVENT_AHEAD_MAX_NS,
+    };
 
     if (qd_store_rocksdb_open(&rocksdb, &boot->store, &error) != QD_STORE_OK ||
         qd_ledger_open(boot->store, &ledger, &boot->ledger, &error) != QD_STORE_OK ||
@@ -271,6 +275,36 @@ static char *rebuild(struct qd_boot *boot)
     return ok ? NULL : sentence("%s", error.text);
 }
 
+/* --- the ledger's heartbeat -------------------------------------------------------------------------- */
+
+static struct qd_wall_ns heart_now(void *context)
+{
+    const struct qd_boot *boot = context;
+
+    return qd_clock_now(&boot->node->clock);
+}
+
+/* X4: an operator reads here when reports began to be refused, and when they were taken again. */
+static void heart_changed(void *context, const struct qd_store_error *failure)
+{
+    (void)context;
+    if (failure != NULL) {
+        qd_log(QD_LOG_ERROR, "the store takes no writes: reports are refused, checks go on", "why=%s",
+               qd_log_quote(failure->text).text);
+    } else {
+        qd_log(QD_LOG_INFO, "the store takes writes again", NULL);
+    }
+}
+
+static char *start_heart(struct qd_boot *boot)
+{
+    struct qd_heart_config heart = {
+        .ledger = boot->ledger, .now = heart_now, .changed = heart_changed, .context = boot};
+
+    boot->heart = qd_heart_start(&heart);
+    return boot->heart != NULL ? NULL : sentence("cannot start a thread: out of memory or threads");
+}
+
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_policy *policy = NULL;
@@ -293,12 +327,16 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
         policy = NULL;
         why = rebuild(boot);
     }
+    if (why == NULL) {
+        why = start_heart(boot);
+    }
     qd_policy_free(policy);
     return why;
 }
 
 void qd_boot_close(struct qd_boot *boot)
 {
+    qd_heart_stop(boot->heart);
     qd_node_free(boot->node);
     qd_tenant_store_close(boot->tenants);
     qd_ledger_close(boot->ledger);

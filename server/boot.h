@@ -8,6 +8,7 @@
 #define QD_SERVER_BOOT_H
 
 #include "server/config.h"
+#include "server/ledger/heart.h"
 #include "server/ledger/tenant_store.h"
 #include "server/shard/node.h"
 
@@ -16,6 +17,7 @@ struct qd_boot {
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;
     struct qd_node *node;
+    struct qd_heart *heart; /* of the ledger; beats from the end of qd_boot_open on */
     const char *policy_file; /* NULL: --dev */
     uint32_t threads;
     uint64_t rebuilt; /* ledger entries that budgets were rebuilt from */
