@@ -49,6 +49,12 @@ static void check_bound(struct qd_compiler *c, const struct qd_pending_check *ch
         !weighs_any(&limit->admit, outputs)) {
         return;
     }
+    if (c->policy->model_count == 0) {
+        qd_fail(
+            c, &at, check->node,
+            "a hard limit needs an upper bound of the output, and the policy declares no models; "
+            "declare them with \"max_output_tokens\", or give \"default_max_output\" here");
+    }
     for (size_t i = 0; i < c->policy->model_count; i++) {
         const struct qd_model *m = &c->policy->models[i];
         if (m->max_output_tokens == 0 && may_apply(limit, m)) {

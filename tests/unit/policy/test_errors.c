@@ -302,6 +302,15 @@ Test(errors, H1_hard_needs_a_bounded_estimate_and_fails_closed)
         "\"unknown_price: deny\" or a cap is accepted\n");
 }
 
+Test(errors, H1_hard_needs_models_or_a_default_bound)
+{
+    expect_refused(
+        "version: 1\nplans:\n  p:\n    tokens: {limit: 5M/day, hard: true}\n",
+        "policy.yaml:4:5: plans.p.tokens: a hard limit needs an upper bound of the output, and "
+        "the policy declares no models; declare them with \"max_output_tokens\", or give "
+        "\"default_max_output\" here\n");
+}
+
 Test(errors, P8_money_needs_prices)
 {
     expect_refused(
