@@ -15,7 +15,9 @@
 #define WAL_BYTES_MAX        (128 * MIB) /* bounds the time that recovery takes */
 #define BLOCK_BYTES          ((size_t)16 << 10)
 #define BLOOM_BITS_PER_KEY   10
-#define LOG_LEVEL_WARN       2
+/* X4: Debian's RocksDB has its assertions on, and ends the process at the second line that its LOG
+ * file cannot take: on a full disk. What goes wrong is in our errors; its LOG gets headers only. */
+#define LOG_LEVEL_FATAL      4
 #define LOG_FILES_KEPT       2
 /* A row that is merged more often than this in the memtable is added up there, so that reading a
  * hot rollup row costs the same however many entries went into it. */
@@ -180,7 +182,7 @@ static rocksdb_options_t *space_options(enum qd_store_space space, rocksdb_cache
     rocksdb_options_set_write_buffer_size(options, buffers / 2);
     rocksdb_options_set_max_total_wal_size(options, WAL_BYTES_MAX);
     rocksdb_options_set_max_open_files(options, files);
-    rocksdb_options_set_info_log_level(options, LOG_LEVEL_WARN);
+    rocksdb_options_set_info_log_level(options, LOG_LEVEL_FATAL);
     rocksdb_options_set_keep_log_file_num(options, LOG_FILES_KEPT);
     rocksdb_options_set_compression(options, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(options, rocksdb_zstd_compression);
