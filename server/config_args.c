@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EXIT_USAGE 2 /* as main's */
+
 enum {
     KEY_SETTING = 0x1000, /* plus the setting's number */
     KEY_CONFIG = 0x2000,
@@ -87,13 +89,67 @@ static const char *lookup(char *const *environment, const char *name)
     return NULL;
 }
 
+/* The option that `name` stands for: its whole name or the only one that begins so; NULL: none. */
+static const struct argp_option *find_option(const char *name, size_t length)
+{
+    const struct argp_option *found = NULL;
+    for (const struct argp_option *o = options; o->name; o++) {
+        if (strncmp(o->name, name, length) == 0) {
+            found = o;
+            if (o->name[length] == '\0') {
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+/* argp's own sentence for an unknown flag names no near one: look first. */
+static bool flags_known(struct qd_config *config, int argc, char **argv, char *error)
+{
+    static const char *const own[] = {"help", "usage", "version"};
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0) {
+            break;
+        }
+        if (strncmp(argv[i], "--", 2) != 0) {
+            continue;
+        }
+        const char *name = argv[i] + 2;
+        size_t length = strcspn(name, "=");
+        const struct argp_option *option = find_option(name, length);
+        bool known = option != NULL;
+        for (size_t k = 0; k < sizeof(own) / sizeof(own[0]); k++) {
+            known |= strncmp(own[k], name, length) == 0;
+        }
+        if (!known) {
+            char unknown[64];
+            char where[80];
+            snprintf(unknown, sizeof(unknown), "%.*s", (int)length, name);
+            snprintf(where, sizeof(where), "--%s", unknown);
+            return qd_config_set(config, unknown, "", QD_ORIGIN_FLAG, where, error);
+        }
+        if (option && option->arg && name[length] == '\0') {
+            i++; /* its value */
+        }
+    }
+    return true;
+}
+
 enum qd_config_parsed qd_config_parse(struct qd_config *config, int argc, char **argv,
                                       char *const *environment, char error[QD_CONFIG_ERROR_MAX])
 {
     struct parse parse = {
         .config = config, .file = lookup(environment, "QUOTAD_CONFIG"), .error = error};
     const struct argp argp = {options, parse_option, NULL, description, NULL, NULL, NULL};
-    argp_err_exit_status = EXIT_FAILURE;
+    static char program[] = "quotad"; /* argp's own sentences begin and exit as ours do */
+    if (argc > 0) {
+        argv[0] = program;
+    }
+    argp_err_exit_status = EXIT_USAGE;
+    if (!flags_known(config, argc, argv, error)) {
+        return QD_CONFIG_BAD;
+    }
     if (argp_parse(&argp, argc, argv, 0, NULL, &parse) != 0 || parse.bad) {
         return QD_CONFIG_BAD;
     }

@@ -181,8 +181,7 @@ static void call_end(struct qd_call *call)
     if (call->method->kind == QD_METHOD_UNKNOWN) {
         grpc_call_details_destroy(&call->asked);
     }
-    grpc_metadata_array_destroy(&call->metadata);
-    grpc_metadata_array_init(&call->metadata);
+    call->metadata.count = 0; /* its slices were the call's; the array is used again */
     grpc_call_unref(call->call);
     call->call = NULL;
     call->next = thread->pool;
