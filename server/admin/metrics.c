@@ -23,6 +23,7 @@
     X(evictions)         \
     X(restores)          \
     X(failed_open)       \
+    X(unsettled)         \
     X(bad_requests)
 
 void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures)
@@ -106,6 +107,9 @@ static void write_requests(FILE *out, const struct qd_figures *f)
     labelled(out, "quotad_reports_total", "result", "error", f->reports_failed);
     one(out, "quotad_reports_late_total", "counter",
         "Reports whose reservation had been closed or had expired.", f->reports_late);
+    one(out, "quotad_reports_unsettled_total", "counter",
+        "Reports that are booked, but whose limits could not be found any more: no counter took them.",
+        f->unsettled);
     one(out, "quotad_extends_total", "counter", "Reservations extended.", f->extends);
     one(out, "quotad_cancels_total", "counter", "Reservations cancelled.", f->cancels);
     one(out, "quotad_undelivered_total", "counter",
@@ -239,6 +243,9 @@ static void write_ledger(struct qd_node *node, FILE *out)
     qd_ledger_status(node->ledger, &status);
     one(out, "quotad_ledger_sequence", "gauge", "Sequence number of the last ledger entry.",
         status.watermark.sequence);
+    one(out, "quotad_ledger_complete_through_seconds", "gauge",
+        "Every entry recorded up to here is in, Unix time; stands still while the store fails.",
+        (uint64_t)(status.watermark.complete_through.ns / QD_NS_PER_S));
     one(out, "quotad_ledger_groups_total", "counter", "Synced batches written.", status.groups);
     one(out, "quotad_ledger_errors_total", "counter", "Bookings that the store refused.",
         status.store_errors);
@@ -257,10 +264,12 @@ static void write_node(struct qd_node *node, FILE *out)
         atomic_load_explicit(&node->revision, memory_order_relaxed));
     one(out, "quotad_draining", "gauge", "1 while the node drains.",
         atomic_load_explicit(&node->draining, memory_order_relaxed) ? 1 : 0);
-    head(out, "quotad_clock_step_ms", "gauge",
+    head(out, "quotad_clock_step_seconds", "gauge",
          "System clock minus the node's, while a step is not followed; else 0.");
-    fprintf(out, "quotad_clock_step_ms %" PRId64 "\n",
-            qd_clock_alarm(&node->clock, &since) / QD_NS_PER_MS);
+    int64_t step_ms = qd_clock_alarm(&node->clock, &since) / QD_NS_PER_MS;
+    int64_t size_ms = step_ms < 0 ? -step_ms : step_ms;
+    fprintf(out, "quotad_clock_step_seconds %s%" PRId64 ".%03" PRId64 "\n", step_ms < 0 ? "-" : "",
+            size_ms / 1000, size_ms % 1000);
 }
 
 void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
