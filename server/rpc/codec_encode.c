@@ -3,8 +3,6 @@
 #include "server/shard/bind.h"
 #include "server/shard/describe.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 #define TEXT_MAX 256
@@ -138,22 +136,23 @@ static void put_amounts(struct qd_out *out, uint32_t id, const struct qd_policy 
 
 /* --- headers (I5) -------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 4, 5))) static void
-put_header(struct qd_out *out, uint32_t id, const char *name, const char *format, ...)
+static void put_header(struct qd_out *out, uint32_t id, struct qd_str name, const struct qd_text *value)
 {
-    char value[TEXT_MAX * 2];
-    va_list args;
-
-    va_start(args, format);
-    int len = vsnprintf(value, sizeof(value), format, args);
-    va_end(args);
-    if (len < 0 || (size_t)len >= sizeof(value)) {
-        return;
-    }
     uint8_t *header = qd_out_begin(out, id);
-    qd_out_text(out, 1, name);
-    qd_out_str(out, 2, (struct qd_str){value, (size_t)len});
+
+    qd_out_str(out, 1, name);
+    qd_out_str(out, 2, (struct qd_str){value->at, value->used});
     qd_out_end(out, header);
+}
+
+static void put_number_header(struct qd_out *out, uint32_t id, const char *name, int64_t value)
+{
+    char buffer[32];
+    struct qd_text text;
+
+    qd_text_init(&text, buffer, sizeof(buffer));
+    qd_text_add_int(&text, value);
+    put_header(out, id, (struct qd_str){name, strlen(name)}, &text);
 }
 
 static int64_t seconds_up(int64_t ns)
@@ -162,21 +161,54 @@ static int64_t seconds_up(int64_t ns)
 }
 
 /* OpenAI's form of a duration: "12.4s", "6m0s", "1h30m0s". */
-static void openai_duration(int64_t ns, char *text, size_t size)
+static void add_openai_duration(struct qd_text *text, int64_t ns)
 {
     int64_t ms = ns <= 0 ? 0 : (ns + QD_NS_PER_MS - 1) / QD_NS_PER_MS;
     int64_t s = ms / 1000;
 
     if (s >= 3600) {
-        (void)snprintf(text, size, "%" PRId64 "h%" PRId64 "m%" PRId64 "s", s / 3600, s / 60 % 60, s % 60);
-    } else if (s >= 60) {
-        (void)snprintf(text, size, "%" PRId64 "m%" PRId64 "s", s / 60, s % 60);
-    } else if (s >= 1) {
-        (void)snprintf(text, size, "%" PRId64 ".%" PRId64 "s", s, ms % 1000 / 100);
-    } else {
-        (void)snprintf(text, size, "%" PRId64 "ms", ms);
+        qd_text_add_int(text, s / 3600);
+        qd_text_add(text, "h");
     }
+    if (s >= 60) {
+        qd_text_add_int(text, s / 60 % 60);
+        qd_text_add(text, "m");
+        qd_text_add_int(text, s % 60);
+    } else if (s >= 1) {
+        qd_text_add_int(text, s);
+        qd_text_add(text, ".");
+        qd_text_add_int(text, ms % 1000 / 100);
+    } else {
+        qd_text_add_int(text, ms);
+        qd_text_add(text, "m");
+    }
+    qd_text_add(text, "s");
 }
+
+/* `"free.tokens";q=40000;w=60`: a quoted name and two numbers. */
+static void put_ietf_header(struct qd_out *out,
+                            uint32_t id,
+                            struct qd_str header,
+                            const struct qd_limit_state *state,
+                            const char *first,
+                            int64_t first_value,
+                            const char *second,
+                            int64_t second_value)
+{
+    char buffer[TEXT_MAX * 3];
+    struct qd_text text;
+
+    qd_text_init(&text, buffer, sizeof(buffer));
+    qd_text_add(&text, "\"");
+    qd_describe_name(&text, state);
+    qd_text_add(&text, first);
+    qd_text_add_int(&text, first_value);
+    qd_text_add(&text, second);
+    qd_text_add_int(&text, second_value);
+    put_header(out, id, header, &text);
+}
+
+#define HEADER(text) ((struct qd_str){text, sizeof(text) - 1})
 
 void qd_codec_put_headers(struct qd_out *out,
                           uint32_t id,
@@ -184,34 +216,28 @@ void qd_codec_put_headers(struct qd_out *out,
                           struct qd_wall_ns now)
 {
     const struct qd_limit_state *state = &answer->verdict.binding;
-    char name[TEXT_MAX];
-    char reset[64];
-    struct qd_text text;
+    char buffer[64];
+    struct qd_text reset;
 
     if (answer->retry_useful && answer->retry_after_ns > 0) {
-        put_header(out, id, "retry-after", "%" PRId64, seconds_up(answer->retry_after_ns));
+        put_number_header(out, id, "retry-after", seconds_up(answer->retry_after_ns));
     }
     if (state->limit == NULL || state->limit->money) {
         return; /* a tenant isn't told what it costs us */
     }
-    qd_text_init(&text, name, sizeof(name));
-    qd_describe_name(&text, state);
     int64_t limit = is_bucket(state->limit) ? state->burst : state->amount;
     int64_t wait = answer->retry_after_ns > 0 ? answer->retry_after_ns : time_or_0(state->resets_at) - now.ns;
-    put_header(out, id, "ratelimit-policy", "\"%s\";q=%" PRId64 ";w=%" PRId64, name, limit,
-               seconds_up(window_of(state->limit, now)));
-    put_header(out, id, "ratelimit", "\"%s\";r=%" PRId64 ";t=%" PRId64, name, state->remaining,
-               seconds_up(wait));
+    put_ietf_header(out, id, HEADER("ratelimit-policy"), state, "\";q=", limit, ";w=",
+                    seconds_up(window_of(state->limit, now)));
+    put_ietf_header(out, id, HEADER("ratelimit"), state, "\";r=", state->remaining, ";t=", seconds_up(wait));
     bool requests = state->limit->admit.count == 1 && state->limit->admit.item[0].meter == QD_METER_REQUESTS;
-    const char *kind = requests ? "requests" : "tokens";
-    openai_duration(wait, reset, sizeof(reset));
-    char header[64];
-    (void)snprintf(header, sizeof(header), "x-ratelimit-limit-%s", kind);
-    put_header(out, id, header, "%" PRId64, limit);
-    (void)snprintf(header, sizeof(header), "x-ratelimit-remaining-%s", kind);
-    put_header(out, id, header, "%" PRId64, state->remaining);
-    (void)snprintf(header, sizeof(header), "x-ratelimit-reset-%s", kind);
-    put_header(out, id, header, "%s", reset);
+    put_number_header(out, id, requests ? "x-ratelimit-limit-requests" : "x-ratelimit-limit-tokens", limit);
+    put_number_header(out, id, requests ? "x-ratelimit-remaining-requests" : "x-ratelimit-remaining-tokens",
+                      state->remaining);
+    qd_text_init(&reset, buffer, sizeof(buffer));
+    add_openai_duration(&reset, wait);
+    put_header(out, id,
+               requests ? HEADER("x-ratelimit-reset-requests") : HEADER("x-ratelimit-reset-tokens"), &reset);
 }
 
 /* --- answers ------------------------------------------------------------------------------------- */

@@ -23,7 +23,7 @@ enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, u
     if (code == QD_ERROR_NONE) {
         *ret_number = place->check_answer.number;
         qd_codec_put_check(&place->out, current_policy(place), &place->check_answer, place->check_args.brief,
-                           qd_clock_now(&place->node->clock));
+                           place->check_answer.now);
     }
     return code;
 }

@@ -22,6 +22,7 @@ struct work {
     const struct qd_check_args *args;
     struct qd_shard *home;
     struct qd_str root;
+    uint64_t root_hash;
     struct qd_wall_ns now;
     struct qd_check check;
     struct qd_candidate candidates[QD_CANDIDATES_MAX];
@@ -376,8 +377,7 @@ static enum qd_error_code conclude(struct work *w,
         }
     }
     if (!w->check.dry_run) {
-        qd_shard_count(w->home, w->root, qd_shards_root_hash(shards, w->root),
-                       a->verdict.decision == QD_ALLOW);
+        qd_shard_count(w->home, w->root, w->root_hash, a->verdict.decision == QD_ALLOW);
     }
     return code;
 }
@@ -497,10 +497,12 @@ static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_ans
     enum qd_error_code code = qd_validate_check(args, ret_error);
     if (code == QD_ERROR_NONE) {
         w->root = qd_path_root(args->tenant);
-        w->home = qd_shards_of(&node->shards, w->root);
+        w->root_hash = qd_shards_root_hash(&node->shards, w->root);
+        w->home = qd_shards_at(&node->shards, w->root_hash);
         code = fill(w, ret_error);
     }
     if (code == QD_ERROR_NONE) {
+        ret_answer->now = w->now;
         ret_answer->policy_revision = w->published->policy->revision;
         ret_answer->token_len = 0;
         ret_answer->id_len = 0;

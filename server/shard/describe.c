@@ -49,29 +49,34 @@ void qd_text_addf(struct qd_text *text, const char *format, ...)
     }
 }
 
-/* Digits in groups of three. */
-static void add_grouped(struct qd_text *text, int64_t value)
+/* Digits, in groups of three if `comma`. No printf: a denial is a common answer. */
+static void add_digits(struct qd_text *text, int64_t value, bool comma)
 {
-    char digits[24];
-    char grouped[32];
+    char digits[32];
     uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    size_t len = 0;
-    size_t out = sizeof(grouped);
+    size_t out = sizeof(digits);
 
-    do {
-        digits[len++] = (char)('0' + magnitude % 10);
-        magnitude /= 10;
-    } while (magnitude != 0);
-    for (size_t i = 0; i < len; i++) {
-        if (i > 0 && i % 3 == 0) {
-            grouped[--out] = ',';
+    for (size_t i = 0; i == 0 || magnitude != 0; i++) {
+        if (comma && i > 0 && i % 3 == 0) {
+            digits[--out] = ',';
         }
-        grouped[--out] = digits[i];
+        digits[--out] = (char)('0' + magnitude % 10);
+        magnitude /= 10;
     }
     if (value < 0) {
-        grouped[--out] = '-';
+        digits[--out] = '-';
     }
-    qd_text_add_str(text, (struct qd_str){grouped + out, sizeof(grouped) - out});
+    qd_text_add_str(text, (struct qd_str){digits + out, sizeof(digits) - out});
+}
+
+static void add_grouped(struct qd_text *text, int64_t value)
+{
+    add_digits(text, value, true);
+}
+
+void qd_text_add_int(struct qd_text *text, int64_t value)
+{
+    add_digits(text, value, false);
 }
 
 /* GPU time is counted in ms and shown in seconds. */
@@ -113,7 +118,8 @@ static void add_window(struct qd_text *text, int64_t window_ns)
         if (window_ns % spans[i].ns == 0) {
             int64_t n = window_ns / spans[i].ns;
             if (n == 1) {
-                qd_text_addf(text, "/%s", spans[i].name);
+                qd_text_add(text, "/");
+                qd_text_add(text, spans[i].name);
             } else {
                 qd_text_addf(text, "/%" PRId64 " %s", n, spans[i].name);
             }
@@ -127,7 +133,8 @@ static void add_calendar(struct qd_text *text, const struct qd_calendar *calenda
 {
     static const char *const names[] = {"hour", "day", "week", "month", "year"};
 
-    qd_text_addf(text, "/%s", names[calendar->unit]);
+    qd_text_add(text, "/");
+    qd_text_add(text, names[calendar->unit]);
     if (calendar->zone != NULL && strcmp(calendar->zone->name, "UTC") != 0) {
         qd_text_addf(text, " (%s)", calendar->zone->name);
     }
@@ -170,21 +177,31 @@ void qd_describe_name(struct qd_text *text, const struct qd_limit_state *state)
     qd_text_add(text, state->limit->name);
 }
 
+static void add_two(struct qd_text *text, int64_t first, const char *unit, int64_t second, const char *unit2)
+{
+    qd_text_add_int(text, first);
+    qd_text_add(text, unit);
+    qd_text_add_int(text, second);
+    qd_text_add(text, unit2);
+}
+
 void qd_describe_wait(struct qd_text *text, int64_t wait_ns)
 {
     int64_t s = wait_ns / QD_NS_PER_S;
 
     if (wait_ns < QD_NS_PER_S) {
-        qd_text_addf(text, "%" PRId64 " ms", (wait_ns + QD_NS_PER_MS - 1) / QD_NS_PER_MS);
+        qd_text_add_int(text, (wait_ns + QD_NS_PER_MS - 1) / QD_NS_PER_MS);
+        qd_text_add(text, " ms");
     } else if (s < 60) {
         int64_t tenths = (wait_ns + QD_NS_PER_S / 10 - 1) / (QD_NS_PER_S / 10);
-        qd_text_addf(text, "%" PRId64 ".%" PRId64 " s", tenths / 10, tenths % 10);
+        add_two(text, tenths / 10, ".", tenths % 10, " s");
     } else if (s < 3600) {
-        qd_text_addf(text, "%" PRId64 " min %" PRId64 " s", s / 60, s % 60);
+        add_two(text, s / 60, " min ", s % 60, " s");
     } else if (s < 48 * 3600) {
-        qd_text_addf(text, "%" PRId64 " h %" PRId64 " min", s / 3600, s / 60 % 60);
+        add_two(text, s / 3600, " h ", s / 60 % 60, " min");
     } else {
-        qd_text_addf(text, "%" PRId64 " days", s / 86400);
+        qd_text_add_int(text, s / 86400);
+        qd_text_add(text, " days");
     }
 }
 

@@ -20,6 +20,7 @@ struct qd_text {
 void qd_text_init(struct qd_text *text, char *buffer, size_t size);
 void qd_text_add(struct qd_text *text, const char *more);
 void qd_text_add_str(struct qd_text *text, struct qd_str more);
+void qd_text_add_int(struct qd_text *text, int64_t value);
 __attribute__((format(printf, 2, 3))) void qd_text_addf(struct qd_text *text, const char *format, ...);
 
 /* An amount in the limit's unit: "39,200", "$0.41", "12.5 GPU-s". */

@@ -82,6 +82,7 @@ struct qd_state_copy {
 };
 
 struct qd_check_answer {
+    struct qd_wall_ns now; /* when it was decided */
     bool allowed;
     enum qd_denial denial;
     struct qd_verdict verdict; /* binding.name points into `binding_name` */

@@ -130,8 +130,7 @@ struct qd_shard *qd_shards_of(struct qd_shards *shards, struct qd_str path)
     size_t len = slash != NULL ? (size_t)(slash - path.ptr) : path.len;
     uint64_t hash = qd_shards_root_hash(shards, (struct qd_str){path.ptr, len});
 
-    /* High bits: the core's tables use the low ones. */
-    return &shards->home[(hash >> 40) & (shards->count - 1)];
+    return qd_shards_at(shards, hash);
 }
 
 static void lock(pthread_mutex_t *mutex)

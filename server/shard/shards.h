@@ -82,6 +82,12 @@ void qd_shards_release(struct qd_shards *shards);
 /* The shard of a root segment (or of a whole path: its first segment counts). */
 struct qd_shard *qd_shards_of(struct qd_shards *shards, struct qd_str path);
 
+/* The same by the hash of a root segment: high bits, since the core's tables use the low ones. */
+static inline struct qd_shard *qd_shards_at(struct qd_shards *shards, uint64_t root_hash)
+{
+    return &shards->home[(root_hash >> 40) & (shards->count - 1)];
+}
+
 /* Lock a home shard, and commons too if anything is shared. */
 void qd_shards_lock(struct qd_shards *shards, struct qd_shard *home);
 void qd_shards_unlock(struct qd_shards *shards, struct qd_shard *home);

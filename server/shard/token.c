@@ -14,45 +14,33 @@ _Static_assert(crypto_shorthash_siphashx24_KEYBYTES == QD_TOKEN_KEY_SIZE, "128-b
 
 /* --- writing ------------------------------------------------------------------------------------- */
 
-struct writer {
-    uint8_t bytes[QD_TOKEN_BINARY_MAX];
-    size_t used;
-    bool full;
-};
+/* All numbers of a token take at most this much: 14 fields and 32 amounts of 10 bytes, 2 bytes of length for each string,
+ * and the MAC. A token that has room for it besides its strings is written without looking at the end. */
+#define NUMBERS_MAX (14U * 10U + QD_METERS_MAX * 10U + (5U + 2U * QD_LABELS_MAX) * 2U + MAC_SIZE)
 
-static void put_varint(struct writer *w, uint64_t value)
+static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
 {
-    do {
-        if (w->used == sizeof(w->bytes)) {
-            w->full = true;
-            return;
-        }
-        w->bytes[w->used++] = (uint8_t)((value & 0x7f) | (value > 0x7f ? 0x80 : 0));
+    while (value > 0x7f) {
+        *at++ = (uint8_t)(value | 0x80);
         value >>= 7;
-    } while (value != 0);
+    }
+    *at++ = (uint8_t)value;
+    return at;
 }
 
-static void put_fixed(struct writer *w, uint64_t value)
+static inline uint8_t *put_fixed(uint8_t *at, uint64_t value)
 {
-    if (sizeof(w->bytes) - w->used < sizeof(value)) {
-        w->full = true;
-        return;
-    }
-    memcpy(w->bytes + w->used, &value, sizeof(value)); /* little-endian, as all that Debian runs on */
-    w->used += sizeof(value);
+    memcpy(at, &value, sizeof(value)); /* little-endian, as all that Debian runs on */
+    return at + sizeof(value);
 }
 
-static void put_str(struct writer *w, struct qd_str text)
+static inline uint8_t *put_str(uint8_t *at, struct qd_str text)
 {
-    put_varint(w, text.len);
-    if (w->full || sizeof(w->bytes) - w->used < text.len) {
-        w->full = true;
-        return;
-    }
+    at = put_varint(at, text.len);
     if (text.len > 0) {
-        memcpy(w->bytes + w->used, text.ptr, text.len);
-        w->used += text.len;
+        memcpy(at, text.ptr, text.len);
     }
+    return at + text.len;
 }
 
 static const char digits64[64] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -61,12 +49,12 @@ static size_t encode64(const uint8_t *in, size_t len, char *out)
 {
     char *at = out;
 
-    for (; len >= 3; len -= 3, in += 3) {
+    for (; len >= 3; len -= 3, in += 3, at += 4) {
         uint32_t v = (uint32_t)in[0] << 16 | (uint32_t)in[1] << 8 | in[2];
-        *at++ = digits64[v >> 18];
-        *at++ = digits64[v >> 12 & 63];
-        *at++ = digits64[v >> 6 & 63];
-        *at++ = digits64[v & 63];
+        at[0] = digits64[v >> 18];
+        at[1] = digits64[v >> 12 & 63];
+        at[2] = digits64[v >> 6 & 63];
+        at[3] = digits64[v & 63];
     }
     if (len > 0) {
         uint32_t v = (uint32_t)in[0] << 16 | (len == 2 ? (uint32_t)in[1] << 8 : 0);
@@ -79,49 +67,67 @@ static size_t encode64(const uint8_t *in, size_t len, char *out)
     return (size_t)(at - out);
 }
 
+static size_t string_bytes(const struct qd_token *t)
+{
+    size_t sum = t->tenant.len + t->model.len + t->pool.len + t->user.len + t->request_id.len;
+
+    for (size_t i = 0; i < t->label_count; i++) {
+        sum += t->labels[i].name.len + t->labels[i].value.len;
+    }
+    return sum;
+}
+
+/* Fields up to the MAC; returns where they end. */
+static uint8_t *put_fields(uint8_t *at, const struct qd_token *token)
+{
+    at = put_varint(at, VERSION);
+    at = put_fixed(at, token->node);
+    at = put_varint(at, token->incarnation);
+    at = put_varint(at, token->reservation);
+    at = put_varint(at, token->policy_revision);
+    at = put_fixed(at, (uint64_t)token->made_at.ns);
+    /* The two other times lie near the first one; zigzag of the difference is short. */
+    at = put_varint(at, (uint64_t)(token->expires.ns - token->made_at.ns));
+    int64_t ago = token->made_at.ns - token->event_time.ns;
+    at = put_varint(at, ((uint64_t)ago << 1) ^ (uint64_t)(ago >> 63));
+    at = put_varint(at, (uint64_t)token->ttl_ns / (uint64_t)QD_NS_PER_MS);
+    at = put_varint(at, token->attempt);
+    at = put_varint(at, (uint64_t)token->tier);
+    at = put_varint(at, (uint64_t)token->cache_write_ttl);
+    at = put_varint(at, token->estimate.present);
+    for (uint32_t left = token->estimate.present; left != 0; left &= left - 1) {
+        at = put_varint(at, (uint64_t)token->estimate.amount[__builtin_ctz(left)]);
+    }
+    at = put_str(at, token->tenant);
+    at = put_str(at, token->model);
+    at = put_str(at, token->pool);
+    at = put_str(at, token->user);
+    at = put_str(at, token->request_id);
+    at = put_varint(at, token->label_count);
+    for (size_t i = 0; i < token->label_count; i++) {
+        at = put_str(at, token->labels[i].name);
+        at = put_str(at, token->labels[i].value);
+    }
+    return at;
+}
+
 size_t qd_token_encode(const struct qd_token_key *key,
                        const struct qd_token *token,
                        char ret_text[QD_TOKEN_TEXT_MAX])
 {
-    struct writer w;
+    uint8_t bytes[QD_TOKEN_BINARY_MAX + NUMBERS_MAX];
 
-    w.used = 0;
-    w.full = false;
-    put_varint(&w, VERSION);
-    put_fixed(&w, token->node);
-    put_varint(&w, token->incarnation);
-    put_varint(&w, token->reservation);
-    put_varint(&w, token->policy_revision);
-    put_fixed(&w, (uint64_t)token->made_at.ns);
-    /* The two other times lie near the first one; zigzag of the difference is short. */
-    put_varint(&w, (uint64_t)(token->expires.ns - token->made_at.ns));
-    int64_t ago = token->made_at.ns - token->event_time.ns;
-    put_varint(&w, ((uint64_t)ago << 1) ^ (uint64_t)(ago >> 63));
-    put_varint(&w, (uint64_t)token->ttl_ns / (uint64_t)QD_NS_PER_MS);
-    put_varint(&w, token->attempt);
-    put_varint(&w, (uint64_t)token->tier);
-    put_varint(&w, (uint64_t)token->cache_write_ttl);
-    put_varint(&w, token->estimate.present);
-    for (uint32_t left = token->estimate.present; left != 0; left &= left - 1) {
-        put_varint(&w, (uint64_t)token->estimate.amount[__builtin_ctz(left)]);
-    }
-    put_str(&w, token->tenant);
-    put_str(&w, token->model);
-    put_str(&w, token->pool);
-    put_str(&w, token->user);
-    put_str(&w, token->request_id);
-    put_varint(&w, token->label_count);
-    for (size_t i = 0; i < token->label_count; i++) {
-        put_str(&w, token->labels[i].name);
-        put_str(&w, token->labels[i].value);
-    }
-    if (w.full || sizeof(w.bytes) - w.used < MAC_SIZE) {
+    if (string_bytes(token) + NUMBERS_MAX > sizeof(bytes)) {
         return 0;
     }
-    crypto_shorthash_siphashx24(w.bytes + w.used, w.bytes, w.used, key->bytes);
-    w.used += MAC_SIZE;
+    uint8_t *end = put_fields(bytes, token);
+    size_t used = (size_t)(end - bytes);
+    if (used + MAC_SIZE > QD_TOKEN_BINARY_MAX) {
+        return 0;
+    }
+    crypto_shorthash_siphashx24(end, bytes, used, key->bytes);
     memcpy(ret_text, QD_TOKEN_PREFIX, QD_TOKEN_PREFIX_LEN);
-    return QD_TOKEN_PREFIX_LEN + encode64(w.bytes, w.used, ret_text + QD_TOKEN_PREFIX_LEN);
+    return QD_TOKEN_PREFIX_LEN + encode64(bytes, used + MAC_SIZE, ret_text + QD_TOKEN_PREFIX_LEN);
 }
 
 /* --- reading ------------------------------------------------------------------------------------- */
