@@ -453,7 +453,7 @@ static enum qd_error_code booking_error(enum qd_book_result result,
     case QD_BOOK_INVALID:
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", receipt->text);
     case QD_BOOK_STORE_ERROR:
-        return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "not booked: %s",
+        return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "not booked: %s; retry the same report",
                             receipt->text);
     case QD_BOOK_BOOKED:
     case QD_BOOK_DUPLICATE:
