@@ -258,6 +258,13 @@ static bool name_from_environment(const char *variable, size_t length, char *nam
     return true;
 }
 
+/* What Kubernetes puts into every container beside a Service that is named quotad: no settings. */
+static bool is_service_link(const char *rest)
+{
+    return strncmp(rest, "SERVICE_", 8) == 0 || strncmp(rest, "PORT=", 5) == 0 ||
+           (strncmp(rest, "PORT_", 5) == 0 && isdigit((unsigned char)rest[5]));
+}
+
 bool qd_config_environment(struct qd_config *config, char *const *environment,
                            char error[QD_CONFIG_ERROR_MAX])
 {
@@ -271,7 +278,8 @@ bool qd_config_environment(struct qd_config *config, char *const *environment,
         char name[64];
         char where[80];
         snprintf(where, sizeof(where), "%.*s", (int)(equals - *e), *e);
-        if (strcmp(where, "QUOTAD_CONFIG") == 0 || strcmp(where, "QUOTAD_ADDRESS") == 0) {
+        if (strcmp(where, "QUOTAD_CONFIG") == 0 || strcmp(where, "QUOTAD_ADDRESS") == 0 ||
+            is_service_link(rest)) {
             continue;
         }
         if (!name_from_environment(rest, (size_t)(equals - rest), name, sizeof(name))) {

@@ -93,8 +93,8 @@ bool qd_config_set(struct qd_config *config, const char *name, const char *text,
                    enum qd_origin origin, const char *where, char error[QD_CONFIG_ERROR_MAX]);
 
 /* Every QUOTAD_* variable of `environment` (NULL-terminated NAME=value). One that names no setting
- * is an error, except QUOTAD_CONFIG, which names the file, and QUOTAD_ADDRESS, which is quotactl's.
- */
+ * is an error, except QUOTAD_CONFIG, which names the file, QUOTAD_ADDRESS, which is quotactl's, and
+ * Kubernetes' links to a Service named quotad (QUOTAD_SERVICE_HOST, QUOTAD_PORT_7070_TCP, ...). */
 bool qd_config_environment(struct qd_config *config, char *const *environment,
                            char error[QD_CONFIG_ERROR_MAX]);
 
