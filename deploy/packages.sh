@@ -11,7 +11,7 @@ build='gcc libc6-dev cmake ninja-build pkg-config
     libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler librocksdb-dev libev-dev libmicrohttpd-dev
     libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev libglib2.0-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
-    nghttp2-client libnghttp2-dev'
+    nghttp2-client libnghttp2-dev valgrind'
 interop='nodejs npm'
 
 names=$build

@@ -1,6 +1,6 @@
 /* What one decision costs in the core, with no RPC around it.
  *
- *     core_decide [tenants] [decisions] [charge|reserve]
+ *     core_decide [tenants] [decisions] [charge|reserve] [alone] [charge|reserve]
  *
  * Each tenant is a path of its own of three levels (organisation/team/key) with four limits: a
  * sliding window and a token bucket on the key, a token bucket on the team, a calendar budget in
@@ -287,7 +287,7 @@ static struct figures measure(uint32_t tenants, uint32_t decisions, bool reserve
     /* The table is full and steady: TTL / step = its capacity, less the second in which holds wait.
      */
     int64_t step_ns = reserve ? (HOLD_TTL_NS + QD_NS_PER_S) / (holds - 10000) : 1000;
-    uint32_t warm = reserve ? 2 * holds : BATCH_WARM;
+    uint32_t warm = reserve ? 2 * holds : decisions < BATCH_WARM ? decisions : BATCH_WARM;
     run(&s, warm, reserve, step_ns, &now, tick_ns);
     struct figures f = run(&s, decisions, reserve, step_ns, &now, tick_ns);
     struct qd_core_stats stats;
@@ -301,15 +301,32 @@ static struct figures measure(uint32_t tenants, uint32_t decisions, bool reserve
     return f;
 }
 
+/* What one more counter of a kind adds to a slice, by the slice's own account. `count` points into
+ * `config`. */
+static double bytes_each(struct qd_core_config *config, uint32_t *count)
+{
+    enum {
+        FEW = 1 << 20
+    };
+    *count = FEW;
+    size_t few = qd_core_memory(config);
+    *count = 2 * FEW;
+    size_t many = qd_core_memory(config);
+    *count = 0;
+    return (double)(many - few) / FEW;
+}
+
 static void print_memory(void)
 {
-    const double index_bytes = 8.0 * 1.5;
-    const double cold = sizeof(struct qd_counter_cold);
+    struct qd_core_config config = {.hash_seed = SEED};
+    double narrow = bytes_each(&config, &config.narrow_windows);
+    double wide = bytes_each(&config, &config.wide_windows);
+    double bucket = bytes_each(&config, &config.buckets);
+    double gauge = bytes_each(&config, &config.gauges);
     printf(
         "bytes a counter, its share of the index and the cold part included: narrow window %.0f, "
         "wide window %.0f, bucket %.0f, gauge %.0f\n",
-        320 + cold + index_bytes, 576 + cold + index_bytes, 96 + cold + index_bytes,
-        64 + cold + index_bytes);
+        narrow, wide, bucket, gauge);
 }
 
 int main(int argc, char **argv)
@@ -317,6 +334,7 @@ int main(int argc, char **argv)
     uint32_t tenants = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1000000;
     uint32_t decisions = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 2000000;
     const char *only = argc > 3 ? argv[3] : NULL;
+    bool alone = argc > 4; /* not the 10,000 tenants to compare with: for a profiler */
     double tick_ns = ns_per_tick();
     make_limits();
     print_memory();
@@ -327,7 +345,7 @@ int main(int argc, char **argv)
         if (only != NULL && strcmp(only, reserve ? "reserve" : "charge") != 0)
             continue;
         double medians[2] = {0};
-        for (unsigned i = 0; i < 2; i++) {
+        for (unsigned i = alone ? 1 : 0; i < 2; i++) {
             size_t size;
             double open;
             struct figures f = measure(sizes[i], decisions, reserve, tick_ns, &size, &open);
@@ -336,6 +354,8 @@ int main(int argc, char **argv)
                    sizes[i], f.median_ns, f.p99_ns, f.mean_ns, (double)size / (1 << 20),
                    100 * open);
         }
+        if (alone)
+            continue;
         printf("%-9s %u tenants cost %.2f times as much as 10000\n", reserve ? "reserve" : "charge",
                tenants, medians[1] / medians[0]);
     }
