@@ -7,9 +7,9 @@
 # Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
 set -eu
 
-build='gcc libc6-dev cmake ninja-build pkg-config
+build='gcc libc6-dev cmake ninja-build
     libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler librocksdb-dev libev-dev libmicrohttpd-dev
-    libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev libglib2.0-dev tzdata'
+    libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
     nghttp2-client libnghttp2-dev valgrind'
 interop='nodejs npm'
