@@ -81,6 +81,11 @@ bool qd_binding_items(struct qd_core *core, const struct qd_binding *binding,
         memcpy(ret_items + done, more->items, sizeof(ret_items[0]) * n);
         done += n;
     }
+    for (unsigned i = 0; QD_MUTANT(D13) && i < binding->count; i++) {
+        const struct qd_counter *counter =
+            qd_slab_at(&core->counters[ret_items[i].class], (uint32_t)ret_items[i].index);
+        ret_items[i].generation = counter->generation;
+    }
     return true;
 }
 

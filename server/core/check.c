@@ -66,19 +66,20 @@ static void prefetch(const struct deciding *d, const struct qd_binding *b,
 static bool begin(struct deciding *d, const struct qd_candidate *candidate, struct trial *t)
 {
     struct qd_ref refs[QD_LIMITS_PER_CHECK_MAX];
+    qd_binding_prefetch(d->home, candidate->binding);
+    t->estimate.core = d->home;
+    t->estimate.check = d->check;
+    t->estimate.candidate = candidate;
+    t->estimate.now = d->now;
+    t->estimate.peek = d->zero;
+    qd_estimate_begin(&t->estimate, &d->verdict->estimate); /* while the binding is on its way */
+
     t->binding = qd_binding_find(d->home, candidate->binding, d->check->epoch);
     if (t->binding == NULL || !qd_binding_items(d->home, t->binding, refs, d->now)) {
         return false;
     }
     prefetch(d, t->binding, refs);
-    t->estimate.core = d->home;
-    t->estimate.check = d->check;
-    t->estimate.candidate = candidate;
-    t->estimate.binding = t->binding;
-    t->estimate.now = d->now;
-    t->estimate.peek = d->zero;
-    qd_estimate_begin(&t->estimate, &d->verdict->estimate);
-
+    t->estimate.binding = t->binding; /* while the counters are */
     for (unsigned i = 0; i < t->binding->count; i++) {
         const struct qd_core *core = refs[i].depth == 0 ? d->commons : d->home;
         if (qd_estimate_cost(&t->estimate, core->limits[refs[i].limit], &t->cost[t->count])) {

@@ -38,22 +38,12 @@ static int64_t slot_width(const struct qd_limit *limit)
     return (int64_t)(((uint64_t)limit->window_ns + limit->slots - 1) / limit->slots);
 }
 
-static bool used_below(const struct qd_at *at)
-{
-    return at->limit->admit_test == QD_ADMIT_USED_BELOW;
-}
-
-static bool is_leaky(const struct qd_at *at)
-{
-    return at->limit->algorithm == QD_LEAKY_BUCKET && !used_below(at);
-}
-
 static struct qd_bucket_spec bucket_spec(const struct qd_at *at)
 {
     return (struct qd_bucket_spec){.window_ns = at->limit->window_ns,
                                    .amount = at->counter->amount,
                                    .burst = (int64_t)at->counter->burst,
-                                   .leaky = is_leaky(at)};
+                                   .leaky = qd_counter_is_leaky(at)};
 }
 
 static struct qd_gauge_spec gauge_spec(const struct qd_at *at)
@@ -61,17 +51,6 @@ static struct qd_gauge_spec gauge_spec(const struct qd_at *at)
     return (struct qd_gauge_spec){
         .window_ns = at->limit->algorithm == QD_FIXED_WINDOW ? at->limit->window_ns : 0,
         .calendar = at->limit->algorithm == QD_CALENDAR ? &at->limit->calendar : NULL};
-}
-
-enum qd_role qd_role_of(const struct qd_limit *limit)
-{
-    if (limit->algorithm == QD_CONCURRENCY) {
-        return QD_ROLE_CONCURRENCY;
-    }
-    if (limit->algorithm == QD_PER_REQUEST) {
-        return QD_ROLE_PER_REQUEST;
-    }
-    return qd_limit_is_budget(limit) ? QD_ROLE_BUDGET : QD_ROLE_RATE;
 }
 
 enum qd_class qd_class_for(const struct qd_limit *limit, int64_t amount)
@@ -176,29 +155,6 @@ int64_t qd_counter_held(const struct qd_at *at)
     return at->class == QD_CLASS_GAUGE ? gauge_of(at)->held : 0;
 }
 
-bool qd_counter_fits(const struct qd_at *at, int64_t total, int64_t cost)
-{
-    int64_t capacity = qd_counter_capacity(at);
-    if (at->counter->amount == 0 && cost > 0) {
-        return false; /* 0 forbids, whatever the algorithm would make of it */
-    }
-    if (at->limit->algorithm == QD_PER_REQUEST) {
-        return cost <= capacity;
-    }
-    if (is_leaky(at)) {
-        return total <= capacity;
-    }
-    if (used_below(at)) {
-        return total < capacity;
-    }
-    return total <= capacity && cost <= capacity - total;
-}
-
-bool qd_counter_never_fits(const struct qd_at *at, int64_t cost)
-{
-    return !qd_counter_fits(at, 0, cost);
-}
-
 static struct qd_wall_ns budget_retry_at(const struct qd_at *at, int64_t cost,
                                          struct qd_wall_ns now, bool *ret_hint)
 {
@@ -210,13 +166,14 @@ static struct qd_wall_ns budget_retry_at(const struct qd_at *at, int64_t cost,
         *ret_hint = true; /* D3: others' holds are in the way, and may end before the period */
         return gauge->end_ns < hint.ns ? (struct qd_wall_ns){.ns = gauge->end_ns} : hint;
     }
-    return qd_gauge_retry_at(gauge, &spec, at->counter->amount, used_below(at) ? 1 : cost, now);
+    return qd_gauge_retry_at(gauge, &spec, at->counter->amount,
+                             qd_counter_used_below(at) ? 1 : cost, now);
 }
 
 struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, struct qd_wall_ns now,
                                       bool *ret_hint)
 {
-    int64_t asked = used_below(at) ? 1 : cost;
+    int64_t asked = qd_counter_used_below(at) ? 1 : cost;
     if (qd_counter_never_fits(at, cost)) {
         return (struct qd_wall_ns){.ns = QD_WALL_NEVER};
     }

@@ -20,7 +20,27 @@ enum qd_role {
     QD_ROLE_PER_REQUEST
 };
 
-enum qd_role qd_role_of(const struct qd_limit *limit);
+static inline enum qd_role qd_role_of(const struct qd_limit *limit)
+{
+    if (limit->algorithm == QD_CONCURRENCY) {
+        return QD_ROLE_CONCURRENCY;
+    }
+    if (limit->algorithm == QD_PER_REQUEST) {
+        return QD_ROLE_PER_REQUEST;
+    }
+    return qd_limit_is_budget(limit) ? QD_ROLE_BUDGET : QD_ROLE_RATE;
+}
+
+static inline bool qd_counter_used_below(const struct qd_at *at)
+{
+    return at->limit->admit_test == QD_ADMIT_USED_BELOW;
+}
+
+/* A leaky bucket by its own test; by `used < amount` it is as any other. */
+static inline bool qd_counter_is_leaky(const struct qd_at *at)
+{
+    return at->limit->algorithm == QD_LEAKY_BUCKET && !qd_counter_used_below(at);
+}
 
 /* The class that a new counter for this limit and amount needs. */
 enum qd_class qd_class_for(const struct qd_limit *limit, int64_t amount);
@@ -50,10 +70,29 @@ static inline int64_t qd_counter_capacity(const struct qd_at *at)
 }
 
 /* True if `cost` is admitted on top of `total`. */
-bool qd_counter_fits(const struct qd_at *at, int64_t total, int64_t cost);
+static inline bool qd_counter_fits(const struct qd_at *at, int64_t total, int64_t cost)
+{
+    int64_t capacity = qd_counter_capacity(at);
+    if (at->counter->amount == 0 && cost > 0) {
+        return false; /* 0 forbids, whatever the algorithm would make of it */
+    }
+    if (at->limit->algorithm == QD_PER_REQUEST) {
+        return cost <= capacity;
+    }
+    if (qd_counter_is_leaky(at)) {
+        return total <= capacity;
+    }
+    if (qd_counter_used_below(at)) {
+        return total < capacity;
+    }
+    return total <= capacity && cost <= capacity - total;
+}
 
 /* True if `cost` would not be admitted even with nothing used (D3). */
-bool qd_counter_never_fits(const struct qd_at *at, int64_t cost);
+static inline bool qd_counter_never_fits(const struct qd_at *at, int64_t cost)
+{
+    return !qd_counter_fits(at, 0, cost);
+}
 
 /* When `cost`, which doesn't fit now, first does (D3). ret_hint: it depends on others' holds. */
 struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, struct qd_wall_ns now,

@@ -18,15 +18,6 @@ void qd_usage_copy(struct qd_usage *to, const struct qd_usage *from)
     }
 }
 
-uint32_t qd_weights_meters(const struct qd_weights *w)
-{
-    uint32_t mask = 0;
-    for (unsigned i = 0; i < w->count; i++) {
-        mask |= QD_METER_BIT(w->item[i].meter);
-    }
-    return mask;
-}
-
 static int64_t weigh(const struct qd_weights *w, const struct qd_usage *u)
 {
     if (w->count == 1 && w->den == 1 && w->item[0].num == 1) {
@@ -235,14 +226,6 @@ bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64
     }
     *ret_cost = hold_of(limit, u);
     return true;
-}
-
-int64_t qd_estimate_clamp(const struct qd_limit *limit, int64_t amount, int64_t cost)
-{
-    if (limit->clamp_permille_of_amount == 0) {
-        return cost;
-    }
-    return at_most(cost, (int64_t)((qd_int128)amount * limit->clamp_permille_of_amount / 1000));
 }
 
 int64_t qd_estimate_input_nano(const struct qd_estimate *e)

@@ -46,7 +46,14 @@ void qd_estimate_begin(struct qd_estimate *e, struct qd_usage *ret_worst);
 bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost);
 
 /* An estimate is at most a stated part of the limit's amount (P3). */
-int64_t qd_estimate_clamp(const struct qd_limit *limit, int64_t amount, int64_t cost);
+static inline int64_t qd_estimate_clamp(const struct qd_limit *limit, int64_t amount, int64_t cost)
+{
+    if (limit->clamp_permille_of_amount == 0) {
+        return cost;
+    }
+    int64_t clamp = (int64_t)((qd_int128)amount * limit->clamp_permille_of_amount / 1000);
+    return cost < clamp ? cost : clamp;
+}
 
 /* What of the worst case's cost is the input's, for limits that keep the input (S5). */
 int64_t qd_estimate_input_nano(const struct qd_estimate *e);
@@ -63,6 +70,13 @@ int64_t qd_booking_of(const struct qd_limit *limit, const struct qd_usage *u);
 void qd_usage_copy(struct qd_usage *to, const struct qd_usage *from);
 
 /* Meters that `w` weighs. */
-uint32_t qd_weights_meters(const struct qd_weights *w);
+static inline uint32_t qd_weights_meters(const struct qd_weights *w)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < w->count; i++) {
+        mask |= QD_METER_BIT(w->item[i].meter);
+    }
+    return mask;
+}
 
 #endif /* QD_CORE_ESTIMATE_H */

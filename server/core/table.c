@@ -5,9 +5,6 @@
 
 #include <string.h>
 
-/* A record whose counter moved to a wider class: no counter has this depth. */
-#define DEPTH_MOVED 15U
-
 struct moved {
     struct qd_counter head;
     struct qd_ref to;
@@ -60,33 +57,16 @@ bool qd_table_find(struct qd_core *core, struct qd_hash128 id, struct qd_at *ret
     return false;
 }
 
-bool qd_table_deref(struct qd_core *home, struct qd_core *commons, struct qd_ref ref,
-                    struct qd_at *ret_at)
+bool qd_table_follow(struct qd_core *home, struct qd_core *commons,
+                     const struct qd_counter *counter, struct qd_at *ret_at)
 {
-    struct qd_core *core = qd_slice_of(home, commons, ref.depth);
-    if (core == NULL) {
-        return false;
-    }
-    struct qd_counter *counter = qd_slab_at(&core->counters[ref.class], (uint32_t)ref.index);
-    if (counter->generation != ref.generation && !QD_MUTANT(D13)) { /* D13 */
-        return false;
-    }
-    if (QD_UNLIKELY(counter->depth == DEPTH_MOVED)) {
-        struct qd_ref to = ((struct moved *)(void *)counter)->to;
-        return qd_table_deref(home, commons, to, ret_at);
-    }
-    *ret_at = (struct qd_at){.core = core,
-                             .counter = counter,
-                             .limit = core->limits[counter->limit],
-                             .class = (enum qd_class)ref.class,
-                             .index = (uint32_t)ref.index};
-    return true;
+    return qd_table_deref(home, commons, ((const struct moved *)(const void *)counter)->to, ret_at);
 }
 
 bool qd_table_at(struct qd_core *core, enum qd_class class, uint32_t index, struct qd_at *ret_at)
 {
     const struct qd_counter *counter = qd_slab_at(&core->counters[class], index);
-    if ((counter->generation & 1U) == 0 || counter->depth == DEPTH_MOVED) {
+    if ((counter->generation & 1U) == 0 || counter->depth == QD_DEPTH_MOVED) {
         return false;
     }
     *ret_at = place(core, class, index);
@@ -212,7 +192,7 @@ bool qd_table_widen(struct qd_at *at, struct qd_wall_ns now)
     qd_index_remove(&core->counter_index, hash_of(id), value_of(at));
     qd_index_insert(&core->counter_index, hash_of(id), value_of(&wide));
     cold_of(at)->name = 0;
-    at->counter->depth = DEPTH_MOVED;
+    at->counter->depth = QD_DEPTH_MOVED;
     ((struct moved *)(void *)at->counter)->to = qd_table_ref(&wide);
     *at = wide;
     return true;
@@ -262,7 +242,7 @@ uint32_t qd_table_sweep(struct qd_core *core, enum qd_class class, const struct 
             continue;
         }
         struct qd_at at = place(core, class, index);
-        if (counter->depth == DEPTH_MOVED) { /* its last lease is over: nobody follows it */
+        if (counter->depth == QD_DEPTH_MOVED) { /* its last lease is over: nobody follows it */
             if (counter->busy_until_s <= qd_seconds_of(now)) {
                 give_record(&at);
                 dropped++;

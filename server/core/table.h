@@ -17,9 +17,35 @@
 /* The counter of this identity; false if there is none. */
 bool qd_table_find(struct qd_core *core, struct qd_hash128 id, struct qd_at *ret_at);
 
+/* The depth of a record whose counter moved to a wider class: no counter has it. */
+#define QD_DEPTH_MOVED 15U
+
+/* Where the counter of such a record is now; false if it is gone. */
+bool qd_table_follow(struct qd_core *home, struct qd_core *commons,
+                     const struct qd_counter *counter, struct qd_at *ret_at);
+
 /* The counter that a reference means, wherever it has moved to; false if it is gone (D13). */
-bool qd_table_deref(struct qd_core *home, struct qd_core *commons, struct qd_ref ref,
-                    struct qd_at *ret_at);
+static inline bool qd_table_deref(struct qd_core *home, struct qd_core *commons, struct qd_ref ref,
+                                  struct qd_at *ret_at)
+{
+    struct qd_core *core = qd_slice_of(home, commons, ref.depth);
+    if (core == NULL) {
+        return false;
+    }
+    struct qd_counter *counter = qd_slab_at(&core->counters[ref.class], (uint32_t)ref.index);
+    if (counter->generation != ref.generation) {
+        return false; /* D13 */
+    }
+    if (QD_UNLIKELY(counter->depth == QD_DEPTH_MOVED)) {
+        return qd_table_follow(home, commons, counter, ret_at);
+    }
+    *ret_at = (struct qd_at){.core = core,
+                             .counter = counter,
+                             .limit = core->limits[counter->limit],
+                             .class = (enum qd_class)ref.class,
+                             .index = (uint32_t)ref.index};
+    return true;
+}
 
 /* The place of record `index`; false if it isn't live, or only tells where its counter moved to. */
 bool qd_table_at(struct qd_core *core, enum qd_class class, uint32_t index, struct qd_at *ret_at);
