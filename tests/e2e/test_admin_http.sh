@@ -1,0 +1,207 @@
+# The admin port, reload and the end of a node, as an operator and a scraper see them.
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+
+ctl() {
+    "$QUOTACTL_BIN" --address "$QD_GRPC" "$@"
+}
+
+policy() { # REQUESTS
+    cat >"$T/new.yaml" <<END
+version: 1
+models:
+  m: {max_output_tokens: 1000}
+prices:
+  m: {input_tokens: \$1/1M, output_tokens: \$2/1M}
+plans:
+  pro: {requests: $1/min, cost: \$500/month}
+tenants:
+  "*": {plan: pro}
+END
+    mv "$T/new.yaml" "$T/policy.yaml"
+}
+
+get() { # PATH: the page to $page, its status to $code
+    code=$(curl -s -o "$T/page" -w '%{http_code}' "http://$QD_ADMIN$1")
+    page=$(cat "$T/page")
+}
+
+# wait_log TEXT [TIMES]: until the log has the text so often; 10 s at most.
+wait_log() {
+    for _ in $(seq 200); do
+        [ "$(grep -cF -- "$1" "$QD_LOG")" -ge "${2:-1}" ] && return 0
+        sleep 0.05
+    done
+    qd_fail "the log never said \"$1\" ${2:-1} times: $(cat "$QD_LOG")"
+}
+
+I6_pages_say_how_the_node_is() {
+    get /livez
+    expect_eq "$code $page" "200 ok"
+    get /readyz
+    expect_eq "$code $page" "200 ready"
+    get '/readyz?verbose'
+    expect_eq "$code $page" "200 [+]serving ok
+[+]policy ok: r1
+[+]ledger ok
+[+]clock ok
+ready"
+    get /nope
+    expect_eq "$code $page" "404 no such page; there are: /livez /readyz /metrics /debug/config"
+    expect_eq "$(curl -s -X POST -d x "http://$QD_ADMIN/livez")" "this port answers GET and HEAD only"
+    expect_eq "$(curl -s -o /dev/null -w '%{content_type}' "http://$QD_ADMIN/metrics")" \
+        "text/plain; version=0.0.4; charset=utf-8"
+}
+
+# Prometheus's text format: HELP, then TYPE, once a family; then its samples, each label set once; counters end in
+# _total, times are in seconds; nothing is exposed that has no family.
+I6_metrics_follow_the_text_format() {
+    ctl check acme --model m --use input_tokens=10 >/dev/null
+    ctl report --tenant acme --request-id one --model m --use input_tokens=10 >/dev/null
+    get /metrics
+    expect_eq "$code" 200
+    awk '
+        function bad(why) { print NR ": " why ": " $0; failed = 1 }
+        /^# HELP / { if (seen[$3]++) bad("HELP twice"); family = $3; typed = 0; if (NF < 4) bad("no help"); next }
+        /^# TYPE / {
+            if ($3 != family || typed) bad("TYPE without its HELP")
+            if ($4 != "counter" && $4 != "gauge") bad("type")
+            if (($4 == "counter") != ($3 ~ /_total$/)) bad("_total is for counters")
+            if ($3 ~ /_(ms|ns|us|milliseconds|nanoseconds)$/) bad("base units are seconds")
+            if ($3 !~ /^quotad_[a-z_]+$/) bad("name")
+            typed = 1
+            next
+        }
+        {
+            name = $1
+            sub(/\{.*/, "", name)
+            if (!typed || name != family) bad("sample outside its family")
+            if ($0 !~ /^[a-z_]+(\{[a-z_]+="[^"\\]*"(,[a-z_]+="[^"\\]*")*\})? -?[0-9]+(\.[0-9]+)?$/) bad("form")
+            if (samples[$1]++) bad("sample twice")
+        }
+        END { exit failed }
+    ' "$T/page" || qd_fail "see above"
+    expect_match "$page" '^quotad_checks_total\{verdict="allowed"\} 1$'
+    expect_match "$page" '^quotad_reports_total\{result="booked"\} 1$'
+    expect_match "$page" '^quotad_tenant_checks_total\{tenant="acme",verdict="allowed"\} 1$'
+    expect_match "$page" '^quotad_ledger_sequence 1$'
+    expect_match "$page" '^quotad_reservations_open 1$'
+    expect_match "$page" '^quotad_ledger_failed 0$'
+}
+
+L5_the_watermark_of_an_idle_node_goes_on() {
+    for _ in $(seq 90); do
+        get /metrics
+        mark=$(printf '%s\n' "$page" | sed -n 's/^quotad_ledger_complete_through_seconds //p')
+        [ "$mark" -gt "${first:=$mark}" ] && return 0
+        sleep 0.1
+    done
+    qd_fail "complete_through stood at $first for 9 s"
+}
+
+X7_secrets_are_nowhere() {
+    get /debug/config
+    expect_eq "$code" 200
+    expect_match "$page" "^policy +$T/policy.yaml +# --policy\$"
+    expect_match "$page" '^listen +127\.0\.0\.1:0 +# QUOTAD_LISTEN$'
+    expect_exit 0 ctl check acme --model m --use input_tokens=10 -o json
+    token=$(printf '%s\n' "$out" | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+    [ -n "$token" ] || qd_fail "no token in $out"
+    ctl report "$token" --use input_tokens=10 --use output_tokens=1 >/dev/null
+    key=$(od -An -tx1 "$T/data/reservation.key" | tr -d ' \n')
+    [ ${#key} -eq 32 ] || qd_fail "the key has ${#key} digits"
+    get /metrics
+    for text in "$(cat "$QD_LOG")" "$page" "$(cat "$T/page")" "$(curl -s "http://$QD_ADMIN/debug/config")"; do
+        hex=$(printf '%s' "$text" | od -An -tx1 -v | tr -d ' \n')
+        case $hex$text in
+        *"$key"* | *"$token"*) qd_fail "a secret is shown" ;;
+        esac
+    done
+}
+
+P6_a_changed_file_is_taken_and_usage_kept() {
+    used=$(ctl limits acme -o json | awk '/"name":"pro.cost"/ { on = 1 } on && /"used":/ { print $1; exit }')
+    policy 60k
+    wait_log 'level=info msg="policy reloaded" revision=r2'
+    get '/readyz?verbose'
+    expect_in "$page" "[+]policy ok: r2"
+    expect_eq "$(ctl limits acme -o json | awk '/"name":"pro.cost"/ { on = 1 } on && /"used":/ { print $1; exit }')" "$used"
+    expect_match "$(ctl limits acme)" '^pro\.requests +60,000/min '
+}
+
+P6_SIGHUP_reloads() {
+    kill -HUP "$QD_PID"
+    wait_log 'level=info msg="policy unchanged" revision=r2'
+}
+
+P1_a_broken_policy_leaves_the_old_one() {
+    sed 's/requests/reqests/' "$T/policy.yaml" >"$T/broken"
+    cp "$T/policy.yaml" "$T/good"
+    mv "$T/broken" "$T/policy.yaml"
+    wait_log 'level=error msg="policy refused; the one in force stays" revision=r2 errors=1'
+    expect_match "$(cat "$QD_LOG")" \
+        'level=error msg="policy problem" problem=".*policy\.yaml:7:9: .*reqests.*did you mean .*requests'
+    get '/readyz?verbose'
+    expect_eq "$code" 200
+    expect_in "$page" "[+]policy ok: r2"
+    expect_exit 0 ctl check acme --model m --use input_tokens=10
+    mv "$T/good" "$T/policy.yaml"
+    wait_log 'msg="policy unchanged" revision=r2' 2
+}
+
+X5_draining_is_not_ready() {
+    expect_exit 0 ctl drain
+    get /readyz
+    expect_eq "$code $page" "503 [-]serving failed: draining
+not ready"
+    get /livez
+    expect_eq "$code $page" "200 ok"
+    expect_exit 0 ctl drain --cancel
+    get /readyz
+    expect_eq "$code $page" "200 ready"
+}
+
+policy 100k
+qd_start --policy "$T/policy.yaml" || exit 1
+qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format L5_the_watermark_of_an_idle_node_goes_on \
+    X7_secrets_are_nowhere P6_a_changed_file_is_taken_and_usage_kept P6_SIGHUP_reloads \
+    P1_a_broken_policy_leaves_the_old_one X5_draining_is_not_ready
+
+# SIGTERM lets what is in flight finish, and loses nothing that was acknowledged.
+i=0
+while "$QUOTACTL_BIN" --address "$QD_GRPC" report --tenant acme --request-id "flight-$i" --model m --use input_tokens=1 \
+    >"$T/flight.out" 2>&1; do
+    i=$((i + 1))
+    echo "$i" >"$T/flight"
+done &
+flight=$!
+sleep 1
+term_code=0
+qd_stop TERM || term_code=$?
+term_log=$(cat "$QD_LOG")
+wait "$flight"
+qd_start --policy "$T/policy.yaml" || exit 1
+
+X5_SIGTERM_finishes_what_is_in_flight_and_exits_0() {
+    expect_eq "$term_code" 0
+    expect_match "$term_log" 'level=info msg=draining why=signal$'
+    expect_match "$term_log" 'level=info msg=stopped$'
+    acknowledged=$(cat "$T/flight")
+    [ "$acknowledged" -gt 0 ] || qd_fail "nothing was in flight"
+    last=$((acknowledged - 1))
+    expect_exit 0 ctl report --tenant acme --request-id "flight-$last" --model m --use input_tokens=1
+    expect_in "$out" "(booked before)"
+}
+
+qd_run X5_SIGTERM_finishes_what_is_in_flight_and_exits_0
+
+# Two signals at once: the second finds the node draining.
+kill -TERM "$QD_PID"
+second_code=0
+qd_stop INT || second_code=$?
+
+X5_a_second_signal_ends_it_at_once() {
+    expect_eq "$second_code" 1
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="second signal: stopping at once"$'
+}
+qd_run X5_a_second_signal_ends_it_at_once
+qd_done
