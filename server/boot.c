@@ -262,6 +262,19 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config, str
     return NULL;
 }
 
+static void publish(struct qd_boot *boot, struct qd_policy *policy)
+{
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT); /* NULL: nobody is told */
+
+    qd_node_publish(boot->node, policy, problems);
+    char *text = problems != NULL ? qd_problems_text(problems) : NULL;
+    if (text != NULL && text[0] != '\0') {
+        (void)fputs(text, stderr);
+    }
+    free(text);
+    qd_problems_free(problems);
+}
+
 static char *rebuild(struct qd_boot *boot)
 {
     struct qd_error error;
@@ -323,7 +336,7 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
     }
     if (why == NULL) {
         (void)snprintf(boot->summary, sizeof(boot->summary), "%s", qd_policy_info(policy)->summary);
-        qd_node_publish(boot->node, policy, NULL);
+        publish(boot, policy);
         policy = NULL;
         why = rebuild(boot);
     }

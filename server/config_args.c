@@ -142,15 +142,20 @@ enum qd_config_parsed qd_config_parse(struct qd_config *config, int argc, char *
     struct parse parse = {
         .config = config, .file = lookup(environment, "QUOTAD_CONFIG"), .error = error};
     const struct argp argp = {options, parse_option, NULL, description, NULL, NULL, NULL};
-    static char program[] = "quotad"; /* argp's own sentences begin and exit as ours do */
-    if (argc > 0) {
-        argv[0] = program;
-    }
-    argp_err_exit_status = EXIT_USAGE;
     if (!flags_known(config, argc, argv, error)) {
         return QD_CONFIG_BAD;
     }
-    if (argp_parse(&argp, argc, argv, 0, NULL, &parse) != 0 || parse.bad) {
+    static char program[] = "quotad"; /* argp's own sentences begin and exit as ours do */
+    char *given = argc > 0 ? argv[0] : NULL;
+    if (given) {
+        argv[0] = program;
+    }
+    argp_err_exit_status = EXIT_USAGE;
+    error_t code = argp_parse(&argp, argc, argv, 0, NULL, &parse);
+    if (given) {
+        argv[0] = given;
+    }
+    if (code != 0 || parse.bad) {
         return QD_CONFIG_BAD;
     }
     if (!qd_config_environment(config, environment, error) ||

@@ -32,20 +32,25 @@ enum qd_store_err qd_price_store_get(struct qd_store *store, enum qd_price_book 
     return err == QD_STORE_OK ? decode(qd_buf_str(bytes), ret_record, error) : err;
 }
 
-static enum qd_store_err write_new(struct qd_store *store, const struct qd_price_record *record,
-                                   struct qd_store_error *error)
+void qd_price_store_add(struct qd_batch *batch, const struct qd_price_record *record)
 {
-    struct qd_batch batch = {0};
     struct qd_buf key = {0};
     struct qd_buf value = {0};
     price_key(record->book, record->version, &key);
     qd_price_record_encode(record, &value);
-    qd_batch_put(&batch, QD_STORE_PRICE, qd_buf_str(&key), qd_buf_str(&value));
-    batch.ops.failed |= key.failed || value.failed;
-    enum qd_store_err err = qd_store_write(store, &batch, true, error);
-    qd_batch_release(&batch);
+    qd_batch_put(batch, QD_STORE_PRICE, qd_buf_str(&key), qd_buf_str(&value));
+    batch->ops.failed |= key.failed || value.failed;
     qd_buf_release(&key);
     qd_buf_release(&value);
+}
+
+static enum qd_store_err write_new(struct qd_store *store, const struct qd_price_record *record,
+                                   struct qd_store_error *error)
+{
+    struct qd_batch batch = {0};
+    qd_price_store_add(&batch, record);
+    enum qd_store_err err = qd_store_write(store, &batch, true, error);
+    qd_batch_release(&batch);
     return err;
 }
 

@@ -15,6 +15,9 @@
 __attribute__((warn_unused_result)) enum qd_store_err qd_price_store_put(
     struct qd_store *store, const struct qd_price_record *record, struct qd_store_error *error);
 
+/* The same as a write of a batch of the caller's, who has looked that it isn't there. */
+void qd_price_store_add(struct qd_batch *batch, const struct qd_price_record *record);
+
 /* OK and the record, which points into `bytes`; NOT_FOUND; CORRUPT; IO. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_price_store_get(
     struct qd_store *store, enum qd_price_book book, struct qd_str version, struct qd_buf *bytes,

@@ -5,6 +5,7 @@
 #include "server/shard/bind.h"
 #include "server/shard/directory.h"
 #include "server/shard/evict.h"
+#include "server/shard/price_keep.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -187,6 +188,7 @@ void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_p
         problems != NULL) {
         qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "rollup_labels: %s", label_error.text);
     }
+    qd_prices_keep(node->store, policy, published->loaded_at, problems);
     if (old != NULL) {
         (void)qd_quiesce_retire(&node->quiesce, old, published_free);
     }

@@ -11,10 +11,21 @@ static const struct qd_price_list *priced(const struct qd_price_list *list)
     return list != NULL && list->count > 0 ? list : NULL;
 }
 
+void qd_price_version_text(const char *name, const struct qd_price_sheet *sheet, char ret_text[QD_PRICE_TEXT_MAX])
+{
+    char date[32] = "";
+    time_t seconds = (time_t)(sheet->effective.ns / QD_NS_PER_S);
+    struct tm tm;
+
+    if (sheet->effective.ns > 0 && gmtime_r(&seconds, &tm) != NULL) {
+        (void)strftime(date, sizeof(date), "@%Y-%m-%d", &tm);
+    }
+    (void)snprintf(ret_text, QD_PRICE_TEXT_MAX, "%s%s", name, date);
+}
+
 static void add_version(struct qd_priced *p, const struct qd_price_list *list, struct qd_wall_ns at)
 {
     char text[QD_PRICE_TEXT_MAX];
-    char date[32] = "";
     const struct qd_price_sheet *sheet = NULL;
 
     for (size_t i = 0; list != NULL && i < list->count && list->sheets[i].effective.ns <= at.ns; i++) {
@@ -23,12 +34,7 @@ static void add_version(struct qd_priced *p, const struct qd_price_list *list, s
     if (sheet == NULL || p->version_count == QD_PRICE_TEXTS) {
         return;
     }
-    time_t seconds = (time_t)(sheet->effective.ns / QD_NS_PER_S);
-    struct tm tm;
-    if (sheet->effective.ns > 0 && gmtime_r(&seconds, &tm) != NULL) {
-        (void)strftime(date, sizeof(date), "@%Y-%m-%d", &tm);
-    }
-    (void)snprintf(text, sizeof(text), "%s%s", list->name, date);
+    qd_price_version_text(list->name, sheet, text);
     for (size_t i = 0; i < p->version_count; i++) {
         if (strcmp(p->versions[i], text) == 0) {
             return;

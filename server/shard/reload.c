@@ -1,5 +1,7 @@
 #include "server/shard/reload.h"
 
+#include "server/shard/price_keep.h"
+
 #include <string.h>
 
 static bool is_in_force(const struct qd_node *node, const struct qd_policy *policy)
@@ -17,6 +19,8 @@ enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_
     if (!policy) {
         result = QD_RELOAD_BAD;
     } else if (is_in_force(node, policy)) {
+        /* P7: what a failing store could not keep then. */
+        qd_prices_keep(node->store, policy, qd_clock_now(&node->clock), problems);
         qd_policy_free(policy);
         result = QD_RELOAD_UNCHANGED;
     } else {

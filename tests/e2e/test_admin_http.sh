@@ -148,6 +148,14 @@ P1_a_broken_policy_leaves_the_old_one() {
     wait_log 'msg="policy unchanged" revision=r2' 2
 }
 
+P7_a_price_that_changes_without_a_date_is_told() {
+    sed 's|input_tokens: \$1/1M|input_tokens: $3/1M|' "$T/policy.yaml" >"$T/priced"
+    mv "$T/priced" "$T/policy.yaml"
+    wait_log 'msg="policy reloaded" revision=r3'
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="policy problem" problem=".*prices\.m: the cost .*m.* was in force with other amounts'
+    expect_in "$(cat "$QD_LOG")" 'give a changed price an `effective` date'
+}
+
 X5_draining_is_not_ready() {
     expect_exit 0 ctl drain
     get /readyz
@@ -164,7 +172,7 @@ policy 100k
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format L5_the_watermark_of_an_idle_node_goes_on \
     X7_secrets_are_nowhere P6_a_changed_file_is_taken_and_usage_kept P6_SIGHUP_reloads \
-    P1_a_broken_policy_leaves_the_old_one X5_draining_is_not_ready
+    P1_a_broken_policy_leaves_the_old_one P7_a_price_that_changes_without_a_date_is_told X5_draining_is_not_ready
 
 # SIGTERM lets what is in flight finish, and loses nothing that was acknowledged.
 i=0
