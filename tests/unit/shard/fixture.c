@@ -67,7 +67,7 @@ void fixture_open(struct fixture *f, const char *yaml)
                                    .reservations = 64,
                                    .progress = 16,
                                    .estimators = 16,
-                                   .roots = 64,
+                                   .roots = 512,
                                    .name_bytes = 65536};
     static uint64_t incarnation = 0;
     struct qd_node_config config = {.shards = {.count = 4, .slice = slice, .common = slice},
