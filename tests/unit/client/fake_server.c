@@ -39,6 +39,7 @@ struct fake_server {
     struct fake_faults faults;
     struct fake_counts counts;
     bool stop_output;
+    bool down;            /* the queue takes no operation any more; only its thread looks */
     char *keys[KEYS_MAX]; /* of checks and reports seen; the index of a check is its token */
     bool gone[KEYS_MAX];
     size_t key_count;
@@ -46,8 +47,16 @@ struct fake_server {
     size_t canned_count;
 };
 
+/* What an operation is told by: a call's own step, or its end. */
+struct tag {
+    struct rpc *rpc;
+    bool is_close;
+};
+
 /* One call, unary or stream. */
 struct rpc {
+    struct tag step;
+    struct tag close;
     struct fake_server *server;
     enum {
         WAITING,
@@ -65,9 +74,6 @@ struct rpc {
     bool started; /* initial metadata sent */
     bool silent;
     int cancelled;
-    struct rpc_close {
-        struct rpc *rpc;
-    } close;
     int references; /* operations under way */
 };
 
@@ -82,14 +88,19 @@ struct reply {
 
 static void request_next(struct fake_server *server)
 {
+    if (server->down) {
+        return;
+    }
     struct rpc *rpc = calloc(1, sizeof *rpc);
     assert(rpc != NULL);
     rpc->server = server;
+    rpc->step = (struct tag){rpc, false};
+    rpc->close = (struct tag){rpc, true};
     grpc_call_details_init(&rpc->details);
     grpc_metadata_array_init(&rpc->metadata);
     grpc_call_error error =
         grpc_server_request_call(server->server, &rpc->call, &rpc->details, &rpc->metadata,
-                                 server->queue, server->queue, rpc);
+                                 server->queue, server->queue, &rpc->step);
     assert(error == GRPC_CALL_OK);
 }
 
@@ -104,8 +115,11 @@ static void rpc_free(struct rpc *rpc)
     free(rpc);
 }
 
-static void start(struct rpc *rpc, grpc_op *ops, size_t count, void *tag)
+static void start(struct rpc *rpc, grpc_op *ops, size_t count, struct tag *tag)
 {
+    if (rpc->server->down) {
+        return;
+    }
     rpc->references += 1;
     grpc_call_error error = grpc_call_start_batch(rpc->call, ops, count, tag, NULL);
     assert(error == GRPC_CALL_OK);
@@ -239,7 +253,7 @@ static grpc_slice do_cancel(struct fake_server *server,
 static grpc_slice do_message(struct fake_server *server, int field, size_t size,
                              const uint8_t *bytes)
 {
-    grpc_slice slice = grpc_empty_slice();
+    grpc_slice slice;
     if (field == 2) {
         Quota__V1__CheckQuotaRequest *request =
             quota__v1__check_quota_request__unpack(NULL, size, bytes);
@@ -347,7 +361,7 @@ static void receive(struct rpc *rpc)
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &rpc->request};
     rpc->state = RECEIVING;
     rpc->request = NULL;
-    start(rpc, &op, 1, rpc);
+    start(rpc, &op, 1, &rpc->step);
 }
 
 static void accepted(struct rpc *rpc)
@@ -355,10 +369,9 @@ static void accepted(struct rpc *rpc)
     request_next(rpc->server);
     rpc->streams =
         grpc_slice_str_cmp(rpc->details.method, "/quota.v1.QuotaService/StreamQuota") == 0;
-    rpc->close.rpc = rpc;
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
                   .data.recv_close_on_server.cancelled = &rpc->cancelled};
-    start(rpc, &op, 1, (void *)((uintptr_t)&rpc->close | 1));
+    start(rpc, &op, 1, &rpc->close);
     receive(rpc);
 }
 
@@ -393,7 +406,7 @@ static void send(struct rpc *rpc, grpc_slice *message, const struct reply *statu
         count++;
     }
     rpc->state = status != NULL ? FINISHING : SENDING;
-    start(rpc, ops, count, rpc);
+    start(rpc, ops, count, &rpc->step);
     grpc_byte_buffer_destroy(body);
     grpc_slice_unref(text);
 }
@@ -513,19 +526,19 @@ static void *run(void *arg)
             return NULL;
         }
         if (event.tag == NULL) { /* the server has shut down */
+            server->down = true;
             grpc_completion_queue_shutdown(server->queue);
             continue;
         }
-        if (((uintptr_t)event.tag & 1) != 0) {
-            struct rpc_close *close = (void *)((uintptr_t)event.tag & ~(uintptr_t)1);
-            struct rpc *rpc = close->rpc;
+        const struct tag *tag = event.tag;
+        struct rpc *rpc = tag->rpc;
+        if (tag->is_close) {
             rpc->references -= 1;
             if (rpc->references == 0) {
                 rpc_free(rpc);
             }
             continue;
         }
-        struct rpc *rpc = event.tag;
         if (rpc->state == WAITING) {
             if (event.success) {
                 accepted(rpc);
@@ -653,6 +666,7 @@ uint8_t *fake_server_request(struct fake_server *server, const char *method, siz
     for (size_t i = 0; i < server->canned_count; i++) {
         struct canned *canned = &server->canned[i];
         if (strcmp(canned->method, method) == 0 && canned->request != NULL) {
+            free(copy);
             copy = malloc(canned->request_size + 1);
             assert(copy != NULL);
             memcpy(copy, canned->request, canned->request_size);

@@ -22,7 +22,8 @@ static void setup(void)
 {
     struct quota_error error;
     server = fake_server_new();
-    struct quota_config config = {.address = fake_server_address(server), .backoff_ms = 2};
+    struct quota_config config = {
+        .address = fake_server_address(server), .backoff_ms = 2, .check_timeout_ms = 40000};
     cr_assert_eq(quota_client_new(&config, &error, &client), QUOTA_OK);
     cr_assert_eq(quota_stream_new(client, 64, &stream), QUOTA_OK);
 }
