@@ -68,7 +68,7 @@ X4_checks_go_on() {
 X4_readyz_and_metrics_say_so() {
     code=$(curl -s -o "$T/page" -w '%{http_code}' "http://$QD_ADMIN/readyz")
     expect_eq "$code" 503
-    expect_match "$(cat "$T/page")" '^\[-\]ledger failed: writing: disk full \(.*No space left on device\)$'
+    expect_match "$(cat "$T/page")" '^\[-\]ledger failed: writing: disk full \(.*No space left on device\); reports are refused until it can write, checks go on$'
     expect_eq "$(tail -n 1 "$T/page")" "not ready"
     expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_ledger_failed 1$'
     expect_eq "$(curl -s -o "$T/page" -w '%{http_code}' "http://$QD_ADMIN/livez")" 200
