@@ -132,7 +132,7 @@ enum qd_result qd_core_cancel(struct qd_core *home, struct qd_core *commons, uin
 {
     struct qd_wall_ns at = qd_slice_now(home, commons, now);
     struct qd_reservation *r = qd_reservation_find(home, reservation);
-    if (r == NULL) {
+    if (r == NULL || (QD_MUTANT(S9) && r->state == QD_RESERVATION_KEPT)) {
         return QD_NO_RESERVATION;
     }
     qd_release(home, commons, r, at);

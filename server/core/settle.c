@@ -228,9 +228,13 @@ static bool is_charged(const struct settling *s, const struct qd_at *item)
     return false;
 }
 
-/* S7: what has no hold here is booked as it comes. */
+/* S7: what has no hold here is booked as it comes; so is what a token of another node's, or of an
+ * earlier life of this one, settles (S8): in its slot, in this node's own part of the counter. */
 static void book_items(const struct settling *s)
 {
+    if (QD_MUTANT(S8) && s->reservation == NULL && s->settle->estimate.present != 0) {
+        return;
+    }
     for (unsigned i = 0; i < s->item_count; i++) {
         const struct qd_at *at = &s->items[i];
         enum qd_role role = qd_role_of(at->limit);

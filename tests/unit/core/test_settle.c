@@ -326,6 +326,30 @@ Test(settle, S7_rebuilding_budgets_charges_no_rate)
     fx_release(&f);
 }
 
+Test(settle, S8_a_token_whose_hold_is_elsewhere_books_the_actual_in_its_slot)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    struct qd_limit *month = fx_token_limit(&f, QD_CALENDAR);
+    fx_apply(&f, window, 1000, "acme");
+    fx_apply(&f, month, 1000, "acme");
+    fx_bind(&f);
+    fx_advance(&f, 40 * SECOND);
+    struct qd_settle *s = fx_settle_begin(&f, 0);
+    s->charged_at.ns = f.now.ns - 30 * SECOND;
+    qd_usage_set(&s->estimate, QD_METER_INPUT_TOKENS, 500);
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 200);
+    cr_expect_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_not(f.settled.had_reservation);
+    cr_expect_eq(fx_used(&f, window, "acme"), 200, "the hold of 500 is its maker's to end");
+    cr_expect_eq(fx_used(&f, month, "acme"), 200);
+    cr_expect_eq(fx_held(&f, month, "acme"), 0);
+    fx_advance(&f, 32 * SECOND); /* 62 s after the slot, 32 s after the report */
+    cr_expect_eq(fx_used(&f, window, "acme"), 0);
+    fx_release(&f);
+}
+
 Test(settle, S1_booking_a_request_releases_its_other_attempts)
 {
     struct fx f;
