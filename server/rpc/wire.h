@@ -36,6 +36,10 @@ static inline uint64_t qd_wire_varint(struct qd_wire *w)
 {
     uint64_t value = 0;
 
+    if (w->at < w->end && *w->at < 0x80) {
+        return *w->at++;
+    }
+
     for (unsigned shift = 0; shift < 70 && w->at < w->end; shift += 7) {
         uint8_t byte = *w->at++;
         if (shift < 64) {
@@ -52,11 +56,22 @@ static inline uint64_t qd_wire_varint(struct qd_wire *w)
 /* The next field; false at the end, and when the bytes are malformed (`failed` then). */
 static inline bool qd_wire_next(struct qd_wire *w, struct qd_wire_field *ret_field)
 {
-    if (w->at >= w->end) {
+    size_t left = (size_t)(w->end - w->at);
+    if (left == 0) {
         return false;
     }
-    uint64_t tag = qd_wire_varint(w);
     size_t skip = 0;
+    /* Nearly every field: one byte of tag, one of length, all of it there. */
+    if (left >= 2 && (w->at[0] & 0x87U) == QD_WIRE_BYTES && w->at[0] >= 8 && w->at[1] < 0x80 &&
+        w->at[1] <= left - 2) {
+        ret_field->id = w->at[0] >> 3;
+        ret_field->type = QD_WIRE_BYTES;
+        ret_field->number = 0;
+        ret_field->bytes = (struct qd_str){(const char *)w->at + 2, w->at[1]};
+        w->at += 2 + w->at[1];
+        return true;
+    }
+    uint64_t tag = qd_wire_varint(w);
     ret_field->id = (uint32_t)(tag >> 3);
     ret_field->type = (uint32_t)(tag & 7);
     ret_field->number = 0;

@@ -297,7 +297,7 @@ static void describe(struct work *w, struct qd_check_answer *a)
         break;
     case QD_DENIAL_CAPACITY:
         qd_text_add(&text, "this node's tables are full, or this tenant's share of them; ask another node, or raise "
-                    "--counters or --reservations");
+                    "--max-counters or --max-reservations (--root-counters or --root-reservations for one tenant)");
         break;
     case QD_DENIAL_DRAINING:
         qd_text_add(&text, "this node drains and makes no new reservations; ask another node");
@@ -451,6 +451,9 @@ static enum qd_error_code run(struct work *w, struct qd_check_answer *a, struct 
             return code;
         }
         qd_shards_unlock(&node->shards, w->home);
+        if (qd_validate_check(w->args, ret_error) != QD_ERROR_NONE) {
+            return ret_error->code;
+        }
         switch (bind_candidate(w, a)) {
         case QD_BIND_DONE:
             break;
@@ -494,7 +497,7 @@ static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_ans
 
     w->published = atomic_load_explicit(&node->published, memory_order_acquire);
     w->now = qd_clock_now(&node->clock);
-    enum qd_error_code code = qd_validate_check(args, ret_error);
+    enum qd_error_code code = qd_validate_check_quickly(args, ret_error);
     if (code == QD_ERROR_NONE) {
         w->root = qd_path_root(args->tenant);
         w->root_hash = qd_shards_root_hash(&node->shards, w->root);

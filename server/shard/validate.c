@@ -272,17 +272,8 @@ static enum qd_error_code validate_candidates(const struct qd_check_args *args, 
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_validate_check(const struct qd_check_args *args, struct qd_error *ret_error)
+static enum qd_error_code validate_numbers(const struct qd_check_args *args, struct qd_error *ret_error)
 {
-    if (qd_validate_tenant(args->tenant, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("model", args->model, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("pool", args->pool, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("user", args->user, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("request_id", args->request_id, ret_error) != QD_ERROR_NONE ||
-        qd_validate_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE ||
-        validate_candidates(args, ret_error) != QD_ERROR_NONE) {
-        return ret_error->code;
-    }
     if (args->max_output_given &&
         (args->max_output_tokens < 0 || args->max_output_tokens > QD_AMOUNT_MAX)) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_AMOUNT,
@@ -298,4 +289,34 @@ enum qd_error_code qd_validate_check(const struct qd_check_args *args, struct qd
                             "weight: %u is out of range; accepted are 1 to 1000, or 0 for 1", args->weight);
     }
     return QD_ERROR_NONE;
+}
+
+enum qd_error_code qd_validate_check(const struct qd_check_args *args, struct qd_error *ret_error)
+{
+    if (qd_validate_tenant(args->tenant, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("model", args->model, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("pool", args->pool, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("user", args->user, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("request_id", args->request_id, ret_error) != QD_ERROR_NONE ||
+        qd_validate_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE ||
+        validate_candidates(args, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
+    return validate_numbers(args, ret_error);
+}
+
+enum qd_error_code qd_validate_check_quickly(const struct qd_check_args *args, struct qd_error *ret_error)
+{
+    bool plain = args->candidate_count == 0 && args->label_count == 0 && args->user.len == 0 &&
+                 args->tenant.len - 1 < QD_TENANT_PATH_MAX && args->model.len <= QD_NAME_MAX &&
+                 args->pool.len <= QD_NAME_MAX;
+
+    if (!plain) {
+        return qd_validate_check(args, ret_error);
+    }
+    if (args->request_id.len > 0 &&
+        qd_validate_name("request_id", args->request_id, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
+    return validate_numbers(args, ret_error);
 }

@@ -44,6 +44,10 @@ enum qd_error_code qd_validate_event_time(const char *field,
 enum qd_error_code qd_validate_tier(uint32_t wire, enum qd_price_tier *ret_tier, struct qd_error *ret_error);
 enum qd_error_code qd_validate_cache_ttl(uint32_t wire, enum qd_cache_write_ttl *ret_ttl, struct qd_error *ret_error);
 
+/* What must hold before a check's binding key is computed, and what the key doesn't cover. A binding is only made after
+ * qd_validate_check: a check that finds one has valid names of tenant, model and pool. */
+enum qd_error_code qd_validate_check_quickly(const struct qd_check_args *args, struct qd_error *ret_error);
+
 /* Everything of a check but its usage vector, ttl and candidates' meaning. */
 enum qd_error_code qd_validate_check(const struct qd_check_args *args, struct qd_error *ret_error);
 
