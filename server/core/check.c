@@ -47,19 +47,20 @@ static bool enforced(const struct qd_limit *limit)
 }
 
 /* Ask memory for all that the binding names, before any of it is needed. */
-static void prefetch(const struct deciding *d, const struct qd_binding *b,
-                     const struct qd_ref *refs)
+static void prefetch(const struct qd_core *home, const struct qd_core *commons,
+                     const struct qd_binding *b, const struct qd_ref *refs, unsigned count)
 {
-    for (unsigned i = 0; i < b->count; i++) {
-        const struct qd_core *core = refs[i].depth == 0 ? d->commons : d->home;
+    struct qd_wall_ns now = {.ns = home->latest_ns};
+    for (unsigned i = 0; i < count; i++) {
+        const struct qd_core *core = refs[i].depth == 0 ? commons : home;
         qd_table_prefetch(core, refs[i]);
         if (refs[i].class == QD_CLASS_NARROW) {
             qd_counter_prefetch_slot(qd_slab_at(&core->counters[QD_CLASS_NARROW], refs[i].index),
-                                     core->limits[refs[i].limit], d->now);
+                                     core->limits[refs[i].limit], now);
         }
     }
-    __builtin_prefetch(qd_root_at(d->home, b->root), 1);
-    qd_names_prefetch(&d->home->names, b->name);
+    __builtin_prefetch(qd_root_at(home, b->root), 1);
+    qd_names_prefetch(&home->names, b->name);
 }
 
 /* Form the costs. False: bind first. */
@@ -78,7 +79,7 @@ static bool begin(struct deciding *d, const struct qd_candidate *candidate, stru
     if (t->binding == NULL || !qd_binding_items(d->home, t->binding, refs, d->now)) {
         return false;
     }
-    prefetch(d, t->binding, refs);
+    prefetch(d->home, d->commons, t->binding, refs, t->binding->count);
     t->estimate.binding = t->binding; /* while the counters are */
     for (unsigned i = 0; i < t->binding->count; i++) {
         const struct qd_core *core = refs[i].depth == 0 ? d->commons : d->home;
@@ -123,9 +124,9 @@ static bool is_tighter(const struct trial *t, unsigned i, unsigned j)
     }
     int64_t capacity_i = qd_counter_capacity(&t->at[i]);
     int64_t capacity_j = qd_counter_capacity(&t->at[j]);
-    qd_int128 left_i = (qd_int128)capacity_i - t->total[i] - t->cost[i];
-    qd_int128 left_j = (qd_int128)capacity_j - t->total[j] - t->cost[j];
-    return left_i * capacity_j < left_j * capacity_i;
+    int64_t left_i = capacity_i - t->total[i] - t->cost[i]; /* totals and costs are below 2^62 */
+    int64_t left_j = capacity_j - t->total[j] - t->cost[j];
+    return (qd_int128)left_i * capacity_j < (qd_int128)left_j * capacity_i;
 }
 
 /* A counter that no attribute splits is named by its tenant's path, which is at hand already. */
@@ -521,4 +522,14 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding)
 {
     qd_binding_prefetch(home, binding);
+}
+
+void qd_core_prefetch_counters(const struct qd_core *home, const struct qd_core *commons,
+                               struct qd_hash128 binding)
+{
+    const struct qd_binding *b = qd_binding_any(home, binding);
+    if (b != NULL) {
+        prefetch(home, commons, b, b->items,
+                 b->count < QD_BINDING_ITEMS ? b->count : QD_BINDING_ITEMS);
+    }
 }

@@ -196,6 +196,12 @@ void qd_core_check(struct qd_core *home,
 /* Hint for the memory system: the check for this key comes soon. Batches call it ahead. */
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding);
 
+/* The second step of the hint, once the first has had its time: reads the binding and asks for the
+ * counters that it names. Does nothing if there is none. */
+void qd_core_prefetch_counters(const struct qd_core *home,
+                               const struct qd_core *commons,
+                               struct qd_hash128 binding);
+
 /* --- settling --------------------------------------------------------------------------------- */
 
 enum qd_result {

@@ -18,12 +18,32 @@ void qd_usage_copy(struct qd_usage *to, const struct qd_usage *from)
     }
 }
 
+/* Whole weights and sums below 2^63, which is most of them, without 128 bits and a division. */
+static bool weigh_small(const struct qd_weights *w, const struct qd_usage *u, int64_t *ret_sum)
+{
+    int64_t sum = 0;
+    if (w->den != 1) {
+        return false;
+    }
+    for (unsigned i = 0; i < w->count; i++) {
+        int64_t product;
+        if (qd_usage_has(u, w->item[i].meter) &&
+            (__builtin_mul_overflow(u->amount[w->item[i].meter], w->item[i].num, &product) ||
+             __builtin_add_overflow(sum, product, &sum))) {
+            return false;
+        }
+    }
+    *ret_sum = sum > 0 ? sum : 0;
+    return true;
+}
+
 static int64_t weigh(const struct qd_weights *w, const struct qd_usage *u)
 {
-    if (w->count == 1 && w->den == 1 && w->item[0].num == 1) {
-        return at_most(qd_usage_get(u, w->item[0].meter), QD_COST_MAX);
+    int64_t sum;
+    if (!weigh_small(w, u, &sum)) {
+        sum = qd_weights_apply(w, u);
     }
-    return at_most(qd_weights_apply(w, u), QD_COST_MAX);
+    return at_most(sum, QD_COST_MAX);
 }
 
 static int64_t weigh_some(const struct qd_weights *w, const struct qd_usage *u, uint32_t mask)
@@ -196,9 +216,17 @@ void qd_estimate_begin(struct qd_estimate *e, struct qd_usage *ret_worst)
     }
 }
 
+/* True if the limit takes the worst case as it is. */
+static bool takes_worst(const struct qd_estimate *e, const struct qd_limit *limit)
+{
+    enum qd_output_estimate how = limit->output_estimate;
+    bool own_default = limit->default_max_output > 0 && !e->candidate->max_output_given;
+    return (how == QD_OUTPUT_WORST_CASE || how == QD_OUTPUT_MAX_OF) && !own_default;
+}
+
 static const struct qd_usage *usage_for(struct qd_estimate *e, const struct qd_limit *limit)
 {
-    if (e->peek) {
+    if (e->peek || takes_worst(e, limit)) {
         return e->worst;
     }
     int64_t output = output_for(e, limit);

@@ -55,8 +55,8 @@ int64_t qd_input_part(const struct qd_limit *limit, int64_t amount, const struct
 }
 
 /* S5: what this charge keeps when its hold expires. */
-static int64_t kept_on_expiry(const struct qd_at *at, const struct qd_charge *charge,
-                              const struct qd_reservation *r, const struct qd_usage *expected)
+static int64_t kept_on_expiry(const struct qd_core *home, const struct qd_at *at,
+                              const struct qd_charge *charge, const struct qd_reservation *r)
 {
     const struct qd_limit *limit = at->limit;
     if (qd_role_of(limit) == QD_ROLE_CONCURRENCY || QD_MUTANT(S5_release)) {
@@ -67,7 +67,9 @@ static int64_t kept_on_expiry(const struct qd_at *at, const struct qd_charge *ch
         return charge->amount;
     }
     if (limit->on_expiry == QD_KEEP_INPUT) {
-        return qd_input_part(limit, charge->amount, r, expected);
+        struct qd_usage expected;
+        qd_reservation_expected(home, r, &expected);
+        return qd_input_part(limit, charge->amount, r, &expected);
     }
     return limit->on_expiry == QD_KEEP_ALL ? charge->amount : 0;
 }
@@ -128,16 +130,14 @@ void qd_keep_or_free(struct qd_core *home, struct qd_core *commons, struct qd_re
 void qd_expire_hold(struct qd_core *home, struct qd_core *commons, struct qd_reservation *r,
                     struct qd_wall_ns now)
 {
-    struct qd_usage expected;
     struct qd_charge *charges = qd_reservation_charges(home, r);
     bool kept = false;
 
-    qd_reservation_expected(home, r, &expected);
     for (unsigned i = 0; i < r->charge_count; i++) {
         struct qd_at at;
         int64_t hold = 0;
         if (charged_at(home, commons, &charges[i], &at)) {
-            hold = kept_on_expiry(&at, &charges[i], r, &expected);
+            hold = kept_on_expiry(home, &at, &charges[i], r);
             if (hold != charges[i].amount) {
                 qd_counter_settle(&at, (struct qd_wall_ns){.ns = r->made_at_ns},
                                   hold - charges[i].amount, 0, now);
@@ -155,6 +155,20 @@ void qd_expire_hold(struct qd_core *home, struct qd_core *commons, struct qd_res
     }
 }
 
+static void prefetch_charge(const struct qd_core *core, const struct qd_reservation *r,
+                            struct qd_ref ref)
+{
+    if (core == NULL) {
+        return;
+    }
+    qd_table_prefetch(core, ref);
+    if (ref.class == QD_CLASS_NARROW) {
+        const void *record = qd_slab_at(&core->counters[QD_CLASS_NARROW], (uint32_t)ref.index);
+        qd_counter_prefetch_slot(record, core->limits[ref.limit],
+                                 (struct qd_wall_ns){.ns = r->made_at_ns});
+    }
+}
+
 /* Fetch what the next hold of this second will need, while this call's caller does other things. */
 static void prefetch_next(const struct qd_core *home, const struct qd_core *commons, uint32_t link)
 {
@@ -163,13 +177,8 @@ static void prefetch_next(const struct qd_core *home, const struct qd_core *comm
     }
     const struct qd_reservation *r = &home->reservations[link - 1];
     const struct qd_charge *charges = (const struct qd_charge *)(const void *)r->word;
-    if (r->spill == 0) {
-        for (unsigned i = 0; i < r->charge_count; i++) {
-            const struct qd_core *core = charges[i].ref.depth == 0 ? commons : home;
-            if (core != NULL) {
-                qd_table_prefetch(core, charges[i].ref);
-            }
-        }
+    for (unsigned i = 0; r->spill == 0 && i < r->charge_count; i++) {
+        prefetch_charge(charges[i].ref.depth == 0 ? commons : home, r, charges[i].ref);
     }
     qd_names_prefetch(&home->names, r->name);
     qd_index_prefetch(&home->request_index, (uint32_t)r->request.hi);

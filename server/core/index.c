@@ -26,8 +26,8 @@ uint32_t qd_index_slots(uint32_t capacity)
 
 void qd_index_init(struct qd_index *index, uint64_t *slots, uint32_t capacity)
 {
-    *index = (struct qd_index){
-        .slots = slots, .slot_count = qd_index_slots(capacity), .capacity = capacity};
+    *index = (struct qd_index){.slot_count = qd_index_slots(capacity), .capacity = capacity};
+    index->slots = slots;
 }
 
 uint32_t qd_index_next(const struct qd_index *index, uint32_t hash, struct qd_index_walk *walk)

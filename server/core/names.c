@@ -106,7 +106,9 @@ void qd_names_init(struct qd_names *names, void *arena, uint8_t *order, uint32_t
                    uint64_t *slots, uint64_t seed)
 {
     QD_CHECK(granules % (1U << (QD_NAME_ORDERS - 1)) == 0);
-    *names = (struct qd_names){.arena = arena, .order = order, .granules = granules, .seed = seed};
+    *names = (struct qd_names){.granules = granules, .seed = seed};
+    names->arena = arena;
+    names->order = order;
     qd_index_init(&names->index, slots, granules);
 }
 
