@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #define WINDOW_BYTES   (16 * 1024 * 1024)
-#define OUT_BYTES      (256U * 1024U)
-#define READ_BYTES     (256U * 1024U)
+#define OUT_BYTES      ((size_t)256 * 1024)
+#define READ_BYTES     ((size_t)256 * 1024)
 #define PREFIX_BYTES   5U
-#define MESSAGE_MAX    (4U * 1024U * 1024U)
+#define MESSAGE_MAX    ((size_t)4 * 1024 * 1024)
 #define CALLS_AT_FIRST 100U
 
 /* ---- what the session asks for --------------------------------------------------------------- */

@@ -2,10 +2,11 @@
 #ifndef QD_BENCH_HISTOGRAM_H
 #define QD_BENCH_HISTOGRAM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define HISTOGRAM_STEPS 64U
-#define HISTOGRAM_SIZE  ((64U - 5U) * HISTOGRAM_STEPS)
+#define HISTOGRAM_SIZE  ((size_t)(64 - 5) * HISTOGRAM_STEPS)
 
 struct histogram {
     uint64_t total;

@@ -61,6 +61,8 @@ struct worker {
     pthread_t thread;
 };
 
+static struct worker workers[THREADS_MAX];
+
 static void await_call(struct worker *worker, struct call *call)
 {
     if (stopping) {
@@ -195,13 +197,8 @@ static void parse_options(int argc, char **argv, struct options *ret_options)
     }
 }
 
-static struct worker *start_workers(grpc_server *server, void *method,
-                                    const struct options *options)
+static void start_workers(grpc_server *server, void *method, const struct options *options)
 {
-    struct worker *workers = calloc((size_t)options->threads, sizeof *workers);
-    if (workers == NULL) {
-        abort();
-    }
     for (int i = 0; i < options->threads; i++) {
         workers[i].server = server;
         workers[i].method = method;
@@ -211,12 +208,11 @@ static struct worker *start_workers(grpc_server *server, void *method,
         workers[i].queue = grpc_completion_queue_create_for_next(NULL);
         grpc_server_register_completion_queue(server, workers[i].queue, NULL);
     }
-    return workers;
 }
 
 int main(int argc, char **argv)
 {
-    struct options options = {"127.0.0.1:0", 1, 200, 400, 10};
+    static struct options options = {"127.0.0.1:0", 1, 200, 400, 10};
     parse_options(argc, argv, &options);
 
     sigset_t signals;
@@ -229,7 +225,7 @@ int main(int argc, char **argv)
     grpc_server *server = grpc_server_create(NULL, NULL);
     void *method = grpc_server_register_method(server, "/quota.v1.QuotaService/CheckQuota", NULL,
                                                GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
-    struct worker *workers = start_workers(server, method, &options);
+    start_workers(server, method, &options);
     grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
     int port = grpc_server_add_http2_port(server, options.listen, credentials);
     grpc_server_credentials_release(credentials);
