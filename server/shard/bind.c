@@ -1,5 +1,6 @@
 #include "server/shard/bind.h"
 
+#include "server/core/check.h"
 #include "server/shard/directory.h"
 #include "server/shard/evict.h"
 
@@ -9,7 +10,8 @@
 #include <assert.h>
 #include <string.h>
 
-/* How long a limit that found no room, and fails open, is left out before it is tried again (D12). */
+/* How long a limit that found no room, and fails open, is left out before it is tried again (D12).
+ */
 #define QD_FAIL_OPEN_NS QD_NS_PER_S
 
 struct qd_str qd_path_root(struct qd_str path)
@@ -19,14 +21,16 @@ struct qd_str qd_path_root(struct qd_str path)
     return (struct qd_str){path.ptr, slash != NULL ? (size_t)(slash - path.ptr) : path.len};
 }
 
-/* --- the key ------------------------------------------------------------------------------------- */
+/* --- the key -------------------------------------------------------------------------------------
+ */
 
 struct key_text {
     size_t used;
     char bytes[4096];
 };
 
-/* One field: its bytes and a NUL, which no valid name contains. Absent and empty count as the same. */
+/* One field: its bytes and a NUL, which no valid name contains. Absent and empty count as the same.
+ */
 static void key_add(struct key_text *key, struct qd_str field)
 {
     assert(field.len < sizeof(key->bytes) - key->used);
@@ -49,8 +53,8 @@ static struct qd_str label_value(const struct qd_attributes *a, const char *name
     return (struct qd_str){NULL, 0};
 }
 
-static struct qd_hash128
-subject_key(const struct qd_attributes *a, const struct qd_policy *policy, uint64_t seed)
+static struct qd_hash128 subject_key(const struct qd_attributes *a, const struct qd_policy *policy,
+                                     uint64_t seed)
 {
     struct key_text key;
 
@@ -63,7 +67,8 @@ subject_key(const struct qd_attributes *a, const struct qd_policy *policy, uint6
     }
     for (size_t i = 0; i < policy->attribute_label_count && i < QD_LABELS_MAX + 8; i++) {
         struct qd_str value = label_value(a, policy->attribute_labels[i]);
-        key.bytes[key.used++] = value.ptr != NULL ? '1' : '0'; /* absent is not empty for a selector */
+        key.bytes[key.used++] =
+            value.ptr != NULL ? '1' : '0'; /* absent is not empty for a selector */
         key_add(&key, value);
     }
     XXH128_hash_t hash = XXH3_128bits_withSeed(key.bytes, key.used, seed);
@@ -90,14 +95,12 @@ static struct qd_str str_of(const char *text)
     return (struct qd_str){text, text != NULL ? strlen(text) : 0};
 }
 
-void qd_subject_init(struct qd_subject *subject,
-                     const struct qd_policy *policy,
-                     uint64_t seed,
+void qd_subject_init(struct qd_subject *subject, const struct qd_policy *policy, uint64_t seed,
                      const struct qd_subject_args *args)
 {
     struct qd_attributes *a = &subject->attributes;
 
-    assert(args->label_count <= QD_LABELS_MAX);
+    QD_CHECK(args->label_count <= QD_LABELS_MAX + (args->provider.len == 0 ? 1U : 0U));
     a->tenant = args->tenant;
     a->model = args->model;
     a->pool = args->pool;
@@ -125,12 +128,11 @@ void qd_subject_init(struct qd_subject *subject,
     subject->key = subject_key(a, policy, seed);
 }
 
-/* --- binding ------------------------------------------------------------------------------------- */
+/* --- binding -------------------------------------------------------------------------------------
+ */
 
-static void resolve_under_lock(struct qd_worker *worker,
-                               const struct qd_published *published,
-                               const struct qd_attributes *attributes,
-                               bool all,
+static void resolve_under_lock(struct qd_worker *worker, const struct qd_published *published,
+                               const struct qd_attributes *attributes, bool all,
                                struct qd_wall_ns now)
 {
     const struct qd_override *overrides[QD_TENANT_SEGMENTS_MAX];
@@ -145,11 +147,8 @@ static void resolve_under_lock(struct qd_worker *worker,
     qd_resolve(&input, &worker->resolution);
 }
 
-void qd_bind_resolve(struct qd_worker *worker,
-                     const struct qd_published *published,
-                     const struct qd_attributes *attributes,
-                     bool all,
-                     struct qd_wall_ns now)
+void qd_bind_resolve(struct qd_worker *worker, const struct qd_published *published,
+                     const struct qd_attributes *attributes, bool all, struct qd_wall_ns now)
 {
     resolve_under_lock(worker, published, attributes, all, now);
 }
@@ -159,7 +158,8 @@ struct qd_str qd_name_tenant(struct qd_str name, struct qd_str *ret_keys)
     const char *blank = name.len > 0 ? memchr(name.ptr, ' ', name.len) : NULL;
     size_t len = blank != NULL ? (size_t)(blank - name.ptr) : name.len;
 
-    *ret_keys = blank != NULL ? (struct qd_str){blank + 1, name.len - len - 1} : (struct qd_str){NULL, 0};
+    *ret_keys =
+        blank != NULL ? (struct qd_str){blank + 1, name.len - len - 1} : (struct qd_str){NULL, 0};
     return (struct qd_str){name.ptr, len};
 }
 
@@ -180,9 +180,10 @@ static size_t fill_items(struct qd_worker *worker)
     return r->count;
 }
 
-/* D12: the item that found no room is left out for a while if its limit fails open; else the check is
- * denied. Returns false when it must be denied. */
-static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item, struct qd_wall_ns now)
+/* D12: the item that found no room is left out for a while if its limit fails open; else the check
+ * is denied. Returns false when it must be denied. */
+static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item,
+                      struct qd_wall_ns now)
 {
     if (item >= bind->item_count || worker->items[item].limit->failure_mode != QD_FAIL_OPEN) {
         return false;
@@ -198,10 +199,8 @@ static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t ite
 }
 
 /* With all locks that it takes held: bind, making room where there is none. */
-static enum qd_bind_outcome make_binding(struct qd_worker *worker,
-                                         struct qd_shard *home,
-                                         struct qd_bind *bind,
-                                         struct qd_wall_ns now,
+static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_shard *home,
+                                         struct qd_bind *bind, struct qd_wall_ns now,
                                          struct qd_limit_state *ret_state)
 {
     struct qd_core *commons = worker->node->shards.commons.core;
@@ -234,19 +233,16 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker,
     }
 }
 
-enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker,
-                                    const struct qd_published *published,
-                                    const struct qd_subject *subject,
-                                    struct qd_shard *home,
-                                    struct qd_wall_ns now,
-                                    struct qd_limit_state *ret_state)
+enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_published *published,
+                                    const struct qd_subject *subject, struct qd_shard *home,
+                                    struct qd_wall_ns now, struct qd_limit_state *ret_state)
 {
     struct qd_node *node = worker->node;
     const struct qd_attributes *a = &subject->attributes;
     enum qd_bind_outcome outcome = QD_BIND_STALE;
 
-    /* The directory's lock is held until the binding is made: a change of a tenant that comes after the
-     * resolution forgets the binding after it was made (P2: effective at once). */
+    /* The directory's lock is held until the binding is made: a change of a tenant that comes after
+     * the resolution forgets the binding after it was made (P2: effective at once). */
     qd_directory_lock_shared(node->directory);
     resolve_under_lock(worker, published, a, false, now);
     const struct qd_resolution *r = &worker->resolution;

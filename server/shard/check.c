@@ -1,4 +1,5 @@
 /* CheckQuota's flow: validate, key, decide under the shard's lock, bind on a miss, token. */
+#include "server/core/check.h"
 #include "server/shard/bind.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
@@ -27,7 +28,8 @@ struct work {
     struct qd_check check;
     struct qd_candidate candidates[QD_CANDIDATES_MAX];
     struct qd_explanation *explanation; /* NULL: nobody asks */
-    struct qd_subject subjects[QD_CANDIDATES_MAX]; /* only the first `check.candidate_count` are set */
+    struct qd_subject
+        subjects[QD_CANDIDATES_MAX]; /* only the first `check.candidate_count` are set */
 };
 
 static const struct qd_price_list *priced(const struct qd_price_list *list)
@@ -41,7 +43,8 @@ static void fill_candidate(struct work *w, size_t index, const struct qd_candida
     struct qd_candidate *c = &w->candidates[index];
     struct qd_subject *s = &w->subjects[index];
     struct qd_subject_args subject = {.tenant = args->tenant,
-                                      .model = arg != NULL && arg->model.len > 0 ? arg->model : args->model,
+                                      .model = arg != NULL && arg->model.len > 0 ? arg->model
+                                                                                 : args->model,
                                       .pool = args->pool,
                                       .user = args->user,
                                       .labels = args->labels,
@@ -73,7 +76,8 @@ static void fill_candidate(struct work *w, size_t index, const struct qd_candida
                                                   : 0;
 }
 
-/* S1: same (tenant, request_id) and other content is a conflict. The content is all that decides. */
+/* S1: same (tenant, request_id) and other content is a conflict. The content is all that decides.
+ */
 static void fill_request_id(struct work *w)
 {
     const struct qd_check_args *args = w->args;
@@ -88,13 +92,16 @@ static void fill_request_id(struct work *w)
     XXH128_hash_t id = XXH3_128bits_withSeed(args->request_id.ptr, args->request_id.len, tenant);
     c->request = (struct qd_hash128){id.low64 | 1, id.high64};
     struct qd_amount_arg sum = {.amount = args->max_output_given ? args->max_output_tokens : -1};
-    uint64_t content = XXH3_64bits_withSeed(&sum.amount, sizeof(sum.amount), seed + args->no_reservation);
+    uint64_t content =
+        XXH3_64bits_withSeed(&sum.amount, sizeof(sum.amount), seed + args->no_reservation);
     for (size_t i = 0; i < c->candidate_count; i++) {
-        content = XXH3_64bits_withSeed(&w->candidates[i].binding, sizeof(struct qd_hash128), content);
+        content =
+            XXH3_64bits_withSeed(&w->candidates[i].binding, sizeof(struct qd_hash128), content);
     }
     for (uint32_t left = c->estimate.present; left != 0; left &= left - 1) {
         unsigned meter = (unsigned)__builtin_ctz(left);
-        content = XXH3_64bits_withSeed(&c->estimate.amount[meter], sizeof(int64_t), content + meter);
+        content =
+            XXH3_64bits_withSeed(&c->estimate.amount[meter], sizeof(int64_t), content + meter);
     }
     c->content = content;
 }
@@ -110,7 +117,8 @@ static enum qd_error_code fill(struct work *w, struct qd_error *ret_error)
         qd_validate_ttl(args->ttl_ms, policy->reservation_ttl_ns, &c->ttl_ns, ret_error) !=
             QD_ERROR_NONE ||
         qd_validate_tier(args->tier, &c->tier, ret_error) != QD_ERROR_NONE ||
-        qd_validate_cache_ttl(args->cache_write_ttl, &c->cache_write_ttl, ret_error) != QD_ERROR_NONE) {
+        qd_validate_cache_ttl(args->cache_write_ttl, &c->cache_write_ttl, ret_error) !=
+            QD_ERROR_NONE) {
         return ret_error->code;
     }
     if (args->event_time_given &&
@@ -141,7 +149,8 @@ static enum qd_error_code fill(struct work *w, struct qd_error *ret_error)
     return QD_ERROR_NONE;
 }
 
-/* --- the answer ---------------------------------------------------------------------------------- */
+/* --- the answer ----------------------------------------------------------------------------------
+ */
 
 static void copy_name(struct qd_limit_state *state, char *room)
 {
@@ -177,7 +186,8 @@ static void copy_states(struct work *w, size_t state_count, struct qd_check_answ
     }
 }
 
-static enum qd_error_code make_token(struct work *w, struct qd_check_answer *a, struct qd_error *ret_error)
+static enum qd_error_code make_token(struct work *w, struct qd_check_answer *a,
+                                     struct qd_error *ret_error)
 {
     const struct qd_check_args *args = w->args;
     struct qd_node *node = w->worker->node;
@@ -206,14 +216,16 @@ static enum qd_error_code make_token(struct work *w, struct qd_check_answer *a, 
     token.user = args->user;
     token.request_id = args->request_id;
     token.label_count = s->attributes.label_count;
+    QD_CHECK(token.label_count <= QD_TOKEN_LABELS_MAX); /* X2 */
     for (size_t i = 0; i < token.label_count; i++) {
         token.labels[i] = s->attributes.labels[i];
     }
     a->token_len = qd_token_encode(&node->token_key, &token, a->token);
     if (a->token_len == 0) {
-        return qd_error_set(ret_error, QD_ERROR_TOKEN_TOO_LARGE,
-                            "names and labels are too long for a reservation: a token has 1,024 bytes; "
-                            "shorten labels, or check with no_reservation");
+        return qd_error_set(
+            ret_error, QD_ERROR_TOKEN_TOO_LARGE,
+            "names and labels are too long for a reservation: a token has 1,024 bytes; "
+            "shorten labels, or check with no_reservation");
     }
     a->id_len = qd_short_id_encode(a->number, a->id);
     return QD_ERROR_NONE;
@@ -278,26 +290,33 @@ static void describe(struct work *w, struct qd_check_answer *a)
     case QD_DENIAL_LIMIT:
     case QD_DENIAL_NEVER_FITS:
         if (a->verdict.binding.limit != NULL) {
-            qd_describe_denial(&text, &a->verdict.binding, w->now, a->retry_useful, a->retry_after_ns);
+            qd_describe_denial(&text, &a->verdict.binding, w->now, a->retry_useful,
+                               a->retry_after_ns);
         }
         break;
     case QD_DENIAL_UNKNOWN_TENANT:
         tenant = qd_quote(w->args->tenant);
-        qd_text_addf(&text, "%s: unknown tenant; add it to the policy's `tenants:`, or run: quotactl tenants put ",
-                     tenant.text);
+        qd_text_addf(
+            &text,
+            "%s: unknown tenant; add it to the policy's `tenants:`, or run: quotactl tenants put ",
+            tenant.text);
         qd_text_add_str(&text, w->args->tenant);
         break;
     case QD_DENIAL_BLOCKED:
         describe_block(w, &text);
         break;
     case QD_DENIAL_UNKNOWN_PRICE:
-        qd_text_addf(&text, "no price for model %s, and a money limit applies (unknown_price: deny); add it under "
-                     "`prices:` in the policy",
-                     qd_quote(w->subjects[a->verdict.candidate].attributes.model).text);
+        qd_text_addf(
+            &text,
+            "no price for model %s, and a money limit applies (unknown_price: deny); add it under "
+            "`prices:` in the policy",
+            qd_quote(w->subjects[a->verdict.candidate].attributes.model).text);
         break;
     case QD_DENIAL_CAPACITY:
-        qd_text_add(&text, "this node's tables are full, or this tenant's share of them; ask another node, or raise "
-                    "--max-counters or --max-reservations (--root-counters or --root-reservations for one tenant)");
+        qd_text_add(&text, "this node's tables are full, or this tenant's share of them; ask "
+                           "another node, or raise "
+                           "--max-counters or --max-reservations (--root-counters or "
+                           "--root-reservations for one tenant)");
         break;
     case QD_DENIAL_DRAINING:
         qd_text_add(&text, "this node drains and makes no new reservations; ask another node");
@@ -349,12 +368,11 @@ static void finish(struct work *w, struct qd_check_answer *a)
     }
 }
 
-/* --- deciding ------------------------------------------------------------------------------------ */
+/* --- deciding ------------------------------------------------------------------------------------
+ */
 
 /* Under the lock, after a decision: note the token, count, keep the names. */
-static enum qd_error_code conclude(struct work *w,
-                                   size_t state_count,
-                                   struct qd_check_answer *a,
+static enum qd_error_code conclude(struct work *w, size_t state_count, struct qd_check_answer *a,
                                    struct qd_error *ret_error)
 {
     struct qd_shards *shards = &w->worker->node->shards;
@@ -368,7 +386,8 @@ static enum qd_error_code conclude(struct work *w,
         a->number = qd_shards_number(shards, w->home, a->verdict.reservation);
         code = make_token(w, a, ret_error);
         if (code != QD_ERROR_NONE) { /* nothing may stay held that nobody can settle */
-            (void)qd_core_cancel(w->home->core, shards->commons.core, a->verdict.reservation, w->now);
+            (void)qd_core_cancel(w->home->core, shards->commons.core, a->verdict.reservation,
+                                 w->now);
             return code;
         }
         qd_shard_note(w->home, a->verdict.reservation, (struct qd_str){a->token, a->token_len});
@@ -384,16 +403,16 @@ static enum qd_error_code conclude(struct work *w,
 
 static enum qd_error_code conflict(const struct qd_check_args *args, struct qd_error *ret_error)
 {
-    return qd_error_set(ret_error, QD_ERROR_REQUEST_CONFLICT,
-                        "request_id %s, attempt %u was checked before with another model, pool, label or estimate; "
-                        "give each request its own id, or raise attempt",
-                        qd_quote(args->request_id).text, args->attempt);
+    return qd_error_set(
+        ret_error, QD_ERROR_REQUEST_CONFLICT,
+        "request_id %s, attempt %u was checked before with another model, pool, label or estimate; "
+        "give each request its own id, or raise attempt",
+        qd_quote(args->request_id).text, args->attempt);
 }
 
-/* One look at the core and what follows from it. Returns true when the check is decided, *ret_code says how. */
-static bool decide(struct work *w,
-                   struct qd_check_answer *a,
-                   enum qd_error_code *ret_code,
+/* One look at the core and what follows from it. Returns true when the check is decided, *ret_code
+ * says how. */
+static bool decide(struct work *w, struct qd_check_answer *a, enum qd_error_code *ret_code,
                    struct qd_error *ret_error)
 {
     struct qd_shards *shards = &w->worker->node->shards;
@@ -465,9 +484,10 @@ static enum qd_error_code run(struct work *w, struct qd_check_answer *a, struct 
             qd_shards_lock(&node->shards, w->home);
             break;
         case QD_BIND_TOO_MANY:
-            return qd_error_set(ret_error, QD_ERROR_TOO_MANY_LIMITS,
-                                "more than %d limits apply to this request; merge limits in the policy",
-                                QD_LIMITS_PER_CHECK_MAX);
+            return qd_error_set(
+                ret_error, QD_ERROR_TOO_MANY_LIMITS,
+                "more than %d limits apply to this request; merge limits in the policy",
+                QD_LIMITS_PER_CHECK_MAX);
         case QD_BIND_UNKNOWN_TENANT:
         case QD_BIND_NO_ROOM:
             return QD_ERROR_NONE;
@@ -478,7 +498,8 @@ static enum qd_error_code run(struct work *w, struct qd_check_answer *a, struct 
     return QD_ERROR_NONE;
 }
 
-static void count(struct qd_worker *worker, enum qd_error_code code, const struct qd_check_answer *a)
+static void count(struct qd_worker *worker, enum qd_error_code code,
+                  const struct qd_check_answer *a)
 {
     if (code != QD_ERROR_NONE) {
         qd_count(&worker->figures.checks_failed);
@@ -489,7 +510,8 @@ static void count(struct qd_worker *worker, enum qd_error_code code, const struc
     }
 }
 
-static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_answer, struct qd_error *ret_error)
+static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_answer,
+                                 struct qd_error *ret_error)
 {
     struct qd_worker *worker = w->worker;
     struct qd_node *node = worker->node;
@@ -523,10 +545,8 @@ static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_ans
     return code;
 }
 
-enum qd_error_code qd_node_check(struct qd_worker *worker,
-                                 const struct qd_check_args *args,
-                                 struct qd_check_answer *ret_answer,
-                                 struct qd_error *ret_error)
+enum qd_error_code qd_node_check(struct qd_worker *worker, const struct qd_check_args *args,
+                                 struct qd_check_answer *ret_answer, struct qd_error *ret_error)
 {
     struct work w;
 
@@ -538,8 +558,7 @@ enum qd_error_code qd_node_check(struct qd_worker *worker,
     return code;
 }
 
-enum qd_error_code qd_node_explain(struct qd_worker *worker,
-                                   const struct qd_check_args *args,
+enum qd_error_code qd_node_explain(struct qd_worker *worker, const struct qd_check_args *args,
                                    struct qd_check_answer *ret_answer,
                                    struct qd_explanation *ret_explanation,
                                    struct qd_error *ret_error)

@@ -1,4 +1,6 @@
-/* ReportUsage's flow: reference, validate, price, book in the ledger, apply to the counters (S2-S7, X5). */
+/* ReportUsage's flow: reference, validate, price, book in the ledger, apply to the counters (S2-S7,
+ * X5). */
+#include "server/core/check.h"
 #include "server/core/decimal.h"
 #include "server/core/hash.h"
 #include "server/core/mutant.h"
@@ -26,7 +28,7 @@ struct work {
     struct qd_wall_ns now;
     bool has_reference;
     struct qd_reference reference;
-    struct qd_usage usage;      /* as given, and `requests` where this part counts them */
+    struct qd_usage usage; /* as given, and `requests` where this part counts them */
     struct qd_wall_ns event_time;
     struct qd_wall_ns charged_at;
     enum qd_outcome outcome;
@@ -44,9 +46,11 @@ static struct qd_str pick(struct qd_str given, struct qd_str otherwise)
     return given.len > 0 ? given : otherwise;
 }
 
-/* --- validation ---------------------------------------------------------------------------------- */
+/* --- validation ----------------------------------------------------------------------------------
+ */
 
-static enum qd_error_code validate_names(const struct qd_report_args *args, struct qd_error *ret_error)
+static enum qd_error_code validate_names(const struct qd_report_args *args,
+                                         struct qd_error *ret_error)
 {
     if (qd_validate_name("model", args->model, ret_error) != QD_ERROR_NONE ||
         qd_validate_name("pool", args->pool, ret_error) != QD_ERROR_NONE ||
@@ -58,7 +62,8 @@ static enum qd_error_code validate_names(const struct qd_report_args *args, stru
     }
     if (args->sequence > INT32_MAX) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "sequence: %u is out of range; accepted are 0 to %d", args->sequence, INT32_MAX);
+                            "sequence: %u is out of range; accepted are 0 to %d", args->sequence,
+                            INT32_MAX);
     }
     if (args->outcome > 4) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
@@ -78,23 +83,27 @@ static enum qd_error_code read_reference(struct work *w, struct qd_error *ret_er
         }
     }
     if (w->has_reference) {
-        return qd_reference_read(w->worker->node, args->reservation, args->tenant, &w->reference, ret_error);
+        return qd_reference_read(w->worker->node, args->reservation, args->tenant, &w->reference,
+                                 ret_error);
     }
     if (args->request_id.len == 0) { /* S6, S7: without an id a retry would book twice */
-        return qd_error_set(ret_error, QD_ERROR_REQUEST_ID_REQUIRED,
-                            "request_id: required without a reservation: it makes a retry harmless");
+        return qd_error_set(
+            ret_error, QD_ERROR_REQUEST_ID_REQUIRED,
+            "request_id: required without a reservation: it makes a retry harmless");
     }
     return QD_ERROR_NONE;
 }
 
 static enum qd_error_code validate(struct work *w, struct qd_error *ret_error)
 {
-    static const enum qd_outcome outcomes[] = {QD_OUTCOME_OK, QD_OUTCOME_OK, QD_OUTCOME_NOT_DISPATCHED,
-                                               QD_OUTCOME_FAILED, QD_OUTCOME_DISCONNECTED};
+    static const enum qd_outcome outcomes[] = {QD_OUTCOME_OK, QD_OUTCOME_OK,
+                                               QD_OUTCOME_NOT_DISPATCHED, QD_OUTCOME_FAILED,
+                                               QD_OUTCOME_DISCONNECTED};
     const struct qd_report_args *args = w->args;
     const struct qd_policy *policy = w->published->policy;
 
-    if (validate_names(args, ret_error) != QD_ERROR_NONE || read_reference(w, ret_error) != QD_ERROR_NONE ||
+    if (validate_names(args, ret_error) != QD_ERROR_NONE ||
+        read_reference(w, ret_error) != QD_ERROR_NONE ||
         qd_validate_usage("usage", policy, args->usage, args->usage_count, &w->usage, ret_error) !=
             QD_ERROR_NONE) {
         return ret_error->code;
@@ -102,9 +111,10 @@ static enum qd_error_code validate(struct work *w, struct qd_error *ret_error)
     w->outcome = outcomes[args->outcome];
     w->final = !args->partial;
     if (w->outcome == QD_OUTCOME_NOT_DISPATCHED && w->usage.present != 0) { /* S4 */
-        return qd_error_set(ret_error, QD_ERROR_USAGE_NOT_EMPTY,
-                            "usage: must be empty with outcome NOT_DISPATCHED; report what was used with FAILED or "
-                            "DISCONNECTED");
+        return qd_error_set(
+            ret_error, QD_ERROR_USAGE_NOT_EMPTY,
+            "usage: must be empty with outcome NOT_DISPATCHED; report what was used with FAILED or "
+            "DISCONNECTED");
     }
     w->event_time = args->event_time_given ? (struct qd_wall_ns){args->event_time_ns}
                     : w->has_reference     ? w->reference.token.event_time
@@ -113,7 +123,8 @@ static enum qd_error_code validate(struct work *w, struct qd_error *ret_error)
                                   QD_ERROR_REPORT_TOO_OLD, ret_error);
 }
 
-/* --- the reservation's state ----------------------------------------------------------------------- */
+/* --- the reservation's state
+ * ----------------------------------------------------------------------- */
 
 static void set_identity(struct work *w)
 {
@@ -134,14 +145,15 @@ static void set_identity(struct work *w)
         if (e->request_id.len == 0) { /* S6: the reservation's own number stands in */
             char id[QD_SHORT_ID_MAX];
             size_t len = qd_short_id_encode(t->reservation, id);
-            int n = snprintf(w->stand_in_id, sizeof(w->stand_in_id), "%.*s@%016llx.%llu", (int)len, id,
-                             (unsigned long long)t->node, (unsigned long long)t->incarnation);
+            int n = snprintf(w->stand_in_id, sizeof(w->stand_in_id), "%.*s@%016llx.%llu", (int)len,
+                             id, (unsigned long long)t->node, (unsigned long long)t->incarnation);
             e->request_id = (struct qd_str){w->stand_in_id, (size_t)n};
         }
     }
 }
 
-/* Key of "this reservation was settled by a final report", kept as long as reports of it are accepted. */
+/* Key of "this reservation was settled by a final report", kept as long as reports of it are
+ * accepted. */
 static void closed_key(const struct qd_token *token, struct qd_buf *key)
 {
     qd_buf_append(key, "r", 1);
@@ -195,8 +207,10 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
     qd_buf_release(&key);
     qd_buf_release(&value);
     if (err != QD_STORE_OK && err != QD_STORE_NOT_FOUND) {
-        return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "the store cannot be read (%s); nothing was booked: "
-                            "retry", qd_store_err_text(err));
+        return qd_error_set(ret_error, QD_ERROR_STORE_ERROR,
+                            "the store cannot be read (%s); nothing was booked: "
+                            "retry",
+                            qd_store_err_text(err));
     }
     return QD_ERROR_NONE;
 }
@@ -220,7 +234,8 @@ static void count_requests(struct work *w)
     }
 }
 
-/* --- the entry ----------------------------------------------------------------------------------- */
+/* --- the entry -----------------------------------------------------------------------------------
+ */
 
 static void set_labels(struct work *w)
 {
@@ -232,6 +247,7 @@ static void set_labels(struct work *w)
         labels = w->reference.token.labels;
         e->label_count = w->reference.token.label_count;
     }
+    QD_CHECK(e->label_count <= QD_ENTRY_LABELS_MAX); /* X2 */
     for (size_t i = 0; i < e->label_count; i++) {
         e->labels[i] = labels[i];
     }
@@ -283,7 +299,8 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
                                       .pool = t != NULL ? t->pool : args->pool,
                                       .user = t != NULL ? t->user : args->user,
                                       .labels = t != NULL ? t->labels : args->labels,
-                                      .label_count = t != NULL ? t->label_count : args->label_count};
+                                      .label_count =
+                                          t != NULL ? t->label_count : args->label_count};
     enum qd_price_tier tier = QD_TIER_STANDARD;
     enum qd_cache_write_ttl ttl = QD_CACHE_WRITE_5M;
 
@@ -315,7 +332,8 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     e->cache_write_1h_tokens =
         ttl == QD_CACHE_WRITE_1H ? qd_usage_get(&w->usage, QD_METER_CACHE_WRITE_TOKENS) : 0;
     struct qd_pricing pricing = {.policy = policy,
-                                 .model = e->model.len > 0 ? qd_policy_model(policy, e->model) : NULL,
+                                 .model =
+                                     e->model.len > 0 ? qd_policy_model(policy, e->model) : NULL,
                                  .pool = e->pool.len > 0 ? qd_policy_pool(policy, e->pool) : NULL,
                                  .usage = &w->usage,
                                  .tier = tier,
@@ -327,7 +345,8 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     return QD_ERROR_NONE;
 }
 
-/* --- the answer, and its bytes for duplicates ------------------------------------------------------- */
+/* --- the answer, and its bytes for duplicates
+ * ------------------------------------------------------- */
 
 static void put_usage(struct qd_buf *buf, const struct qd_usage *usage)
 {
@@ -426,9 +445,11 @@ static void make_answer(const struct work *w, struct qd_report_answer *a)
         a->cost_nano = w->priced.cost_nano;
         a->charge_nano = w->priced.charge_nano;
         (void)qd_decimal_format(w->priced.cost_pico, 0, text);
-        (void)snprintf(a->cost_pico, sizeof(a->cost_pico), "%.*s", (int)sizeof(a->cost_pico) - 1, text);
+        (void)snprintf(a->cost_pico, sizeof(a->cost_pico), "%.*s", (int)sizeof(a->cost_pico) - 1,
+                       text);
         (void)qd_decimal_format(w->priced.charge_pico, 0, text);
-        (void)snprintf(a->charge_pico, sizeof(a->charge_pico), "%.*s", (int)sizeof(a->charge_pico) - 1, text);
+        (void)snprintf(a->charge_pico, sizeof(a->charge_pico), "%.*s",
+                       (int)sizeof(a->charge_pico) - 1, text);
     }
     a->settlement = !w->has_reference ? QD_SETTLEMENT_NONE
                     : !w->open        ? QD_SETTLEMENT_LATE
@@ -437,7 +458,8 @@ static void make_answer(const struct work *w, struct qd_report_answer *a)
     compare_with_estimate(w, a);
 }
 
-/* --- booking and settling --------------------------------------------------------------------------- */
+/* --- booking and settling
+ * --------------------------------------------------------------------------- */
 
 static enum qd_error_code booking_error(enum qd_book_result result,
                                         const struct qd_receipt *receipt,
@@ -453,8 +475,8 @@ static enum qd_error_code booking_error(enum qd_book_result result,
     case QD_BOOK_INVALID:
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", receipt->text);
     case QD_BOOK_STORE_ERROR:
-        return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "not booked: %s; retry the same report",
-                            receipt->text);
+        return qd_error_set(ret_error, QD_ERROR_STORE_ERROR,
+                            "not booked: %s; retry the same report", receipt->text);
     case QD_BOOK_BOOKED:
     case QD_BOOK_DUPLICATE:
     case QD_BOOK_RESULT_COUNT:
@@ -464,7 +486,8 @@ static enum qd_error_code booking_error(enum qd_book_result result,
 }
 
 /* One entry, its key, its rollup and the reservation's end: one synced write (L2). */
-static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool *ret_duplicate, struct qd_error *ret_error)
+static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool *ret_duplicate,
+                               struct qd_error *ret_error)
 {
     struct qd_receipt receipt;
     struct qd_batch extra;
@@ -502,8 +525,8 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
     return code;
 }
 
-/* X5: only what is booked reaches the counters. What cannot be bound any more (its tenant is gone, tables
- * are full) stays in the ledger alone, and is counted. */
+/* X5: only what is booked reaches the counters. What cannot be bound any more (its tenant is gone,
+ * tables are full) stays in the ledger alone, and is counted. */
 static void apply(struct work *w, struct qd_report_answer *a)
 {
     struct qd_node *node = w->worker->node;
@@ -531,7 +554,8 @@ static void apply(struct work *w, struct qd_report_answer *a)
         return;
     }
     if (w->outcome != QD_OUTCOME_FAILED && !qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
-        qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* counted by another part, or not at all */
+        qd_usage_set(&settle.used, QD_METER_REQUESTS,
+                     0); /* counted by another part, or not at all */
     }
     qd_policy_derive(w->published->policy, &settle.used);
     qd_shards_lock(&node->shards, home);
@@ -550,7 +574,7 @@ static void apply(struct work *w, struct qd_report_answer *a)
         if (outcome == QD_BIND_STALE) {
             w->published = atomic_load_explicit(&node->published, memory_order_acquire);
             struct qd_attributes *at = &w->reserved.attributes;
-            struct qd_subject_args subject = {at->tenant, at->model, at->pool, at->user,
+            struct qd_subject_args subject = {at->tenant, at->model,  at->pool,       at->user,
                                               {NULL, 0},  at->labels, at->label_count};
             qd_subject_init(&w->reserved, w->published->policy, node->shards.seed, &subject);
             qd_shards_lock(&node->shards, home);
@@ -568,10 +592,8 @@ static pthread_mutex_t *stripe(struct work *w)
     return &w->worker->node->report_locks[w->reference.token.reservation % QD_REPORT_LOCKS];
 }
 
-enum qd_error_code qd_node_report(struct qd_worker *worker,
-                                  const struct qd_report_args *args,
-                                  struct qd_report_answer *ret_answer,
-                                  struct qd_error *ret_error)
+enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_report_args *args,
+                                  struct qd_report_answer *ret_answer, struct qd_error *ret_error)
 {
     struct work work;
     struct work *w = &work;

@@ -13,11 +13,14 @@
 _Static_assert(crypto_shorthash_siphashx24_BYTES == MAC_SIZE, "128-bit MAC");
 _Static_assert(crypto_shorthash_siphashx24_KEYBYTES == QD_TOKEN_KEY_SIZE, "128-bit key");
 
-/* --- writing ------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------------
+ */
 
-/* All numbers of a token take at most this much: 14 fields and 32 amounts of 10 bytes, 2 bytes of length for each string,
- * and the MAC. A token that has room for it besides its strings is written without looking at the end. */
-#define NUMBERS_MAX (14U * 10U + QD_METERS_MAX * 10U + (5U + 2U * QD_LABELS_MAX) * 2U + MAC_SIZE)
+/* All numbers of a token take at most this much: 14 fields and 32 amounts of 10 bytes, 2 bytes of
+ * length for each string, and the MAC. A token that has room for it besides its strings is written
+ * without looking at the end. */
+#define NUMBERS_MAX \
+    (14U * 10U + QD_METERS_MAX * 10U + (5U + 2U * QD_TOKEN_LABELS_MAX) * 2U + MAC_SIZE)
 
 static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
 {
@@ -122,8 +125,7 @@ static uint8_t *put_fields(uint8_t *at, const struct qd_token *token)
     return at;
 }
 
-size_t qd_token_encode(const struct qd_token_key *key,
-                       const struct qd_token *token,
+size_t qd_token_encode(const struct qd_token_key *key, const struct qd_token *token,
                        char ret_text[QD_TOKEN_TEXT_MAX])
 {
     uint8_t bytes[QD_TOKEN_BINARY_MAX + NUMBERS_MAX];
@@ -142,7 +144,8 @@ size_t qd_token_encode(const struct qd_token_key *key,
     return QD_TOKEN_PREFIX_LEN + encode64(bytes, used + MAC_SIZE, ret_text + QD_TOKEN_PREFIX_LEN);
 }
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------
+ */
 
 struct reader {
     const uint8_t *at;
@@ -262,17 +265,15 @@ static void get_fields(struct reader *r, struct qd_token *t)
     t->pool = get_str(r, QD_NAME_MAX);
     t->user = get_str(r, QD_NAME_MAX);
     t->request_id = get_str(r, QD_NAME_MAX);
-    t->label_count = (size_t)get_varint(r, QD_LABELS_MAX);
+    t->label_count = (size_t)get_varint(r, QD_TOKEN_LABELS_MAX);
     for (size_t i = 0; i < t->label_count && !r->failed; i++) {
         t->labels[i].name = get_str(r, QD_NAME_MAX);
         t->labels[i].value = get_str(r, QD_NAME_MAX);
     }
 }
 
-bool qd_token_decode(const struct qd_token_key *key,
-                     struct qd_str text,
-                     struct qd_token_buffer *buffer,
-                     struct qd_token *ret_token)
+bool qd_token_decode(const struct qd_token_key *key, struct qd_str text,
+                     struct qd_token_buffer *buffer, struct qd_token *ret_token)
 {
     uint8_t mac[MAC_SIZE];
 
@@ -304,7 +305,8 @@ bool qd_token_decode(const struct qd_token_key *key,
     return true;
 }
 
-/* --- short ids ----------------------------------------------------------------------------------- */
+/* --- short ids -----------------------------------------------------------------------------------
+ */
 
 static const char digits32[32] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 

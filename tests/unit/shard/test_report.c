@@ -1,0 +1,59 @@
+/* What reports do to counters and the ledger when they come in parts, twice, late, or too large. */
+#include "tests/unit/shard/fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char policy[] = "version: 1\n"
+                             "models:\n"
+                             "  m: {max_output_tokens: 100}\n"
+                             "prices:\n"
+                             "  m: {input_tokens: $2/1M, output_tokens: $4/1M}\n"
+                             "unknown_price: unpriced\n"
+                             "plans:\n"
+                             "  basic:\n"
+                             "    requests: {limit: 7/min, algorithm: token_bucket, burst: 3}\n"
+                             "    input: {limit: 1000/min, meter: input_tokens}\n"
+                             "    cost: $1/month\n"
+                             "    concurrency: 10\n"
+                             "tenants:\n"
+                             "  acme: {plan: basic}\n";
+
+static struct fixture f;
+
+static void open_node(void)
+{
+    fixture_open(&f, policy);
+}
+
+static void end_node(void)
+{
+    fixture_end(&f);
+}
+
+TestSuite(report, .init = open_node, .fini = end_node);
+
+Test(report, X2_sixteen_labels_and_a_provider_fit_the_token_and_the_entry)
+{
+    static char names[QD_LABELS_MAX][4];
+    struct qd_check_args args = args_of("acme", 100);
+
+    for (size_t i = 0; i < QD_LABELS_MAX; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "l%zu", i);
+        args.labels[i] = (struct qd_label){str(names[i]), str("v")};
+    }
+    args.label_count = QD_LABELS_MAX;
+    args.candidates[0] = (struct qd_candidate_arg){str("m"), str(NULL), str("azure")};
+    args.candidate_count = 1;
+    cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.answer.allowed);
+    cr_assert_eq(report_tokens(&f, 40), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_CLOSED);
+    cr_assert_eq(used_of(&f, "acme", "input"), 40);
+    cr_assert_eq(used_of(&f, "acme", "cost"), 80000);
+    fixture_close(&f);
+    fixture_open(&f, policy); /* the entry is read again */
+    cr_assert_eq(used_of(&f, "acme", "cost"), 80000);
+}
