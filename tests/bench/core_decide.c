@@ -51,8 +51,9 @@ static void weigh(struct qd_limit *l, const uint8_t *meters, unsigned count)
 {
     l->admit.count = (uint8_t)count;
     l->admit.den = 1;
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         l->admit.item[i] = (struct qd_weight){.meter = meters[i], .num = 1};
+    }
     l->settle = l->admit;
 }
 
@@ -196,9 +197,9 @@ static double ns_per_tick(void)
     struct timespec b;
     clock_gettime(CLOCK_MONOTONIC, &a);
     uint64_t from = __rdtsc();
-    do
+    do {
         clock_gettime(CLOCK_MONOTONIC, &b);
-    while ((b.tv_sec - a.tv_sec) * 1000000000 + (b.tv_nsec - a.tv_nsec) < 50000000);
+    } while ((b.tv_sec - a.tv_sec) * 1000000000 + (b.tv_nsec - a.tv_nsec) < 50000000);
     uint64_t ticks = __rdtsc() - from;
     return (double)((b.tv_sec - a.tv_sec) * 1000000000 + (b.tv_nsec - a.tv_nsec)) / (double)ticks;
 }
@@ -241,27 +242,31 @@ static double miss_ns(double tick_ns)
     char *memory = map_huge((size_t)NODES * STRIDE);
     uint32_t *order = malloc(sizeof(order[0]) * NODES);
     uint64_t random = 12345;
-    for (uint32_t i = 0; i < NODES; i++)
+    for (uint32_t i = 0; i < NODES; i++) {
         order[i] = i;
+    }
     for (uint32_t i = NODES - 1; i > 0; i--) { /* one cycle through all (Sattolo) */
         uint32_t j = (uint32_t)(next_random(&random) % i);
         uint32_t swap = order[i];
         order[i] = order[j];
         order[j] = swap;
     }
-    for (uint32_t i = 0; i < NODES; i++)
+    for (uint32_t i = 0; i < NODES; i++) {
         *(uint32_t *)(void *)(memory + (size_t)i * STRIDE) = order[i];
+    }
     uint32_t at = 0;
     for (unsigned b = 0; b < BATCHES; b++) {
         uint64_t from = ticks_now();
-        for (unsigned h = 0; h < HOPS; h++)
+        for (unsigned h = 0; h < HOPS; h++) {
             at = *(volatile uint32_t *)(void *)(memory + (size_t)at * STRIDE);
+        }
         took[b] = (uint32_t)(ticks_now() - from);
     }
     qsort(took, BATCHES, sizeof(took[0]), compare);
     free(order);
     munmap(memory, (size_t)NODES * STRIDE);
-    return took[BATCHES / 2] * tick_ns / HOPS;
+    uint32_t median = took[BATCHES / 2];
+    return median * tick_ns / HOPS;
 }
 
 struct figures {
@@ -276,8 +281,9 @@ static struct figures run(struct slice *s, uint32_t decisions, bool reserve, int
     uint32_t *order = malloc(sizeof(order[0]) * decisions);
     uint32_t *took = malloc(sizeof(took[0]) * decisions);
     uint64_t random = UINT64_C(88172645463325252);
-    for (uint32_t i = 0; i < decisions; i++)
+    for (uint32_t i = 0; i < decisions; i++) {
         order[i] = (uint32_t)(next_random(&random) % s->tenants);
+    }
     uint32_t clock_ticks = clock_cost();
 
     struct qd_candidate candidate = {
@@ -308,8 +314,10 @@ static struct figures run(struct slice *s, uint32_t decisions, bool reserve, int
         f.allowed += verdict.decision == QD_ALLOW;
     }
     qsort(took, decisions, sizeof(took[0]), compare);
-    f.median_ns = took[decisions / 2] * tick_ns;
-    f.p99_ns = took[(uint64_t)decisions * 99 / 100] * tick_ns;
+    uint32_t median = took[decisions / 2];
+    uint32_t p99 = took[(uint64_t)decisions * 99 / 100];
+    f.median_ns = median * tick_ns;
+    f.p99_ns = p99 * tick_ns;
     f.mean_ns = (double)total / decisions * tick_ns;
     free(order);
     free(took);
@@ -330,8 +338,9 @@ static struct figures measure(uint32_t tenants, uint32_t decisions, bool reserve
     struct figures f = run(&s, decisions, reserve, step_ns, &now, tick_ns);
     struct qd_core_stats stats;
     qd_core_stats(s.core, &stats);
-    if (f.allowed != decisions)
+    if (f.allowed != decisions) {
         printf("note: %" PRIu64 " of %u allowed\n", f.allowed, decisions);
+    }
     *ret_touched = s.size;
     *ret_open = (double)stats.reservations_open / holds;
     munmap(s.paths, (size_t)tenants * sizeof(s.paths[0]));
@@ -380,8 +389,9 @@ int main(int argc, char **argv)
            "mean ns", "memory MiB", "holds");
     const uint32_t sizes[] = {10000, tenants};
     for (unsigned reserve = 0; reserve < 2; reserve++) {
-        if (only != NULL && strcmp(only, reserve ? "reserve" : "charge") != 0)
+        if (only != NULL && strcmp(only, reserve ? "reserve" : "charge") != 0) {
             continue;
+        }
         double medians[2] = {0};
         for (unsigned i = alone ? 1 : 0; i < 2; i++) {
             size_t size;
@@ -392,8 +402,9 @@ int main(int argc, char **argv)
                    sizes[i], f.median_ns, f.p99_ns, f.mean_ns, (double)size / (1 << 20),
                    100 * open);
         }
-        if (alone)
+        if (alone) {
             continue;
+        }
         printf("%-9s one dependent cache miss took %.0f ns here and now; a decision has two in a "
                "row\n",
                reserve ? "reserve" : "charge", miss_ns(tick_ns));
