@@ -154,6 +154,20 @@ static bool is_tokens(const struct qd_weights *w)
     return all;
 }
 
+/* size/den and a "*": "0.5*"; a fraction where no decimal is exact. */
+static void factor_text(int32_t size, int32_t den, char ret_text[QD_DECIMAL_TEXT_MAX + 8])
+{
+    static const int32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000};
+    for (unsigned digits = 0; digits < sizeof tens / sizeof tens[0]; digits++) {
+        if ((int64_t)size * tens[digits] % den == 0) {
+            size_t len = qd_decimal_format((int64_t)size * tens[digits] / den, digits, ret_text);
+            memcpy(ret_text + len, "*", sizeof "*");
+            return;
+        }
+    }
+    (void)snprintf(ret_text, QD_DECIMAL_TEXT_MAX + 8, "%d/%d*", size, den);
+}
+
 size_t qd_weights_text(const struct qd_policy *policy, const struct qd_weights *weights,
                        char ret_text[QD_LIMIT_TEXT_MAX])
 {
@@ -166,10 +180,8 @@ size_t qd_weights_text(const struct qd_policy *policy, const struct qd_weights *
         char factor[QD_DECIMAL_TEXT_MAX + 8] = "";
         int32_t num = weights->item[i].num;
         int32_t size = num < 0 ? -num : num;
-        if (weights->den != 1) {
-            (void)snprintf(factor, sizeof factor, "%d/%d*", size, weights->den);
-        } else if (size != 1) {
-            (void)snprintf(factor, sizeof factor, "%d*", size);
+        if (size != weights->den) {
+            factor_text(size, weights->den, factor);
         }
         const char *sign = num < 0 ? (i > 0 ? " - " : "-") : (i > 0 ? " + " : "");
         int len = snprintf(ret_text + used, QD_LIMIT_TEXT_MAX - used, "%s%s%s", sign, factor,

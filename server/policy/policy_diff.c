@@ -4,6 +4,7 @@
 #include "server/policy/arena.h"
 #include "server/policy/json_text.h"
 #include "server/policy/limit_detail.h"
+#include "server/policy/limit_text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -165,14 +166,15 @@ static void compare_prices(struct diff *d, const char *path, const struct qd_pri
 /* --- sections -----------------------------------------------------------------------------------
  */
 
-static const char *weights_detail(struct diff *d, const struct qd_meter_def *meter)
+static const char *weights_detail(struct diff *d, const struct qd_policy *p,
+                                  const struct qd_meter_def *meter)
 {
-    const char *text = meter->derived ? "sum" : "plain";
-    for (size_t i = 0; meter->derived && i < meter->weights.count; i++) {
-        text = qd_arena_printf(d->arena, "%s %d/%d*#%u", text, meter->weights.item[i].num,
-                               meter->weights.den, meter->weights.item[i].meter);
+    char sum[QD_LIMIT_TEXT_MAX];
+    if (!meter->derived) {
+        return qd_arena_printf(d->arena, "plain, in %s", meter->unit);
     }
-    return qd_arena_printf(d->arena, "%s, in %s", text, meter->unit);
+    (void)qd_weights_text(p, &meter->weights, sum);
+    return qd_arena_printf(d->arena, "%s, in %s", sum, meter->unit);
 }
 
 /* Meters are told apart by their place, in holds that are open: a meter whose place changes is
@@ -185,17 +187,17 @@ static void compare_meters(struct diff *d)
         const struct qd_meter_def *old = i < d->old->meter_count ? &d->old->meters[i] : NULL;
         const struct qd_meter_def *new = i < d->new->meter_count ? &d->new->meters[i] : NULL;
         if (old != NULL && new != NULL && strcmp(old->name, new->name) == 0) {
-            compare(d, qd_arena_printf(d->arena, "meters.%s", old->name), weights_detail(d, old),
-                    weights_detail(d, new));
+            compare(d, qd_arena_printf(d->arena, "meters.%s", old->name),
+                    weights_detail(d, d->old, old), weights_detail(d, d->new, new));
             continue;
         }
         if (old != NULL) {
-            note(d, qd_arena_printf(d->arena, "meters.%s", old->name), weights_detail(d, old), NULL,
-                 false, 0);
+            note(d, qd_arena_printf(d->arena, "meters.%s", old->name),
+                 weights_detail(d, d->old, old), NULL, false, 0);
         }
         if (new != NULL) {
-            note(d, qd_arena_printf(d->arena, "meters.%s", new->name), NULL, weights_detail(d, new),
-                 false, 0);
+            note(d, qd_arena_printf(d->arena, "meters.%s", new->name), NULL,
+                 weights_detail(d, d->new, new), false, 0);
         }
     }
 }
