@@ -28,7 +28,7 @@ __attribute__((format(printf, 1, 2))) static char *sentence(const char *format, 
     return len >= 0 ? text : strdup("out of memory");
 }
 
-/* --- policy -------------------------------------------------------------------------------------- */
+/* --- policy --- */
 
 static char *load_policy(const char *file, struct qd_policy **ret_policy)
 {
@@ -50,24 +50,24 @@ static char *load_policy(const char *file, struct qd_policy **ret_policy)
     return why;
 }
 
-enum qd_error_code qd_boot_reload(void *context,
-                                  uint64_t expected_revision,
-                                  struct qd_problems *problems,
-                                  bool *ret_changed,
+enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
+                                  struct qd_problems *problems, bool *ret_changed,
                                   struct qd_error *ret_error)
 {
     struct qd_boot *boot = context;
     uint64_t revision = atomic_load(&boot->node->revision);
 
     if (boot->policy_file == NULL) {
-        return qd_error_set(ret_error, QD_ERROR_NO_POLICY_FILE,
-                            "this node runs with --dev: there is no policy file to read; restart it with --policy "
-                            "FILE");
+        return qd_error_set(
+            ret_error, QD_ERROR_NO_POLICY_FILE,
+            "this node runs with --dev: there is no policy file to read; restart it with --policy "
+            "FILE");
     }
     if (expected_revision != 0 && expected_revision != revision) {
-        return qd_error_set(ret_error, QD_ERROR_REVISION_MISMATCH,
-                            "expected_revision: r%llu is not running, r%llu is; run: quotactl policy show",
-                            (unsigned long long)expected_revision, (unsigned long long)revision);
+        return qd_error_set(
+            ret_error, QD_ERROR_REVISION_MISMATCH,
+            "expected_revision: r%llu is not running, r%llu is; run: quotactl policy show",
+            (unsigned long long)expected_revision, (unsigned long long)revision);
     }
     switch (qd_reload_file(boot->node, boot->policy_file, problems)) {
     case QD_RELOAD_DONE:
@@ -83,12 +83,13 @@ enum qd_error_code qd_boot_reload(void *context,
     if (qd_problems_count(problems) > 0) {
         (void)qd_problem_format(qd_problems_at(problems, 0), line, sizeof(line));
     }
-    return qd_error_set(ret_error, QD_ERROR_POLICY_INVALID,
-                        "%.300s; %zu errors in all; r%llu stays in force; run: quotactl policy validate", line,
-                        qd_problems_errors(problems), (unsigned long long)revision);
+    return qd_error_set(
+        ret_error, QD_ERROR_POLICY_INVALID,
+        "%.300s; %zu errors in all; r%llu stays in force; run: quotactl policy validate", line,
+        qd_problems_errors(problems), (unsigned long long)revision);
 }
 
-/* --- what is durable ------------------------------------------------------------------------------- */
+/* --- what is durable --- */
 
 /* C3: every boot is a new incarnation, counted on disk before anything is promised in its name. */
 static char *next_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
@@ -164,11 +165,12 @@ static bool load_tenant(void *context, const struct qd_tenant_record *record)
         }
         free(without);
     }
-    (void)fprintf(stderr, "warning: tenant %.*s: %s\n", (int)record->tenant.len, record->tenant.ptr, error.text);
+    (void)fprintf(stderr, "warning: tenant %.*s: %s\n", (int)record->tenant.len, record->tenant.ptr,
+                  error.text);
     return true;
 }
 
-/* --- the node ------------------------------------------------------------------------------------- */
+/* --- the node --- */
 
 static uint32_t per_shard(int64_t total, uint32_t shards)
 {
@@ -178,7 +180,8 @@ static uint32_t per_shard(int64_t total, uint32_t shards)
     return (uint32_t)(share < (1 << 24) ? share : 1 << 24);
 }
 
-static void fill_capacities(const struct qd_config *config, uint64_t seed, struct qd_shards_config *ret_config)
+static void fill_capacities(const struct qd_config *config, uint64_t seed,
+                            struct qd_shards_config *ret_config)
 {
     uint32_t shards = (uint32_t)qd_config_number(config, QD_SET_SHARDS);
     uint32_t counters = per_shard(qd_config_number(config, QD_SET_MAX_COUNTERS), shards);
@@ -223,7 +226,8 @@ static void node_name(const struct qd_config *config, char *name, size_t size)
     name[size - 1] = '\0';
 }
 
-static char *make_node(struct qd_boot *boot, const struct qd_config *config, struct qd_policy *policy)
+static char *make_node(struct qd_boot *boot, const struct qd_config *config,
+                       struct qd_policy *policy)
 {
     char path[4096];
     char why[200];
@@ -233,7 +237,8 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config, str
                                   .store = boot->store,
                                   .ledger = boot->ledger,
                                   .name = name,
-                                  .tenants_max = (uint32_t)qd_config_number(config, QD_SET_MAX_TENANTS)};
+                                  .tenants_max =
+                                      (uint32_t)qd_config_number(config, QD_SET_MAX_TENANTS)};
 
     (void)snprintf(path, sizeof(path), "%s/%s", qd_config_get(config, QD_SET_DATA_DIR), KEY_FILE);
     if (!qd_token_key_load(path, &node.token_key, why)) {
@@ -244,9 +249,10 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config, str
         return problem;
     }
     node_name(config, name, sizeof(name));
-    /* The seed of all hashes comes from the key: users cannot craft collisions, and identities of counters stay the
-     * same over restarts. */
-    uint64_t seed = qd_hash64_bytes(node.token_key.bytes, sizeof(node.token_key.bytes), 0x71756f746164);
+    /* The seed of all hashes comes from the key: users cannot craft collisions, and identities of
+     * counters stay the same over restarts. */
+    uint64_t seed =
+        qd_hash64_bytes(node.token_key.bytes, sizeof(node.token_key.bytes), 0x71756f746164);
     fill_capacities(config, seed, &node.shards);
     boot->node = qd_node_new(&node, &error);
     if (boot->node == NULL) {
@@ -255,8 +261,8 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config, str
     boot->node->tenants = boot->tenants;
     struct load_tenants load = {.directory = boot->node->directory, .policy = policy};
     struct qd_store_error store_error;
-    if (qd_tenant_store_list(boot->tenants, (struct qd_str){NULL, 0}, (struct qd_str){NULL, 0}, load_tenant,
-                             &load, &store_error) != QD_STORE_OK) {
+    if (qd_tenant_store_list(boot->tenants, (struct qd_str){NULL, 0}, (struct qd_str){NULL, 0},
+                             load_tenant, &load, &store_error) != QD_STORE_OK) {
         return sentence("%s", store_error.text);
     }
     return NULL;
@@ -288,7 +294,7 @@ static char *rebuild(struct qd_boot *boot)
     return ok ? NULL : sentence("%s", error.text);
 }
 
-/* --- the ledger's heartbeat -------------------------------------------------------------------------- */
+/* --- the ledger's heartbeat --- */
 
 static struct qd_wall_ns heart_now(void *context)
 {
@@ -302,8 +308,8 @@ static void heart_changed(void *context, const struct qd_store_error *failure)
 {
     (void)context;
     if (failure != NULL) {
-        qd_log(QD_LOG_ERROR, "the store takes no writes: reports are refused, checks go on", "why=%s",
-               qd_log_quote(failure->text).text);
+        qd_log(QD_LOG_ERROR, "the store takes no writes: reports are refused, checks go on",
+               "why=%s", qd_log_quote(failure->text).text);
     } else {
         qd_log(QD_LOG_INFO, "the store takes writes again", NULL);
     }

@@ -1,4 +1,5 @@
-/* What has to be there before a node can serve: policy, store, key, incarnation, ledger, tenants, tables.
+/* What has to be there before a node can serve: policy, store, key, incarnation, ledger, tenants,
+ * tables.
  *
  * Layer:    composition (main.c)
  * Threads:  open and close: main; qd_boot_reload: any.
@@ -17,23 +18,21 @@ struct qd_boot {
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;
     struct qd_node *node;
-    struct qd_heart *heart; /* of the ledger; beats from the end of qd_boot_open on */
+    struct qd_heart *heart;  /* of the ledger; beats from the end of qd_boot_open on */
     const char *policy_file; /* NULL: --dev */
     uint32_t threads;
     uint64_t rebuilt; /* ledger entries that budgets were rebuilt from */
     char summary[256];
 };
 
-/* NULL, or what is wrong, to be freed: whole sentences, several lines for a bad policy. *boot must be zeroed, and is
- * to be closed in any case. */
+/* NULL, or what is wrong, to be freed: whole sentences, several lines for a bad policy. *boot must
+ * be zeroed, and is to be closed in any case. */
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config);
 void qd_boot_close(struct qd_boot *boot);
 
 /* struct qd_rpc_hooks.reload; the context is a struct qd_boot. */
-enum qd_error_code qd_boot_reload(void *context,
-                                  uint64_t expected_revision,
-                                  struct qd_problems *problems,
-                                  bool *ret_changed,
+enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
+                                  struct qd_problems *problems, bool *ret_changed,
                                   struct qd_error *ret_error);
 
 #endif /* QD_SERVER_BOOT_H */

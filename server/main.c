@@ -1,5 +1,5 @@
-/* quotad: the composition root. Reads the configuration, opens what is durable, makes the node, serves until told to
- * stop. Nothing else happens here. */
+/* quotad: the composition root. Reads the configuration, opens what is durable, makes the node,
+ * serves until told to stop. Nothing else happens here. */
 #include "server/admin/loop.h"
 #include "server/boot.h"
 #include "server/config.h"
@@ -42,7 +42,7 @@ static void raise_descriptors(void)
     }
 }
 
-/* --- stopping (X5): not serving -> finish what is in flight -> sync -> exit 0 ------------------------ */
+/* --- stopping (X5): not serving -> finish what is in flight -> sync -> exit 0 --- */
 
 static void *stop_main(void *argument)
 {
@@ -71,7 +71,7 @@ static void on_abort(void *context)
     _exit(EXIT_FAILURE); /* what was acknowledged is on disk */
 }
 
-/* --- serving ------------------------------------------------------------------------------------- */
+/* --- serving --- */
 
 static void on_log(void *context, int level, const char *event, const char *text)
 {
@@ -91,24 +91,28 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .hooks = {.context = app->boot.node, .reload = qd_boot_reload, .log = on_log},
     };
 
-    app->boot.policy_file = qd_config_number(&app->config, QD_SET_DEV) ? NULL : qd_config_get(&app->config, QD_SET_POLICY);
+    app->boot.policy_file = qd_config_number(&app->config, QD_SET_DEV)
+                                ? NULL
+                                : qd_config_get(&app->config, QD_SET_POLICY);
     config.hooks.context = &app->boot;
     app->rpc = qd_rpc_start(app->boot.node, &config, error);
     return app->rpc != NULL;
 }
 
-static bool start_loop(struct app *app, const char *host, char *config_text, char error[QD_LOOP_ERROR_MAX])
+static bool start_loop(struct app *app, const char *host, char *config_text,
+                       char error[QD_LOOP_ERROR_MAX])
 {
-    struct qd_loop_config config = {.node = app->boot.node,
-                                    .policy_file = app->boot.policy_file,
-                                    .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_LISTEN),
-                                    .grpc_host = host,
-                                    .grpc_port = (uint16_t)qd_rpc_port(app->rpc),
-                                    .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
-                                    .config_text = config_text,
-                                    .drain = on_drain,
-                                    .abort = on_abort,
-                                    .context = app};
+    struct qd_loop_config config = {
+        .node = app->boot.node,
+        .policy_file = app->boot.policy_file,
+        .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_LISTEN),
+        .grpc_host = host,
+        .grpc_port = (uint16_t)qd_rpc_port(app->rpc),
+        .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
+        .config_text = config_text,
+        .drain = on_drain,
+        .abort = on_abort,
+        .context = app};
 
     app->loop = qd_loop_new(&config, error);
     return app->loop != NULL;
@@ -128,7 +132,8 @@ static bool write_ports(struct app *app)
     if (file == NULL) {
         return false;
     }
-    (void)fprintf(file, "grpc=%d\nadmin=%u\n", qd_rpc_port(app->rpc), qd_loop_admin_port(app->loop));
+    (void)fprintf(file, "grpc=%d\nadmin=%u\n", qd_rpc_port(app->rpc),
+                  qd_loop_admin_port(app->loop));
     bool ok = fclose(file) == 0;
     return ok && rename(temporary, path) == 0;
 }
@@ -148,11 +153,12 @@ static void host_of(const char *address, char *host, size_t size)
 /* What a newcomer sees. */
 static void say_hello(struct app *app, const char *host, const char *admin_host)
 {
-    (void)printf("quotad %s  gRPC %s:%d  admin http://%s:%u\n", QD_VERSION, host, qd_rpc_port(app->rpc),
-                 admin_host, qd_loop_admin_port(app->loop));
+    (void)printf("quotad %s  gRPC %s:%d  admin http://%s:%u\n", QD_VERSION, host,
+                 qd_rpc_port(app->rpc), admin_host, qd_loop_admin_port(app->loop));
     (void)printf("policy r1 OK: %s\n", app->boot.summary);
     if (app->boot.rebuilt > 0) {
-        (void)printf("ledger: %llu entries, budgets rebuilt\n", (unsigned long long)app->boot.rebuilt);
+        (void)printf("ledger: %llu entries, budgets rebuilt\n",
+                     (unsigned long long)app->boot.rebuilt);
     }
     (void)fflush(stdout);
 }

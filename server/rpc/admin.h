@@ -4,28 +4,28 @@
 
 #include "server/rpc/call.h"
 
-#define QD_ADMIN_HANDLERS(X)                                                                       \
-    X(get_policy, "GetPolicy")                                                                     \
-    X(validate_policy, "ValidatePolicy")                                                           \
-    X(reload_policy, "ReloadPolicy")                                                               \
-    X(put_tenant, "PutTenant")                                                                     \
-    X(delete_tenant, "DeleteTenant")                                                               \
-    X(set_plan, "SetPlan")                                                                         \
-    X(list_tenants, "ListTenants")                                                                 \
-    X(block, "Block")                                                                              \
-    X(grant, "Grant")                                                                              \
-    X(boost, "Boost")                                                                              \
-    X(reset_counter, "ResetCounter")                                                               \
-    X(get_effective_limits, "GetEffectiveLimits")                                                  \
-    X(explain_check, "ExplainCheck")                                                               \
-    X(list_counters, "ListCounters")                                                               \
-    X(list_reservations, "ListReservations")                                                       \
-    X(release_reservation, "ReleaseReservation")                                                   \
-    X(get_status, "GetStatus")                                                                     \
+#define QD_ADMIN_HANDLERS(X)                      \
+    X(get_policy, "GetPolicy")                    \
+    X(validate_policy, "ValidatePolicy")          \
+    X(reload_policy, "ReloadPolicy")              \
+    X(put_tenant, "PutTenant")                    \
+    X(delete_tenant, "DeleteTenant")              \
+    X(set_plan, "SetPlan")                        \
+    X(list_tenants, "ListTenants")                \
+    X(block, "Block")                             \
+    X(grant, "Grant")                             \
+    X(boost, "Boost")                             \
+    X(reset_counter, "ResetCounter")              \
+    X(get_effective_limits, "GetEffectiveLimits") \
+    X(explain_check, "ExplainCheck")              \
+    X(list_counters, "ListCounters")              \
+    X(list_reservations, "ListReservations")      \
+    X(release_reservation, "ReleaseReservation")  \
+    X(get_status, "GetStatus")                    \
     X(drain, "Drain")
 
-#define QD_ADMIN_DECLARE(name, text)                                                               \
-    enum qd_error_code qd_admin_##name(struct qd_place *place, struct qd_call *call,               \
+#define QD_ADMIN_DECLARE(name, text)                                                 \
+    enum qd_error_code qd_admin_##name(struct qd_place *place, struct qd_call *call, \
                                        struct qd_str bytes, struct qd_error *ret_error);
 QD_ADMIN_HANDLERS(QD_ADMIN_DECLARE)
 #undef QD_ADMIN_DECLARE

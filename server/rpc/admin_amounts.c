@@ -12,28 +12,28 @@
 #define TEXT_MAX 255U
 #define YEAR_NS  (366 * QD_NS_PER_DAY)
 
-static enum qd_error_code validate_text(const char *field, const char *text, bool required, struct qd_error *ret_error)
+static enum qd_error_code validate_text(const char *field, const char *text, bool required,
+                                        struct qd_error *ret_error)
 {
     struct qd_str s = qd_str_of(text);
 
     if (s.len > TEXT_MAX || !qd_utf8_valid(s) || (required && s.len == 0)) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "%s: accepted are %s%u bytes of UTF-8 without control characters", field,
-                            required ? "1 to " : "at most ", TEXT_MAX);
+                            "%s: accepted are %s%u bytes of UTF-8 without control characters",
+                            field, required ? "1 to " : "at most ", TEXT_MAX);
     }
     return QD_ERROR_NONE;
 }
 
 /* What `keys` say of a limit's `per` attributes, as a request's attributes. */
-static enum qd_error_code keys_to_args(Quota__V1__Entry *const *keys,
-                                       size_t count,
+static enum qd_error_code keys_to_args(Quota__V1__Entry *const *keys, size_t count,
                                        struct qd_subject_args *args,
                                        struct qd_label labels[QD_LABELS_MAX],
                                        struct qd_error *ret_error)
 {
     if (count > QD_LABELS_MAX) {
-        return qd_error_set(ret_error, QD_ERROR_TOO_MANY_LABELS, "keys: %zu given; at most %d are accepted", count,
-                            QD_LABELS_MAX);
+        return qd_error_set(ret_error, QD_ERROR_TOO_MANY_LABELS,
+                            "keys: %zu given; at most %d are accepted", count, QD_LABELS_MAX);
     }
     for (size_t i = 0; i < count; i++) {
         const char *key = keys[i]->key;
@@ -49,8 +49,9 @@ static enum qd_error_code keys_to_args(Quota__V1__Entry *const *keys,
             labels[args->label_count++] = (struct qd_label){qd_str_of(name), value};
         }
         if (value.len > QD_NAME_MAX) {
-            return qd_error_set(ret_error, QD_ERROR_INVALID_NAME, "keys: the value of \"%.40s\" is longer than %d bytes",
-                                key, QD_NAME_MAX);
+            return qd_error_set(ret_error, QD_ERROR_INVALID_NAME,
+                                "keys: the value of \"%.40s\" is longer than %d bytes", key,
+                                QD_NAME_MAX);
         }
     }
     args->labels = labels;
@@ -58,10 +59,8 @@ static enum qd_error_code keys_to_args(Quota__V1__Entry *const *keys,
 }
 
 /* The state of one limit of a tenant, as field 1. */
-static enum qd_error_code put_state(struct qd_place *place,
-                                    const struct qd_subject_args *args,
-                                    struct qd_str limit,
-                                    uint64_t *ret_boosted_until,
+static enum qd_error_code put_state(struct qd_place *place, const struct qd_subject_args *args,
+                                    struct qd_str limit, uint64_t *ret_boosted_until,
                                     struct qd_error *ret_error)
 {
     struct qd_limits limits;
@@ -79,13 +78,11 @@ static enum qd_error_code put_state(struct qd_place *place,
     return code;
 }
 
-/* --- Grant --------------------------------------------------------------------------------------- */
+/* --- Grant --- */
 
-static enum qd_error_code find_prepaid(struct qd_place *place,
-                                       const Quota__V1__GrantRequest *q,
+static enum qd_error_code find_prepaid(struct qd_place *place, const Quota__V1__GrantRequest *q,
                                        const struct qd_subject_args *subject,
-                                       struct qd_grant_args *ret_args,
-                                       struct qd_error *ret_error)
+                                       struct qd_grant_args *ret_args, struct qd_error *ret_error)
 {
     struct qd_limits limits;
     const struct qd_resolved_limit *found = NULL;
@@ -96,10 +93,11 @@ static enum qd_error_code find_prepaid(struct qd_place *place,
         const struct qd_limit *limit = found->use->limit;
         uint8_t depth = qd_tenant_path_depth(subject->tenant);
         if (limit->algorithm != QD_PREPAID || found->depth != depth) {
-            code = qd_error_set(ret_error, QD_ERROR_NOT_PREPAID,
-                                "limit: %s is no prepaid limit of this tenant's own; grants are for `algorithm: "
-                                "prepaid`, use Boost for others",
-                                qd_quote(qd_str_of(q->limit)).text);
+            code = qd_error_set(
+                ret_error, QD_ERROR_NOT_PREPAID,
+                "limit: %s is no prepaid limit of this tenant's own; grants are for `algorithm: "
+                "prepaid`, use Boost for others",
+                qd_quote(qd_str_of(q->limit)).text);
         } else if ((limit->per != 0) != (q->n_keys > 0)) {
             code = qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                                 "keys: required when the limit has `per`, and only then");
@@ -113,7 +111,8 @@ static enum qd_error_code find_prepaid(struct qd_place *place,
     return code;
 }
 
-enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                  struct qd_error *ret_error)
 {
     const Quota__V1__GrantRequest *q =
         qd_place_unpack(place, &quota__v1__grant_request__descriptor, bytes, ret_error);
@@ -133,7 +132,8 @@ enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, 
     }
     if (q->amount == 0 || q->amount > QD_AMOUNT_MAX || q->amount < -QD_AMOUNT_MAX) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_AMOUNT,
-                            "amount: %lld is out of range; accepted are -2^53 to 2^53, not 0", (long long)q->amount);
+                            "amount: %lld is out of range; accepted are -2^53 to 2^53, not 0",
+                            (long long)q->amount);
     }
     subject.tenant = qd_str_of(q->tenant);
     if (find_prepaid(place, q, &subject, &args, ret_error) != QD_ERROR_NONE) {
@@ -147,7 +147,8 @@ enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, 
     if (work == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
     }
-    enum qd_error_code code = qd_tenants_grant(place->node, &args, work, &duplicate, &sequence, ret_error);
+    enum qd_error_code code =
+        qd_tenants_grant(place->node, &args, work, &duplicate, &sequence, ret_error);
     qd_buf_release(&work->bytes);
     free(work);
     if (code == QD_ERROR_NONE) {
@@ -158,7 +159,7 @@ enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, 
     return code;
 }
 
-/* --- Boost --------------------------------------------------------------------------------------- */
+/* --- Boost --- */
 
 struct boost_change {
     const Quota__V1__BoostRequest *request;
@@ -166,11 +167,8 @@ struct boost_change {
     struct qd_wall_ns now;
 };
 
-static enum qd_error_code edit_boost(void *context,
-                                     const struct qd_policy *policy,
-                                     bool exists,
-                                     struct qd_tenant_record *record,
-                                     struct qd_error *ret_error)
+static enum qd_error_code edit_boost(void *context, const struct qd_policy *policy, bool exists,
+                                     struct qd_tenant_record *record, struct qd_error *ret_error)
 {
     struct boost_change *change = context;
     const Quota__V1__BoostRequest *q = change->request;
@@ -178,8 +176,10 @@ static enum qd_error_code edit_boost(void *context,
 
     (void)policy;
     (void)exists;
-    for (size_t i = 0; i < record->boost_count; i++) { /* the old one of this limit, and those that are over */
-        if (!qd_slice_equal(record->boosts[i].limit, change->limit) && record->boosts[i].until.ns > change->now.ns) {
+    for (size_t i = 0; i < record->boost_count;
+         i++) { /* the old one of this limit, and those that are over */
+        if (!qd_slice_equal(record->boosts[i].limit, change->limit) &&
+            record->boosts[i].until.ns > change->now.ns) {
             record->boosts[kept++] = record->boosts[i];
         }
     }
@@ -189,7 +189,8 @@ static enum qd_error_code edit_boost(void *context,
     }
     if (kept == QD_TENANT_BOOSTS_MAX) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT,
-                            "tenant: it has %d boosts already; remove one first", QD_TENANT_BOOSTS_MAX);
+                            "tenant: it has %d boosts already; remove one first",
+                            QD_TENANT_BOOSTS_MAX);
     }
     bool percent = q->size_case == QUOTA__V1__BOOST_REQUEST__SIZE_PERCENT;
     record->boosts[record->boost_count++] =
@@ -201,7 +202,8 @@ static enum qd_error_code edit_boost(void *context,
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code validate_boost(const Quota__V1__BoostRequest *q, struct qd_wall_ns now, struct qd_error *ret_error)
+static enum qd_error_code validate_boost(const Quota__V1__BoostRequest *q, struct qd_wall_ns now,
+                                         struct qd_error *ret_error)
 {
     if (qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
         validate_text("reason", q->reason, false, ret_error) != QD_ERROR_NONE) {
@@ -215,7 +217,8 @@ static enum qd_error_code validate_boost(const Quota__V1__BoostRequest *q, struc
     if (!(percent && q->percent >= 1 && q->percent <= 100000) &&
         !(amount && q->amount >= 0 && q->amount <= QD_AMOUNT_MAX)) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_AMOUNT,
-                            "percent or amount: required; accepted are 1 to 100000 percent, or an amount of 0 to 2^53");
+                            "percent or amount: required; accepted are 1 to 100000 percent, or an "
+                            "amount of 0 to 2^53");
     }
     if (q->until_unix_ns <= now.ns || q->until_unix_ns - now.ns > YEAR_NS) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_TIME,
@@ -224,7 +227,8 @@ static enum qd_error_code validate_boost(const Quota__V1__BoostRequest *q, struc
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                  struct qd_error *ret_error)
 {
     const Quota__V1__BoostRequest *q =
         qd_place_unpack(place, &quota__v1__boost_request__descriptor, bytes, ret_error);
@@ -242,9 +246,10 @@ enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, 
     enum qd_error_code code = qd_limits_find(&limits, qd_str_of(q->limit), &found, ret_error);
     const char *name = code == QD_ERROR_NONE ? found->use->limit->name : ""; /* interned */
     if (code == QD_ERROR_NONE && found->depth != qd_tenant_path_depth(subject.tenant)) {
-        code = qd_error_set(ret_error, QD_ERROR_UNKNOWN_LIMIT,
-                            "limit: %s is not this tenant's own but an ancestor's or shared; boost it there",
-                            qd_quote(qd_str_of(q->limit)).text);
+        code = qd_error_set(
+            ret_error, QD_ERROR_UNKNOWN_LIMIT,
+            "limit: %s is not this tenant's own but an ancestor's or shared; boost it there",
+            qd_quote(qd_str_of(q->limit)).text);
     }
     qd_limits_close(&limits);
     if (code != QD_ERROR_NONE) {

@@ -29,11 +29,13 @@ static void put_amounts(struct qd_out *out, uint32_t id, int64_t tokens, int64_t
     }
 }
 
-static void put_hold(struct qd_place *place, const struct qd_shard *home, const struct qd_hold *hold)
+static void put_hold(struct qd_place *place, const struct qd_shard *home,
+                     const struct qd_hold *hold)
 {
     struct qd_out *out = &place->out;
     char id[QD_SHORT_ID_MAX];
-    size_t len = qd_short_id_encode(qd_shards_number(&place->node->shards, home, hold->reservation), id);
+    size_t len =
+        qd_short_id_encode(qd_shards_number(&place->node->shards, home, hold->reservation), id);
     uint8_t *message = qd_out_begin(out, 1);
 
     qd_out_bytes(out, 1, id, len);
@@ -45,7 +47,7 @@ static void put_hold(struct qd_place *place, const struct qd_shard *home, const 
     qd_out_end(out, message);
 }
 
-/* --- listing ------------------------------------------------------------------------------------- */
+/* --- listing --- */
 
 struct place_in_walk {
     uint32_t shard;
@@ -53,7 +55,8 @@ struct place_in_walk {
 };
 
 /* Fill a page from *at on; true if there may be more, *at is then where. */
-static bool walk(struct qd_place *place, const struct filter *f, struct place_in_walk *at, uint32_t page)
+static bool walk(struct qd_place *place, const struct filter *f, struct place_in_walk *at,
+                 uint32_t page)
 {
     struct qd_shards *shards = &place->node->shards;
     struct qd_hold hold;
@@ -81,7 +84,8 @@ static bool walk(struct qd_place *place, const struct filter *f, struct place_in
     return false;
 }
 
-enum qd_error_code qd_admin_list_reservations(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_list_reservations(struct qd_place *place, struct qd_call *call,
+                                              struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__ListReservationsRequest *q =
         qd_place_unpack(place, &quota__v1__list_reservations_request__descriptor, bytes, ret_error);
@@ -101,16 +105,18 @@ enum qd_error_code qd_admin_list_reservations(struct qd_place *place, struct qd_
     }
     at.cursor = cursor;
     int64_t now = qd_clock_now(&place->node->clock).ns;
-    int64_t age = q->older_than_ms > 0 && q->older_than_ms < now / QD_NS_PER_MS ? q->older_than_ms : 0;
+    int64_t age =
+        q->older_than_ms > 0 && q->older_than_ms < now / QD_NS_PER_MS ? q->older_than_ms : 0;
     struct filter f = {qd_str_of(q->tenant), now - age * QD_NS_PER_MS};
     if (walk(place, &f, &at, page)) {
-        int len = snprintf(token, sizeof(token), "%u.%llu", at.shard, (unsigned long long)at.cursor);
+        int len =
+            snprintf(token, sizeof(token), "%u.%llu", at.shard, (unsigned long long)at.cursor);
         qd_out_str(&place->out, 2, (struct qd_str){token, (size_t)len});
     }
     return QD_ERROR_NONE;
 }
 
-/* --- releasing ----------------------------------------------------------------------------------- */
+/* --- releasing --- */
 
 struct released {
     uint32_t count;
@@ -118,7 +124,8 @@ struct released {
     int64_t cost;
 };
 
-static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t reservation, bool dry, struct released *sum)
+static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t reservation,
+                        bool dry, struct released *sum)
 {
     struct qd_shards *shards = &place->node->shards;
     struct qd_hold hold;
@@ -137,7 +144,8 @@ static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t 
 }
 
 /* Numbers are collected first: a walk doesn't go on over what it takes away. */
-static void release_many(struct qd_place *place, const struct filter *f, bool dry, struct released *sum)
+static void release_many(struct qd_place *place, const struct filter *f, bool dry,
+                         struct released *sum)
 {
     struct qd_shards *shards = &place->node->shards;
     uint64_t numbers[WALK_CHUNK];
@@ -166,8 +174,7 @@ static void release_many(struct qd_place *place, const struct filter *f, bool dr
 
 static enum qd_error_code release_named(struct qd_place *place,
                                         const Quota__V1__ReleaseReservationRequest *q,
-                                        struct released *sum,
-                                        struct qd_error *ret_error)
+                                        struct released *sum, struct qd_error *ret_error)
 {
     struct qd_shards *shards = &place->node->shards;
     struct qd_str name = qd_str_of(q->reservation);
@@ -175,7 +182,8 @@ static enum qd_error_code release_named(struct qd_place *place,
     uint64_t number = 0;
 
     if (!qd_short_id_decode(name, &number)) {
-        if (qd_reference_read(place->node, name, qd_str_of(q->tenant), &reference, ret_error) != QD_ERROR_NONE) {
+        if (qd_reference_read(place->node, name, qd_str_of(q->tenant), &reference, ret_error) !=
+            QD_ERROR_NONE) {
             return ret_error->code;
         }
         number = reference.ours ? reference.token.reservation : 0;
@@ -186,17 +194,19 @@ static enum qd_error_code release_named(struct qd_place *place,
     bool released = reservation != 0 && release_one(place, home, reservation, q->dry_run != 0, sum);
     qd_shards_unlock(shards, home);
     if (!released) {
-        return qd_error_set(ret_error, QD_ERROR_UNKNOWN_RESERVATION,
-                            "reservation: %s is not open on this node; run: quotactl reservations ls",
-                            qd_quote(name).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_UNKNOWN_RESERVATION,
+            "reservation: %s is not open on this node; run: quotactl reservations ls",
+            qd_quote(name).text);
     }
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_admin_release_reservation(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_release_reservation(struct qd_place *place, struct qd_call *call,
+                                                struct qd_str bytes, struct qd_error *ret_error)
 {
-    const Quota__V1__ReleaseReservationRequest *q =
-        qd_place_unpack(place, &quota__v1__release_reservation_request__descriptor, bytes, ret_error);
+    const Quota__V1__ReleaseReservationRequest *q = qd_place_unpack(
+        place, &quota__v1__release_reservation_request__descriptor, bytes, ret_error);
     struct released sum = {0, 0, 0};
 
     (void)call;
@@ -212,7 +222,8 @@ enum qd_error_code qd_admin_release_reservation(struct qd_place *place, struct q
             return ret_error->code;
         }
         int64_t now = qd_clock_now(&place->node->clock).ns;
-        int64_t age = q->older_than_ms > 0 && q->older_than_ms < now / QD_NS_PER_MS ? q->older_than_ms : 0;
+        int64_t age =
+            q->older_than_ms > 0 && q->older_than_ms < now / QD_NS_PER_MS ? q->older_than_ms : 0;
         struct filter f = {qd_str_of(q->tenant), now - age * QD_NS_PER_MS};
         release_many(place, &f, q->dry_run != 0, &sum);
     }

@@ -13,10 +13,11 @@
 #define BEFORE_MAX 16U  /* states shown by ResetCounter */
 #define WALK_CHUNK 128U /* counters looked at under one lock */
 
-/* --- GetEffectiveLimits ---------------------------------------------------------------------------- */
+/* --- GetEffectiveLimits --- */
 
-static enum qd_error_code
-read_labels(Quota__V1__Entry *const *entries, size_t count, struct qd_label labels[QD_LABELS_MAX], struct qd_error *ret_error)
+static enum qd_error_code read_labels(Quota__V1__Entry *const *entries, size_t count,
+                                      struct qd_label labels[QD_LABELS_MAX],
+                                      struct qd_error *ret_error)
 {
     for (size_t i = 0; i < count && i < QD_LABELS_MAX; i++) {
         labels[i] = (struct qd_label){qd_str_of(entries[i]->key), qd_str_of(entries[i]->value)};
@@ -46,10 +47,11 @@ static void put_limits(struct qd_limits *limits)
     }
 }
 
-enum qd_error_code qd_admin_get_effective_limits(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_get_effective_limits(struct qd_place *place, struct qd_call *call,
+                                                 struct qd_str bytes, struct qd_error *ret_error)
 {
-    const Quota__V1__GetEffectiveLimitsRequest *q =
-        qd_place_unpack(place, &quota__v1__get_effective_limits_request__descriptor, bytes, ret_error);
+    const Quota__V1__GetEffectiveLimitsRequest *q = qd_place_unpack(
+        place, &quota__v1__get_effective_limits_request__descriptor, bytes, ret_error);
     struct qd_label labels[QD_LABELS_MAX];
     struct qd_limits limits;
 
@@ -71,10 +73,11 @@ enum qd_error_code qd_admin_get_effective_limits(struct qd_place *place, struct 
     const struct qd_resolution *r = &place->worker->resolution;
     enum qd_error_code code = QD_ERROR_NONE;
     if (r->status == QD_RESOLVE_UNKNOWN_TENANT) {
-        code = qd_error_set(ret_error, QD_ERROR_UNKNOWN_TENANT,
-                            "tenant: %s is unknown: nothing in the policy matches it, and it has no record; run: "
-                            "quotactl tenants put %.*s",
-                            qd_quote(args.tenant).text, (int)args.tenant.len, args.tenant.ptr);
+        code = qd_error_set(
+            ret_error, QD_ERROR_UNKNOWN_TENANT,
+            "tenant: %s is unknown: nothing in the policy matches it, and it has no record; run: "
+            "quotactl tenants put %.*s",
+            qd_quote(args.tenant).text, (int)args.tenant.len, args.tenant.ptr);
     } else {
         put_limits(&limits);
         put_plan(place, r, 2);
@@ -87,7 +90,7 @@ enum qd_error_code qd_admin_get_effective_limits(struct qd_place *place, struct 
     return code;
 }
 
-/* --- ExplainCheck ---------------------------------------------------------------------------------- */
+/* --- ExplainCheck --- */
 
 static bool inner_check(struct qd_str bytes, struct qd_str *ret_check)
 {
@@ -105,11 +108,8 @@ static bool inner_check(struct qd_str bytes, struct qd_str *ret_check)
 }
 
 /* "1,200 input_tokens + 5*400 output_tokens", from the completed estimate. */
-static void put_estimate_text(struct qd_out *out,
-                              uint32_t id,
-                              const struct qd_policy *policy,
-                              const struct qd_limit *limit,
-                              const struct qd_usage *estimate)
+static void put_estimate_text(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
+                              const struct qd_limit *limit, const struct qd_usage *estimate)
 {
     char buffer[QD_MESSAGE_MAX];
     struct qd_text text;
@@ -137,7 +137,8 @@ static void put_estimate_text(struct qd_out *out,
     qd_out_str(out, id, (struct qd_str){buffer, text.used});
 }
 
-static const struct qd_limit_state *state_of(const struct qd_explanation *e, const struct qd_resolved_limit *limit)
+static const struct qd_limit_state *state_of(const struct qd_explanation *e,
+                                             const struct qd_resolved_limit *limit)
 {
     for (size_t i = 0; i < e->count; i++) {
         const struct qd_limit_state *state = &e->states[i].state;
@@ -149,10 +150,8 @@ static const struct qd_limit_state *state_of(const struct qd_explanation *e, con
     return NULL;
 }
 
-static void put_explanation(struct qd_limits *limits,
-                            const struct qd_resolved_limit *limit,
-                            const struct qd_explanation *e,
-                            const struct qd_check_answer *answer)
+static void put_explanation(struct qd_limits *limits, const struct qd_resolved_limit *limit,
+                            const struct qd_explanation *e, const struct qd_check_answer *answer)
 {
     struct qd_out *out = &limits->place->out;
     const struct qd_limit_state *state = state_of(e, limit);
@@ -170,11 +169,13 @@ static void put_explanation(struct qd_limits *limits,
                  state->retry_at.ns > limits->now.ns;
     qd_out_number(out, 4, later ? (uint64_t)(state->retry_at.ns - limits->now.ns) : 0);
     qd_out_number(out, 5, later);
-    put_estimate_text(out, 6, limits->published->policy, limit->use->limit, &answer->verdict.estimate);
+    put_estimate_text(out, 6, limits->published->policy, limit->use->limit,
+                      &answer->verdict.estimate);
     qd_out_end(out, message);
 }
 
-static void put_price(struct qd_place *place, const struct qd_limits *limits, const struct qd_usage *estimate)
+static void put_price(struct qd_place *place, const struct qd_limits *limits,
+                      const struct qd_usage *estimate)
 {
     struct qd_priced priced;
     struct qd_pricing pricing = {.policy = limits->published->policy,
@@ -189,7 +190,8 @@ static void put_price(struct qd_place *place, const struct qd_limits *limits, co
     }
 }
 
-enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call *call,
+                                          struct qd_str bytes, struct qd_error *ret_error)
 {
     const struct qd_check_args *args = &place->check_args;
     const struct qd_check_answer *answer = &place->check_answer;
@@ -204,14 +206,16 @@ enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call
     if (qd_node_explain(place->worker, args, &place->check_answer, e, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    const struct qd_candidate_arg *c = args->candidate_count > 0 ? &args->candidates[answer->verdict.candidate] : NULL;
-    struct qd_subject_args subject = {.tenant = args->tenant,
-                                      .model = c != NULL && c->model.len > 0 ? c->model : args->model,
-                                      .pool = c != NULL && c->pool.len > 0 ? c->pool : args->pool,
-                                      .user = args->user,
-                                      .provider = c != NULL ? c->provider : (struct qd_str){NULL, 0},
-                                      .labels = args->labels,
-                                      .label_count = args->label_count};
+    const struct qd_candidate_arg *c =
+        args->candidate_count > 0 ? &args->candidates[answer->verdict.candidate] : NULL;
+    struct qd_subject_args subject = {
+        .tenant = args->tenant,
+        .model = c != NULL && c->model.len > 0 ? c->model : args->model,
+        .pool = c != NULL && c->pool.len > 0 ? c->pool : args->pool,
+        .user = args->user,
+        .provider = c != NULL ? c->provider : (struct qd_str){NULL, 0},
+        .labels = args->labels,
+        .label_count = args->label_count};
     qd_limits_open(place, &subject, false, &limits);
     uint8_t *result = qd_out_begin(&place->out, 1);
     qd_codec_put_check(&place->out, limits.published->policy, answer, false, limits.now);
@@ -230,7 +234,7 @@ enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call
     return QD_ERROR_NONE;
 }
 
-/* --- ResetCounter ---------------------------------------------------------------------------------- */
+/* --- ResetCounter --- */
 
 struct reset {
     struct qd_place *place;
@@ -239,7 +243,8 @@ struct reset {
     uint32_t count;
 };
 
-static void reset_one(struct reset *reset, struct qd_core *core, struct qd_hash128 id, const struct qd_limit_state *before)
+static void reset_one(struct reset *reset, struct qd_core *core, struct qd_hash128 id,
+                      const struct qd_limit_state *before)
 {
     if (reset->count < BEFORE_MAX) {
         qd_codec_put_state(&reset->place->out, 2, reset->policy, before, reset->now);
@@ -254,8 +259,10 @@ static bool keys_match(struct qd_str keys, Quota__V1__Entry *const *wanted, size
 {
     for (size_t i = 0; i < count; i++) {
         char pair[2 * QD_NAME_MAX + 8];
-        int len = snprintf(pair, sizeof(pair), "%.*s=%.*s", QD_NAME_MAX, wanted[i]->key, QD_NAME_MAX, wanted[i]->value);
-        const char *at = keys.len > 0 && len > 0 ? memmem(keys.ptr, keys.len, pair, (size_t)len) : NULL;
+        int len = snprintf(pair, sizeof(pair), "%.*s=%.*s", QD_NAME_MAX, wanted[i]->key,
+                           QD_NAME_MAX, wanted[i]->value);
+        const char *at =
+            keys.len > 0 && len > 0 ? memmem(keys.ptr, keys.len, pair, (size_t)len) : NULL;
         if (at == NULL || (at != keys.ptr && at[-1] != ' ') ||
             (at + len != keys.ptr + keys.len && at[len] != ' ')) {
             return false;
@@ -264,9 +271,9 @@ static bool keys_match(struct qd_str keys, Quota__V1__Entry *const *wanted, size
     return true;
 }
 
-/* All counters of one limit for one tenant: those that it is split into are found by walking the slice. */
-static void reset_all(struct reset *reset,
-                      const struct qd_limits *limits,
+/* All counters of one limit for one tenant: those that it is split into are found by walking the
+ * slice. */
+static void reset_all(struct reset *reset, const struct qd_limits *limits,
                       const struct qd_resolved_limit *limit,
                       const Quota__V1__ResetCounterRequest *q)
 {
@@ -283,7 +290,10 @@ static void reset_all(struct reset *reset,
         while (qd_core_counter_next(core, &cursor, limits->now, &id, &state)) {
             struct qd_str keys;
             struct qd_str tenant = qd_name_tenant(state.name, &keys);
-            bool same = limit->depth == 0 || qd_slice_equal(tenant, qd_tenant_path_prefix(limits->subject.attributes.tenant, limit->depth));
+            bool same =
+                limit->depth == 0 ||
+                qd_slice_equal(
+                    tenant, qd_tenant_path_prefix(limits->subject.attributes.tenant, limit->depth));
             if (state.limit == limit->use->limit && same && keys_match(keys, q->keys, q->n_keys)) {
                 reset_one(reset, core, id, &state);
             }
@@ -293,7 +303,8 @@ static void reset_all(struct reset *reset,
 }
 
 /* Limits that all tenants share may be named without a tenant: any path resolves them. */
-enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call *call,
+                                          struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__ResetCounterRequest *q =
         qd_place_unpack(place, &quota__v1__reset_counter_request__descriptor, bytes, ret_error);
@@ -339,7 +350,7 @@ enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call
     return code;
 }
 
-/* --- ListCounters ---------------------------------------------------------------------------------- */
+/* --- ListCounters --- */
 
 /* A page that is being filled: a heap of the first `room` counters in the wanted order. */
 struct counter_row {
@@ -350,7 +361,7 @@ struct counter_row {
 struct counter_page {
     struct qd_place *place;
     const Quota__V1__ListCountersRequest *request;
-    struct qd_str after; /* "tenant keys\x1flimit" of the last row of the page before */
+    struct qd_str after;      /* "tenant keys\x1flimit" of the last row of the page before */
     struct counter_row *rows; /* sorted */
     size_t count;
     size_t room;
@@ -361,10 +372,13 @@ static int64_t percent_used(const struct qd_limit_state *state)
 {
     qd_int128 used = ((qd_int128)state->used + state->held) * 100;
 
-    return state->amount > 0 ? (int64_t)(used / state->amount) : state->used + state->held > 0 ? INT64_MAX : 0;
+    return state->amount > 0               ? (int64_t)(used / state->amount)
+           : state->used + state->held > 0 ? INT64_MAX
+                                           : 0;
 }
 
-static int compare_rows(const struct counter_page *page, const struct qd_limit_state *a, const struct qd_limit_state *b)
+static int compare_rows(const struct counter_page *page, const struct qd_limit_state *a,
+                        const struct qd_limit_state *b)
 {
     if (page->request->order == QUOTA__V1__COUNTER_ORDER__COUNTER_ORDER_FULLEST) {
         int64_t pa = percent_used(a);
@@ -379,7 +393,8 @@ static int compare_rows(const struct counter_page *page, const struct qd_limit_s
 
 static int compare_after(const struct counter_page *page, const struct qd_limit_state *state)
 {
-    const char *separator = page->after.len > 0 ? memchr(page->after.ptr, '\x1f', page->after.len) : NULL;
+    const char *separator =
+        page->after.len > 0 ? memchr(page->after.ptr, '\x1f', page->after.len) : NULL;
 
     if (separator == NULL) {
         return 1;
@@ -476,20 +491,24 @@ static void put_page(struct counter_page *page, struct qd_wall_ns now)
     if (page->more && page->request->order != QUOTA__V1__COUNTER_ORDER__COUNTER_ORDER_FULLEST) {
         const struct qd_limit_state *last = &page->rows[page->count - 1].state;
         char token[QD_STATE_NAME_MAX + QD_NAME_MAX + 2];
-        int len = snprintf(token, sizeof(token), "%.*s\x1f%s", (int)last->name.len, last->name.ptr, last->limit->name);
+        int len = snprintf(token, sizeof(token), "%.*s\x1f%s", (int)last->name.len, last->name.ptr,
+                           last->limit->name);
         qd_out_hex(out, 2, (struct qd_str){token, (size_t)len});
     }
 }
 
-enum qd_error_code qd_admin_list_counters(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_list_counters(struct qd_place *place, struct qd_call *call,
+                                          struct qd_str bytes, struct qd_error *ret_error)
 {
     struct counter_page page = {.place = place};
     struct qd_wall_ns now = qd_clock_now(&place->node->clock);
     uint32_t size = 0;
 
     (void)call;
-    page.request = qd_place_unpack(place, &quota__v1__list_counters_request__descriptor, bytes, ret_error);
-    if (page.request == NULL || qd_page_size(page.request->page_size, &size, ret_error) != QD_ERROR_NONE ||
+    page.request =
+        qd_place_unpack(place, &quota__v1__list_counters_request__descriptor, bytes, ret_error);
+    if (page.request == NULL ||
+        qd_page_size(page.request->page_size, &size, ret_error) != QD_ERROR_NONE ||
         qd_optional_tenant(qd_str_of(page.request->tenant), ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }

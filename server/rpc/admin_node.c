@@ -6,7 +6,11 @@
 
 #include <stdio.h>
 
-enum { STATE_SERVING = 2, STATE_DRAINING = 3, STATE_DEGRADED = 4 };
+enum {
+    STATE_SERVING = 2,
+    STATE_DRAINING = 3,
+    STATE_DEGRADED = 4
+};
 
 /* Sums over all slices. */
 struct totals {
@@ -83,7 +87,8 @@ static void put_stats(struct qd_out *out, const struct qd_core_stats *s)
     put_stat(out, "counters_evicted", s->evicted);
 }
 
-static void put_alarm(struct qd_out *out, const char *code, const char *message, struct qd_wall_ns since)
+static void put_alarm(struct qd_out *out, const char *code, const char *message,
+                      struct qd_wall_ns since)
 {
     uint8_t *alarm = qd_out_begin(out, 12);
 
@@ -94,7 +99,8 @@ static void put_alarm(struct qd_out *out, const char *code, const char *message,
 }
 
 /* What is wrong now; returns how many. */
-static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status *ledger, bool write)
+static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status *ledger,
+                           bool write)
 {
     struct qd_wall_ns since = {0};
     int64_t step = qd_clock_alarm(&place->node->clock, &since);
@@ -102,15 +108,18 @@ static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status
     unsigned count = 0;
 
     if (step != 0) {
-        (void)snprintf(text, sizeof(text), "the system's clock is %lld ms off: not followed; set it right, or restart "
-                       "quotad to take it over", (long long)(step / QD_NS_PER_MS));
+        (void)snprintf(text, sizeof(text),
+                       "the system's clock is %lld ms off: not followed; set it right, or restart "
+                       "quotad to take it over",
+                       (long long)(step / QD_NS_PER_MS));
         count++;
         if (write) {
             put_alarm(&place->out, "CLOCK_STEP", text, since);
         }
     }
     if (ledger->failed) {
-        (void)snprintf(text, sizeof(text), "the ledger cannot be written: %s; reports are refused, checks go on",
+        (void)snprintf(text, sizeof(text),
+                       "the ledger cannot be written: %s; reports are refused, checks go on",
                        ledger->failure.text);
         count++;
         if (write) {
@@ -120,7 +129,8 @@ static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status
     return count;
 }
 
-enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *call,
+                                       struct qd_str bytes, struct qd_error *ret_error)
 {
     struct qd_node *node = place->node;
     struct qd_out *out = &place->out;
@@ -130,7 +140,8 @@ enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *c
     struct totals t;
 
     (void)call;
-    if (qd_place_unpack(place, &quota__v1__get_status_request__descriptor, bytes, ret_error) == NULL) {
+    if (qd_place_unpack(place, &quota__v1__get_status_request__descriptor, bytes, ret_error) ==
+        NULL) {
         return ret_error->code;
     }
     sum_up(node, &t);
@@ -145,7 +156,8 @@ enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *c
     qd_out_number(out, 6, (uint64_t)qd_clock_now(&node->clock).ns);
     qd_admin_put_policy(place, 7);
     put_table(out, "counters", t.counters,
-              shards * ((uint64_t)capacity->narrow_windows + capacity->wide_windows + capacity->buckets + capacity->gauges));
+              shards * ((uint64_t)capacity->narrow_windows + capacity->wide_windows +
+                        capacity->buckets + capacity->gauges));
     put_table(out, "reservations", t.reservations + t.kept, shards * capacity->reservations);
     put_table(out, "tenants", qd_directory_count(node->directory), node->tenants_max);
     put_table(out, "bindings", t.bindings, shards * capacity->bindings);
@@ -157,7 +169,8 @@ enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *c
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_admin_drain(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_drain(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                  struct qd_error *ret_error)
 {
     struct qd_node *node = place->node;
     const Quota__V1__DrainRequest *q =

@@ -22,7 +22,8 @@ void qd_admin_put_policy(struct qd_place *place, uint32_t id)
     qd_out_end(out, message);
 }
 
-enum qd_error_code qd_admin_get_policy(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_get_policy(struct qd_place *place, struct qd_call *call,
+                                       struct qd_str bytes, struct qd_error *ret_error)
 {
     const struct qd_published *p = atomic_load(&place->node->published);
 
@@ -36,7 +37,8 @@ enum qd_error_code qd_admin_get_policy(struct qd_place *place, struct qd_call *c
     return QD_ERROR_NONE;
 }
 
-static void put_problems(struct qd_out *out, uint32_t id, const struct qd_problems *problems, bool warnings_only)
+static void put_problems(struct qd_out *out, uint32_t id, const struct qd_problems *problems,
+                         bool warnings_only)
 {
     for (size_t i = 0; i < qd_problems_count(problems); i++) {
         const struct qd_problem *p = qd_problems_at(problems, i);
@@ -53,7 +55,8 @@ static void put_problems(struct qd_out *out, uint32_t id, const struct qd_proble
     }
 }
 
-static void put_changes(struct qd_out *out, uint32_t id, const struct qd_policy *before, const struct qd_policy *after)
+static void put_changes(struct qd_out *out, uint32_t id, const struct qd_policy *before,
+                        const struct qd_policy *after)
 {
     struct qd_policy_changes *changes = qd_policy_diff(before, after);
 
@@ -82,7 +85,8 @@ static const char *policy_folder(struct qd_place *place, const char *file)
     return qd_scratch_text(&place->arena, (struct qd_str){file, len});
 }
 
-enum qd_error_code qd_admin_validate_policy(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_validate_policy(struct qd_place *place, struct qd_call *call,
+                                            struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__ValidatePolicyRequest *q =
         qd_place_unpack(place, &quota__v1__validate_policy_request__descriptor, bytes, ret_error);
@@ -96,22 +100,25 @@ enum qd_error_code qd_admin_validate_policy(struct qd_place *place, struct qd_ca
     size_t size = strlen(q->yaml);
     if (size > YAML_BYTES_MAX) {
         return qd_error_set(ret_error, QD_ERROR_MESSAGE_TOO_LARGE,
-                            "yaml: %zu bytes; at most %zu are accepted; run: quotad --policy FILE --print-config, or "
+                            "yaml: %zu bytes; at most %zu are accepted; run: quotad --policy FILE "
+                            "--print-config, or "
                             "put it into the node's policy file and leave yaml out",
                             size, YAML_BYTES_MAX);
     }
     bool dev = p->policy->dev;
     if (size == 0 && dev) {
-        return qd_error_set(ret_error, QD_ERROR_NO_POLICY_FILE,
-                            "this node runs with --dev: there is no policy file; give the text in yaml");
+        return qd_error_set(
+            ret_error, QD_ERROR_NO_POLICY_FILE,
+            "this node runs with --dev: there is no policy file; give the text in yaml");
     }
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_MAX);
     if (problems == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
     }
     if (size > 0) {
-        policy = qd_policy_load_bytes("policy.yaml", policy_folder(place, dev ? NULL : p->info->file), q->yaml,
-                                      size, problems);
+        policy =
+            qd_policy_load_bytes("policy.yaml", policy_folder(place, dev ? NULL : p->info->file),
+                                 q->yaml, size, problems);
     } else {
         policy = qd_policy_load_file(p->info->file, problems);
     }
@@ -127,7 +134,8 @@ enum qd_error_code qd_admin_validate_policy(struct qd_place *place, struct qd_ca
 }
 
 /* The old policy stays readable until this call leaves: its worker entered before the reload. */
-enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call *call,
+                                          struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__ReloadPolicyRequest *q =
         qd_place_unpack(place, &quota__v1__reload_policy_request__descriptor, bytes, ret_error);
@@ -139,15 +147,18 @@ enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call
     (void)call;
     if (q == NULL || problems == NULL) {
         qd_problems_free(problems);
-        return q == NULL ? ret_error->code : qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+        return q == NULL ? ret_error->code
+                         : qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
     }
-    enum qd_error_code code = hooks->reload(hooks->context, q->expected_revision, problems, &changed, ret_error);
+    enum qd_error_code code =
+        hooks->reload(hooks->context, q->expected_revision, problems, &changed, ret_error);
     if (code == QD_ERROR_NONE) {
         qd_admin_put_policy(place, 1);
         qd_out_number(&place->out, 2, changed);
         put_problems(&place->out, 3, problems, true);
         if (changed) {
-            put_changes(&place->out, 4, before->policy, atomic_load(&place->node->published)->policy);
+            put_changes(&place->out, 4, before->policy,
+                        atomic_load(&place->node->published)->policy);
         }
     }
     qd_problems_free(problems);

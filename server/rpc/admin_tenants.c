@@ -10,7 +10,7 @@
 
 #define REASON_MAX 255U
 
-/* --- quota.v1.Tenant ------------------------------------------------------------------------------- */
+/* --- quota.v1.Tenant --- */
 
 static void put_block(struct qd_out *out, uint32_t id, const struct qd_tenant_block *block)
 {
@@ -24,10 +24,12 @@ static void put_block(struct qd_out *out, uint32_t id, const struct qd_tenant_bl
 
 static bool blocked_now(const struct qd_tenant_record *record, struct qd_wall_ns now)
 {
-    return record->block.blocked && (record->block.until.ns == 0 || record->block.until.ns > now.ns);
+    return record->block.blocked &&
+           (record->block.until.ns == 0 || record->block.until.ns > now.ns);
 }
 
-static void put_record(struct qd_out *out, uint32_t id, const struct qd_tenant_record *record, struct qd_wall_ns now)
+static void put_record(struct qd_out *out, uint32_t id, const struct qd_tenant_record *record,
+                       struct qd_wall_ns now)
 {
     uint8_t *message = qd_out_begin(out, id);
 
@@ -56,16 +58,18 @@ static void put_rule(struct qd_out *out, uint32_t id, const struct qd_tenant_rul
     qd_out_number(out, 2, 1); /* ORIGIN_POLICY */
     qd_out_text(out, 3, rule->plan != NULL ? rule->plan->name : "");
     if (rule->blocked) {
-        struct qd_tenant_block block = {.blocked = true, .reason = qd_str_of("blocked by the policy")};
+        struct qd_tenant_block block = {.blocked = true,
+                                        .reason = qd_str_of("blocked by the policy")};
         put_block(out, 6, &block);
     }
     qd_out_number(out, 9, rule->line);
     qd_out_end(out, message);
 }
 
-/* --- changing ------------------------------------------------------------------------------------ */
+/* --- changing --- */
 
-static enum qd_error_code known_plan(const struct qd_policy *policy, struct qd_str plan, struct qd_error *ret_error)
+static enum qd_error_code known_plan(const struct qd_policy *policy, struct qd_str plan,
+                                     struct qd_error *ret_error)
 {
     if (plan.len == 0 || qd_policy_plan(policy, plan) != NULL) {
         return QD_ERROR_NONE;
@@ -82,19 +86,17 @@ static enum qd_error_code known_plan(const struct qd_policy *policy, struct qd_s
         used += len;
         known[used] = '\0';
     }
-    return qd_error_set(ret_error, QD_ERROR_UNKNOWN_PLAN, "plan: %s is not in the policy; it has %s",
-                        qd_quote(plan).text, used > 0 ? known : "no plans");
+    return qd_error_set(ret_error, QD_ERROR_UNKNOWN_PLAN,
+                        "plan: %s is not in the policy; it has %s", qd_quote(plan).text,
+                        used > 0 ? known : "no plans");
 }
 
 struct put {
     const Quota__V1__PutTenantRequest *request;
 };
 
-static enum qd_error_code edit_put(void *context,
-                                   const struct qd_policy *policy,
-                                   bool exists,
-                                   struct qd_tenant_record *record,
-                                   struct qd_error *ret_error)
+static enum qd_error_code edit_put(void *context, const struct qd_policy *policy, bool exists,
+                                   struct qd_tenant_record *record, struct qd_error *ret_error)
 {
     const Quota__V1__PutTenantRequest *q = ((struct put *)context)->request;
 
@@ -110,16 +112,19 @@ static enum qd_error_code edit_put(void *context,
     record->listed = true;
     record->limit_count = q->n_limits;
     for (size_t i = 0; i < q->n_limits; i++) {
-        record->limits[i] = (struct qd_label){qd_str_of(q->limits[i]->key), qd_str_of(q->limits[i]->value)};
+        record->limits[i] =
+            (struct qd_label){qd_str_of(q->limits[i]->key), qd_str_of(q->limits[i]->value)};
     }
     record->label_count = q->n_labels;
     for (size_t i = 0; i < q->n_labels; i++) {
-        record->labels[i] = (struct qd_label){qd_str_of(q->labels[i]->key), qd_str_of(q->labels[i]->value)};
+        record->labels[i] =
+            (struct qd_label){qd_str_of(q->labels[i]->key), qd_str_of(q->labels[i]->value)};
     }
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code validate_put(const Quota__V1__PutTenantRequest *q, struct qd_error *ret_error)
+static enum qd_error_code validate_put(const Quota__V1__PutTenantRequest *q,
+                                       struct qd_error *ret_error)
 {
     struct qd_label labels[QD_LABELS_MAX];
 
@@ -127,8 +132,9 @@ static enum qd_error_code validate_put(const Quota__V1__PutTenantRequest *q, str
         return ret_error->code;
     }
     if (q->n_limits > QD_TENANT_LIMITS_MAX) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT, "limits: %zu given; at most %d are accepted",
-                            q->n_limits, QD_TENANT_LIMITS_MAX);
+        return qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT,
+                            "limits: %zu given; at most %d are accepted", q->n_limits,
+                            QD_TENANT_LIMITS_MAX);
     }
     for (size_t i = 0; i < q->n_labels && i < QD_LABELS_MAX; i++) {
         labels[i] = (struct qd_label){qd_str_of(q->labels[i]->key), qd_str_of(q->labels[i]->value)};
@@ -137,10 +143,8 @@ static enum qd_error_code validate_put(const Quota__V1__PutTenantRequest *q, str
 }
 
 /* Runs one edit and, when it was made, leaves the record in *ret_work, to be freed by end_work. */
-static enum qd_error_code run_edit(struct qd_place *place,
-                                   const struct qd_tenants_edit *edit,
-                                   struct qd_tenants_work **ret_work,
-                                   struct qd_error *ret_error)
+static enum qd_error_code run_edit(struct qd_place *place, const struct qd_tenants_edit *edit,
+                                   struct qd_tenants_work **ret_work, struct qd_error *ret_error)
 {
     *ret_work = calloc(1, sizeof(**ret_work));
     if (*ret_work == NULL) {
@@ -157,9 +161,11 @@ static void end_work(struct qd_tenants_work *work)
     }
 }
 
-enum qd_error_code qd_admin_put_tenant(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_put_tenant(struct qd_place *place, struct qd_call *call,
+                                       struct qd_str bytes, struct qd_error *ret_error)
 {
-    struct put put = {qd_place_unpack(place, &quota__v1__put_tenant_request__descriptor, bytes, ret_error)};
+    struct put put = {
+        qd_place_unpack(place, &quota__v1__put_tenant_request__descriptor, bytes, ret_error)};
     struct qd_tenants_work *work = NULL;
 
     (void)call;
@@ -176,7 +182,8 @@ enum qd_error_code qd_admin_put_tenant(struct qd_place *place, struct qd_call *c
     return code;
 }
 
-enum qd_error_code qd_admin_delete_tenant(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_delete_tenant(struct qd_place *place, struct qd_call *call,
+                                          struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__DeleteTenantRequest *q =
         qd_place_unpack(place, &quota__v1__delete_tenant_request__descriptor, bytes, ret_error);
@@ -199,11 +206,8 @@ struct plan_change {
     char previous[QD_TENANT_TEXT_MAX + 1];
 };
 
-static enum qd_error_code edit_plan(void *context,
-                                    const struct qd_policy *policy,
-                                    bool exists,
-                                    struct qd_tenant_record *record,
-                                    struct qd_error *ret_error)
+static enum qd_error_code edit_plan(void *context, const struct qd_policy *policy, bool exists,
+                                    struct qd_tenant_record *record, struct qd_error *ret_error)
 {
     struct plan_change *change = context;
 
@@ -218,7 +222,8 @@ static enum qd_error_code edit_plan(void *context,
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_admin_set_plan(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_set_plan(struct qd_place *place, struct qd_call *call,
+                                     struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__SetPlanRequest *q =
         qd_place_unpack(place, &quota__v1__set_plan_request__descriptor, bytes, ret_error);
@@ -246,11 +251,8 @@ struct block_change {
     bool was_blocked;
 };
 
-static enum qd_error_code edit_block(void *context,
-                                     const struct qd_policy *policy,
-                                     bool exists,
-                                     struct qd_tenant_record *record,
-                                     struct qd_error *ret_error)
+static enum qd_error_code edit_block(void *context, const struct qd_policy *policy, bool exists,
+                                     struct qd_tenant_record *record, struct qd_error *ret_error)
 {
     struct block_change *change = context;
     const Quota__V1__BlockRequest *q = change->request;
@@ -267,12 +269,14 @@ static enum qd_error_code edit_block(void *context,
         record->block.since = change->now;
     }
     record->block.blocked = true;
-    record->block.reason = q->reason[0] != '\0' ? qd_str_of(q->reason) : qd_str_of("blocked by the operator");
+    record->block.reason =
+        q->reason[0] != '\0' ? qd_str_of(q->reason) : qd_str_of("blocked by the operator");
     record->block.until.ns = q->until_unix_ns;
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code validate_block(const Quota__V1__BlockRequest *q, struct qd_wall_ns now, struct qd_error *ret_error)
+static enum qd_error_code validate_block(const Quota__V1__BlockRequest *q, struct qd_wall_ns now,
+                                         struct qd_error *ret_error)
 {
     struct qd_str reason = qd_str_of(q->reason);
 
@@ -280,18 +284,22 @@ static enum qd_error_code validate_block(const Quota__V1__BlockRequest *q, struc
         return ret_error->code;
     }
     if (reason.len > REASON_MAX || !qd_utf8_valid(reason)) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "reason: accepted are at most %u bytes of UTF-8 without control characters", REASON_MAX);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_FIELD,
+            "reason: accepted are at most %u bytes of UTF-8 without control characters",
+            REASON_MAX);
     }
     if (!q->unblock && q->until_unix_ns != 0 && q->until_unix_ns <= now.ns) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_TIME,
-                            "until_unix_ns: %lld is not in the future; leave it out to block until unblocked",
-                            (long long)q->until_unix_ns);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_TIME,
+            "until_unix_ns: %lld is not in the future; leave it out to block until unblocked",
+            (long long)q->until_unix_ns);
     }
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                  struct qd_error *ret_error)
 {
     struct block_change change = {
         qd_place_unpack(place, &quota__v1__block_request__descriptor, bytes, ret_error),
@@ -299,11 +307,13 @@ enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, 
     struct qd_tenants_work *work = NULL;
 
     (void)call;
-    if (change.request == NULL || validate_block(change.request, change.now, ret_error) != QD_ERROR_NONE) {
+    if (change.request == NULL ||
+        validate_block(change.request, change.now, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     struct qd_tenants_edit edit = {qd_str_of(change.request->tenant),
-                                   change.request->unblock ? "Unblock" : "Block", edit_block, &change};
+                                   change.request->unblock ? "Unblock" : "Block", edit_block,
+                                   &change};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         if (work->record.block.blocked) {
@@ -315,7 +325,7 @@ enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, 
     return code;
 }
 
-/* --- listing ------------------------------------------------------------------------------------- */
+/* --- listing --- */
 
 struct listing {
     const Quota__V1__ListTenantsRequest *request;
@@ -344,7 +354,8 @@ static bool rule_wanted(const struct listing *l, const struct qd_tenant_rule *ru
 {
     const Quota__V1__ListTenantsRequest *q = l->request;
 
-    return qd_path_within(qd_str_of(rule->pattern), qd_str_of(q->tenant)) && (!q->blocked_only || rule->blocked) &&
+    return qd_path_within(qd_str_of(rule->pattern), qd_str_of(q->tenant)) &&
+           (!q->blocked_only || rule->blocked) &&
            (q->plan[0] == '\0' || (rule->plan != NULL && strcmp(rule->plan->name, q->plan) == 0));
 }
 
@@ -352,17 +363,18 @@ static bool record_wanted(const struct listing *l, const struct qd_tenant_record
 {
     const Quota__V1__ListTenantsRequest *q = l->request;
 
-    return qd_path_within(record->tenant, qd_str_of(q->tenant)) && (!q->blocked_only || blocked_now(record, l->now)) &&
+    return qd_path_within(record->tenant, qd_str_of(q->tenant)) &&
+           (!q->blocked_only || blocked_now(record, l->now)) &&
            (q->plan[0] == '\0' || qd_slice_equal(record->plan, qd_str_of(q->plan)));
 }
 
-/* One page: rules and records merged by path. A path that both have is listed twice, the rule first. */
+/* One page: rules and records merged by path. A path that both have is listed twice, the rule
+ * first. */
 static void list_page(struct qd_place *place, struct listing *l, struct qd_str after, uint32_t page)
 {
     char last[QD_TENANT_PATH_MAX + 1];
     const struct qd_tenant_rule *rule = next_rule(l->policy, after);
-    bool more =
-        qd_directory_next(place->node->directory, after, &l->work->bytes, &l->work->record);
+    bool more = qd_directory_next(place->node->directory, after, &l->work->bytes, &l->work->record);
 
     while (rule != NULL || more) {
         struct qd_str path = rule != NULL ? qd_str_of(rule->pattern) : l->work->record.tenant;
@@ -371,7 +383,8 @@ static void list_page(struct qd_place *place, struct listing *l, struct qd_str a
         }
         bool rule_now = rule != NULL && qd_slice_equal(path, qd_str_of(rule->pattern));
         bool record_now = more && qd_slice_equal(path, l->work->record.tenant);
-        bool wanted = (rule_now && rule_wanted(l, rule)) || (record_now && record_wanted(l, &l->work->record));
+        bool wanted = (rule_now && rule_wanted(l, rule)) ||
+                      (record_now && record_wanted(l, &l->work->record));
         if (wanted && page == 0) {
             qd_out_hex(&place->out, 2, after);
             return;
@@ -389,20 +402,24 @@ static void list_page(struct qd_place *place, struct listing *l, struct qd_str a
             rule = next_rule(l->policy, after);
         }
         if (record_now) {
-            more = qd_directory_next(place->node->directory, after, &l->work->bytes, &l->work->record);
+            more =
+                qd_directory_next(place->node->directory, after, &l->work->bytes, &l->work->record);
         }
     }
 }
 
-enum qd_error_code qd_admin_list_tenants(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_admin_list_tenants(struct qd_place *place, struct qd_call *call,
+                                         struct qd_str bytes, struct qd_error *ret_error)
 {
-    struct listing l = {qd_place_unpack(place, &quota__v1__list_tenants_request__descriptor, bytes, ret_error),
-                        atomic_load(&place->node->published)->policy, qd_clock_now(&place->node->clock), NULL};
+    struct listing l = {
+        qd_place_unpack(place, &quota__v1__list_tenants_request__descriptor, bytes, ret_error),
+        atomic_load(&place->node->published)->policy, qd_clock_now(&place->node->clock), NULL};
     struct qd_str after = {NULL, 0};
     uint32_t page = 0;
 
     (void)call;
-    if (l.request == NULL || qd_optional_tenant(qd_str_of(l.request->tenant), ret_error) != QD_ERROR_NONE ||
+    if (l.request == NULL ||
+        qd_optional_tenant(qd_str_of(l.request->tenant), ret_error) != QD_ERROR_NONE ||
         qd_page_size(l.request->page_size, &page, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }

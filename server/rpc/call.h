@@ -1,9 +1,9 @@
 /* Calls: what the server and the services share. Internal to rpc.
  *
  * Layer:    rpc
- * Threads:  a call belongs to one thread at a time: the completion-queue thread that got it, or the booking
- *           thread that it was handed to, until that one starts a batch.
- * Memory:   pooled per completion-queue thread.
+ * Threads:  a call belongs to one thread at a time: the completion-queue thread that got it, or the
+ * booking thread that it was handed to, until that one starts a batch. Memory:   pooled per
+ * completion-queue thread.
  */
 #ifndef QD_RPC_CALL_H
 #define QD_RPC_CALL_H
@@ -28,10 +28,8 @@ enum qd_method_kind {
 };
 
 /* A handler reads `bytes`, and writes its answer to `place->out` or fails with *ret_error. */
-typedef enum qd_error_code (*qd_handler)(struct qd_place *place,
-                                         struct qd_call *call,
-                                         struct qd_str bytes,
-                                         struct qd_error *ret_error);
+typedef enum qd_error_code (*qd_handler)(struct qd_place *place, struct qd_call *call,
+                                         struct qd_str bytes, struct qd_error *ret_error);
 
 struct qd_method {
     const char *path;
@@ -50,7 +48,7 @@ extern const struct qd_method qd_health_methods[];
 extern const struct qd_method qd_reflection_methods[];
 
 #define QD_SCRATCH_BYTES ((size_t)6 << 20)
-#define QD_OUT_BYTES   ((size_t)4 << 20)
+#define QD_OUT_BYTES     ((size_t)4 << 20)
 
 /* Bump memory for one message; protobuf-c's allocator is on top of it. */
 struct qd_scratch {
@@ -58,8 +56,9 @@ struct qd_scratch {
     size_t size;
     size_t used;
 };
-void *qd_scratch_take(struct qd_scratch *arena, size_t size);   /* NULL: full; zeroed */
-char *qd_scratch_text(struct qd_scratch *arena, struct qd_str text); /* NUL-terminated copy; "" when full */
+void *qd_scratch_take(struct qd_scratch *arena, size_t size); /* NULL: full; zeroed */
+char *qd_scratch_text(struct qd_scratch *arena,
+                      struct qd_str text); /* NUL-terminated copy; "" when full */
 
 /* Where a handler works: one for each thread. */
 struct qd_place {
@@ -82,15 +81,21 @@ void qd_place_release(struct qd_place *place);
 void qd_place_clear(struct qd_place *place);
 
 /* Pack a message into place->out. */
-enum qd_error_code qd_place_pack(struct qd_place *place, const ProtobufCMessage *message, struct qd_error *ret_error);
+enum qd_error_code qd_place_pack(struct qd_place *place, const ProtobufCMessage *message,
+                                 struct qd_error *ret_error);
 /* Unpack from bytes; NULL with *ret_error: malformed, or too many items. */
-void *qd_place_unpack(struct qd_place *place,
-                      const ProtobufCMessageDescriptor *descriptor,
-                      struct qd_str bytes,
-                      struct qd_error *ret_error);
+void *qd_place_unpack(struct qd_place *place, const ProtobufCMessageDescriptor *descriptor,
+                      struct qd_str bytes, struct qd_error *ret_error);
 
 /* An event's tag: which call, and which of its batches. */
-enum qd_event_tag { QD_TAG_REQUEST, QD_TAG_REPLY, QD_TAG_READ, QD_TAG_CLOSE, QD_TAG_STATUS, QD_TAG_COUNT };
+enum qd_event_tag {
+    QD_TAG_REQUEST,
+    QD_TAG_REPLY,
+    QD_TAG_READ,
+    QD_TAG_CLOSE,
+    QD_TAG_STATUS,
+    QD_TAG_COUNT
+};
 struct qd_tag {
     struct qd_call *call;
     enum qd_event_tag kind;
@@ -115,8 +120,8 @@ struct qd_call {
     grpc_metadata trailing[2];
     int cancelled;
     /* Holds made by the answer under way: given back if it cannot be delivered (S1). */
-    uint64_t number;           /* unary */
-    uint64_t *numbers;         /* stream: QD_BATCH_MAX, in the call's arena */
+    uint64_t number;   /* unary */
+    uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */
     size_t number_count;
     /* Streams. */
     bool reading, closed, finished, half_closed;
@@ -125,7 +130,8 @@ struct qd_call {
 };
 
 /* Start a booking thread's or completion queue's reply. */
-void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_code code, const struct qd_error *error);
+void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
+                   const struct qd_error *error);
 
 /* Health's watchers. */
 void qd_health_watch(struct qd_rpc *rpc, struct qd_call *call);

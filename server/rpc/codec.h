@@ -15,35 +15,24 @@ bool qd_codec_check(struct qd_str bytes, struct qd_check_args *ret_args);
 bool qd_codec_report(struct qd_str bytes, struct qd_report_args *ret_args);
 bool qd_codec_extend(struct qd_str bytes, struct qd_extend_args *ret_args);
 /* CancelReservationRequest: {1: reservation, 2: tenant}. */
-bool qd_codec_cancel(struct qd_str bytes, struct qd_str *ret_reservation, struct qd_str *ret_tenant);
+bool qd_codec_cancel(struct qd_str bytes, struct qd_str *ret_reservation,
+                     struct qd_str *ret_tenant);
 
 /* Fields of the answers; the caller looks at out->full once at the end. */
-void qd_codec_put_check(struct qd_out *out,
-                        const struct qd_policy *policy,
-                        const struct qd_check_answer *answer,
-                        bool brief,
-                        struct qd_wall_ns now);
-void qd_codec_put_report(struct qd_out *out,
-                         const struct qd_policy *policy,
-                         const struct qd_report_answer *answer,
-                         const char *node);
-void qd_codec_put_extend(struct qd_out *out,
-                         const struct qd_policy *policy,
-                         const struct qd_extend_answer *answer,
-                         struct qd_wall_ns now);
+void qd_codec_put_check(struct qd_out *out, const struct qd_policy *policy,
+                        const struct qd_check_answer *answer, bool brief, struct qd_wall_ns now);
+void qd_codec_put_report(struct qd_out *out, const struct qd_policy *policy,
+                         const struct qd_report_answer *answer, const char *node);
+void qd_codec_put_extend(struct qd_out *out, const struct qd_policy *policy,
+                         const struct qd_extend_answer *answer, struct qd_wall_ns now);
 void qd_codec_put_cancel(struct qd_out *out, bool cancelled);
 
 /* A quota.v1.LimitState as field `id`. */
-void qd_codec_put_state(struct qd_out *out,
-                        uint32_t id,
-                        const struct qd_policy *policy,
-                        const struct qd_limit_state *state,
-                        struct qd_wall_ns now);
+void qd_codec_put_state(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
+                        const struct qd_limit_state *state, struct qd_wall_ns now);
 
 /* Headers that a gateway copies to a denied request's answer (I5), as repeated field `id`. */
-void qd_codec_put_headers(struct qd_out *out,
-                          uint32_t id,
-                          const struct qd_check_answer *answer,
+void qd_codec_put_headers(struct qd_out *out, uint32_t id, const struct qd_check_answer *answer,
                           struct qd_wall_ns now);
 
 #endif /* QD_RPC_CODEC_H */

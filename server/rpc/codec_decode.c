@@ -29,7 +29,8 @@ static bool add_label(struct qd_str bytes, struct qd_label *labels, size_t *coun
     }
     if (*count < QD_ARG_LABELS) {
         /* An empty value is there all the same: only absence is NULL. */
-        labels[*count] = (struct qd_label){name, {value.bytes.ptr != NULL ? value.bytes.ptr : "", value.bytes.len}};
+        labels[*count] = (struct qd_label){
+            name, {value.bytes.ptr != NULL ? value.bytes.ptr : "", value.bytes.len}};
     }
     ++*count;
     return true;
@@ -174,7 +175,8 @@ static bool set_check(struct qd_check_args *a, const struct qd_wire_field *f)
 
 bool qd_codec_check(struct qd_str bytes, struct qd_check_args *ret_args)
 {
-    static const uint32_t strings = 1U << 1 | 1U << 2 | 1U << 3 | 1U << 4 | 1U << 5 | 1U << 6 | 1U << 8 | 1U << 9;
+    static const uint32_t strings =
+        1U << 1 | 1U << 2 | 1U << 3 | 1U << 4 | 1U << 5 | 1U << 6 | 1U << 8 | 1U << 9;
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
 

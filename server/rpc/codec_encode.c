@@ -12,8 +12,8 @@ static int64_t time_or_0(struct qd_wall_ns at)
     return at.ns == QD_WALL_NEVER || at.ns < 0 ? 0 : at.ns;
 }
 
-/* "acme model=gpt-4o user=ann" -> keys after the first blank. A value that holds a blank ends where the next
- * "key=" begins. */
+/* "acme model=gpt-4o user=ann" -> keys after the first blank. A value that holds a blank ends where
+ * the next "key=" begins. */
 static void put_keys(struct qd_out *out, uint32_t id, struct qd_str text)
 {
     while (text.len > 0) {
@@ -75,7 +75,8 @@ static void put_name(struct qd_out *out, uint32_t id, const struct qd_limit_stat
     qd_out_str(out, id, (struct qd_str){buffer, text.used});
 }
 
-static void put_meter(struct qd_out *out, uint32_t id, const struct qd_policy *policy, const struct qd_limit *limit)
+static void put_meter(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
+                      const struct qd_limit *limit)
 {
     char buffer[TEXT_MAX];
     struct qd_text text;
@@ -90,11 +91,8 @@ static void put_meter(struct qd_out *out, uint32_t id, const struct qd_policy *p
     qd_out_str(out, id, (struct qd_str){buffer, text.used});
 }
 
-void qd_codec_put_state(struct qd_out *out,
-                        uint32_t id,
-                        const struct qd_policy *policy,
-                        const struct qd_limit_state *state,
-                        struct qd_wall_ns now)
+void qd_codec_put_state(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
+                        const struct qd_limit_state *state, struct qd_wall_ns now)
 {
     const struct qd_limit *limit = state->limit;
     struct qd_str keys;
@@ -120,7 +118,8 @@ void qd_codec_put_state(struct qd_out *out,
     qd_out_end(out, message);
 }
 
-static void put_amounts(struct qd_out *out, uint32_t id, const struct qd_policy *policy, const struct qd_usage *usage)
+static void put_amounts(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
+                        const struct qd_usage *usage)
 {
     for (uint32_t left = usage->present; left != 0; left &= left - 1) {
         unsigned meter = (unsigned)__builtin_ctz(left);
@@ -134,9 +133,10 @@ static void put_amounts(struct qd_out *out, uint32_t id, const struct qd_policy 
     }
 }
 
-/* --- headers (I5) -------------------------------------------------------------------------------- */
+/* --- headers (I5) --- */
 
-static void put_header(struct qd_out *out, uint32_t id, struct qd_str name, const struct qd_text *value)
+static void put_header(struct qd_out *out, uint32_t id, struct qd_str name,
+                       const struct qd_text *value)
 {
     uint8_t *header = qd_out_begin(out, id);
 
@@ -160,10 +160,13 @@ static int64_t seconds_up(int64_t ns)
     return ns <= 0 ? 0 : (ns + QD_NS_PER_S - 1) / QD_NS_PER_S;
 }
 
-/* OpenAI's form of a duration: "12.4s", "6m0s", "1h30m0s". */
+/* OpenAI's form of a duration: "12.4s", "6m0s", "1h30m0s". I5: rounded up to the last digit shown.
+ */
 static void add_openai_duration(struct qd_text *text, int64_t ns)
 {
-    int64_t ms = ns <= 0 ? 0 : (ns + QD_NS_PER_MS - 1) / QD_NS_PER_MS;
+    int64_t ms = ns <= 0 ? 0 : ns / QD_NS_PER_MS + (ns % QD_NS_PER_MS > 0);
+    ms = ms < 1000 ? ms : (ms + 99) / 100 * 100;
+    ms = ms < 60000 ? ms : (ms + 999) / 1000 * 1000;
     int64_t s = ms / 1000;
 
     if (s >= 3600) {
@@ -186,14 +189,9 @@ static void add_openai_duration(struct qd_text *text, int64_t ns)
 }
 
 /* `"free.tokens";q=40000;w=60`: a quoted name and two numbers. */
-static void put_ietf_header(struct qd_out *out,
-                            uint32_t id,
-                            struct qd_str header,
-                            const struct qd_limit_state *state,
-                            const char *first,
-                            int64_t first_value,
-                            const char *second,
-                            int64_t second_value)
+static void put_ietf_header(struct qd_out *out, uint32_t id, struct qd_str header,
+                            const struct qd_limit_state *state, const char *first,
+                            int64_t first_value, const char *second, int64_t second_value)
 {
     char buffer[TEXT_MAX * 3];
     struct qd_text text;
@@ -210,9 +208,7 @@ static void put_ietf_header(struct qd_out *out,
 
 #define HEADER(text) ((struct qd_str){text, sizeof(text) - 1})
 
-void qd_codec_put_headers(struct qd_out *out,
-                          uint32_t id,
-                          const struct qd_check_answer *answer,
+void qd_codec_put_headers(struct qd_out *out, uint32_t id, const struct qd_check_answer *answer,
                           struct qd_wall_ns now)
 {
     const struct qd_limit_state *state = &answer->verdict.binding;
@@ -226,21 +222,27 @@ void qd_codec_put_headers(struct qd_out *out,
         return; /* a tenant isn't told what it costs us */
     }
     int64_t limit = is_bucket(state->limit) ? state->burst : state->amount;
-    int64_t wait = answer->retry_after_ns > 0 ? answer->retry_after_ns : time_or_0(state->resets_at) - now.ns;
-    put_ietf_header(out, id, HEADER("ratelimit-policy"), state, "\";q=", limit, ";w=",
-                    seconds_up(window_of(state->limit, now)));
-    put_ietf_header(out, id, HEADER("ratelimit"), state, "\";r=", state->remaining, ";t=", seconds_up(wait));
-    bool requests = state->limit->admit.count == 1 && state->limit->admit.item[0].meter == QD_METER_REQUESTS;
-    put_number_header(out, id, requests ? "x-ratelimit-limit-requests" : "x-ratelimit-limit-tokens", limit);
-    put_number_header(out, id, requests ? "x-ratelimit-remaining-requests" : "x-ratelimit-remaining-tokens",
+    int64_t wait =
+        answer->retry_after_ns > 0 ? answer->retry_after_ns : time_or_0(state->resets_at) - now.ns;
+    put_ietf_header(out, id, HEADER("ratelimit-policy"), state, "\";q=", limit,
+                    ";w=", seconds_up(window_of(state->limit, now)));
+    put_ietf_header(out, id, HEADER("ratelimit"), state, "\";r=", state->remaining,
+                    ";t=", seconds_up(wait));
+    bool requests =
+        state->limit->admit.count == 1 && state->limit->admit.item[0].meter == QD_METER_REQUESTS;
+    put_number_header(out, id, requests ? "x-ratelimit-limit-requests" : "x-ratelimit-limit-tokens",
+                      limit);
+    put_number_header(out, id,
+                      requests ? "x-ratelimit-remaining-requests" : "x-ratelimit-remaining-tokens",
                       state->remaining);
     qd_text_init(&reset, buffer, sizeof(buffer));
     add_openai_duration(&reset, wait);
     put_header(out, id,
-               requests ? HEADER("x-ratelimit-reset-requests") : HEADER("x-ratelimit-reset-tokens"), &reset);
+               requests ? HEADER("x-ratelimit-reset-requests") : HEADER("x-ratelimit-reset-tokens"),
+               &reset);
 }
 
-/* --- answers ------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void put_tightest(struct qd_out *out, const struct qd_limit_state *state)
 {
@@ -257,11 +259,8 @@ static void put_tightest(struct qd_out *out, const struct qd_limit_state *state)
     qd_out_str(out, 7, (struct qd_str){buffer, text.used});
 }
 
-void qd_codec_put_check(struct qd_out *out,
-                        const struct qd_policy *policy,
-                        const struct qd_check_answer *a,
-                        bool brief,
-                        struct qd_wall_ns now)
+void qd_codec_put_check(struct qd_out *out, const struct qd_policy *policy,
+                        const struct qd_check_answer *a, bool brief, struct qd_wall_ns now)
 {
     bool full = !brief || !a->allowed;
 
@@ -299,10 +298,8 @@ void qd_codec_put_check(struct qd_out *out,
     }
 }
 
-void qd_codec_put_report(struct qd_out *out,
-                         const struct qd_policy *policy,
-                         const struct qd_report_answer *a,
-                         const char *node)
+void qd_codec_put_report(struct qd_out *out, const struct qd_policy *policy,
+                         const struct qd_report_answer *a, const char *node)
 {
     qd_out_number(out, 1, a->duplicate);
     qd_out_number(out, 2, a->entry_sequence);
@@ -325,10 +322,8 @@ void qd_codec_put_report(struct qd_out *out,
     qd_out_number(out, 14, a->policy_revision);
 }
 
-void qd_codec_put_extend(struct qd_out *out,
-                         const struct qd_policy *policy,
-                         const struct qd_extend_answer *a,
-                         struct qd_wall_ns now)
+void qd_codec_put_extend(struct qd_out *out, const struct qd_policy *policy,
+                         const struct qd_extend_answer *a, struct qd_wall_ns now)
 {
     qd_out_number(out, 1, a->go_on ? 1 : 2);
     qd_out_number(out, 2, (uint64_t)a->denial);

@@ -4,10 +4,11 @@
 #include "grpc/health/v1/health.pb-c.h"
 
 /* SERVING unless the node drains or stops. The empty name is the whole server. */
-static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                struct qd_error *ret_error)
 {
-    Grpc__Health__V1__HealthCheckRequest *request =
-        qd_place_unpack(place, &grpc__health__v1__health_check_request__descriptor, bytes, ret_error);
+    Grpc__Health__V1__HealthCheckRequest *request = qd_place_unpack(
+        place, &grpc__health__v1__health_check_request__descriptor, bytes, ret_error);
 
     (void)call;
     if (request == NULL) {
@@ -15,9 +16,10 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call, st
     }
     struct qd_str name = {request->service, strlen(request->service)};
     if (name.len > 0 && !qd_rpc_has_service(name)) {
-        return qd_error_set(ret_error, QD_ERROR_UNKNOWN_SERVICE,
-                            "service: %s is not served here; leave it empty to ask for the whole server",
-                            qd_quote(name).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_UNKNOWN_SERVICE,
+            "service: %s is not served here; leave it empty to ask for the whole server",
+            qd_quote(name).text);
     }
     qd_out_number(&place->out, 1, qd_rpc_serving(place->rpc) ? 1 : 2);
     return QD_ERROR_NONE;
@@ -38,7 +40,8 @@ bool qd_rpc_has_service(struct qd_str name)
     for (uint32_t i = 0; i < count; i++) {
         for (const struct qd_method *m = services[i]; m->path != NULL; m++) {
             const char *slash = strchr(m->path + 1, '/');
-            if ((size_t)(slash - m->path - 1) == name.len && memcmp(m->path + 1, name.ptr, name.len) == 0) {
+            if ((size_t)(slash - m->path - 1) == name.len &&
+                memcmp(m->path + 1, name.ptr, name.len) == 0) {
                 return true;
             }
         }

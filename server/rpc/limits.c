@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-void qd_limits_open(struct qd_place *place, const struct qd_subject_args *args, bool all, struct qd_limits *ret_limits)
+void qd_limits_open(struct qd_place *place, const struct qd_subject_args *args, bool all,
+                    struct qd_limits *ret_limits)
 {
     struct qd_limits *l = ret_limits;
 
@@ -33,8 +34,7 @@ void qd_limits_full_name(const struct qd_resolved_limit *limit, char *name, size
     qd_describe_name(&text, &state);
 }
 
-enum qd_error_code qd_limits_find(const struct qd_limits *limits,
-                                  struct qd_str name,
+enum qd_error_code qd_limits_find(const struct qd_limits *limits, struct qd_str name,
                                   const struct qd_resolved_limit **ret_limit,
                                   struct qd_error *ret_error)
 {
@@ -64,11 +64,13 @@ enum qd_error_code qd_limits_find(const struct qd_limits *limits,
         return QD_ERROR_NONE;
     }
     return qd_error_set(ret_error, QD_ERROR_UNKNOWN_LIMIT, "limit: %s %s; this tenant has %s",
-                        qd_quote(name).text, matches == 0 ? "does not apply" : "is ambiguous: give its full name",
+                        qd_quote(name).text,
+                        matches == 0 ? "does not apply" : "is ambiguous: give its full name",
                         r->count > 0 ? known : "no limits");
 }
 
-struct qd_core *qd_limits_lock(const struct qd_limits *limits, const struct qd_resolved_limit *limit)
+struct qd_core *qd_limits_lock(const struct qd_limits *limits,
+                               const struct qd_resolved_limit *limit)
 {
     struct qd_shards *shards = &limits->place->node->shards;
 
@@ -81,8 +83,7 @@ void qd_limits_unlock(const struct qd_limits *limits)
     qd_shards_unlock(&limits->place->node->shards, limits->home);
 }
 
-void qd_limits_state(const struct qd_limits *limits,
-                     const struct qd_resolved_limit *limit,
+void qd_limits_state(const struct qd_limits *limits, const struct qd_resolved_limit *limit,
                      struct qd_state_copy *ret_state)
 {
     struct qd_limit_state *state = &ret_state->state;
@@ -112,8 +113,11 @@ static void put_per(struct qd_out *out, uint32_t id, const struct qd_limit *limi
     static const struct {
         uint32_t attribute;
         const char *name;
-    } names[] = {{QD_ATTR_TENANT, "tenant"}, {QD_ATTR_MODEL, "model"}, {QD_ATTR_FAMILY, "family"},
-                 {QD_ATTR_POOL, "pool"},     {QD_ATTR_USER, "user"}};
+    } names[] = {{QD_ATTR_TENANT, "tenant"},
+                 {QD_ATTR_MODEL, "model"},
+                 {QD_ATTR_FAMILY, "family"},
+                 {QD_ATTR_POOL, "pool"},
+                 {QD_ATTR_USER, "user"}};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (limit->per & names[i].attribute) {
@@ -129,10 +133,8 @@ static void put_per(struct qd_out *out, uint32_t id, const struct qd_limit *limi
     }
 }
 
-void qd_limits_put(const struct qd_limits *limits,
-                   uint32_t id,
-                   const struct qd_resolved_limit *limit,
-                   const struct qd_limit_state *state)
+void qd_limits_put(const struct qd_limits *limits, uint32_t id,
+                   const struct qd_resolved_limit *limit, const struct qd_limit_state *state)
 {
     struct qd_out *out = &limits->place->out;
     char size[QD_MESSAGE_MAX];
@@ -145,7 +147,7 @@ void qd_limits_put(const struct qd_limits *limits,
     if (!limit->runtime) {
         qd_out_text(out, 4, limit->use->file != NULL ? limit->use->file : "");
         qd_out_number(out, 5, limit->use->line);
-        qd_out_number(out, 6, limit->use->line > 0 ? 1 : 0);
+        qd_out_number(out, 6, limit->use->column);
     }
     qd_text_init(&text, size, sizeof(size));
     qd_describe_size(&text, limit->use->limit, limit->amount);
@@ -155,15 +157,17 @@ void qd_limits_put(const struct qd_limits *limits,
     qd_out_end(out, message);
 }
 
-void qd_limits_put_block(struct qd_place *place, uint32_t id, struct qd_str path, struct qd_wall_ns now)
+void qd_limits_put_block(struct qd_place *place, uint32_t id, struct qd_str path,
+                         struct qd_wall_ns now)
 {
     struct qd_tenant_record *record = malloc(sizeof(*record));
     struct qd_buf buf = {0};
 
     for (uint8_t depth = qd_tenant_path_depth(path); depth > 0 && record != NULL; depth--) {
-        bool blocked =
-            qd_directory_get(place->node->directory, qd_tenant_path_prefix(path, depth), &buf, record) &&
-            record->block.blocked && (record->block.until.ns == 0 || record->block.until.ns > now.ns);
+        bool blocked = qd_directory_get(place->node->directory, qd_tenant_path_prefix(path, depth),
+                                        &buf, record) &&
+                       record->block.blocked &&
+                       (record->block.until.ns == 0 || record->block.until.ns > now.ns);
         if (blocked) {
             uint8_t *block = qd_out_begin(&place->out, id);
             qd_out_str(&place->out, 1, record->block.reason);

@@ -1,7 +1,8 @@
-/* Limits as admin calls see them: resolved for a tenant, found by name, with their counters' states. Internal to rpc.
+/* Limits as admin calls see them: resolved for a tenant, found by name, with their counters'
+ * states. Internal to rpc.
  *
- * Between qd_limits_open and qd_limits_close the directory's shared lock is held, and place->worker->resolution is
- * valid. */
+ * Between qd_limits_open and qd_limits_close the directory's shared lock is held, and
+ * place->worker->resolution is valid. */
 #ifndef QD_RPC_LIMITS_H
 #define QD_RPC_LIMITS_H
 
@@ -16,35 +17,36 @@ struct qd_limits {
     struct qd_wall_ns now;
 };
 
-/* Resolve for these attributes; `all`: limits that need an attribute that is absent are listed too. */
-void qd_limits_open(struct qd_place *place, const struct qd_subject_args *args, bool all, struct qd_limits *ret_limits);
+/* Resolve for these attributes; `all`: limits that need an attribute that is absent are listed too.
+ */
+void qd_limits_open(struct qd_place *place, const struct qd_subject_args *args, bool all,
+                    struct qd_limits *ret_limits);
 void qd_limits_close(struct qd_limits *limits);
 
 /* The resolved limit of a full or last name: UNKNOWN_LIMIT lists those that there are. */
-enum qd_error_code qd_limits_find(const struct qd_limits *limits,
-                                  struct qd_str name,
+enum qd_error_code qd_limits_find(const struct qd_limits *limits, struct qd_str name,
                                   const struct qd_resolved_limit **ret_limit,
                                   struct qd_error *ret_error);
 
 /* Its counter now, or zeros where nothing was counted yet. */
-void qd_limits_state(const struct qd_limits *limits,
-                     const struct qd_resolved_limit *limit,
+void qd_limits_state(const struct qd_limits *limits, const struct qd_resolved_limit *limit,
                      struct qd_state_copy *ret_state);
 
 /* "free.tokens" */
 void qd_limits_full_name(const struct qd_resolved_limit *limit, char *name, size_t size);
 
 /* quota.v1.EffectiveLimit as field `id`. */
-void qd_limits_put(const struct qd_limits *limits,
-                   uint32_t id,
-                   const struct qd_resolved_limit *limit,
-                   const struct qd_limit_state *state);
+void qd_limits_put(const struct qd_limits *limits, uint32_t id,
+                   const struct qd_resolved_limit *limit, const struct qd_limit_state *state);
 
 /* Lock the core that has a limit's counters, and unlock it. */
-struct qd_core *qd_limits_lock(const struct qd_limits *limits, const struct qd_resolved_limit *limit);
+struct qd_core *qd_limits_lock(const struct qd_limits *limits,
+                               const struct qd_resolved_limit *limit);
 void qd_limits_unlock(const struct qd_limits *limits);
 
-/* quota.v1.BlockState of the tenant or its nearest blocked ancestor as field `id`, if it is blocked. */
-void qd_limits_put_block(struct qd_place *place, uint32_t id, struct qd_str path, struct qd_wall_ns now);
+/* quota.v1.BlockState of the tenant or its nearest blocked ancestor as field `id`, if it is
+ * blocked. */
+void qd_limits_put_block(struct qd_place *place, uint32_t id, struct qd_str path,
+                         struct qd_wall_ns now);
 
 #endif /* QD_RPC_LIMITS_H */

@@ -13,7 +13,8 @@ static enum qd_error_code malformed(const char *what, struct qd_error *ret_error
     return qd_error_set(ret_error, QD_ERROR_MALFORMED, "not a quota.v1.%s message", what);
 }
 
-enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, uint64_t *ret_number, struct qd_error *ret_error)
+enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, uint64_t *ret_number,
+                                  struct qd_error *ret_error)
 {
     if (!qd_codec_check(bytes, &place->check_args)) {
         return malformed("CheckQuotaRequest", ret_error);
@@ -22,27 +23,30 @@ enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, u
         qd_node_check(place->worker, &place->check_args, &place->check_answer, ret_error);
     if (code == QD_ERROR_NONE) {
         *ret_number = place->check_answer.number;
-        qd_codec_put_check(&place->out, current_policy(place), &place->check_answer, place->check_args.brief,
-                           place->check_answer.now);
+        qd_codec_put_check(&place->out, current_policy(place), &place->check_answer,
+                           place->check_args.brief, place->check_answer.now);
     }
     return code;
 }
 
-enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
+                                   struct qd_error *ret_error)
 {
     struct qd_report_answer answer;
 
     if (!qd_codec_report(bytes, &place->report_args)) {
         return malformed("ReportUsageRequest", ret_error);
     }
-    enum qd_error_code code = qd_node_report(place->worker, &place->report_args, &answer, ret_error);
+    enum qd_error_code code =
+        qd_node_report(place->worker, &place->report_args, &answer, ret_error);
     if (code == QD_ERROR_NONE) {
         qd_codec_put_report(&place->out, current_policy(place), &answer, place->node->name);
     }
     return code;
 }
 
-enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,
+                                   struct qd_error *ret_error)
 {
     if (!qd_codec_extend(bytes, &place->extend_args)) {
         return malformed("ExtendReservationRequest", ret_error);
@@ -56,7 +60,8 @@ enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes, 
     return code;
 }
 
-enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,
+                                   struct qd_error *ret_error)
 {
     struct qd_str reservation;
     struct qd_str tenant;
@@ -65,33 +70,38 @@ enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes, 
     if (!qd_codec_cancel(bytes, &reservation, &tenant)) {
         return malformed("CancelReservationRequest", ret_error);
     }
-    enum qd_error_code code = qd_node_cancel(place->worker, reservation, tenant, &cancelled, ret_error);
+    enum qd_error_code code =
+        qd_node_cancel(place->worker, reservation, tenant, &cancelled, ret_error);
     if (code == QD_ERROR_NONE) {
         qd_codec_put_cancel(&place->out, cancelled);
     }
     return code;
 }
 
-/* --- as unary calls ------------------------------------------------------------------------------ */
+/* --- as unary calls --- */
 
-static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                struct qd_error *ret_error)
 {
     return qd_quota_check(place, bytes, &call->number, ret_error);
 }
 
-static enum qd_error_code report(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code report(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                 struct qd_error *ret_error)
 {
     (void)call;
     return qd_quota_report(place, bytes, ret_error);
 }
 
-static enum qd_error_code extend(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code extend(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                 struct qd_error *ret_error)
 {
     (void)call;
     return qd_quota_extend(place, bytes, ret_error);
 }
 
-static enum qd_error_code cancel(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code cancel(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                 struct qd_error *ret_error)
 {
     (void)call;
     return qd_quota_cancel(place, bytes, ret_error);
@@ -102,6 +112,7 @@ const struct qd_method qd_quota_methods[] = {
     {"/quota.v1.QuotaService/ReportUsage", QD_METHOD_BOOKING, 128, report, NULL},
     {"/quota.v1.QuotaService/ExtendReservation", QD_METHOD_INLINE, 32, extend, NULL},
     {"/quota.v1.QuotaService/CancelReservation", QD_METHOD_INLINE, 32, cancel, NULL},
-    {"/quota.v1.QuotaService/StreamQuota", QD_METHOD_STREAM, 16, qd_stream_message, qd_stream_needs_booking},
+    {"/quota.v1.QuotaService/StreamQuota", QD_METHOD_STREAM, 16, qd_stream_message,
+     qd_stream_needs_booking},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
 };

@@ -1,17 +1,23 @@
-/* The four unary calls of quota.v1.QuotaService, as StreamQuota's items use them too. Internal to rpc. */
+/* The four unary calls of quota.v1.QuotaService, as StreamQuota's items use them too. Internal to
+ * rpc. */
 #ifndef QD_RPC_QUOTA_H
 #define QD_RPC_QUOTA_H
 
 #include "server/rpc/call.h"
 
 /* Each appends its answer's fields to place->out. */
-enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, uint64_t *ret_number, struct qd_error *ret_error);
-enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes, struct qd_error *ret_error);
-enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes, struct qd_error *ret_error);
-enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes, struct qd_error *ret_error);
+enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, uint64_t *ret_number,
+                                  struct qd_error *ret_error);
+enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
+                                   struct qd_error *ret_error);
+enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,
+                                   struct qd_error *ret_error);
+enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,
+                                   struct qd_error *ret_error);
 
 /* StreamQuota: one message of items, answered by one. */
-enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error);
+enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call,
+                                     struct qd_str bytes, struct qd_error *ret_error);
 bool qd_stream_needs_booking(struct qd_str bytes);
 
 #endif /* QD_RPC_QUOTA_H */

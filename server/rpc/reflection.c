@@ -1,17 +1,25 @@
-/* grpc.reflection v1 and v1alpha: clients without our .proto files find them here (I4). Both versions have the same
- * messages under other names, so one handler serves both, on the wire's level:
+/* grpc.reflection v1 and v1alpha: clients without our .proto files find them here (I4). Both
+ * versions have the same messages under other names, so one handler serves both, on the wire's
+ * level:
  *
- * ServerReflectionRequest  {1: host, 3: file_by_filename, 4: file_containing_symbol, 5: file_containing_extension,
- *                           6: all_extension_numbers_of_type, 7: list_services}
- * ServerReflectionResponse {1: valid_host, 2: original_request, 4: FileDescriptorResponse {1: repeated bytes},
- *                           6: ListServiceResponse {1: repeated ServiceResponse {1: name}},
- *                           7: ErrorResponse {1: code, 2: message}} */
+ * ServerReflectionRequest  {1: host, 3: file_by_filename, 4: file_containing_symbol, 5:
+ * file_containing_extension, 6: all_extension_numbers_of_type, 7: list_services}
+ * ServerReflectionResponse {1: valid_host, 2: original_request, 4: FileDescriptorResponse {1:
+ * repeated bytes}, 6: ListServiceResponse {1: repeated ServiceResponse {1: name}}, 7: ErrorResponse
+ * {1: code, 2: message}} */
 #include "proto/reflect.h"
 #include "server/rpc/call.h"
 
-enum { BY_FILENAME = 3, BY_SYMBOL = 4, BY_EXTENSION = 5, EXTENSIONS_OF = 6, LIST_SERVICES = 7 };
+enum {
+    BY_FILENAME = 3,
+    BY_SYMBOL = 4,
+    BY_EXTENSION = 5,
+    EXTENSIONS_OF = 6,
+    LIST_SERVICES = 7
+};
 
-static void put_error(struct qd_out *out, enum qd_status status, const char *what, struct qd_str name)
+static void put_error(struct qd_out *out, enum qd_status status, const char *what,
+                      struct qd_str name)
 {
     uint8_t *message = qd_out_begin(out, 7);
     char text[QD_QUOTED_MAX + 64];
@@ -53,7 +61,8 @@ static void put_services(struct qd_out *out)
     qd_out_end(out, message);
 }
 
-static enum qd_error_code reflect(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code reflect(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                  struct qd_error *ret_error)
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
@@ -93,7 +102,9 @@ static enum qd_error_code reflect(struct qd_place *place, struct qd_call *call, 
 }
 
 const struct qd_method qd_reflection_methods[] = {
-    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", QD_METHOD_STREAM, 2, reflect, NULL},
-    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", QD_METHOD_STREAM, 2, reflect, NULL},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", QD_METHOD_STREAM, 2, reflect,
+     NULL},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", QD_METHOD_STREAM, 2, reflect,
+     NULL},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
 };

@@ -27,8 +27,8 @@ struct qd_rpc_thread {
     pthread_t thread;
     bool started;
     struct qd_place place;
-    struct qd_call *pool;   /* free call objects; under pool_lock: booking threads don't touch it */
-    uint32_t call_count;    /* made so far */
+    struct qd_call *pool; /* free call objects; under pool_lock: booking threads don't touch it */
+    uint32_t call_count;  /* made so far */
     uint32_t posted[METHODS_MAX];
     _Atomic uint64_t calls, errors, stream_messages;
     _Atomic uint64_t errors_by_code[QD_ERROR_COUNT];
@@ -83,7 +83,7 @@ int qd_rpc_port(const struct qd_rpc *rpc)
     return rpc->port;
 }
 
-/* --- calls --------------------------------------------------------------------------------------- */
+/* --- calls --- */
 
 static struct qd_call *call_take(struct qd_rpc_thread *thread)
 {
@@ -139,8 +139,8 @@ static void post(struct qd_rpc_thread *thread, uint32_t index)
     grpc_call_error error = GRPC_CALL_OK;
     if (call->method->kind == QD_METHOD_UNKNOWN) {
         grpc_call_details_init(&call->asked);
-        error = grpc_server_request_call(rpc->server, &call->call, &call->asked, &call->metadata, thread->cq,
-                                         thread->cq, &call->tags[QD_TAG_REQUEST]);
+        error = grpc_server_request_call(rpc->server, &call->call, &call->asked, &call->metadata,
+                                         thread->cq, thread->cq, &call->tags[QD_TAG_REQUEST]);
     } else {
         error = grpc_server_request_registered_call(
             rpc->server, rpc->registered[index], &call->call, &call->deadline, &call->metadata,
@@ -191,19 +191,21 @@ static void call_end(struct qd_call *call)
     }
 }
 
-/* --- replies ------------------------------------------------------------------------------------- */
+/* --- replies --- */
 
 static void count_error(struct qd_place *place, struct qd_call *call, enum qd_error_code code)
 {
     /* The booking threads' place isn't a completion queue's: their errors go to a shared figure. */
-    _Atomic uint64_t *figure = place == &call->thread->place ? &call->thread->errors_by_code[code]
-                                                             : &place->rpc->booking_errors_by_code[code];
+    _Atomic uint64_t *figure = place == &call->thread->place
+                                   ? &call->thread->errors_by_code[code]
+                                   : &place->rpc->booking_errors_by_code[code];
     atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
 }
 
 static grpc_byte_buffer *out_buffer(struct qd_place *place)
 {
-    grpc_slice slice = grpc_slice_from_copied_buffer((const char *)place->out.begin, qd_out_used(&place->out));
+    grpc_slice slice =
+        grpc_slice_from_copied_buffer((const char *)place->out.begin, qd_out_used(&place->out));
     grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
 
     grpc_slice_unref(slice);
@@ -221,14 +223,16 @@ static void set_trailing(struct qd_call *call, enum qd_error_code code, grpc_op 
     call->trailing[0].value = grpc_slice_from_static_string(qd_error_reason(code));
     status->data.send_status_from_server.trailing_metadata = call->trailing;
     status->data.send_status_from_server.trailing_metadata_count = 1;
-    if (code == QD_ERROR_OVERLOADED || code == QD_ERROR_STORE_ERROR) { /* I8: a hint when to come back */
+    if (code == QD_ERROR_OVERLOADED ||
+        code == QD_ERROR_STORE_ERROR) { /* I8: a hint when to come back */
         call->trailing[1].key = grpc_slice_from_static_string("grpc-retry-pushback-ms");
         call->trailing[1].value = grpc_slice_from_static_string(RETRY_PUSHBACK_MS);
         status->data.send_status_from_server.trailing_metadata_count = 2;
     }
 }
 
-static void set_status(struct qd_call *call, enum qd_error_code code, const struct qd_error *error, grpc_op *op)
+static void set_status(struct qd_call *call, enum qd_error_code code, const struct qd_error *error,
+                       grpc_op *op)
 {
     op->op = GRPC_OP_SEND_STATUS_FROM_SERVER;
     op->data.send_status_from_server.status =
@@ -250,7 +254,8 @@ static void start(struct qd_call *call, const grpc_op *ops, size_t count, enum q
     (void)result;
 }
 
-static void reply_unary(struct qd_place *place, struct qd_call *call, enum qd_error_code code, const struct qd_error *error)
+static void reply_unary(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
+                        const struct qd_error *error)
 {
     grpc_op ops[4];
     size_t n = 0;
@@ -268,7 +273,8 @@ static void reply_unary(struct qd_place *place, struct qd_call *call, enum qd_er
     start(call, ops, n, QD_TAG_REPLY);
 }
 
-static void stream_status(struct qd_call *call, enum qd_error_code code, const struct qd_error *error)
+static void stream_status(struct qd_call *call, enum qd_error_code code,
+                          const struct qd_error *error)
 {
     grpc_op op;
 
@@ -277,8 +283,10 @@ static void stream_status(struct qd_call *call, enum qd_error_code code, const s
     start(call, &op, 1, QD_TAG_STATUS);
 }
 
-/* Send the answer to one message and read the next one: one batch, so that reading goes on while it is sent. */
-static void reply_stream(struct qd_place *place, struct qd_call *call, enum qd_error_code code, const struct qd_error *error)
+/* Send the answer to one message and read the next one: one batch, so that reading goes on while it
+ * is sent. */
+static void reply_stream(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
+                         const struct qd_error *error)
 {
     grpc_op ops[2];
 
@@ -297,7 +305,8 @@ static void reply_stream(struct qd_place *place, struct qd_call *call, enum qd_e
     start(call, ops, 2, QD_TAG_READ);
 }
 
-void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_code code, const struct qd_error *error)
+void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
+                   const struct qd_error *error)
 {
     struct qd_error internal;
 
@@ -315,7 +324,7 @@ void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_c
     }
 }
 
-/* --- handling ------------------------------------------------------------------------------------ */
+/* --- handling --- */
 
 /* The message's bytes in one piece; *ret_slice must be unreferenced after use. */
 static struct qd_str message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice)
@@ -333,21 +342,24 @@ static struct qd_str message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_sli
             grpc_byte_buffer_reader_destroy(&reader);
         }
     }
-    return (struct qd_str){(const char *)GRPC_SLICE_START_PTR(*ret_slice), GRPC_SLICE_LENGTH(*ret_slice)};
+    return (struct qd_str){(const char *)GRPC_SLICE_START_PTR(*ret_slice),
+                           GRPC_SLICE_LENGTH(*ret_slice)};
 }
 
-/* Run the handler on the message and start the reply. The slice is freed before the reply is started: the
- * answer holds nothing of it. */
+/* Run the handler on the message and start the reply. The slice is freed before the reply is
+ * started: the answer holds nothing of it. */
 static void handle(struct qd_place *place, struct qd_call *call)
 {
     struct qd_error error;
-    grpc_slice slice = grpc_empty_slice(); /* small messages lie within it: it lives as long as `bytes` */
+    grpc_slice slice =
+        grpc_empty_slice(); /* small messages lie within it: it lives as long as `bytes` */
     struct qd_str bytes = message_bytes(call->received, &slice);
     enum qd_error_code code = QD_ERROR_NONE;
 
     if (call->received == NULL) {
         code = qd_error_set(&error, QD_ERROR_MALFORMED,
-                            "the request ended before its message was whole; send 1 byte of flags, 4 bytes of length and "
+                            "the request ended before its message was whole; send 1 byte of flags, "
+                            "4 bytes of length and "
                             "all of the message");
     } else if (bytes.len > QD_MESSAGE_BYTES_MAX) { /* X2 */
         code = qd_error_set(&error, QD_ERROR_MESSAGE_TOO_LARGE,
@@ -381,9 +393,11 @@ static void to_booking(struct qd_rpc_thread *thread, struct qd_call *call)
     if (refused) { /* X2: load, not the request's fault */
         struct qd_error error;
         atomic_fetch_add_explicit(&rpc->booking_refused, 1, memory_order_relaxed);
-        (void)qd_error_set(&error, QD_ERROR_OVERLOADED,
-                           "%u reports wait for the disk already; nothing was booked: retry in " RETRY_PUSHBACK_MS
-                           " ms", rpc->config.booking_queue);
+        (void)qd_error_set(
+            &error, QD_ERROR_OVERLOADED,
+            "%u reports wait for the disk already; nothing was booked: retry in " RETRY_PUSHBACK_MS
+            " ms",
+            rpc->config.booking_queue);
         qd_call_reply(&thread->place, call, QD_ERROR_OVERLOADED, &error);
     }
 }
@@ -418,7 +432,8 @@ static void *booking_main(void *argument)
         }
         if (call->method->kind == QD_METHOD_BOOKING && too_late(call)) {
             struct qd_error error;
-            (void)qd_error_set(&error, QD_ERROR_DEADLINE, "the deadline passed while the report waited; nothing was "
+            (void)qd_error_set(&error, QD_ERROR_DEADLINE,
+                               "the deadline passed while the report waited; nothing was "
                                "booked: retry");
             qd_call_reply(&b->place, call, QD_ERROR_DEADLINE, &error);
         } else {
@@ -427,7 +442,7 @@ static void *booking_main(void *argument)
     }
 }
 
-/* --- events -------------------------------------------------------------------------------------- */
+/* --- events --- */
 
 static void begin_stream(struct qd_call *call)
 {
@@ -464,9 +479,10 @@ static void answer_unknown(struct qd_place *place, struct qd_call *call)
     struct qd_str method = {(const char *)GRPC_SLICE_START_PTR(call->asked.method),
                             GRPC_SLICE_LENGTH(call->asked.method)};
 
-    (void)qd_error_set(&error, QD_ERROR_UNSUPPORTED,
-                       "%s is not served here; list what is with grpc.reflection.v1.ServerReflection",
-                       qd_quote(method).text);
+    (void)qd_error_set(
+        &error, QD_ERROR_UNSUPPORTED,
+        "%s is not served here; list what is with grpc.reflection.v1.ServerReflection",
+        qd_quote(method).text);
     qd_call_reply(place, call, QD_ERROR_UNSUPPORTED, &error);
 }
 
@@ -597,7 +613,8 @@ static void *thread_main(void *argument)
         }
     }
     for (;;) {
-        grpc_event event = grpc_completion_queue_next(thread->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        grpc_event event =
+            grpc_completion_queue_next(thread->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN) {
             return NULL;
         }
@@ -607,7 +624,7 @@ static void *thread_main(void *argument)
     }
 }
 
-/* --- start and stop ------------------------------------------------------------------------------ */
+/* --- start and stop --- */
 
 static grpc_arg int_arg(const char *name, int value)
 {
@@ -643,9 +660,11 @@ static void make_server(struct qd_rpc *rpc)
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
     args[n++] = int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-    args[n++] = int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0); /* two servers on one port would share it silently */
+    args[n++] =
+        int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0); /* two servers on one port would share it silently */
     if (rpc->config.connection_age_s > 0) {
-        args[n++] = int_arg(GRPC_ARG_MAX_CONNECTION_AGE_MS, (int)rpc->config.connection_age_s * 1000);
+        args[n++] =
+            int_arg(GRPC_ARG_MAX_CONNECTION_AGE_MS, (int)rpc->config.connection_age_s * 1000);
         args[n++] = int_arg(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 30000);
     }
     grpc_channel_args channel_args = {n, args};
@@ -655,8 +674,9 @@ static void make_server(struct qd_rpc *rpc)
 
 uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods)
 {
-    static const struct qd_method *const services[] = {qd_quota_methods, qd_usage_methods, qd_admin_methods,
-                                                       qd_health_methods, qd_reflection_methods};
+    static const struct qd_method *const services[] = {qd_quota_methods, qd_usage_methods,
+                                                       qd_admin_methods, qd_health_methods,
+                                                       qd_reflection_methods};
 
     *ret_methods = services;
     return sizeof(services) / sizeof(services[0]);
@@ -673,7 +693,8 @@ static void register_methods(struct qd_rpc *rpc)
             rpc->methods[rpc->method_count] = m;
             rpc->registered[rpc->method_count] = grpc_server_register_method(
                 rpc->server, m->path, NULL,
-                has_payload(m) ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE, 0);
+                has_payload(m) ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER : GRPC_SRM_PAYLOAD_NONE,
+                0);
             assert(rpc->registered[rpc->method_count] != NULL);
             rpc->method_count++;
         }
@@ -688,7 +709,8 @@ static bool start_threads(struct qd_rpc *rpc)
     for (uint32_t i = 0; i < rpc->config.threads; i++) {
         struct qd_rpc_thread *t = &rpc->threads[i];
         t->place.node = rpc->node;
-        if (!qd_place_init(&t->place, rpc) || pthread_create(&t->thread, NULL, thread_main, t) != 0) {
+        if (!qd_place_init(&t->place, rpc) ||
+            pthread_create(&t->thread, NULL, thread_main, t) != 0) {
             return false;
         }
         t->started = true;
@@ -697,7 +719,8 @@ static bool start_threads(struct qd_rpc *rpc)
         struct booking_thread *b = &rpc->booking[i];
         b->rpc = rpc;
         b->place.node = rpc->node;
-        if (!qd_place_init(&b->place, rpc) || pthread_create(&b->thread, NULL, booking_main, b) != 0) {
+        if (!qd_place_init(&b->place, rpc) ||
+            pthread_create(&b->thread, NULL, booking_main, b) != 0) {
             return false;
         }
         b->started = true;
@@ -730,7 +753,8 @@ static struct qd_rpc *rpc_new(struct qd_node *node, const struct qd_rpc_config *
     return rpc;
 }
 
-struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config, struct qd_error *ret_error)
+struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config,
+                            struct qd_error *ret_error)
 {
     struct qd_rpc *rpc = rpc_new(node, config);
 
@@ -755,9 +779,10 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     qd_grpc_log_mute(false);
     grpc_server_credentials_release(credentials);
     if (rpc->port == 0) {
-        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL,
-                           "%s: cannot listen; is another quotad running? choose another address with --listen",
-                           config->listen);
+        (void)qd_error_set(
+            ret_error, QD_ERROR_INTERNAL,
+            "%s: cannot listen; is another quotad running? choose another address with --listen",
+            config->listen);
         qd_rpc_stop(rpc, 0);
         return NULL;
     }
@@ -774,13 +799,15 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
 static void wait_shutdown(struct qd_rpc *rpc, uint32_t grace_ms)
 {
     static int tag;
-    gpr_timespec end = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(grace_ms, GPR_TIMESPAN));
+    gpr_timespec end =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(grace_ms, GPR_TIMESPAN));
 
     grpc_server_shutdown_and_notify(rpc->server, rpc->shutdown_cq, &tag);
     grpc_event event = grpc_completion_queue_next(rpc->shutdown_cq, end, NULL);
     if (event.type != GRPC_OP_COMPLETE) {
         grpc_server_cancel_all_calls(rpc->server);
-        (void)grpc_completion_queue_next(rpc->shutdown_cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        (void)grpc_completion_queue_next(rpc->shutdown_cq, gpr_inf_future(GPR_CLOCK_MONOTONIC),
+                                         NULL);
     }
 }
 
@@ -789,7 +816,8 @@ static void end_watchers(struct qd_rpc *rpc)
 {
     (void)pthread_mutex_lock(&rpc->watch_lock);
     for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch_next) {
-        (void)grpc_call_cancel_with_status(call->call, GRPC_STATUS_UNAVAILABLE, "shutting down", NULL);
+        (void)grpc_call_cancel_with_status(call->call, GRPC_STATUS_UNAVAILABLE, "shutting down",
+                                           NULL);
     }
     (void)pthread_mutex_unlock(&rpc->watch_lock);
 }
@@ -861,7 +889,7 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
     grpc_shutdown_blocking();
 }
 
-/* --- health's watchers ---------------------------------------------------------------------------- */
+/* --- health's watchers --- */
 
 static void send_health(struct qd_rpc *rpc, struct qd_call *call, bool first)
 {
@@ -936,7 +964,7 @@ void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving)
     (void)pthread_mutex_unlock(&rpc->watch_lock);
 }
 
-/* --- figures ------------------------------------------------------------------------------------- */
+/* --- figures --- */
 
 void qd_rpc_figures(struct qd_rpc *rpc, struct qd_rpc_figures *ret_figures)
 {
@@ -948,11 +976,13 @@ void qd_rpc_figures(struct qd_rpc *rpc, struct qd_rpc_figures *ret_figures)
         f->calls += atomic_load_explicit(&t->calls, memory_order_relaxed);
         f->stream_messages += atomic_load_explicit(&t->stream_messages, memory_order_relaxed);
         for (size_t k = 0; k < QD_ERROR_COUNT; k++) {
-            f->errors_by_code[k] += atomic_load_explicit(&t->errors_by_code[k], memory_order_relaxed);
+            f->errors_by_code[k] +=
+                atomic_load_explicit(&t->errors_by_code[k], memory_order_relaxed);
         }
     }
     for (size_t k = 0; k < QD_ERROR_COUNT; k++) {
-        f->errors_by_code[k] += atomic_load_explicit(&rpc->booking_errors_by_code[k], memory_order_relaxed);
+        f->errors_by_code[k] +=
+            atomic_load_explicit(&rpc->booking_errors_by_code[k], memory_order_relaxed);
         f->errors += f->errors_by_code[k];
     }
     f->booking_refused = atomic_load_explicit(&rpc->booking_refused, memory_order_relaxed);

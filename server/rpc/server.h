@@ -1,11 +1,11 @@
 /* The gRPC server: completion-queue threads that decide inline, and threads that book reports.
  *
  * Layer:    rpc
- * Threads:  start, drain and stop from one thread (the loop's). Handlers run on the server's own threads.
- * Memory:   calls come from pools; a handler works in its thread's arena.
+ * Threads:  start, drain and stop from one thread (the loop's). Handlers run on the server's own
+ * threads. Memory:   calls come from pools; a handler works in its thread's arena.
  *
- * A check is decoded, decided and answered on the thread that read it. A report waits for the disk: it goes to one
- * of the booking threads, whose reports share synced writes.
+ * A check is decoded, decided and answered on the thread that read it. A report waits for the disk:
+ * it goes to one of the booking threads, whose reports share synced writes.
  */
 #ifndef QD_RPC_SERVER_H
 #define QD_RPC_SERVER_H
@@ -20,26 +20,28 @@
 struct qd_rpc_hooks {
     void *context;
     /* Load and publish the policy file again. */
-    enum qd_error_code (*reload)(void *context, uint64_t expected_revision, struct qd_problems *problems,
-                                 bool *ret_changed, struct qd_error *ret_error);
+    enum qd_error_code (*reload)(void *context, uint64_t expected_revision,
+                                 struct qd_problems *problems, bool *ret_changed,
+                                 struct qd_error *ret_error);
     /* Something worth a log line happened. */
     void (*log)(void *context, int level, const char *event, const char *text);
 };
 
 struct qd_rpc_config {
-    const char *listen;         /* "127.0.0.1:7070"; port 0: any */
-    uint32_t threads;           /* completion queues */
+    const char *listen; /* "127.0.0.1:7070"; port 0: any */
+    uint32_t threads;   /* completion queues */
     uint32_t booking_threads;
-    uint32_t booking_queue;     /* reports that may wait */
-    uint32_t streams_max;       /* concurrent calls of one connection */
-    uint32_t connection_age_s;  /* 0: no limit */
+    uint32_t booking_queue;    /* reports that may wait */
+    uint32_t streams_max;      /* concurrent calls of one connection */
+    uint32_t connection_age_s; /* 0: no limit */
     struct qd_rpc_hooks hooks;
 };
 
 struct qd_rpc; /* opaque */
 
 /* Bind and serve. NULL: *ret_error says why ("127.0.0.1:7070: cannot listen: ..."). */
-struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config, struct qd_error *ret_error);
+struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config,
+                            struct qd_error *ret_error);
 
 /* The port that it listens on. */
 int qd_rpc_port(const struct qd_rpc *rpc);
@@ -47,12 +49,13 @@ int qd_rpc_port(const struct qd_rpc *rpc);
 /* Health turns NOT_SERVING (or SERVING again); watchers are told. */
 void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving);
 
-/* Take no new calls, finish those in flight (at most `grace_ms`, then cancel them), join the threads, free all. */
+/* Take no new calls, finish those in flight (at most `grace_ms`, then cancel them), join the
+ * threads, free all. */
 void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms);
 
 struct qd_rpc_figures {
-    uint64_t calls;           /* begun */
-    uint64_t errors;          /* ended with a status that is not OK */
+    uint64_t calls;  /* begun */
+    uint64_t errors; /* ended with a status that is not OK */
     uint64_t stream_messages;
     uint64_t booking_waiting; /* now */
     uint64_t booking_refused;

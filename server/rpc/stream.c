@@ -1,11 +1,18 @@
-/* quota.v1.QuotaService/StreamQuota: batches of items, each answered as its unary call would be (I1).
+/* quota.v1.QuotaService/StreamQuota: batches of items, each answered as its unary call would be
+ * (I1).
  *
- * StreamQuotaRequest {1: repeated StreamRequest {1: id, 2: check, 3: report, 4: extend, 5: cancel}};
- * StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1: code, 2: reason,
- * 3: message}}}. An item that fails fails alone. */
+ * StreamQuotaRequest {1: repeated StreamRequest {1: id, 2: check, 3: report, 4: extend, 5:
+ * cancel}}; StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1:
+ * code, 2: reason, 3: message}}}. An item that fails fails alone. */
 #include "server/rpc/quota.h"
 
-enum item_kind { ITEM_NONE = 0, ITEM_CHECK = 2, ITEM_REPORT = 3, ITEM_EXTEND = 4, ITEM_CANCEL = 5 };
+enum item_kind {
+    ITEM_NONE = 0,
+    ITEM_CHECK = 2,
+    ITEM_REPORT = 3,
+    ITEM_EXTEND = 4,
+    ITEM_CANCEL = 5
+};
 
 struct item {
     uint64_t id;
@@ -37,15 +44,16 @@ bool qd_stream_needs_booking(struct qd_str bytes)
     struct item item;
 
     while (qd_wire_next(&w, &f)) {
-        if (f.id == 1 && f.type == QD_WIRE_BYTES && read_item(f.bytes, &item) && item.kind == ITEM_REPORT) {
+        if (f.id == 1 && f.type == QD_WIRE_BYTES && read_item(f.bytes, &item) &&
+            item.kind == ITEM_REPORT) {
             return true;
         }
     }
     return false;
 }
 
-static enum qd_error_code
-answer_item(struct qd_place *place, struct qd_call *call, const struct item *item, struct qd_error *ret_error)
+static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *call,
+                                      const struct item *item, struct qd_error *ret_error)
 {
     uint64_t number = 0;
     enum qd_error_code code = QD_ERROR_NONE;
@@ -91,7 +99,8 @@ static void put_item(struct qd_place *place, struct qd_call *call, const struct 
     qd_out_end(out, answer);
 }
 
-enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call,
+                                     struct qd_str bytes, struct qd_error *ret_error)
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
@@ -102,8 +111,8 @@ enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *cal
     }
     if (count > QD_BATCH_MAX) {
         return qd_error_set(ret_error, QD_ERROR_BATCH_TOO_LARGE,
-                            "items: %zu in one message; at most %u are accepted; split the batch", count,
-                            QD_BATCH_MAX);
+                            "items: %zu in one message; at most %u are accepted; split the batch",
+                            count, QD_BATCH_MAX);
     }
     bool failed = w.failed;
     w = qd_wire_of(bytes);
@@ -117,6 +126,7 @@ enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *cal
             put_item(place, call, &item);
         }
     }
-    return failed ? qd_error_set(ret_error, QD_ERROR_MALFORMED, "not a quota.v1.StreamQuotaRequest message")
+    return failed ? qd_error_set(ret_error, QD_ERROR_MALFORMED,
+                                 "not a quota.v1.StreamQuotaRequest message")
                   : QD_ERROR_NONE;
 }

@@ -1,4 +1,5 @@
-/* Small things that several services need: hexadecimal page tokens, strings of protobuf-c. Internal to rpc. */
+/* Small things that several services need: hexadecimal page tokens, strings of protobuf-c. Internal
+ * to rpc. */
 #ifndef QD_RPC_TEXT_H
 #define QD_RPC_TEXT_H
 

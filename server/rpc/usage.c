@@ -1,5 +1,6 @@
-/* quota.v1.UsageService: what was used, from the ledger (I2, L4-L6). Requests are read by protobuf-c, answers written
- * field by field: the numbers are those of proto/quota/v1/usage.proto. */
+/* quota.v1.UsageService: what was used, from the ledger (I2, L4-L6). Requests are read by
+ * protobuf-c, answers written field by field: the numbers are those of proto/quota/v1/usage.proto.
+ */
 #include "server/ledger/usage.h"
 
 #include "quota/v1/usage.pb-c.h"
@@ -13,12 +14,14 @@
 
 #define BUCKETS_MAX 100000U /* boundaries of one query */
 
-static enum qd_error_code store_failed(const struct qd_store_error *error, struct qd_error *ret_error)
+static enum qd_error_code store_failed(const struct qd_store_error *error,
+                                       struct qd_error *ret_error)
 {
     if (error->code == QD_STORE_INVALID) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", error->text);
     }
-    return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "the ledger cannot be read: %s", error->text);
+    return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "the ledger cannot be read: %s",
+                        error->text);
 }
 
 static void put_as_of(struct qd_place *place, uint32_t id, uint64_t sequence)
@@ -30,7 +33,7 @@ static void put_as_of(struct qd_place *place, uint32_t id, uint64_t sequence)
     qd_out_end(&place->out, as_of);
 }
 
-/* --- QueryUsage ------------------------------------------------------------------------------------ */
+/* --- QueryUsage --- */
 
 struct buckets {
     struct qd_wall_ns *at;
@@ -42,7 +45,8 @@ static int64_t quarter_down(int64_t ns)
     return ns / QD_ROLLUP_NS * QD_ROLLUP_NS;
 }
 
-/* The first entry's event time may be anywhere before: the ledger begins where its first entry does. */
+/* The first entry's event time may be anywhere before: the ledger begins where its first entry
+ * does. */
 static bool first_event(void *context, const struct qd_entry *entry)
 {
     int64_t *from = context;
@@ -53,7 +57,8 @@ static bool first_event(void *context, const struct qd_entry *entry)
     return true;
 }
 
-static struct qd_period period_at(const Quota__V1__QueryUsageRequest *q, const struct qd_zone *zone, int64_t at)
+static struct qd_period period_at(const Quota__V1__QueryUsageRequest *q, const struct qd_zone *zone,
+                                  int64_t at)
 {
     struct qd_calendar calendar = {.unit = QD_CALENDAR_HOUR, .anchor = 1, .zone = zone};
 
@@ -70,11 +75,8 @@ static struct qd_period period_at(const Quota__V1__QueryUsageRequest *q, const s
 }
 
 static enum qd_error_code make_buckets(const Quota__V1__QueryUsageRequest *q,
-                                       const struct qd_zone *zone,
-                                       int64_t from,
-                                       int64_t to,
-                                       struct buckets *b,
-                                       struct qd_error *ret_error)
+                                       const struct qd_zone *zone, int64_t from, int64_t to,
+                                       struct buckets *b, struct qd_error *ret_error)
 {
     if (q->bucket == QUOTA__V1__BUCKET__BUCKET_UNSPECIFIED) {
         b->at[0].ns = quarter_down(from);
@@ -89,18 +91,17 @@ static enum qd_error_code make_buckets(const Quota__V1__QueryUsageRequest *q,
         period = period_at(q, zone, period.end.ns);
     }
     if (b->count >= BUCKETS_MAX) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_TIME,
-                            "from, to: more than %u buckets; ask for longer buckets or a shorter time", BUCKETS_MAX);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_TIME,
+            "from, to: more than %u buckets; ask for longer buckets or a shorter time",
+            BUCKETS_MAX);
     }
     b->at[b->count++] = period.end;
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code time_range(struct qd_place *place,
-                                     const Quota__V1__QueryUsageRequest *q,
-                                     int64_t *ret_from,
-                                     int64_t *ret_to,
-                                     struct qd_error *ret_error)
+static enum qd_error_code time_range(struct qd_place *place, const Quota__V1__QueryUsageRequest *q,
+                                     int64_t *ret_from, int64_t *ret_to, struct qd_error *ret_error)
 {
     int64_t now = qd_clock_now(&place->node->clock).ns;
     struct qd_store_error error;
@@ -109,62 +110,66 @@ static enum qd_error_code time_range(struct qd_place *place,
     *ret_to = q->to_unix_ns != 0 ? q->to_unix_ns : now + 1;
     *ret_from = q->from_unix_ns;
     if (q->from_unix_ns == 0) {
-        /* No entry's event is older than the report horizon before its recording, and the first was recorded first. */
+        /* No entry's event is older than the report horizon before its recording, and the first was
+         * recorded first. */
         int64_t oldest = now;
         const struct qd_policy *policy = atomic_load(&place->node->published)->policy;
-        if (qd_ledger_visit(place->node->ledger, 0, 1, first_event, &oldest, &last, &error) != QD_STORE_OK) {
+        if (qd_ledger_visit(place->node->ledger, 0, 1, first_event, &oldest, &last, &error) !=
+            QD_STORE_OK) {
             return store_failed(&error, ret_error);
         }
         *ret_from = oldest - policy->report_horizon_ns;
         *ret_from = *ret_from < 0 ? 0 : *ret_from;
     }
     if (*ret_from < 0 || *ret_from >= *ret_to || *ret_to > INT64_MAX / 2) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_TIME,
-                            "from_unix_ns: %lld is not before to_unix_ns %lld; accepted is a range of times, from "
-                            "inclusive, to exclusive",
-                            (long long)*ret_from, (long long)*ret_to);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_TIME,
+            "from_unix_ns: %lld is not before to_unix_ns %lld; accepted is a range of times, from "
+            "inclusive, to exclusive",
+            (long long)*ret_from, (long long)*ret_to);
     }
     return QD_ERROR_NONE;
 }
 
 static enum qd_error_code read_groups(const Quota__V1__QueryUsageRequest *q,
-                                      struct qd_usage_group *groups,
-                                      struct qd_error *ret_error)
+                                      struct qd_usage_group *groups, struct qd_error *ret_error)
 {
     if (q->n_group_by > QD_USAGE_GROUPS_MAX) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "group_by: %zu given; at most %d are accepted",
-                            q->n_group_by, QD_USAGE_GROUPS_MAX);
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                            "group_by: %zu given; at most %d are accepted", q->n_group_by,
+                            QD_USAGE_GROUPS_MAX);
     }
     for (size_t i = 0; i < q->n_group_by; i++) {
         const Quota__V1__GroupBy *g = q->group_by[i];
         bool by_label = g->dimension == QUOTA__V1__DIMENSION__DIMENSION_LABEL;
-        if (g->dimension < 1 || g->dimension > QUOTA__V1__DIMENSION__DIMENSION_USER || g->tenant_level > QD_TENANT_SEGMENTS_MAX ||
-            by_label != (g->label[0] != '\0')) {
-            return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                                "group_by[%zu]: a dimension is required, `label` with DIMENSION_LABEL only, "
-                                "`tenant_level` at most %d",
-                                i, QD_TENANT_SEGMENTS_MAX);
+        if (g->dimension < 1 || g->dimension > QUOTA__V1__DIMENSION__DIMENSION_USER ||
+            g->tenant_level > QD_TENANT_SEGMENTS_MAX || by_label != (g->label[0] != '\0')) {
+            return qd_error_set(
+                ret_error, QD_ERROR_INVALID_FIELD,
+                "group_by[%zu]: a dimension is required, `label` with DIMENSION_LABEL only, "
+                "`tenant_level` at most %d",
+                i, QD_TENANT_SEGMENTS_MAX);
         }
-        groups[i] = (struct qd_usage_group){(enum qd_usage_dimension)g->dimension, qd_str_of(g->label),
-                                            (uint8_t)g->tenant_level};
+        groups[i] = (struct qd_usage_group){(enum qd_usage_dimension)g->dimension,
+                                            qd_str_of(g->label), (uint8_t)g->tenant_level};
     }
     return QD_ERROR_NONE;
 }
 
 static enum qd_error_code read_filters(struct qd_place *place,
                                        const Quota__V1__QueryUsageRequest *q,
-                                       struct qd_usage_filter *filters,
-                                       struct qd_error *ret_error)
+                                       struct qd_usage_filter *filters, struct qd_error *ret_error)
 {
     if (q->n_filters > QD_USAGE_FILTERS_MAX) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "filters: %zu given; at most %d are accepted",
-                            q->n_filters, QD_USAGE_FILTERS_MAX);
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                            "filters: %zu given; at most %d are accepted", q->n_filters,
+                            QD_USAGE_FILTERS_MAX);
     }
     for (size_t i = 0; i < q->n_filters; i++) {
         const Quota__V1__UsageFilter *f = q->filters[i];
         struct qd_str *values = qd_scratch_take(&place->arena, (f->n_values + 1) * sizeof(*values));
-        if (f->dimension < 1 || f->dimension > QUOTA__V1__DIMENSION__DIMENSION_USER || f->n_values == 0 ||
-            f->n_values > QD_USAGE_VALUES_MAX || values == NULL) {
+        if (f->dimension < 1 || f->dimension > QUOTA__V1__DIMENSION__DIMENSION_USER ||
+            f->n_values == 0 || f->n_values > QD_USAGE_VALUES_MAX || values == NULL) {
             return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                                 "filters[%zu]: a dimension and 1 to %d values are required", i,
                                 QD_USAGE_VALUES_MAX);
@@ -172,13 +177,14 @@ static enum qd_error_code read_filters(struct qd_place *place,
         for (size_t k = 0; k < f->n_values; k++) {
             values[k] = qd_str_of(f->values[k]);
         }
-        filters[i] = (struct qd_usage_filter){(enum qd_usage_dimension)f->dimension, qd_str_of(f->label), values,
-                                              f->n_values};
+        filters[i] = (struct qd_usage_filter){(enum qd_usage_dimension)f->dimension,
+                                              qd_str_of(f->label), values, f->n_values};
     }
     return QD_ERROR_NONE;
 }
 
-static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q, const struct qd_usage_row *row)
+static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q,
+                    const struct qd_usage_row *row)
 {
     uint8_t *message = qd_out_begin(out, 1);
 
@@ -193,7 +199,8 @@ static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q, c
     }
     for (size_t i = 0; i < row->sums.count; i++) {
         const struct qd_sum *sum = &row->sums.items[i];
-        bool meter = sum->name.ptr[0] != '#' && !qd_slice_equal(sum->name, qd_str_of(QD_SUM_COST)) &&
+        bool meter = sum->name.ptr[0] != '#' &&
+                     !qd_slice_equal(sum->name, qd_str_of(QD_SUM_COST)) &&
                      !qd_slice_equal(sum->name, qd_str_of(QD_SUM_CHARGE));
         if (meter) {
             qd_out_amount(out, 4, sum->name, (int64_t)sum->value);
@@ -206,10 +213,8 @@ static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q, c
     qd_out_end(out, message);
 }
 
-static enum qd_error_code run_query(struct qd_place *place,
-                                    const Quota__V1__QueryUsageRequest *q,
-                                    const struct qd_usage_query *query,
-                                    struct qd_error *ret_error)
+static enum qd_error_code run_query(struct qd_place *place, const Quota__V1__QueryUsageRequest *q,
+                                    const struct qd_usage_query *query, struct qd_error *ret_error)
 {
     struct qd_usage_table table;
     struct qd_store_error error;
@@ -231,11 +236,13 @@ static enum qd_error_code run_query(struct qd_place *place,
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *call,
+                                      struct qd_str bytes, struct qd_error *ret_error)
 {
     struct qd_usage_group groups[QD_USAGE_GROUPS_MAX];
     struct qd_usage_filter filters[QD_USAGE_FILTERS_MAX];
-    struct buckets buckets = {qd_scratch_take(&place->arena, BUCKETS_MAX * sizeof(struct qd_wall_ns)), 0};
+    struct buckets buckets = {
+        qd_scratch_take(&place->arena, BUCKETS_MAX * sizeof(struct qd_wall_ns)), 0};
     const Quota__V1__QueryUsageRequest *q =
         qd_place_unpack(place, &quota__v1__query_usage_request__descriptor, bytes, ret_error);
     struct qd_usage_query query = {.groups = groups, .filters = filters};
@@ -248,13 +255,16 @@ static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *ca
     }
     const struct qd_zone *zone = qd_intern_zone(q->zone[0] != '\0' ? q->zone : "UTC");
     if (zone == NULL) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "zone: %s is no time zone; accepted are IANA names such as \"Europe/Berlin\"",
-                            qd_quote(qd_str_of(q->zone)).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_FIELD,
+            "zone: %s is no time zone; accepted are IANA names such as \"Europe/Berlin\"",
+            qd_quote(qd_str_of(q->zone)).text);
     }
-    if (q->bucket > QUOTA__V1__BUCKET__BUCKET_MONTH || !qd_unhex(place, q->page_token, &query.cursor)) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_PAGE_TOKEN,
-                            "page_token or bucket: not as this server gave them; begin with the first page");
+    if (q->bucket > QUOTA__V1__BUCKET__BUCKET_MONTH ||
+        !qd_unhex(place, q->page_token, &query.cursor)) {
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_PAGE_TOKEN,
+            "page_token or bucket: not as this server gave them; begin with the first page");
     }
     query.tenant = qd_str_of(q->tenant);
     if (qd_optional_tenant(query.tenant, ret_error) != QD_ERROR_NONE ||
@@ -272,7 +282,7 @@ static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *ca
     return run_query(place, q, &query, ret_error);
 }
 
-/* --- ListLedgerEntries ----------------------------------------------------------------------------- */
+/* --- ListLedgerEntries --- */
 
 /* Field numbers above 15 take two bytes of tag: qd_out_varint writes them as it does all. */
 static bool put_entry(void *context, const struct qd_entry *e)
@@ -327,10 +337,11 @@ static bool put_entry(void *context, const struct qd_entry *e)
     return !out->full;
 }
 
-static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *call, struct qd_str bytes, struct qd_error *ret_error)
+static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *call,
+                                       struct qd_str bytes, struct qd_error *ret_error)
 {
-    const Quota__V1__ListLedgerEntriesRequest *q =
-        qd_place_unpack(place, &quota__v1__list_ledger_entries_request__descriptor, bytes, ret_error);
+    const Quota__V1__ListLedgerEntriesRequest *q = qd_place_unpack(
+        place, &quota__v1__list_ledger_entries_request__descriptor, bytes, ret_error);
     struct qd_ledger_list list = {0};
     struct qd_ledger_page page;
     struct qd_store_error error;
@@ -347,14 +358,16 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     list.recorded_to.ns = q->to_unix_ns;
     list.cursor = strtoull(q->cursor, &end, 10);
     if (*end != '\0' || strlen(q->cursor) > 20) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_PAGE_TOKEN,
-                            "cursor: %s is not one that this server gave; leave it out to begin at the start",
-                            qd_quote(qd_str_of(q->cursor)).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_PAGE_TOKEN,
+            "cursor: %s is not one that this server gave; leave it out to begin at the start",
+            qd_quote(qd_str_of(q->cursor)).text);
     }
     for (size_t i = 0; i < q->n_kinds; i++) {
         list.kinds |= q->kinds[i] < 32 ? UINT32_C(1) << q->kinds[i] : 0;
     }
-    if (qd_ledger_list(place->node->ledger, &list, put_entry, place, &page, &error) != QD_STORE_OK) {
+    if (qd_ledger_list(place->node->ledger, &list, put_entry, place, &page, &error) !=
+        QD_STORE_OK) {
         return store_failed(&error, ret_error);
     }
     int len = snprintf(cursor, sizeof(cursor), "%llu", (unsigned long long)page.next_cursor);

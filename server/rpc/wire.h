@@ -1,8 +1,10 @@
-/* Protobuf's wire format, as much of it as the hot calls need: a reader over bytes and a writer into a buffer.
+/* Protobuf's wire format, as much of it as the hot calls need: a reader over bytes and a writer
+ * into a buffer.
  *
  * Layer:    rpc
  * Threads:  none; the owner's.
- * Memory:   a reader's strings point into its bytes; a writer fills the caller's buffer and never past it.
+ * Memory:   a reader's strings point into its bytes; a writer fills the caller's buffer and never
+ * past it.
  *
  * protobuf-c allocates each string; the calls of QuotaService are read and written without.
  * tests/fuzz/fuzz_quota.c compares both.
@@ -14,9 +16,14 @@
 
 #include <string.h>
 
-enum qd_wire_type { QD_WIRE_VARINT = 0, QD_WIRE_FIXED64 = 1, QD_WIRE_BYTES = 2, QD_WIRE_FIXED32 = 5 };
+enum qd_wire_type {
+    QD_WIRE_VARINT = 0,
+    QD_WIRE_FIXED64 = 1,
+    QD_WIRE_BYTES = 2,
+    QD_WIRE_FIXED32 = 5
+};
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 struct qd_wire {
     const uint8_t *at;
@@ -111,7 +118,7 @@ static inline struct qd_wire qd_wire_of(struct qd_str bytes)
     return (struct qd_wire){at, at + bytes.len, false};
 }
 
-/* --- writing ------------------------------------------------------------------------------------- */
+/* --- writing --- */
 
 struct qd_out {
     uint8_t *at;
@@ -182,8 +189,8 @@ static inline void qd_out_text(struct qd_out *out, uint32_t id, const char *text
     qd_out_str(out, id, (struct qd_str){text, strlen(text)});
 }
 
-/* A message within: begin, write its fields, end. One byte is kept for its length; a longer one moves the
- * message. */
+/* A message within: begin, write its fields, end. One byte is kept for its length; a longer one
+ * moves the message. */
 static inline uint8_t *qd_out_begin(struct qd_out *out, uint32_t id)
 {
     qd_out_varint(out, (uint64_t)id << 3 | QD_WIRE_BYTES);

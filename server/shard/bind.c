@@ -21,8 +21,7 @@ struct qd_str qd_path_root(struct qd_str path)
     return (struct qd_str){path.ptr, slash != NULL ? (size_t)(slash - path.ptr) : path.len};
 }
 
-/* --- the key -------------------------------------------------------------------------------------
- */
+/* --- the key --- */
 
 struct key_text {
     size_t used;
@@ -128,8 +127,7 @@ void qd_subject_init(struct qd_subject *subject, const struct qd_policy *policy,
     subject->key = subject_key(a, policy, seed);
 }
 
-/* --- binding -------------------------------------------------------------------------------------
- */
+/* --- binding --- */
 
 static void resolve_under_lock(struct qd_worker *worker, const struct qd_published *published,
                                const struct qd_attributes *attributes, bool all,

@@ -149,8 +149,7 @@ static enum qd_error_code fill(struct work *w, struct qd_error *ret_error)
     return QD_ERROR_NONE;
 }
 
-/* --- the answer ----------------------------------------------------------------------------------
- */
+/* --- the answer --- */
 
 static void copy_name(struct qd_limit_state *state, char *room)
 {
@@ -368,8 +367,7 @@ static void finish(struct work *w, struct qd_check_answer *a)
     }
 }
 
-/* --- deciding ------------------------------------------------------------------------------------
- */
+/* --- deciding --- */
 
 /* Under the lock, after a decision: note the token, count, keep the names. */
 static enum qd_error_code conclude(struct work *w, size_t state_count, struct qd_check_answer *a,

@@ -33,7 +33,8 @@ struct reading {
     int64_t slew;
 };
 
-/* What the clock shows at `mono`: the base, plus what has passed, less what was slewed away so far. */
+/* What the clock shows at `mono`: the base, plus what has passed, less what was slewed away so far.
+ */
 static int64_t wall_at(const struct reading *r, uint64_t mono)
 {
     int64_t elapsed = mono > r->base_mono ? (int64_t)(mono - r->base_mono) : 0;
@@ -42,8 +43,9 @@ static int64_t wall_at(const struct reading *r, uint64_t mono)
     return r->base_wall + elapsed - lost;
 }
 
-/* Acquire loads of the fields: whoever sees a field of a write also sees its odd mark in the second look, which cannot
- * come before them. The first look acquires what the last whole write released. */
+/* Acquire loads of the fields: whoever sees a field of a write also sees its odd mark in the second
+ * look, which cannot come before them. The first look acquires what the last whole write released.
+ */
 static struct reading read_base(const struct qd_clock *clock)
 {
     struct reading r;
@@ -60,7 +62,8 @@ static struct reading read_base(const struct qd_clock *clock)
     }
 }
 
-/* One writer only. Release stores keep the odd mark before the fields, and the fields before the even one. */
+/* One writer only. Release stores keep the odd mark before the fields, and the fields before the
+ * even one. */
 static void write_base(struct qd_clock *clock, struct reading r)
 {
     uint32_t sequence = atomic_load_explicit(&clock->sequence, memory_order_relaxed);
@@ -88,9 +91,9 @@ struct qd_mono_ns qd_clock_mono(const struct qd_clock *clock)
     return clock->source.mono(clock->source.context);
 }
 
-/* The base is read first: a base that is written later starts at a later monotonic time, so a reader with
- * the old base and a younger monotonic time may run ahead of the new base only while it slews, and then
- * by less than the length of this function. */
+/* The base is read first: a base that is written later starts at a later monotonic time, so a
+ * reader with the old base and a younger monotonic time may run ahead of the new base only while it
+ * slews, and then by less than the length of this function. */
 struct qd_wall_ns qd_clock_now(const struct qd_clock *clock)
 {
     struct reading r = read_base(clock);

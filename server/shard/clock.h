@@ -5,11 +5,10 @@
  * Threads:  qd_clock_now from any thread; qd_clock_discipline from one (the loop's).
  * Memory:   the caller's struct.
  *
- * Between two disciplines the clock is the monotonic clock plus an offset. A discipline compares it with
- * the system's wall clock:
- *   ahead or behind by at most QD_CLOCK_STEP_NS: follow. Forward at once; backward by running at half
- *                                         speed until the difference is gone, so that time never steps back;
- *   by more:                              don't follow, alarm. The alarm ends when the system's
+ * Between two disciplines the clock is the monotonic clock plus an offset. A discipline compares it
+ * with the system's wall clock: ahead or behind by at most QD_CLOCK_STEP_NS: follow. Forward at
+ * once; backward by running at half speed until the difference is gone, so that time never steps
+ * back; by more:                              don't follow, alarm. The alarm ends when the system's
  *                                         clock is near again.
  */
 #ifndef QD_SHARD_CLOCK_H
@@ -36,8 +35,8 @@ struct qd_clock {
     _Atomic uint32_t sequence;
     _Atomic uint64_t base_mono;
     _Atomic int64_t base_wall;
-    _Atomic int64_t slew; /* >= 0: still to be lost at half speed from base_mono on */
-    _Atomic int64_t step; /* the step that is not followed, 0: none */
+    _Atomic int64_t slew;       /* >= 0: still to be lost at half speed from base_mono on */
+    _Atomic int64_t step;       /* the step that is not followed, 0: none */
     _Atomic int64_t step_since; /* our wall time */
 };
 

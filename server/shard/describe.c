@@ -107,12 +107,9 @@ struct span {
 
 static void add_window(struct qd_text *text, int64_t window_ns)
 {
-    static const struct span spans[] = {{365 * QD_NS_PER_DAY, "year"},
-                                        {7 * QD_NS_PER_DAY, "week"},
-                                        {QD_NS_PER_DAY, "day"},
-                                        {QD_NS_PER_HOUR, "hour"},
-                                        {QD_NS_PER_MINUTE, "min"},
-                                        {QD_NS_PER_S, "s"}};
+    static const struct span spans[] = {{365 * QD_NS_PER_DAY, "year"}, {7 * QD_NS_PER_DAY, "week"},
+                                        {QD_NS_PER_DAY, "day"},        {QD_NS_PER_HOUR, "hour"},
+                                        {QD_NS_PER_MINUTE, "min"},     {QD_NS_PER_S, "s"}};
 
     for (size_t i = 0; i < sizeof(spans) / sizeof(spans[0]); i++) {
         if (window_ns % spans[i].ns == 0) {
@@ -177,7 +174,8 @@ void qd_describe_name(struct qd_text *text, const struct qd_limit_state *state)
     qd_text_add(text, state->limit->name);
 }
 
-static void add_two(struct qd_text *text, int64_t first, const char *unit, int64_t second, const char *unit2)
+static void add_two(struct qd_text *text, int64_t first, const char *unit, int64_t second,
+                    const char *unit2)
 {
     qd_text_add_int(text, first);
     qd_text_add(text, unit);
@@ -185,22 +183,30 @@ static void add_two(struct qd_text *text, int64_t first, const char *unit, int64
     qd_text_add(text, unit2);
 }
 
+static int64_t units_up(int64_t ns, int64_t unit)
+{
+    return ns / unit + (ns % unit > 0);
+}
+
+/* I5: rounded up, and only then put in words: who waits as long as it says does not come early. */
 void qd_describe_wait(struct qd_text *text, int64_t wait_ns)
 {
-    int64_t s = wait_ns / QD_NS_PER_S;
+    int64_t ms = units_up(wait_ns, QD_NS_PER_MS);
+    int64_t tenths = units_up(wait_ns, QD_NS_PER_S / 10);
+    int64_t s = units_up(wait_ns, QD_NS_PER_S);
+    int64_t min = units_up(wait_ns, 60 * QD_NS_PER_S);
 
-    if (wait_ns < QD_NS_PER_S) {
-        qd_text_add_int(text, (wait_ns + QD_NS_PER_MS - 1) / QD_NS_PER_MS);
+    if (ms < 1000) {
+        qd_text_add_int(text, ms);
         qd_text_add(text, " ms");
-    } else if (s < 60) {
-        int64_t tenths = (wait_ns + QD_NS_PER_S / 10 - 1) / (QD_NS_PER_S / 10);
+    } else if (tenths < 600) {
         add_two(text, tenths / 10, ".", tenths % 10, " s");
     } else if (s < 3600) {
         add_two(text, s / 60, " min ", s % 60, " s");
-    } else if (s < 48 * 3600) {
-        add_two(text, s / 3600, " h ", s / 60 % 60, " min");
+    } else if (min < 48 * 60) {
+        add_two(text, min / 60, " h ", min % 60, " min");
     } else {
-        qd_text_add_int(text, s / 86400);
+        qd_text_add_int(text, units_up(wait_ns, 86400 * QD_NS_PER_S));
         qd_text_add(text, " days");
     }
 }
@@ -261,11 +267,8 @@ static const char *smaller_hint(const struct qd_limit *limit)
     return "make the request smaller";
 }
 
-void qd_describe_denial(struct qd_text *text,
-                        const struct qd_limit_state *state,
-                        struct qd_wall_ns now,
-                        bool retry_useful,
-                        int64_t retry_after_ns)
+void qd_describe_denial(struct qd_text *text, const struct qd_limit_state *state,
+                        struct qd_wall_ns now, bool retry_useful, int64_t retry_after_ns)
 {
     qd_describe_name(text, state);
     if (state->never_fits) {
@@ -291,7 +294,8 @@ void qd_describe_denial(struct qd_text *text,
     }
 }
 
-void qd_describe_meters(struct qd_text *text, const struct qd_policy *policy, const struct qd_weights *weights)
+void qd_describe_meters(struct qd_text *text, const struct qd_policy *policy,
+                        const struct qd_weights *weights)
 {
     for (size_t i = 0; i < weights->count; i++) {
         const struct qd_weight *w = &weights->item[i];

@@ -36,7 +36,7 @@ struct qd_directory {
     bool has_shadow; /* for good: it only costs a little time */
 };
 
-/* --- compiling ----------------------------------------------------------------------------------- */
+/* --- compiling --- */
 
 static void compiled_clear(struct compiled *c)
 {
@@ -45,7 +45,8 @@ static void compiled_clear(struct compiled *c)
     memset(c, 0, sizeof(*c));
 }
 
-static const struct qd_plan *plan_of(const struct qd_policy *policy, const struct qd_tenant_record *record)
+static const struct qd_plan *plan_of(const struct qd_policy *policy,
+                                     const struct qd_tenant_record *record)
 {
     return record->plan.len > 0 ? qd_policy_plan(policy, record->plan) : NULL;
 }
@@ -53,8 +54,7 @@ static const struct qd_plan *plan_of(const struct qd_policy *policy, const struc
 /* Own limits as NUL-terminated texts for the policy's compiler. */
 static enum qd_error_code compile_limits(const struct qd_policy *policy,
                                          const struct qd_tenant_record *record,
-                                         struct qd_limit_set **ret_set,
-                                         struct qd_error *ret_error)
+                                         struct qd_limit_set **ret_set, struct qd_error *ret_error)
 {
     struct qd_limit_entry entries[QD_TENANT_LIMITS_MAX];
     char texts[QD_TENANT_LIMITS_MAX * 2][QD_TENANT_TEXT_MAX + 1];
@@ -155,10 +155,9 @@ static bool compile_adjusts(const struct qd_tenant_record *record, struct compil
     return true;
 }
 
-/* A record that only carries a block, boosts or grants doesn't list its tenant: patterns go on applying. Neither
- * does one whose plan is gone: no plan would mean no limits. */
-static void fill_override(const struct qd_policy *policy,
-                          const struct qd_tenant_record *record,
+/* A record that only carries a block, boosts or grants doesn't list its tenant: patterns go on
+ * applying. Neither does one whose plan is gone: no plan would mean no limits. */
+static void fill_override(const struct qd_policy *policy, const struct qd_tenant_record *record,
                           struct compiled *c)
 {
     const struct qd_plan *plan = plan_of(policy, record);
@@ -172,13 +171,13 @@ static void fill_override(const struct qd_policy *policy,
         c->override.limit_count = c->limits->count;
     }
     c->override.blocked = record->block.blocked;
-    c->override.blocked_until.ns = record->block.until.ns != 0 ? record->block.until.ns : QD_WALL_NEVER;
+    c->override.blocked_until.ns =
+        record->block.until.ns != 0 ? record->block.until.ns : QD_WALL_NEVER;
 }
 
 static enum qd_error_code compile(const struct qd_policy *policy,
                                   const struct qd_tenant_record *record,
-                                  struct compiled *ret_compiled,
-                                  struct qd_error *ret_error)
+                                  struct compiled *ret_compiled, struct qd_error *ret_error)
 {
     struct compiled c;
 
@@ -208,7 +207,7 @@ enum qd_error_code qd_directory_try(const struct qd_policy *policy,
     return QD_ERROR_NONE;
 }
 
-/* --- the table ----------------------------------------------------------------------------------- */
+/* --- the table --- */
 
 struct qd_directory *qd_directory_new(uint32_t tenants_max, uint64_t seed)
 {
@@ -292,8 +291,7 @@ static struct tenant *find(struct qd_directory *d, struct qd_str path)
     return t;
 }
 
-void qd_directory_overrides(struct qd_directory *d,
-                            struct qd_str path,
+void qd_directory_overrides(struct qd_directory *d, struct qd_str path,
                             const struct qd_override *ret_overrides[QD_TENANT_SEGMENTS_MAX])
 {
     uint8_t depth = qd_tenant_path_depth(path);
@@ -376,8 +374,7 @@ static void insert(struct qd_directory *d, struct tenant *t)
     *bucket = t;
 }
 
-enum qd_error_code qd_directory_put(struct qd_directory *d,
-                                    const struct qd_policy *policy,
+enum qd_error_code qd_directory_put(struct qd_directory *d, const struct qd_policy *policy,
                                     const struct qd_tenant_record *record,
                                     struct qd_error *ret_error)
 {
@@ -400,8 +397,9 @@ enum qd_error_code qd_directory_put(struct qd_directory *d,
         qd_directory_unlock_shared(d);
         compiled_clear(&compiled);
         qd_buf_release(&bytes);
-        return qd_error_set(ret_error, QD_ERROR_TENANTS_FULL,
-                            "no room for another tenant; this node is configured for %u (--tenants)", d->max);
+        return qd_error_set(
+            ret_error, QD_ERROR_TENANTS_FULL,
+            "no room for another tenant; this node is configured for %u (--max-tenants)", d->max);
     }
     for (size_t i = 0; i < compiled.override.limit_count; i++) {
         d->has_shadow |= compiled.override.limits[i].limit->action == QD_SHADOW;
@@ -427,7 +425,8 @@ bool qd_directory_remove(struct qd_directory *d, struct qd_str path)
             at = &(*at)->chain;
         }
         *at = t->chain;
-        memmove(&d->sorted[index], &d->sorted[index + 1], (d->count - index - 1) * sizeof(struct tenant *));
+        memmove(&d->sorted[index], &d->sorted[index + 1],
+                (d->count - index - 1) * sizeof(struct tenant *));
         d->count--;
     }
     qd_directory_unlock_shared(d);
@@ -442,8 +441,7 @@ static bool decode(const struct tenant *t, struct qd_tenant_record *ret_record)
     return qd_tenant_record_decode(qd_buf_str(&t->bytes), ret_record) == QD_STORE_OK;
 }
 
-size_t qd_directory_recompile(struct qd_directory *d,
-                              const struct qd_policy *policy,
+size_t qd_directory_recompile(struct qd_directory *d, const struct qd_policy *policy,
                               struct qd_problems *problems)
 {
     struct qd_tenant_record *record = malloc(sizeof(*record));
@@ -459,8 +457,10 @@ size_t qd_directory_recompile(struct qd_directory *d,
         }
         bool plan_gone = record->plan.len > 0 && plan_of(policy, record) == NULL;
         if (plan_gone) {
-            (void)qd_error_set(&error, QD_ERROR_UNKNOWN_PLAN, "plan %s is gone; the tenant falls back to the "
-                               "policy's rules", qd_quote(record->plan).text);
+            (void)qd_error_set(&error, QD_ERROR_UNKNOWN_PLAN,
+                               "plan %s is gone; the tenant falls back to the "
+                               "policy's rules",
+                               qd_quote(record->plan).text);
         }
         if (compile(policy, record, &compiled, &error) != QD_ERROR_NONE) {
             record->limit_count = 0;
@@ -473,8 +473,8 @@ size_t qd_directory_recompile(struct qd_directory *d,
         if (plan_gone) {
             bad++;
             if (problems != NULL) {
-                qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "tenant %.*s: %s", (int)t->path.len,
-                                t->path.ptr, error.text);
+                qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "tenant %.*s: %s",
+                                (int)t->path.len, t->path.ptr, error.text);
             }
         }
         compiled_clear(&t->compiled);
@@ -485,18 +485,17 @@ size_t qd_directory_recompile(struct qd_directory *d,
     return bad;
 }
 
-/* --- reading ------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
-static bool copy_out(const struct tenant *t, struct qd_buf *buf, struct qd_tenant_record *ret_record)
+static bool copy_out(const struct tenant *t, struct qd_buf *buf,
+                     struct qd_tenant_record *ret_record)
 {
     qd_buf_clear(buf);
     qd_buf_append_str(buf, qd_buf_str(&t->bytes));
     return !buf->failed && qd_tenant_record_decode(qd_buf_str(buf), ret_record) == QD_STORE_OK;
 }
 
-bool qd_directory_get(struct qd_directory *d,
-                      struct qd_str path,
-                      struct qd_buf *buf,
+bool qd_directory_get(struct qd_directory *d, struct qd_str path, struct qd_buf *buf,
                       struct qd_tenant_record *ret_record)
 {
     qd_directory_lock_shared(d);
@@ -506,9 +505,7 @@ bool qd_directory_get(struct qd_directory *d,
     return found;
 }
 
-bool qd_directory_next(struct qd_directory *d,
-                       struct qd_str after,
-                       struct qd_buf *buf,
+bool qd_directory_next(struct qd_directory *d, struct qd_str after, struct qd_buf *buf,
                        struct qd_tenant_record *ret_record)
 {
     qd_directory_lock_shared(d);

@@ -24,8 +24,8 @@ enum qd_status qd_error_status(enum qd_error_code code)
     return rows[code].status;
 }
 
-enum qd_error_code
-qd_error_set(struct qd_error *error, enum qd_error_code code, const char *format, ...)
+enum qd_error_code qd_error_set(struct qd_error *error, enum qd_error_code code, const char *format,
+                                ...)
 {
     va_list args;
 

@@ -26,58 +26,60 @@ enum qd_status {
 };
 
 /* Reason (what `quotad-reason` says) and status. */
-#define QD_ERRORS(X)                                                                               \
-    X(NONE, OK)                                                                                    \
-    X(MALFORMED, INVALID_ARGUMENT)                                                                 \
-    X(MESSAGE_TOO_LARGE, INVALID_ARGUMENT)                                                         \
-    X(BATCH_TOO_LARGE, INVALID_ARGUMENT)                                                           \
-    X(INVALID_UTF8, INVALID_ARGUMENT)                                                              \
-    X(INVALID_TENANT, INVALID_ARGUMENT)                                                            \
-    X(INVALID_NAME, INVALID_ARGUMENT)                                                              \
-    X(INVALID_AMOUNT, INVALID_ARGUMENT)                                                            \
-    X(INVALID_TIME, INVALID_ARGUMENT)                                                              \
-    X(INVALID_TTL, INVALID_ARGUMENT)                                                               \
-    X(INVALID_FIELD, INVALID_ARGUMENT)                                                             \
-    X(INVALID_LIMIT, INVALID_ARGUMENT)                                                             \
-    X(INVALID_PAGE_TOKEN, INVALID_ARGUMENT)                                                        \
-    X(UNKNOWN_METER, INVALID_ARGUMENT)                                                             \
-    X(DERIVED_METER, INVALID_ARGUMENT)                                                             \
-    X(DUPLICATE_METER, INVALID_ARGUMENT)                                                           \
-    X(DUPLICATE_LABEL, INVALID_ARGUMENT)                                                           \
-    X(TOO_MANY_METERS, INVALID_ARGUMENT)                                                           \
-    X(TOO_MANY_LABELS, INVALID_ARGUMENT)                                                           \
-    X(TOO_MANY_CANDIDATES, INVALID_ARGUMENT)                                                       \
-    X(TOO_MANY_LIMITS, FAILED_PRECONDITION)                                                        \
-    X(TOKEN_TOO_LARGE, INVALID_ARGUMENT)                                                           \
-    X(INVALID_TOKEN, INVALID_ARGUMENT)                                                             \
-    X(TENANT_MISMATCH, INVALID_ARGUMENT)                                                           \
-    X(USAGE_NOT_EMPTY, INVALID_ARGUMENT)                                                           \
-    X(REQUEST_ID_REQUIRED, INVALID_ARGUMENT)                                                       \
-    X(UNKNOWN_RESERVATION, NOT_FOUND)                                                              \
-    X(UNKNOWN_TENANT, NOT_FOUND)                                                                   \
-    X(UNKNOWN_PLAN, NOT_FOUND)                                                                     \
-    X(UNKNOWN_SERVICE, NOT_FOUND)                                                                  \
-    X(UNKNOWN_LIMIT, NOT_FOUND)                                                                    \
-    X(TENANT_EXISTS, ALREADY_EXISTS)                                                               \
-    X(REQUEST_CONFLICT, ALREADY_EXISTS)                                                            \
-    X(REPORT_CONFLICT, ALREADY_EXISTS)                                                             \
-    X(GRANT_CONFLICT, ALREADY_EXISTS)                                                              \
-    X(REPORT_TOO_OLD, FAILED_PRECONDITION)                                                         \
-    X(NOT_PREPAID, FAILED_PRECONDITION)                                                            \
-    X(TENANT_HAS_CHILDREN, FAILED_PRECONDITION)                                                    \
-    X(REVISION_MISMATCH, FAILED_PRECONDITION)                                                      \
-    X(POLICY_INVALID, FAILED_PRECONDITION)                                                         \
-    X(NO_POLICY_FILE, FAILED_PRECONDITION)                                                         \
-    X(TENANTS_FULL, UNAVAILABLE)                                                                   \
-    X(OVERLOADED, UNAVAILABLE)                                                                     \
-    X(STORE_ERROR, UNAVAILABLE)                                                                    \
-    X(SHUTTING_DOWN, UNAVAILABLE)                                                                  \
-    X(DEADLINE, DEADLINE_EXCEEDED)                                                                 \
-    X(UNSUPPORTED, UNIMPLEMENTED)                                                                  \
+#define QD_ERRORS(X)                            \
+    X(NONE, OK)                                 \
+    X(MALFORMED, INVALID_ARGUMENT)              \
+    X(MESSAGE_TOO_LARGE, INVALID_ARGUMENT)      \
+    X(BATCH_TOO_LARGE, INVALID_ARGUMENT)        \
+    X(INVALID_UTF8, INVALID_ARGUMENT)           \
+    X(INVALID_TENANT, INVALID_ARGUMENT)         \
+    X(INVALID_NAME, INVALID_ARGUMENT)           \
+    X(INVALID_AMOUNT, INVALID_ARGUMENT)         \
+    X(INVALID_TIME, INVALID_ARGUMENT)           \
+    X(INVALID_TTL, INVALID_ARGUMENT)            \
+    X(INVALID_FIELD, INVALID_ARGUMENT)          \
+    X(INVALID_LIMIT, INVALID_ARGUMENT)          \
+    X(INVALID_PAGE_TOKEN, INVALID_ARGUMENT)     \
+    X(UNKNOWN_METER, INVALID_ARGUMENT)          \
+    X(DERIVED_METER, INVALID_ARGUMENT)          \
+    X(DUPLICATE_METER, INVALID_ARGUMENT)        \
+    X(DUPLICATE_LABEL, INVALID_ARGUMENT)        \
+    X(TOO_MANY_METERS, INVALID_ARGUMENT)        \
+    X(TOO_MANY_LABELS, INVALID_ARGUMENT)        \
+    X(TOO_MANY_CANDIDATES, INVALID_ARGUMENT)    \
+    X(TOO_MANY_LIMITS, FAILED_PRECONDITION)     \
+    X(TOKEN_TOO_LARGE, INVALID_ARGUMENT)        \
+    X(INVALID_TOKEN, INVALID_ARGUMENT)          \
+    X(TENANT_MISMATCH, INVALID_ARGUMENT)        \
+    X(USAGE_NOT_EMPTY, INVALID_ARGUMENT)        \
+    X(REQUEST_ID_REQUIRED, INVALID_ARGUMENT)    \
+    X(UNKNOWN_RESERVATION, NOT_FOUND)           \
+    X(UNKNOWN_TENANT, NOT_FOUND)                \
+    X(UNKNOWN_PLAN, NOT_FOUND)                  \
+    X(UNKNOWN_SERVICE, NOT_FOUND)               \
+    X(UNKNOWN_LIMIT, NOT_FOUND)                 \
+    X(TENANT_EXISTS, ALREADY_EXISTS)            \
+    X(REQUEST_CONFLICT, ALREADY_EXISTS)         \
+    X(REPORT_CONFLICT, ALREADY_EXISTS)          \
+    X(GRANT_CONFLICT, ALREADY_EXISTS)           \
+    X(REPORT_TOO_OLD, FAILED_PRECONDITION)      \
+    X(NOT_PREPAID, FAILED_PRECONDITION)         \
+    X(TENANT_HAS_CHILDREN, FAILED_PRECONDITION) \
+    X(REVISION_MISMATCH, FAILED_PRECONDITION)   \
+    X(POLICY_INVALID, FAILED_PRECONDITION)      \
+    X(NO_POLICY_FILE, FAILED_PRECONDITION)      \
+    X(TENANTS_FULL, UNAVAILABLE)                \
+    X(OVERLOADED, UNAVAILABLE)                  \
+    X(STORE_ERROR, UNAVAILABLE)                 \
+    X(SHUTTING_DOWN, UNAVAILABLE)               \
+    X(DEADLINE, DEADLINE_EXCEEDED)              \
+    X(UNSUPPORTED, UNIMPLEMENTED)               \
     X(INTERNAL, INTERNAL)
 
 #define QD_ERROR_ENUM(name, status) QD_ERROR_##name,
-enum qd_error_code { QD_ERRORS(QD_ERROR_ENUM) QD_ERROR_COUNT };
+enum qd_error_code {
+    QD_ERRORS(QD_ERROR_ENUM) QD_ERROR_COUNT
+};
 #undef QD_ERROR_ENUM
 
 #define QD_ERROR_TEXT_MAX 480
@@ -91,8 +93,9 @@ const char *qd_error_reason(enum qd_error_code code);
 enum qd_status qd_error_status(enum qd_error_code code);
 
 /* Fill *error in; returns `code`. A text that is too long is cut off. */
-__attribute__((format(printf, 3, 4))) enum qd_error_code
-qd_error_set(struct qd_error *error, enum qd_error_code code, const char *format, ...);
+__attribute__((format(printf, 3, 4))) enum qd_error_code qd_error_set(struct qd_error *error,
+                                                                      enum qd_error_code code,
+                                                                      const char *format, ...);
 
 /* Texts that came from outside, for messages: printable, at most QD_QUOTED_MAX bytes, in quotes. */
 #define QD_QUOTED_MAX 96

@@ -14,15 +14,14 @@ static void state_key(struct qd_hash128 id, struct qd_buf *key)
     qd_put_key_u64(key, id.lo);
 }
 
-static struct qd_core *core_of(struct qd_node *node, struct qd_shard *home, const struct qd_bind_item *item)
+static struct qd_core *core_of(struct qd_node *node, struct qd_shard *home,
+                               const struct qd_bind_item *item)
 {
     return item->depth == 0 ? node->shards.commons.core : home->core;
 }
 
-void qd_evict_bring_back(struct qd_worker *worker,
-                         struct qd_shard *home,
-                         const struct qd_bind *bind,
-                         struct qd_wall_ns now)
+void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
+                         const struct qd_bind *bind, struct qd_wall_ns now)
 {
     if (!atomic_load_explicit(&worker->node->evicted, memory_order_relaxed)) {
         return;
@@ -38,7 +37,8 @@ void qd_evict_bring_back(struct qd_worker *worker,
         if (qd_store_get(worker->node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &value, NULL) ==
                 QD_STORE_OK &&
             value.size <= QD_COUNTER_STATE_MAX) {
-            struct qd_counter_state state = {.id = bind->items[i].counter, .size = (uint32_t)value.size};
+            struct qd_counter_state state = {.id = bind->items[i].counter,
+                                             .size = (uint32_t)value.size};
             memcpy(state.bytes, value.data, value.size);
             if (qd_core_restore(core_of(worker->node, home, &bind->items[i]), &state, now)) {
                 qd_count(&worker->figures.restores);
@@ -76,9 +76,8 @@ bool qd_evict_wipe(struct qd_store *store, struct qd_store_error *error)
     struct qd_batch batch;
     struct qd_str name;
     struct qd_str value;
-    struct qd_store_range range = {.space = QD_STORE_SNAPSHOT,
-                                   .lower = {QD_EVICT_PREFIX, 1},
-                                   .upper = {"d", 1}};
+    struct qd_store_range range = {
+        .space = QD_STORE_SNAPSHOT, .lower = {QD_EVICT_PREFIX, 1}, .upper = {"d", 1}};
     enum qd_store_err err;
 
     struct qd_store_iter *iter = qd_store_iter_open(store, &range);

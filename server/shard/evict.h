@@ -4,8 +4,8 @@
  * Threads:  the worker's own thread, with the home shard (and commons, if shared) locked.
  * Memory:   none of its own.
  *
- * States go to the store un-synced: a crash loses them as it loses the counters in memory. They are wiped at
- * boot, when budgets are rebuilt from the ledger.
+ * States go to the store un-synced: a crash loses them as it loses the counters in memory. They are
+ * wiped at boot, when budgets are rebuilt from the ledger.
  */
 #ifndef QD_SHARD_EVICT_H
 #define QD_SHARD_EVICT_H
@@ -14,12 +14,10 @@
 
 #define QD_EVICT_TRIES 16U
 
-/* After a binding was made: put back what the store has of the counters that were made anew. Nothing but a load when
- * no counter was ever evicted. */
-void qd_evict_bring_back(struct qd_worker *worker,
-                         struct qd_shard *home,
-                         const struct qd_bind *bind,
-                         struct qd_wall_ns now);
+/* After a binding was made: put back what the store has of the counters that were made anew.
+ * Nothing but a load when no counter was ever evicted. */
+void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
+                         const struct qd_bind *bind, struct qd_wall_ns now);
 
 /* Make room for one counter. False: nothing can go, or the store refuses (then nothing is lost). */
 bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall_ns now);

@@ -8,16 +8,18 @@
 
 #include <string.h>
 
-static void add_money(const struct qd_policy *policy, const struct qd_token *token, struct qd_wall_ns now, struct qd_usage *usage)
+static void add_money(const struct qd_policy *policy, const struct qd_token *token,
+                      struct qd_wall_ns now, struct qd_usage *usage)
 {
     struct qd_priced priced;
-    struct qd_pricing pricing = {.policy = policy,
-                                 .model = token->model.len > 0 ? qd_policy_model(policy, token->model) : NULL,
-                                 .pool = token->pool.len > 0 ? qd_policy_pool(policy, token->pool) : NULL,
-                                 .usage = usage,
-                                 .tier = token->tier,
-                                 .cache_write_ttl = token->cache_write_ttl,
-                                 .at = now};
+    struct qd_pricing pricing = {
+        .policy = policy,
+        .model = token->model.len > 0 ? qd_policy_model(policy, token->model) : NULL,
+        .pool = token->pool.len > 0 ? qd_policy_pool(policy, token->pool) : NULL,
+        .usage = usage,
+        .tier = token->tier,
+        .cache_write_ttl = token->cache_write_ttl,
+        .at = now};
 
     qd_pricing_compute(&pricing, &priced);
     if (priced.priced) {
@@ -29,7 +31,8 @@ static void add_money(const struct qd_policy *policy, const struct qd_token *tok
 static enum qd_error_code gone(struct qd_error *ret_error)
 {
     return qd_error_set(ret_error, QD_ERROR_UNKNOWN_RESERVATION,
-                        "reservation: settled, cancelled or expired, or made by another node or boot; report what was "
+                        "reservation: settled, cancelled or expired, or made by another node or "
+                        "boot; report what was "
                         "used, or check again");
 }
 
@@ -43,8 +46,8 @@ static void stop(struct qd_extend_answer *a, struct qd_limit_state *stopping, st
     if (stopping->limit == NULL) {
         qd_text_add(&text, "the tenant is blocked; end the answer and report");
     } else {
-        size_t len =
-            stopping->name.len < sizeof(a->stopping.name) ? stopping->name.len : sizeof(a->stopping.name);
+        size_t len = stopping->name.len < sizeof(a->stopping.name) ? stopping->name.len
+                                                                   : sizeof(a->stopping.name);
         a->stopping.state = *stopping;
         if (len > 0) {
             memcpy(a->stopping.name, stopping->name.ptr, len);
@@ -56,23 +59,24 @@ static void stop(struct qd_extend_answer *a, struct qd_limit_state *stopping, st
     a->message_len = text.used;
 }
 
-enum qd_error_code qd_node_extend(struct qd_worker *worker,
-                                  const struct qd_extend_args *args,
-                                  struct qd_extend_answer *ret_answer,
-                                  struct qd_error *ret_error)
+enum qd_error_code qd_node_extend(struct qd_worker *worker, const struct qd_extend_args *args,
+                                  struct qd_extend_answer *ret_answer, struct qd_error *ret_error)
 {
     struct qd_node *node = worker->node;
-    const struct qd_published *published = atomic_load_explicit(&node->published, memory_order_acquire);
+    const struct qd_published *published =
+        atomic_load_explicit(&node->published, memory_order_acquire);
     struct qd_wall_ns now = qd_clock_now(&node->clock);
     struct qd_reference reference;
     struct qd_usage used;
     struct qd_limit_state stopping;
     int64_t ttl_ns = 0;
 
-    if (qd_reference_read(node, args->reservation, args->tenant, &reference, ret_error) != QD_ERROR_NONE ||
+    if (qd_reference_read(node, args->reservation, args->tenant, &reference, ret_error) !=
+            QD_ERROR_NONE ||
         qd_validate_usage("used_so_far", published->policy, args->used, args->used_count, &used,
                           ret_error) != QD_ERROR_NONE ||
-        qd_validate_ttl(args->ttl_ms, reference.token.ttl_ns, &ttl_ns, ret_error) != QD_ERROR_NONE) {
+        qd_validate_ttl(args->ttl_ms, reference.token.ttl_ns, &ttl_ns, ret_error) !=
+            QD_ERROR_NONE) {
         return ret_error->code;
     }
     if (ttl_ns < QD_NS_PER_S) {
@@ -92,9 +96,9 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker,
     ret_answer->message_len = 0;
     ret_answer->stopping.state.limit = NULL;
     qd_shards_lock(&node->shards, reference.home);
-    enum qd_result result = qd_core_extend(reference.home->core, node->shards.commons.core,
-                                           reference.reservation, &used, ttl_ns,
-                                           now, &ret_answer->expires, &stopping);
+    enum qd_result result =
+        qd_core_extend(reference.home->core, node->shards.commons.core, reference.reservation,
+                       &used, ttl_ns, now, &ret_answer->expires, &stopping);
     if (result == QD_STOP) {
         stop(ret_answer, &stopping, now); /* S3 */
     }
@@ -102,10 +106,8 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker,
     return result == QD_OK || result == QD_STOP ? QD_ERROR_NONE : gone(ret_error);
 }
 
-enum qd_error_code qd_node_cancel(struct qd_worker *worker,
-                                  struct qd_str reservation,
-                                  struct qd_str tenant,
-                                  bool *ret_cancelled,
+enum qd_error_code qd_node_cancel(struct qd_worker *worker, struct qd_str reservation,
+                                  struct qd_str tenant, bool *ret_cancelled,
                                   struct qd_error *ret_error)
 {
     struct qd_node *node = worker->node;
@@ -122,8 +124,8 @@ enum qd_error_code qd_node_cancel(struct qd_worker *worker,
     }
     if (reference.ours) {
         qd_shards_lock(&node->shards, reference.home);
-        cancelled = qd_core_cancel(reference.home->core, node->shards.commons.core, reference.reservation,
-                                   qd_clock_now(&node->clock)) == QD_OK;
+        cancelled = qd_core_cancel(reference.home->core, node->shards.commons.core,
+                                   reference.reservation, qd_clock_now(&node->clock)) == QD_OK;
         qd_shards_unlock(&node->shards, reference.home);
     }
     qd_count(&worker->figures.cancels);

@@ -17,8 +17,8 @@
 
 struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error *ret_error)
 {
-    struct qd_node *node = aligned_alloc(QD_CACHE_LINE, (sizeof(*node) + QD_CACHE_LINE - 1) / QD_CACHE_LINE *
-                                                            QD_CACHE_LINE);
+    struct qd_node *node = aligned_alloc(QD_CACHE_LINE, (sizeof(*node) + QD_CACHE_LINE - 1) /
+                                                            QD_CACHE_LINE * QD_CACHE_LINE);
 
     if (node == NULL) {
         (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
@@ -26,14 +26,15 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     }
     memset(node, 0, sizeof(*node));
     if (!qd_shards_init(&node->shards, &config->shards)) {
-        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL,
-                           "out of memory for the tables; lower --counters or --reservations");
+        (void)qd_error_set(
+            ret_error, QD_ERROR_INTERNAL,
+            "out of memory for the tables; lower --max-counters or --max-reservations");
         free(node);
         return NULL;
     }
     node->directory = qd_directory_new(config->tenants_max, config->shards.slice.hash_seed);
     if (node->directory == NULL) {
-        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory; lower --tenants");
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory; lower --max-tenants");
         qd_shards_release(&node->shards);
         free(node);
         return NULL;
@@ -88,7 +89,7 @@ void qd_node_free(struct qd_node *node)
     free(node);
 }
 
-/* --- workers ------------------------------------------------------------------------------------- */
+/* --- workers --- */
 
 struct qd_worker *qd_worker_new(struct qd_node *node)
 {
@@ -127,7 +128,7 @@ void qd_worker_free(struct qd_worker *worker)
     free(worker);
 }
 
-/* --- policy -------------------------------------------------------------------------------------- */
+/* --- policy --- */
 
 static bool any_shadow(const struct qd_limit_use *uses, size_t count)
 {
@@ -171,22 +172,25 @@ void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_p
     published->info = qd_policy_info(policy);
     published->loaded_at = qd_clock_now(&node->clock);
     look_at_policy(policy, published);
-    /* Records first: between the two steps a request resolves them with the old policy and binds under its
-     * epoch; the swap makes every such binding stale. */
+    /* Records first: between the two steps a request resolves them with the old policy and binds
+     * under its epoch; the swap makes every such binding stale. */
     (void)qd_directory_recompile(node->directory, policy, problems);
-    atomic_store_explicit(&node->runtime_shadow, qd_directory_has_shadow(node->directory), memory_order_relaxed);
+    atomic_store_explicit(&node->runtime_shadow, qd_directory_has_shadow(node->directory),
+                          memory_order_relaxed);
     qd_shards_lock_all(&node->shards);
     struct qd_published *old = atomic_exchange(&node->published, published);
     if (published->has_shared) {
         atomic_store_explicit(&node->shards.shared, true, memory_order_relaxed);
     }
-    /* Unlocking looks at `shared` only where qd_shards_lock did; lock_all holds commons in any case. */
+    /* Unlocking looks at `shared` only where qd_shards_lock did; lock_all holds commons in any
+     * case. */
     qd_shards_unlock_all(&node->shards);
     struct qd_store_error label_error;
     if (qd_ledger_set_rollup_labels(node->ledger, policy->rollup_labels, policy->rollup_label_count,
                                     &label_error) != QD_STORE_OK &&
         problems != NULL) {
-        qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "rollup_labels: %s", label_error.text);
+        qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "rollup_labels: %s",
+                        label_error.text);
     }
     qd_prices_keep(node->store, policy, published->loaded_at, problems);
     if (old != NULL) {
@@ -195,7 +199,7 @@ void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_p
     (void)qd_quiesce_collect(&node->quiesce);
 }
 
-/* --- ticks --------------------------------------------------------------------------------------- */
+/* --- ticks --- */
 
 static void expire_shard(struct qd_node *node, struct qd_shard *home, struct qd_wall_ns now)
 {
@@ -208,7 +212,8 @@ static void expire_shard(struct qd_node *node, struct qd_shard *home, struct qd_
     }
 }
 
-static void drain_events(struct qd_node *node, struct qd_shard *shard, struct qd_node_listener *listener)
+static void drain_events(struct qd_node *node, struct qd_shard *shard,
+                         struct qd_node_listener *listener)
 {
     struct qd_event event;
 
@@ -241,7 +246,7 @@ void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener)
     }
 }
 
-/* --- rebuilding budgets at boot -------------------------------------------------------------------- */
+/* --- rebuilding budgets at boot --- */
 
 struct rebuild {
     struct qd_worker *worker;
@@ -254,7 +259,8 @@ static struct qd_hash128 no_hash(void)
     return (struct qd_hash128){0, 0};
 }
 
-static void entry_usage(const struct qd_policy *policy, const struct qd_entry *entry, struct qd_usage *ret_usage)
+static void entry_usage(const struct qd_policy *policy, const struct qd_entry *entry,
+                        struct qd_usage *ret_usage)
 {
     ret_usage->present = 0;
     for (size_t i = 0; i < entry->quantity_count; i++) {
@@ -311,9 +317,7 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     return true;
 }
 
-bool qd_node_rebuild(struct qd_node *node,
-                     struct qd_worker *worker,
-                     uint64_t *ret_entries,
+bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries,
                      struct qd_error *ret_error)
 {
     struct rebuild r = {.worker = worker};

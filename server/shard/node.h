@@ -1,10 +1,10 @@
-/* One node: the slices, the clock, the published policy, run-time tenants, the ledger, and the flows of
- * requests through them.
+/* One node: the slices, the clock, the published policy, run-time tenants, the ledger, and the
+ * flows of requests through them.
  *
  * Layer:    shard
- * Threads:  request functions from any thread that has a worker; publish, and the functions of the directory,
- *           from any thread (they serialize themselves).
- * Memory:   everything is allocated at init; a request allocates nothing.
+ * Threads:  request functions from any thread that has a worker; publish, and the functions of the
+ * directory, from any thread (they serialize themselves). Memory:   everything is allocated at
+ * init; a request allocates nothing.
  *
  * Order of locks: admin (policy and directory changes) -> directory -> home shard -> commons.
  */
@@ -74,11 +74,12 @@ struct qd_node {
     _Atomic(struct qd_published *) published;
     _Atomic bool draining;
     _Atomic bool runtime_shadow; /* some run-time tenant had a limit that only watches */
-    _Atomic bool evicted; /* some counter's state lies in the store */
+    _Atomic bool evicted;        /* some counter's state lies in the store */
     _Atomic uint64_t revision;
     _Atomic uint64_t events[3]; /* by enum qd_event_kind, since the start */
-    pthread_mutex_t admin; /* serializes changes of policy and tenants */
-    pthread_mutex_t report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
+    pthread_mutex_t admin;      /* serializes changes of policy and tenants */
+    pthread_mutex_t
+        report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
     pthread_mutex_t workers_lock;
     struct qd_worker *workers;
 };
@@ -113,59 +114,53 @@ static inline void qd_worker_leave(struct qd_worker *worker)
     qd_quiesce_leave(worker->slot);
 }
 
-/* With node->admin locked (or before any request): publish a policy and take it over: sets its revision, swaps it in under all locks (P6). Limits of
- * run-time tenants are compiled anew; one that no longer compiles is left out and reported in `problems`
- * (may be NULL) as a warning. */
+/* With node->admin locked (or before any request): publish a policy and take it over: sets its
+ * revision, swaps it in under all locks (P6). Limits of run-time tenants are compiled anew; one
+ * that no longer compiles is left out and reported in `problems` (may be NULL) as a warning. */
 void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems);
 
 /* Count budgets' used anew from the ledger (boot). False: the ledger cannot be read. */
-bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries, struct qd_error *ret_error);
+bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries,
+                     struct qd_error *ret_error);
 
 struct qd_node_listener {
     void (*on_event)(void *context, const struct qd_event *event);
     void *context;
 };
 
-/* Timers, a few times a second, loop thread: clock, expiry, freeing of old policies, events of the core
+/* Timers, a few times a second, loop thread: clock, expiry, freeing of old policies, events of the
+ * core
  * (`listener` may be NULL). */
 void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener);
 
-/* --- requests: QD_ERROR_NONE, or an error with its sentence; *ret_answer is then undefined ------------ */
+/* --- requests: QD_ERROR_NONE, or an error with its sentence; *ret_answer is then undefined --- */
 
-enum qd_error_code qd_node_check(struct qd_worker *worker,
-                                 const struct qd_check_args *args,
-                                 struct qd_check_answer *ret_answer,
-                                 struct qd_error *ret_error);
+enum qd_error_code qd_node_check(struct qd_worker *worker, const struct qd_check_args *args,
+                                 struct qd_check_answer *ret_answer, struct qd_error *ret_error);
 
 /* As a dry run, with the state of every limit that applies to the candidate of the answer. */
 struct qd_explanation {
     size_t count;
     struct qd_state_copy states[QD_LIMITS_PER_CHECK_MAX];
 };
-enum qd_error_code qd_node_explain(struct qd_worker *worker,
-                                   const struct qd_check_args *args,
+enum qd_error_code qd_node_explain(struct qd_worker *worker, const struct qd_check_args *args,
                                    struct qd_check_answer *ret_answer,
                                    struct qd_explanation *ret_explanation,
                                    struct qd_error *ret_error);
 
-/* The answer to a check could not be delivered: give its hold back, unless it was delivered otherwise (S1). */
+/* The answer to a check could not be delivered: give its hold back, unless it was delivered
+ * otherwise (S1). */
 void qd_node_undelivered(struct qd_worker *worker, uint64_t number);
 
 /* Blocks for a synced write. */
-enum qd_error_code qd_node_report(struct qd_worker *worker,
-                                  const struct qd_report_args *args,
-                                  struct qd_report_answer *ret_answer,
-                                  struct qd_error *ret_error);
+enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_report_args *args,
+                                  struct qd_report_answer *ret_answer, struct qd_error *ret_error);
 
-enum qd_error_code qd_node_extend(struct qd_worker *worker,
-                                  const struct qd_extend_args *args,
-                                  struct qd_extend_answer *ret_answer,
-                                  struct qd_error *ret_error);
+enum qd_error_code qd_node_extend(struct qd_worker *worker, const struct qd_extend_args *args,
+                                  struct qd_extend_answer *ret_answer, struct qd_error *ret_error);
 
-enum qd_error_code qd_node_cancel(struct qd_worker *worker,
-                                  struct qd_str reservation,
-                                  struct qd_str tenant,
-                                  bool *ret_cancelled,
+enum qd_error_code qd_node_cancel(struct qd_worker *worker, struct qd_str reservation,
+                                  struct qd_str tenant, bool *ret_cancelled,
                                   struct qd_error *ret_error);
 
 static inline void qd_count(_Atomic uint64_t *figure)

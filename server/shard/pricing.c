@@ -11,7 +11,8 @@ static const struct qd_price_list *priced(const struct qd_price_list *list)
     return list != NULL && list->count > 0 ? list : NULL;
 }
 
-void qd_price_version_text(const char *name, const struct qd_price_sheet *sheet, char ret_text[QD_PRICE_TEXT_MAX])
+void qd_price_version_text(const char *name, const struct qd_price_sheet *sheet,
+                           char ret_text[QD_PRICE_TEXT_MAX])
 {
     char date[32] = "";
     time_t seconds = (time_t)(sheet->effective.ns / QD_NS_PER_S);
@@ -28,7 +29,8 @@ static void add_version(struct qd_priced *p, const struct qd_price_list *list, s
     char text[QD_PRICE_TEXT_MAX];
     const struct qd_price_sheet *sheet = NULL;
 
-    for (size_t i = 0; list != NULL && i < list->count && list->sheets[i].effective.ns <= at.ns; i++) {
+    for (size_t i = 0; list != NULL && i < list->count && list->sheets[i].effective.ns <= at.ns;
+         i++) {
         sheet = &list->sheets[i];
     }
     if (sheet == NULL || p->version_count == QD_PRICE_TEXTS) {
@@ -44,16 +46,11 @@ static void add_version(struct qd_priced *p, const struct qd_price_list *list, s
 }
 
 /* One book. False: the price isn't known, and nothing stands in for it (P8: never $0). */
-static bool book(const struct qd_pricing *q,
-                 const struct qd_price_list *model,
-                 const struct qd_price_list *pool,
-                 struct qd_priced *p,
-                 qd_int128 *ret_pico)
+static bool book(const struct qd_pricing *q, const struct qd_price_list *model,
+                 const struct qd_price_list *pool, struct qd_priced *p, qd_int128 *ret_pico)
 {
-    struct qd_price_query query = {.usage = q->usage,
-                                   .tier = q->tier,
-                                   .cache_write_ttl = q->cache_write_ttl,
-                                   .at = q->at};
+    struct qd_price_query query = {
+        .usage = q->usage, .tier = q->tier, .cache_write_ttl = q->cache_write_ttl, .at = q->at};
     uint32_t missing = 0;
     enum qd_price_result result = qd_price_compute(model, pool, &query, ret_pico, &missing);
 

@@ -37,7 +37,9 @@ struct qd_pricing {
 
 void qd_pricing_compute(const struct qd_pricing *pricing, struct qd_priced *ret_priced);
 
-/* A version's name, as entries have it: "gpt-4o@2026-01-01", or "gpt-4o" for a price without a date. */
-void qd_price_version_text(const char *name, const struct qd_price_sheet *sheet, char ret_text[QD_PRICE_TEXT_MAX]);
+/* A version's name, as entries have it: "gpt-4o@2026-01-01", or "gpt-4o" for a price without a
+ * date. */
+void qd_price_version_text(const char *name, const struct qd_price_sheet *sheet,
+                           char ret_text[QD_PRICE_TEXT_MAX]);
 
 #endif /* QD_SHARD_PRICING_H */

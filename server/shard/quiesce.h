@@ -1,13 +1,14 @@
-/* When may something be freed that other threads read without a lock? When each of them has since been at
- * rest once.
+/* When may something be freed that other threads read without a lock? When each of them has since
+ * been at rest once.
  *
  * Layer:    shard
- * Threads:  enter and leave: the worker's own thread; the rest: one thread (the loop's), or under a lock of
- *           the caller's.
- * Memory:   workers are the callers'; retired things are kept in a list until freed.
+ * Threads:  enter and leave: the worker's own thread; the rest: one thread (the loop's), or under a
+ * lock of the caller's. Memory:   workers are the callers'; retired things are kept in a list until
+ * freed.
  *
- * A worker is a thread's place: between enter and leave it may hold the published policy. What was replaced is
- * retired, and freed by a later qd_quiesce_collect when every worker that was inside at that time has left.
+ * A worker is a thread's place: between enter and leave it may hold the published policy. What was
+ * replaced is retired, and freed by a later qd_quiesce_collect when every worker that was inside at
+ * that time has left.
  */
 #ifndef QD_SHARD_QUIESCE_H
 #define QD_SHARD_QUIESCE_H
@@ -45,9 +46,10 @@ void qd_quiesce_release(struct qd_quiesce *q);
 struct qd_quiesce_slot *qd_quiesce_join(struct qd_quiesce *q);
 void qd_quiesce_part(struct qd_quiesce_slot *slot);
 
-/* The store is sequentially consistent: the worker's next load of the published pointer comes after it in the
- * one order of all such operations, and so does the collector's look at `inside` after its swap of the
- * pointer. Either the collector sees the worker inside, or the worker sees the new pointer. */
+/* The store is sequentially consistent: the worker's next load of the published pointer comes after
+ * it in the one order of all such operations, and so does the collector's look at `inside` after
+ * its swap of the pointer. Either the collector sees the worker inside, or the worker sees the new
+ * pointer. */
 static inline void qd_quiesce_enter(struct qd_quiesce *q, struct qd_quiesce_slot *slot)
 {
     uint64_t generation = atomic_load_explicit(&q->generation, memory_order_acquire);

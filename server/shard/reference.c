@@ -7,15 +7,16 @@
 
 static enum qd_error_code not_open(struct qd_str id, struct qd_error *ret_error)
 {
-    return qd_error_set(ret_error, QD_ERROR_UNKNOWN_RESERVATION,
-                        "reservation: %s is not open on this node; use the token that CheckQuota returned "
-                        "(begins with qr1.), or run: quotactl reservations ls",
-                        qd_quote(id).text);
+    return qd_error_set(
+        ret_error, QD_ERROR_UNKNOWN_RESERVATION,
+        "reservation: %s is not open on this node; use the token that CheckQuota returned "
+        "(begins with qr1.), or run: quotactl reservations ls",
+        qd_quote(id).text);
 }
 
 /* The token behind a short id, copied out from under the lock. */
-static bool
-recall(struct qd_node *node, struct qd_str id, char text[QD_TOKEN_NOTE_BYTES], struct qd_str *ret_token)
+static bool recall(struct qd_node *node, struct qd_str id, char text[QD_TOKEN_NOTE_BYTES],
+                   struct qd_str *ret_token)
 {
     uint64_t number = 0;
     uint64_t reservation = 0;
@@ -37,10 +38,8 @@ recall(struct qd_node *node, struct qd_str id, char text[QD_TOKEN_NOTE_BYTES], s
     return found;
 }
 
-enum qd_error_code qd_reference_read(struct qd_node *node,
-                                     struct qd_str reservation,
-                                     struct qd_str tenant,
-                                     struct qd_reference *ret_reference,
+enum qd_error_code qd_reference_read(struct qd_node *node, struct qd_str reservation,
+                                     struct qd_str tenant, struct qd_reference *ret_reference,
                                      struct qd_error *ret_error)
 {
     char text[QD_TOKEN_NOTE_BYTES];
@@ -52,17 +51,19 @@ enum qd_error_code qd_reference_read(struct qd_node *node,
     }
     struct qd_reference *r = ret_reference;
     if (!qd_token_decode(&node->token_key, token, &r->buffer, &r->token)) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_TOKEN,
-                            "reservation: %s is no reservation of this cluster; pass the token as CheckQuota "
-                            "returned it (begins with qr1.), or its short id (r_...)",
-                            qd_quote(reservation).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_TOKEN,
+            "reservation: %s is no reservation of this cluster; pass the token as CheckQuota "
+            "returned it (begins with qr1.), or its short id (r_...)",
+            qd_quote(reservation).text);
     }
     bool same = tenant.len == 0 || (tenant.len == r->token.tenant.len &&
                                     memcmp(tenant.ptr, r->token.tenant.ptr, tenant.len) == 0);
     if (!same && !QD_MUTANT(S1_tenant)) {
-        return qd_error_set(ret_error, QD_ERROR_TENANT_MISMATCH,
-                            "reservation: it is not %s's; leave `tenant` out, or give the tenant of the check",
-                            qd_quote(tenant).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_TENANT_MISMATCH,
+            "reservation: it is not %s's; leave `tenant` out, or give the tenant of the check",
+            qd_quote(tenant).text);
     }
     r->ours = r->token.node == node->name_hash && r->token.incarnation == node->incarnation;
     r->home = qd_shards_of(&node->shards, r->token.tenant);

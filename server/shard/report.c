@@ -46,8 +46,7 @@ static struct qd_str pick(struct qd_str given, struct qd_str otherwise)
     return given.len > 0 ? given : otherwise;
 }
 
-/* --- validation ----------------------------------------------------------------------------------
- */
+/* --- validation --- */
 
 static enum qd_error_code validate_names(const struct qd_report_args *args,
                                          struct qd_error *ret_error)
@@ -123,8 +122,7 @@ static enum qd_error_code validate(struct work *w, struct qd_error *ret_error)
                                   QD_ERROR_REPORT_TOO_OLD, ret_error);
 }
 
-/* --- the reservation's state
- * ----------------------------------------------------------------------- */
+/* --- the reservation's state --- */
 
 static void set_identity(struct work *w)
 {
@@ -234,8 +232,7 @@ static void count_requests(struct work *w)
     }
 }
 
-/* --- the entry -----------------------------------------------------------------------------------
- */
+/* --- the entry --- */
 
 static void set_labels(struct work *w)
 {
@@ -345,8 +342,7 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     return QD_ERROR_NONE;
 }
 
-/* --- the answer, and its bytes for duplicates
- * ------------------------------------------------------- */
+/* --- the answer, and its bytes for duplicates --- */
 
 static void put_usage(struct qd_buf *buf, const struct qd_usage *usage)
 {
@@ -458,8 +454,7 @@ static void make_answer(const struct work *w, struct qd_report_answer *a)
     compare_with_estimate(w, a);
 }
 
-/* --- booking and settling
- * --------------------------------------------------------------------------- */
+/* --- booking and settling --- */
 
 static enum qd_error_code booking_error(enum qd_book_result result,
                                         const struct qd_receipt *receipt,
@@ -553,9 +548,10 @@ static void apply(struct work *w, struct qd_report_answer *a)
     if (QD_MUTANT(S7) && t == NULL) {
         return;
     }
-    if (w->outcome != QD_OUTCOME_FAILED && !qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
-        qd_usage_set(&settle.used, QD_METER_REQUESTS,
-                     0); /* counted by another part, or not at all */
+    /* S2: a part settles only what it carries. The last one knows that no request is left to count. */
+    if (w->final && w->outcome != QD_OUTCOME_FAILED &&
+        !qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
+        qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* counted before, or not at all */
     }
     qd_policy_derive(w->published->policy, &settle.used);
     qd_shards_lock(&node->shards, home);

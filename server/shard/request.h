@@ -2,10 +2,9 @@
  * protobuf: server/rpc turns messages into these and back.
  *
  * Layer:    shard
- * Units:    as in proto/quota/v1: times in wall ns, durations in ns (ttl in ms), amounts in meters' units.
- * Threads:  values only.
- * Memory:   strings of arguments are the caller's, for the call. An answer owns its texts; it is large: keep
- *           one per thread.
+ * Units:    as in proto/quota/v1: times in wall ns, durations in ns (ttl in ms), amounts in meters'
+ * units. Threads:  values only. Memory:   strings of arguments are the caller's, for the call. An
+ * answer owns its texts; it is large: keep one per thread.
  */
 #ifndef QD_SHARD_REQUEST_H
 #define QD_SHARD_REQUEST_H
@@ -71,9 +70,9 @@ enum qd_denial {
     QD_DENIAL_UNDECIDED = 8,
 };
 
-#define QD_STATE_NAME_MAX  768U
-#define QD_SHADOW_MAX      16U
-#define QD_MESSAGE_MAX     640U
+#define QD_STATE_NAME_MAX 768U
+#define QD_SHADOW_MAX     16U
+#define QD_MESSAGE_MAX    640U
 
 /* A limit's state with a name of its own. */
 struct qd_state_copy {

@@ -10,8 +10,8 @@
 
 static void *map_pages(size_t size, bool huge)
 {
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (memory == MAP_FAILED) {
         return NULL;
@@ -44,9 +44,7 @@ static bool map_side(struct qd_shard *shard, uint32_t reservations)
     return true;
 }
 
-static bool shard_init(struct qd_shard *shard,
-                       uint32_t index,
-                       const struct qd_core_config *config,
+static bool shard_init(struct qd_shard *shard, uint32_t index, const struct qd_core_config *config,
                        bool huge)
 {
     pthread_mutexattr_t attributes;
@@ -149,8 +147,8 @@ static void unlock(pthread_mutex_t *mutex)
     (void)result;
 }
 
-/* `shared` turns true under all locks (qd_shards_lock_all) and stays so: whoever holds its home shard
- * reads one value from lock to unlock, and relaxed order is enough. */
+/* `shared` turns true under all locks (qd_shards_lock_all) and stays so: whoever holds its home
+ * shard reads one value from lock to unlock, and relaxed order is enough. */
 void qd_shards_lock(struct qd_shards *shards, struct qd_shard *home)
 {
     lock(&home->lock);

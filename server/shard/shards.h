@@ -2,12 +2,12 @@
  *
  * Layer:    shard
  * Threads:  any thread locks; lock order: the directory's lock, then one home shard, then commons;
- *           all of them in ascending order, commons last (reload). A mutex is held for one decision.
- * Memory:   each slice lies in its own anonymous mapping, sized by the configuration; pages that were never
- *           used cost address space only.
+ *           all of them in ascending order, commons last (reload). A mutex is held for one
+ * decision. Memory:   each slice lies in its own anonymous mapping, sized by the configuration;
+ * pages that were never used cost address space only.
  *
- * A tenant's slice is chosen by a hash of its root segment, so that every ancestor's counter lies in
- * the same slice. Counters that tenants share (pools, models, global limits) lie in commons.
+ * A tenant's slice is chosen by a hash of its root segment, so that every ancestor's counter lies
+ * in the same slice. Counters that tenants share (pools, models, global limits) lie in commons.
  */
 #ifndef QD_SHARD_SHARDS_H
 #define QD_SHARD_SHARDS_H
@@ -21,7 +21,8 @@
 #define QD_CACHE_LINE       64
 #define QD_TOKEN_NOTE_BYTES 240U
 
-/* What is kept of a reservation beside the core's record, for callers that have its short id only. */
+/* What is kept of a reservation beside the core's record, for callers that have its short id only.
+ */
 struct qd_token_note {
     uint64_t reservation; /* the core's number; 0: empty */
     uint16_t len;
@@ -48,7 +49,8 @@ struct qd_shard {
     uint32_t root_count;
     uint64_t other_allowed;
     uint64_t other_denied;
-    /* Reservations that were answered twice (S1: same request id): a failed delivery doesn't cancel them. */
+    /* Reservations that were answered twice (S1: same request id): a failed delivery doesn't cancel
+     * them. */
     uint64_t repeated[16];
     uint32_t repeated_next;
     void *memory;
@@ -62,7 +64,8 @@ struct qd_shards {
     uint32_t count;        /* power of two */
     uint32_t bits;
     struct qd_shard commons;
-    /* Some policy of this process had limits that tenants share: commons must be locked from then on. */
+    /* Some policy of this process had limits that tenants share: commons must be locked from then
+     * on. */
     _Atomic bool shared;
     uint64_t seed;
     struct qd_core_config capacity; /* of each home shard */
@@ -96,15 +99,15 @@ void qd_shards_unlock(struct qd_shards *shards, struct qd_shard *home);
 void qd_shards_lock_all(struct qd_shards *shards);
 void qd_shards_unlock_all(struct qd_shards *shards);
 
-/* A reservation's number on this node: the slice's own number with the shard's index in the low bits. */
-static inline uint64_t qd_shards_number(const struct qd_shards *shards,
-                                        const struct qd_shard *home,
+/* A reservation's number on this node: the slice's own number with the shard's index in the low
+ * bits. */
+static inline uint64_t qd_shards_number(const struct qd_shards *shards, const struct qd_shard *home,
                                         uint64_t reservation)
 {
     return reservation << shards->bits | home->index;
 }
-static inline struct qd_shard *
-qd_shards_by_number(struct qd_shards *shards, uint64_t number, uint64_t *ret_reservation)
+static inline struct qd_shard *qd_shards_by_number(struct qd_shards *shards, uint64_t number,
+                                                   uint64_t *ret_reservation)
 {
     *ret_reservation = number >> shards->bits;
     return &shards->home[number & (shards->count - 1)];

@@ -9,9 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACTOR "admin@loopback" /* credentials come with TLS; the port is on loopback unless told otherwise */
+#define ACTOR                                                                                    \
+    "admin@loopback" /* credentials come with TLS; the port is on loopback unless told otherwise \
+                      */
 
-static enum qd_error_code store_error(const struct qd_store_error *error, struct qd_error *ret_error)
+static enum qd_error_code store_error(const struct qd_store_error *error,
+                                      struct qd_error *ret_error)
 {
     if (error->code == QD_STORE_INVALID) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", error->text);
@@ -19,7 +22,8 @@ static enum qd_error_code store_error(const struct qd_store_error *error, struct
     return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "not stored: %s; retry", error->text);
 }
 
-/* P2: effective at once. Whoever resolved the old record has bound it by now, or will resolve again. */
+/* P2: effective at once. Whoever resolved the old record has bound it by now, or will resolve
+ * again. */
 static void forget(struct qd_node *node, struct qd_str path)
 {
     struct qd_str root = qd_path_root(path);
@@ -49,10 +53,8 @@ static struct qd_tenant_change change_of(struct qd_node *node, const char *actio
                                      .now = qd_clock_now(&node->clock)};
 }
 
-static enum qd_error_code change_locked(struct qd_node *node,
-                                        const struct qd_tenants_edit *edit,
-                                        struct qd_tenants_work *work,
-                                        struct qd_error *ret_error)
+static enum qd_error_code change_locked(struct qd_node *node, const struct qd_tenants_edit *edit,
+                                        struct qd_tenants_work *work, struct qd_error *ret_error)
 {
     const struct qd_policy *policy = policy_of(node);
     struct qd_tenant_change change = change_of(node, edit->action);
@@ -67,7 +69,8 @@ static enum qd_error_code change_locked(struct qd_node *node,
         qd_directory_try(policy, &work->record, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    if (qd_tenant_store_put(node->tenants, &work->record, &change, &work->created, &error) != QD_STORE_OK) {
+    if (qd_tenant_store_put(node->tenants, &work->record, &change, &work->created, &error) !=
+        QD_STORE_OK) {
         return store_error(&error, ret_error);
     }
     enum qd_error_code code = qd_directory_put(node->directory, policy, &work->record, ret_error);
@@ -77,10 +80,8 @@ static enum qd_error_code change_locked(struct qd_node *node,
     return code;
 }
 
-enum qd_error_code qd_tenants_change(struct qd_node *node,
-                                     const struct qd_tenants_edit *edit,
-                                     struct qd_tenants_work *work,
-                                     struct qd_error *ret_error)
+enum qd_error_code qd_tenants_change(struct qd_node *node, const struct qd_tenants_edit *edit,
+                                     struct qd_tenants_work *work, struct qd_error *ret_error)
 {
     (void)pthread_mutex_lock(&node->admin);
     enum qd_error_code code = change_locked(node, edit, work, ret_error);
@@ -88,13 +89,10 @@ enum qd_error_code qd_tenants_change(struct qd_node *node,
     return code;
 }
 
-/* --- deleting ------------------------------------------------------------------------------------ */
+/* --- deleting --- */
 
-static enum qd_error_code delete_locked(struct qd_node *node,
-                                        struct qd_str path,
-                                        bool subtree,
-                                        struct qd_tenants_work *work,
-                                        uint32_t *ret_deleted,
+static enum qd_error_code delete_locked(struct qd_node *node, struct qd_str path, bool subtree,
+                                        struct qd_tenants_work *work, uint32_t *ret_deleted,
                                         struct qd_error *ret_error)
 {
     struct qd_tenant_change change = change_of(node, "DeleteTenant");
@@ -106,14 +104,17 @@ static enum qd_error_code delete_locked(struct qd_node *node,
                  qd_path_within(work->record.tenant, path);
     if (!exists && !(below && subtree)) {
         return qd_error_set(ret_error, QD_ERROR_UNKNOWN_TENANT,
-                            "tenant: %s has no run-time record; run: quotactl tenants ls", qd_quote(path).text);
+                            "tenant: %s has no run-time record; run: quotactl tenants ls",
+                            qd_quote(path).text);
     }
     if (below && !subtree) {
-        return qd_error_set(ret_error, QD_ERROR_TENANT_HAS_CHILDREN,
-                            "tenant: there are records below %s, such as %s; delete them first, or set subtree",
-                            qd_quote(path).text, qd_quote(work->record.tenant).text);
+        return qd_error_set(
+            ret_error, QD_ERROR_TENANT_HAS_CHILDREN,
+            "tenant: there are records below %s, such as %s; delete them first, or set subtree",
+            qd_quote(path).text, qd_quote(work->record.tenant).text);
     }
-    if (qd_tenant_store_delete(node->tenants, path, subtree, &change, ret_deleted, &error) != QD_STORE_OK) {
+    if (qd_tenant_store_delete(node->tenants, path, subtree, &change, ret_deleted, &error) !=
+        QD_STORE_OK) {
         return store_error(&error, ret_error);
     }
     (void)qd_directory_remove(node->directory, path);
@@ -126,11 +127,8 @@ static enum qd_error_code delete_locked(struct qd_node *node,
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_tenants_delete(struct qd_node *node,
-                                     struct qd_str path,
-                                     bool subtree,
-                                     uint32_t *ret_deleted,
-                                     struct qd_error *ret_error)
+enum qd_error_code qd_tenants_delete(struct qd_node *node, struct qd_str path, bool subtree,
+                                     uint32_t *ret_deleted, struct qd_error *ret_error)
 {
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
 
@@ -145,19 +143,22 @@ enum qd_error_code qd_tenants_delete(struct qd_node *node,
     return code;
 }
 
-/* --- granting ------------------------------------------------------------------------------------ */
+/* --- granting --- */
 
 /* The balance that a grant adds to, made if there is none. NULL: the record is full. */
-static struct qd_tenant_grant *grant_of(struct qd_tenant_record *record, const struct qd_grant_args *args, char keys[33])
+static struct qd_tenant_grant *grant_of(struct qd_tenant_record *record,
+                                        const struct qd_grant_args *args, char keys[33])
 {
     struct qd_str limit = qd_slice_of(args->limit);
     struct qd_str of = {keys, 0};
 
     if (args->one_counter) {
-        of.len = (size_t)snprintf(keys, 33, "%016" PRIx64 "%016" PRIx64, args->counter.hi, args->counter.lo);
+        of.len = (size_t)snprintf(keys, 33, "%016" PRIx64 "%016" PRIx64, args->counter.hi,
+                                  args->counter.lo);
     }
     for (size_t i = 0; i < record->grant_count; i++) {
-        if (qd_slice_equal(record->grants[i].limit, limit) && qd_slice_equal(record->grants[i].keys, of)) {
+        if (qd_slice_equal(record->grants[i].limit, limit) &&
+            qd_slice_equal(record->grants[i].keys, of)) {
             return &record->grants[i];
         }
     }
@@ -169,7 +170,8 @@ static struct qd_tenant_grant *grant_of(struct qd_tenant_record *record, const s
     return grant;
 }
 
-static void fill_entry(const struct qd_grant_args *args, struct qd_wall_ns now, struct qd_entry *entry)
+static void fill_entry(const struct qd_grant_args *args, struct qd_wall_ns now,
+                       struct qd_entry *entry)
 {
     memset(entry, 0, sizeof(*entry));
     entry->kind = QD_ENTRY_GRANT;
@@ -180,18 +182,15 @@ static void fill_entry(const struct qd_grant_args *args, struct qd_wall_ns now, 
     entry->request_id = args->grant_id;
     entry->limit = qd_slice_of(args->limit);
     entry->note = args->note;
-    entry->quantities[0] =
-        (struct qd_entry_quantity){args->money ? qd_slice_of("cost") : qd_slice_of("granted"), args->amount};
+    entry->quantities[0] = (struct qd_entry_quantity){
+        args->money ? qd_slice_of("cost") : qd_slice_of("granted"), args->amount};
     entry->quantity_count = 1;
     qd_entry_sort(entry);
 }
 
-static enum qd_error_code book_grant(struct qd_node *node,
-                                     const struct qd_grant_args *args,
-                                     struct qd_tenants_work *work,
-                                     bool *ret_duplicate,
-                                     uint64_t *ret_sequence,
-                                     struct qd_error *ret_error)
+static enum qd_error_code book_grant(struct qd_node *node, const struct qd_grant_args *args,
+                                     struct qd_tenants_work *work, bool *ret_duplicate,
+                                     uint64_t *ret_sequence, struct qd_error *ret_error)
 {
     struct qd_tenant_change change = change_of(node, "Grant");
     struct qd_entry entry;
@@ -201,14 +200,14 @@ static enum qd_error_code book_grant(struct qd_node *node,
     struct qd_booking booking = {
         .entry = &entry, .content = qd_ledger_content(&entry, false), .now = change.now};
     qd_receipt_init(&receipt);
-    enum qd_book_result result =
-        qd_tenant_store_book(node->tenants, &work->record, &change, node->ledger, &booking, &receipt);
+    enum qd_book_result result = qd_tenant_store_book(node->tenants, &work->record, &change,
+                                                      node->ledger, &booking, &receipt);
     enum qd_error_code code = QD_ERROR_NONE;
     if (result == QD_BOOK_CONFLICT) {
         code = qd_error_set(ret_error, QD_ERROR_GRANT_CONFLICT, "%s", receipt.text);
     } else if (result == QD_BOOK_STORE_ERROR) {
-        code = qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "not booked: %s; retry with the same grant_id",
-                            receipt.text);
+        code = qd_error_set(ret_error, QD_ERROR_STORE_ERROR,
+                            "not booked: %s; retry with the same grant_id", receipt.text);
     } else if (result != QD_BOOK_BOOKED && result != QD_BOOK_DUPLICATE) {
         code = qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", receipt.text);
     }
@@ -218,12 +217,9 @@ static enum qd_error_code book_grant(struct qd_node *node,
     return code;
 }
 
-static enum qd_error_code grant_locked(struct qd_node *node,
-                                       const struct qd_grant_args *args,
-                                       struct qd_tenants_work *work,
-                                       bool *ret_duplicate,
-                                       uint64_t *ret_sequence,
-                                       struct qd_error *ret_error)
+static enum qd_error_code grant_locked(struct qd_node *node, const struct qd_grant_args *args,
+                                       struct qd_tenants_work *work, bool *ret_duplicate,
+                                       uint64_t *ret_sequence, struct qd_error *ret_error)
 {
     char keys[33];
 
@@ -234,10 +230,11 @@ static enum qd_error_code grant_locked(struct qd_node *node,
     struct qd_tenant_grant *grant = grant_of(&work->record, args, keys);
     if (grant == NULL || __builtin_add_overflow(grant->amount, args->amount, &grant->amount) ||
         grant->amount > QD_AMOUNT_MAX || grant->amount < -QD_AMOUNT_MAX) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_AMOUNT,
-                            "amount: the balance would be out of range, or the tenant has more than %d balances; "
-                            "accepted are balances of -2^53 to 2^53",
-                            QD_TENANT_GRANTS_MAX);
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_AMOUNT,
+            "amount: the balance would be out of range, or the tenant has more than %d balances; "
+            "accepted are balances of -2^53 to 2^53",
+            QD_TENANT_GRANTS_MAX);
     }
     grant->count++;
     if (book_grant(node, args, work, ret_duplicate, ret_sequence, ret_error) != QD_ERROR_NONE) {
@@ -246,22 +243,21 @@ static enum qd_error_code grant_locked(struct qd_node *node,
     if (*ret_duplicate) {
         return QD_ERROR_NONE;
     }
-    enum qd_error_code code = qd_directory_put(node->directory, policy_of(node), &work->record, ret_error);
+    enum qd_error_code code =
+        qd_directory_put(node->directory, policy_of(node), &work->record, ret_error);
     if (code == QD_ERROR_NONE) {
         forget(node, args->path);
     }
     return code;
 }
 
-enum qd_error_code qd_tenants_grant(struct qd_node *node,
-                                    const struct qd_grant_args *args,
-                                    struct qd_tenants_work *work,
-                                    bool *ret_duplicate,
-                                    uint64_t *ret_sequence,
-                                    struct qd_error *ret_error)
+enum qd_error_code qd_tenants_grant(struct qd_node *node, const struct qd_grant_args *args,
+                                    struct qd_tenants_work *work, bool *ret_duplicate,
+                                    uint64_t *ret_sequence, struct qd_error *ret_error)
 {
     (void)pthread_mutex_lock(&node->admin);
-    enum qd_error_code code = grant_locked(node, args, work, ret_duplicate, ret_sequence, ret_error);
+    enum qd_error_code code =
+        grant_locked(node, args, work, ret_duplicate, ret_sequence, ret_error);
     (void)pthread_mutex_unlock(&node->admin);
     return code;
 }

@@ -4,8 +4,9 @@
  * Threads:  any that may block on the disk; takes node->admin for the whole of it.
  * Memory:   what is returned points into the caller's buffer and into the caller's arguments.
  *
- * A change reads the record, edits a copy, sees that its limits compile, stores it with an audit record in one synced
- * batch, puts it into the directory and forgets the bindings of its root: the next check decides by it.
+ * A change reads the record, edits a copy, sees that its limits compile, stores it with an audit
+ * record in one synced batch, puts it into the directory and forgets the bindings of its root: the
+ * next check decides by it.
  */
 #ifndef QD_SHARD_TENANTS_H
 #define QD_SHARD_TENANTS_H
@@ -13,11 +14,10 @@
 #include "server/ledger/tenant_store.h"
 #include "server/shard/node.h"
 
-/* Edits *record (of the policy in force; an empty one with its path if there was none: `exists` false). */
-typedef enum qd_error_code (*qd_tenant_edit)(void *context,
-                                             const struct qd_policy *policy,
-                                             bool exists,
-                                             struct qd_tenant_record *record,
+/* Edits *record (of the policy in force; an empty one with its path if there was none: `exists`
+ * false). */
+typedef enum qd_error_code (*qd_tenant_edit)(void *context, const struct qd_policy *policy,
+                                             bool exists, struct qd_tenant_record *record,
                                              struct qd_error *ret_error);
 
 struct qd_tenants_edit {
@@ -34,21 +34,17 @@ struct qd_tenants_work {
     bool created;
 };
 
-enum qd_error_code qd_tenants_change(struct qd_node *node,
-                                     const struct qd_tenants_edit *edit,
-                                     struct qd_tenants_work *work,
-                                     struct qd_error *ret_error);
+enum qd_error_code qd_tenants_change(struct qd_node *node, const struct qd_tenants_edit *edit,
+                                     struct qd_tenants_work *work, struct qd_error *ret_error);
 
-/* NOT_FOUND if there is no record; TENANT_HAS_CHILDREN if there are some below it and `subtree` is false. */
-enum qd_error_code qd_tenants_delete(struct qd_node *node,
-                                     struct qd_str path,
-                                     bool subtree,
-                                     uint32_t *ret_deleted,
-                                     struct qd_error *ret_error);
+/* NOT_FOUND if there is no record; TENANT_HAS_CHILDREN if there are some below it and `subtree` is
+ * false. */
+enum qd_error_code qd_tenants_delete(struct qd_node *node, struct qd_str path, bool subtree,
+                                     uint32_t *ret_deleted, struct qd_error *ret_error);
 
 struct qd_grant_args {
     struct qd_str path;
-    const char *limit; /* last part of the name */
+    const char *limit;         /* last part of the name */
     struct qd_hash128 counter; /* with one_counter */
     bool one_counter;
     bool money;
@@ -58,11 +54,8 @@ struct qd_grant_args {
 };
 
 /* Raise a prepaid balance: the ledger's entry and the record in one batch, once per grant_id. */
-enum qd_error_code qd_tenants_grant(struct qd_node *node,
-                                    const struct qd_grant_args *args,
-                                    struct qd_tenants_work *work,
-                                    bool *ret_duplicate,
-                                    uint64_t *ret_sequence,
-                                    struct qd_error *ret_error);
+enum qd_error_code qd_tenants_grant(struct qd_node *node, const struct qd_grant_args *args,
+                                    struct qd_tenants_work *work, bool *ret_duplicate,
+                                    uint64_t *ret_sequence, struct qd_error *ret_error);
 
 #endif /* QD_SHARD_TENANTS_H */

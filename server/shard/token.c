@@ -13,8 +13,7 @@
 _Static_assert(crypto_shorthash_siphashx24_BYTES == MAC_SIZE, "128-bit MAC");
 _Static_assert(crypto_shorthash_siphashx24_KEYBYTES == QD_TOKEN_KEY_SIZE, "128-bit key");
 
-/* --- writing -------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 /* All numbers of a token take at most this much: 14 fields and 32 amounts of 10 bytes, 2 bytes of
  * length for each string, and the MAC. A token that has room for it besides its strings is written
@@ -144,8 +143,7 @@ size_t qd_token_encode(const struct qd_token_key *key, const struct qd_token *to
     return QD_TOKEN_PREFIX_LEN + encode64(bytes, used + MAC_SIZE, ret_text + QD_TOKEN_PREFIX_LEN);
 }
 
-/* --- reading -------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 struct reader {
     const uint8_t *at;
@@ -305,8 +303,7 @@ bool qd_token_decode(const struct qd_token_key *key, struct qd_str text,
     return true;
 }
 
-/* --- short ids -----------------------------------------------------------------------------------
- */
+/* --- short ids --- */
 
 static const char digits32[32] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 

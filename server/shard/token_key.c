@@ -21,8 +21,8 @@ static bool make_key(const char *path, struct qd_token_key *ret_key, char *ret_w
         return false;
     }
     randombytes_buf(key.bytes, sizeof(key.bytes));
-    bool written = write(fd, key.bytes, sizeof(key.bytes)) == (ssize_t)sizeof(key.bytes) &&
-                   fsync(fd) == 0;
+    bool written =
+        write(fd, key.bytes, sizeof(key.bytes)) == (ssize_t)sizeof(key.bytes) && fsync(fd) == 0;
     int error = errno;
     (void)close(fd);
     if (!written) {

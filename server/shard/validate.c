@@ -14,10 +14,11 @@ enum qd_error_code qd_validate_tenant(struct qd_str tenant, struct qd_error *ret
         return qd_error_set(ret_error, QD_ERROR_INVALID_TENANT,
                             "tenant: required; a path such as \"acme/search\"");
     }
-    return qd_error_set(ret_error, QD_ERROR_INVALID_TENANT,
-                        "tenant: %s is no path; accepted are 1-8 segments joined by \"/\", each 1-63 of "
-                        "[a-zA-Z0-9._-]",
-                        qd_quote(tenant).text);
+    return qd_error_set(
+        ret_error, QD_ERROR_INVALID_TENANT,
+        "tenant: %s is no path; accepted are 1-8 segments joined by \"/\", each 1-63 of "
+        "[a-zA-Z0-9._-]",
+        qd_quote(tenant).text);
 }
 
 /* Names that are plain ASCII without control characters, the usual case, eight bytes at a time. */
@@ -32,15 +33,18 @@ static bool plain_ascii(struct qd_str text)
     return true;
 }
 
-enum qd_error_code qd_validate_name(const char *field, struct qd_str name, struct qd_error *ret_error)
+enum qd_error_code qd_validate_name(const char *field, struct qd_str name,
+                                    struct qd_error *ret_error)
 {
     if (name.len > QD_NAME_MAX) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_NAME,
-                            "%s: %zu bytes long; at most %d are accepted", field, name.len, QD_NAME_MAX);
+                            "%s: %zu bytes long; at most %d are accepted", field, name.len,
+                            QD_NAME_MAX);
     }
     if (!plain_ascii(name) && !qd_utf8_valid(name)) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_UTF8,
-                            "%s: %s is not UTF-8 without control characters", field, qd_quote(name).text);
+                            "%s: %s is not UTF-8 without control characters", field,
+                            qd_quote(name).text);
     }
     return QD_ERROR_NONE;
 }
@@ -61,8 +65,8 @@ static bool label_name_valid(struct qd_str name)
     return true;
 }
 
-enum qd_error_code
-qd_validate_labels(const struct qd_label *labels, size_t count, struct qd_error *ret_error)
+enum qd_error_code qd_validate_labels(const struct qd_label *labels, size_t count,
+                                      struct qd_error *ret_error)
 {
     if (count > QD_LABELS_MAX) { /* X2 */
         return qd_error_set(ret_error, QD_ERROR_TOO_MANY_LABELS,
@@ -89,7 +93,7 @@ qd_validate_labels(const struct qd_label *labels, size_t count, struct qd_error 
     return QD_ERROR_NONE;
 }
 
-/* --- meters ------------------------------------------------------------------------------------- */
+/* --- meters --- */
 
 static bool reportable(const struct qd_policy *policy, size_t meter)
 {
@@ -97,10 +101,8 @@ static bool reportable(const struct qd_policy *policy, size_t meter)
            meter != QD_METER_CONCURRENCY;
 }
 
-static enum qd_error_code unknown_meter(const char *field,
-                                        const struct qd_policy *policy,
-                                        struct qd_str name,
-                                        struct qd_error *ret_error)
+static enum qd_error_code unknown_meter(const char *field, const struct qd_policy *policy,
+                                        struct qd_str name, struct qd_error *ret_error)
 {
     char word[64];
     struct qd_suggest near;
@@ -115,8 +117,8 @@ static enum qd_error_code unknown_meter(const char *field,
     }
     if (near.best != NULL) {
         return qd_error_set(ret_error, QD_ERROR_UNKNOWN_METER,
-                            "%s: %s: unknown meter; did you mean \"%s\"?", field, qd_quote(name).text,
-                            near.best);
+                            "%s: %s: unknown meter; did you mean \"%s\"?", field,
+                            qd_quote(name).text, near.best);
     }
     return qd_error_set(ret_error, QD_ERROR_UNKNOWN_METER,
                         "%s: %s: unknown meter; accepted are input_tokens, cached_input_tokens, "
@@ -149,16 +151,14 @@ static int meter_index(const struct qd_policy *policy, struct qd_str name)
     return qd_policy_meter(policy, name);
 }
 
-enum qd_error_code qd_validate_usage(const char *field,
-                                     const struct qd_policy *policy,
-                                     const struct qd_amount_arg *amounts,
-                                     size_t count,
-                                     struct qd_usage *ret_usage,
-                                     struct qd_error *ret_error)
+enum qd_error_code qd_validate_usage(const char *field, const struct qd_policy *policy,
+                                     const struct qd_amount_arg *amounts, size_t count,
+                                     struct qd_usage *ret_usage, struct qd_error *ret_error)
 {
     if (count > QD_METERS_MAX) {
         return qd_error_set(ret_error, QD_ERROR_TOO_MANY_METERS,
-                            "%s: %zu meters given; at most %d are accepted", field, count, QD_METERS_MAX);
+                            "%s: %zu meters given; at most %d are accepted", field, count,
+                            QD_METERS_MAX);
     }
     ret_usage->present = 0;
     for (size_t i = 0; i < count; i++) {
@@ -167,10 +167,11 @@ enum qd_error_code qd_validate_usage(const char *field,
             return unknown_meter(field, policy, amounts[i].meter, ret_error);
         }
         if (!reportable(policy, (size_t)meter)) {
-            return qd_error_set(ret_error, QD_ERROR_DERIVED_METER,
-                                "%s: %s is computed, not given; give the meters that it is made of, such as "
-                                "input_tokens and output_tokens",
-                                field, qd_quote(amounts[i].meter).text);
+            return qd_error_set(
+                ret_error, QD_ERROR_DERIVED_METER,
+                "%s: %s is computed, not given; give the meters that it is made of, such as "
+                "input_tokens and output_tokens",
+                field, qd_quote(amounts[i].meter).text);
         }
         if (qd_usage_has(ret_usage, (unsigned)meter)) {
             return qd_error_set(ret_error, QD_ERROR_DUPLICATE_METER,
@@ -188,63 +189,64 @@ enum qd_error_code qd_validate_usage(const char *field,
     return QD_ERROR_NONE;
 }
 
-/* --- numbers and times --------------------------------------------------------------------------- */
+/* --- numbers and times --- */
 
-enum qd_error_code
-qd_validate_ttl(int64_t ttl_ms, int64_t absent_ns, int64_t *ret_ns, struct qd_error *ret_error)
+enum qd_error_code qd_validate_ttl(int64_t ttl_ms, int64_t absent_ns, int64_t *ret_ns,
+                                   struct qd_error *ret_error)
 {
     if (ttl_ms == 0) {
         *ret_ns = absent_ns;
         return QD_ERROR_NONE;
     }
     if (ttl_ms < 1000 || ttl_ms > QD_TTL_MAX_NS / QD_NS_PER_MS) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_TTL,
-                            "ttl_ms: %lld is out of range; accepted are 1000 to %lld (6 h), or 0 for the default",
-                            (long long)ttl_ms, (long long)(QD_TTL_MAX_NS / QD_NS_PER_MS));
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_TTL,
+            "ttl_ms: %lld is out of range; accepted are 1000 to %lld (6 h), or 0 for the default",
+            (long long)ttl_ms, (long long)(QD_TTL_MAX_NS / QD_NS_PER_MS));
     }
     *ret_ns = ttl_ms * QD_NS_PER_MS;
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_validate_event_time(const char *field,
-                                          struct qd_wall_ns event,
-                                          struct qd_wall_ns now,
-                                          int64_t horizon_ns,
-                                          enum qd_error_code too_old,
-                                          struct qd_error *ret_error)
+enum qd_error_code qd_validate_event_time(const char *field, struct qd_wall_ns event,
+                                          struct qd_wall_ns now, int64_t horizon_ns,
+                                          enum qd_error_code too_old, struct qd_error *ret_error)
 {
     if (event.ns < 0) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_TIME,
-                            "%s: %lld is before 1970; accepted are ns since 1970-01-01T00:00:00Z", field,
-                            (long long)event.ns);
+                            "%s: %lld is before 1970; accepted are ns since 1970-01-01T00:00:00Z",
+                            field, (long long)event.ns);
     }
     if (event.ns > now.ns && event.ns - now.ns > QD_EVENT_AHEAD_MAX_NS) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_TIME,
-                            "%s: %lld s ahead of this node's clock; accepted are at most 300 s", field,
-                            (long long)((event.ns - now.ns) / QD_NS_PER_S));
+                            "%s: %lld s ahead of this node's clock; accepted are at most 300 s",
+                            field, (long long)((event.ns - now.ns) / QD_NS_PER_S));
     }
     if (now.ns - event.ns > horizon_ns) { /* S6: older keys may be gone */
-        return qd_error_set(ret_error, too_old,
-                            "%s: %lld days ago; reports are accepted for %lld days (report_horizon); book it "
-                            "with a correction",
-                            field, (long long)((now.ns - event.ns) / QD_NS_PER_DAY),
-                            (long long)(horizon_ns / QD_NS_PER_DAY));
+        return qd_error_set(
+            ret_error, too_old,
+            "%s: %lld days ago; reports are accepted for %lld days (report_horizon); book it "
+            "with a correction",
+            field, (long long)((now.ns - event.ns) / QD_NS_PER_DAY),
+            (long long)(horizon_ns / QD_NS_PER_DAY));
     }
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_validate_tier(uint32_t wire, enum qd_price_tier *ret_tier, struct qd_error *ret_error)
+enum qd_error_code qd_validate_tier(uint32_t wire, enum qd_price_tier *ret_tier,
+                                    struct qd_error *ret_error)
 {
     if (wire >= QD_TIER_COUNT) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "tier: %u is no service tier; accepted are 0 to %d", wire, QD_TIER_COUNT - 1);
+                            "tier: %u is no service tier; accepted are 0 to %d", wire,
+                            QD_TIER_COUNT - 1);
     }
     *ret_tier = (enum qd_price_tier)wire;
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code
-qd_validate_cache_ttl(uint32_t wire, enum qd_cache_write_ttl *ret_ttl, struct qd_error *ret_error)
+enum qd_error_code qd_validate_cache_ttl(uint32_t wire, enum qd_cache_write_ttl *ret_ttl,
+                                         struct qd_error *ret_error)
 {
     if (wire > 2) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
@@ -254,7 +256,8 @@ qd_validate_cache_ttl(uint32_t wire, enum qd_cache_write_ttl *ret_ttl, struct qd
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code validate_candidates(const struct qd_check_args *args, struct qd_error *ret_error)
+static enum qd_error_code validate_candidates(const struct qd_check_args *args,
+                                              struct qd_error *ret_error)
 {
     if (args->candidate_count > QD_CANDIDATES_MAX) { /* D9, X2 */
         return qd_error_set(ret_error, QD_ERROR_TOO_MANY_CANDIDATES,
@@ -272,7 +275,8 @@ static enum qd_error_code validate_candidates(const struct qd_check_args *args, 
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code validate_numbers(const struct qd_check_args *args, struct qd_error *ret_error)
+static enum qd_error_code validate_numbers(const struct qd_check_args *args,
+                                           struct qd_error *ret_error)
 {
     if (args->max_output_given &&
         (args->max_output_tokens < 0 || args->max_output_tokens > QD_AMOUNT_MAX)) {
@@ -286,7 +290,8 @@ static enum qd_error_code validate_numbers(const struct qd_check_args *args, str
     }
     if (args->weight > 1000) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "weight: %u is out of range; accepted are 1 to 1000, or 0 for 1", args->weight);
+                            "weight: %u is out of range; accepted are 1 to 1000, or 0 for 1",
+                            args->weight);
     }
     return QD_ERROR_NONE;
 }
@@ -305,7 +310,8 @@ enum qd_error_code qd_validate_check(const struct qd_check_args *args, struct qd
     return validate_numbers(args, ret_error);
 }
 
-enum qd_error_code qd_validate_check_quickly(const struct qd_check_args *args, struct qd_error *ret_error)
+enum qd_error_code qd_validate_check_quickly(const struct qd_check_args *args,
+                                             struct qd_error *ret_error)
 {
     bool plain = args->candidate_count == 0 && args->label_count == 0 && args->user.len == 0 &&
                  args->tenant.len - 1 < QD_TENANT_PATH_MAX && args->model.len <= QD_NAME_MAX &&

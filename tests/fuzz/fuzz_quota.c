@@ -1,5 +1,5 @@
-/* The hand-written decoder of QuotaService's requests against protobuf-c: what protobuf-c accepts, it accepts, and reads
- * the same; on anything else it stays within its bounds. */
+/* The hand-written decoder of QuotaService's requests against protobuf-c: what protobuf-c accepts,
+ * it accepts, and reads the same; on anything else it stays within its bounds. */
 #include "server/rpc/codec.h"
 
 #include "quota/v1/quota.pb-c.h"
@@ -13,7 +13,8 @@ static void same(struct qd_str a, const char *b)
     /* protobuf-c's strings end at a NUL. */
     size_t len = strlen(b);
 
-    if (a.len < len || (len > 0 && memcmp(a.ptr, b, len) != 0) || (a.len > len && a.ptr[len] != '\0')) {
+    if (a.len < len || (len > 0 && memcmp(a.ptr, b, len) != 0) ||
+        (a.len > len && a.ptr[len] != '\0')) {
         abort();
     }
 }
@@ -29,8 +30,9 @@ static void check(struct qd_str bytes)
         same(args.tenant, m->tenant);
         same(args.model, m->model);
         same(args.request_id, m->request_id);
-        if (args.label_count != m->n_labels || args.estimate_count != m->n_estimate || args.ttl_ms != m->ttl_ms ||
-            args.attempt != m->attempt || args.candidate_count != m->n_candidates) {
+        if (args.label_count != m->n_labels || args.estimate_count != m->n_estimate ||
+            args.ttl_ms != m->ttl_ms || args.attempt != m->attempt ||
+            args.candidate_count != m->n_candidates) {
             abort();
         }
         for (size_t i = 0; i < m->n_estimate && i < QD_ARG_METERS; i++) {

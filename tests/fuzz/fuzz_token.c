@@ -1,4 +1,5 @@
-/* Tokens and short ids from strangers: never a crash, never accepted unless authentic, and canonical when they are. */
+/* Tokens and short ids from strangers: never a crash, never accepted unless authentic, and
+ * canonical when they are. */
 #include "server/shard/token.h"
 #include "tests/fuzz/fuzz.h"
 

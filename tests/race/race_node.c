@@ -1,5 +1,6 @@
-/* Threads that check, settle, extend and cancel on a few hot tenants while others reload the policy, change tenants and
- * tick: no data race (ThreadSanitizer), no more admitted than the limit (D1), every policy freed, every report booked. */
+/* Threads that check, settle, extend and cancel on a few hot tenants while others reload the
+ * policy, change tenants and tick: no data race (ThreadSanitizer), no more admitted than the limit
+ * (D1), every policy freed, every report booked. */
 #include "server/ledger/tenant_store.h"
 #include "server/shard/directory.h"
 #include "server/shard/node.h"
@@ -11,18 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECKERS  3
-#define ROUNDS    1500
-#define RELOADS   60
-#define LIMIT     500
-#define CAPPED    "capped"
+#define CHECKERS 3
+#define ROUNDS   1500
+#define RELOADS  60
+#define LIMIT    500
+#define CAPPED   "capped"
 
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                  \
-            abort();                                                                               \
-        }                                                                                          \
+#define REQUIRE(condition)                                                        \
+    do {                                                                          \
+        if (!(condition)) {                                                       \
+            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                              \
+        }                                                                         \
     } while (0)
 
 static struct qd_node *node;
@@ -49,7 +50,8 @@ static struct qd_policy *policy_of(unsigned i)
                    "  capped: {requests: {limit: %d, algorithm: prepaid}}\n"
                    "tenants:\n  capped: {plan: capped}\n  \"*\": {plan: wide}\n",
                    1000000 + i, LIMIT);
-    struct qd_policy *policy = qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
+    struct qd_policy *policy =
+        qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
     if (policy == NULL) {
         (void)fputs(qd_problems_text(problems), stderr);
         abort();
@@ -131,7 +133,8 @@ static void *checker(void *argument)
     return NULL;
 }
 
-static enum qd_error_code edit(void *context, const struct qd_policy *policy, bool exists, struct qd_tenant_record *record, struct qd_error *error)
+static enum qd_error_code edit(void *context, const struct qd_policy *policy, bool exists,
+                               struct qd_tenant_record *record, struct qd_error *error)
 {
     (void)context;
     (void)policy;
@@ -150,7 +153,8 @@ static void *changer(void *argument)
 
     (void)argument;
     for (unsigned i = 0; atomic_load(&running) > 0; i++) {
-        struct qd_tenants_edit change = {str(i % 2 == 0 ? "hot" : "hot/a"), "PutTenant", edit, NULL};
+        struct qd_tenants_edit change = {str(i % 2 == 0 ? "hot" : "hot/a"), "PutTenant", edit,
+                                         NULL};
         REQUIRE(qd_tenants_change(node, &change, work, &error) == QD_ERROR_NONE);
         if (i % 3 == 0) {
             (void)qd_tenants_delete(node, str("hot"), true, &deleted, &error);
@@ -161,7 +165,8 @@ static void *changer(void *argument)
     return NULL;
 }
 
-static struct qd_node *make_node(struct qd_store *store, struct qd_ledger *ledger, struct qd_tenant_store *tenants)
+static struct qd_node *make_node(struct qd_store *store, struct qd_ledger *ledger,
+                                 struct qd_tenant_store *tenants)
 {
     struct qd_core_config slice = {.hash_seed = 7,
                                    .narrow_windows = 256,
@@ -224,7 +229,8 @@ int main(void)
     REQUIRE(atomic_load(&allowed_capped) <= LIMIT);
     REQUIRE(status.booked == atomic_load(&reported));
     REQUIRE(qd_quiesce_collect(&node->quiesce) == 0);
-    (void)printf("ok: %llu booked, %llu capped checks allowed, r%llu\n", (unsigned long long)status.booked,
+    (void)printf("ok: %llu booked, %llu capped checks allowed, r%llu\n",
+                 (unsigned long long)status.booked,
                  (unsigned long long)atomic_load(&allowed_capped),
                  (unsigned long long)atomic_load(&node->revision));
     qd_node_free(node);

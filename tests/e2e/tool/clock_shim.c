@@ -1,4 +1,5 @@
-/* LD_PRELOAD: moves the system's wall clock for one process by the seconds that the file $QD_CLOCK_FILE holds. */
+/* LD_PRELOAD: moves the system's wall clock for one process by the seconds that the file
+ * $QD_CLOCK_FILE holds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>

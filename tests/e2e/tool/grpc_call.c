@@ -1,8 +1,10 @@
-/* One gRPC call from the shell: grpc_call [-d MS] HOST:PORT /package.Service/Method < request > answer
+/* One gRPC call from the shell: grpc_call [-d MS] HOST:PORT /package.Service/Method < request >
+ * answer
  *
- * The request is one message's bytes (make them with `protoc --encode`), or with -s any number of messages for a
- * stream, each after its length in 4 bytes, big-endian. The answer's messages go to stdout (with -s framed alike); the
- * status to stderr: `status=3 reason=UNKNOWN_METER message=...`. Exit code: the gRPC status, 0 for OK. */
+ * The request is one message's bytes (make them with `protoc --encode`), or with -s any number of
+ * messages for a stream, each after its length in 4 bytes, big-endian. The answer's messages go to
+ * stdout (with -s framed alike); the status to stderr: `status=3 reason=UNKNOWN_METER message=...`.
+ * Exit code: the gRPC status, 0 for OK. */
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
@@ -117,7 +119,8 @@ static void print_status(const struct state *s)
     (void)fprintf(stderr, "status=%d", (int)s->status);
     for (size_t i = 0; i < s->trailing.count; i++) {
         const grpc_metadata *m = &s->trailing.metadata[i];
-        if (GRPC_SLICE_LENGTH(m->key) == 13 && memcmp(GRPC_SLICE_START_PTR(m->key), "quotad-reason", 13) == 0) {
+        if (GRPC_SLICE_LENGTH(m->key) == 13 &&
+            memcmp(GRPC_SLICE_START_PTR(m->key), "quotad-reason", 13) == 0) {
             (void)fprintf(stderr, " reason=%.*s", (int)GRPC_SLICE_LENGTH(m->value),
                           (const char *)GRPC_SLICE_START_PTR(m->value));
         }
@@ -169,7 +172,8 @@ int main(int argc, char **argv)
         }
     }
     if (argc - optind != 2) {
-        (void)fprintf(stderr, "usage: grpc_call [-s] [-d MS] HOST:PORT /package.Service/Method < request\n");
+        (void)fprintf(
+            stderr, "usage: grpc_call [-s] [-d MS] HOST:PORT /package.Service/Method < request\n");
         return 64;
     }
     uint8_t *request = malloc(REQUEST_MAX);
@@ -179,10 +183,11 @@ int main(int argc, char **argv)
     grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
     s.channel = grpc_channel_create(argv[optind], credentials, NULL);
     grpc_channel_credentials_release(credentials);
-    gpr_timespec deadline = gpr_time_add(gpr_now(GPR_CLOCK_REALTIME),
-                                         gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
+    gpr_timespec deadline =
+        gpr_time_add(gpr_now(GPR_CLOCK_REALTIME), gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
     grpc_slice method = grpc_slice_from_copied_string(argv[optind + 1]);
-    s.call = grpc_channel_create_call(s.channel, NULL, GRPC_PROPAGATE_DEFAULTS, s.cq, method, NULL, deadline, NULL);
+    s.call = grpc_channel_create_call(s.channel, NULL, GRPC_PROPAGATE_DEFAULTS, s.cq, method, NULL,
+                                      deadline, NULL);
     talk(&s, request, size);
     print_status(&s);
     int code = (int)s.status;
@@ -193,7 +198,8 @@ int main(int argc, char **argv)
     grpc_metadata_array_destroy(&s.trailing);
     grpc_channel_destroy(s.channel);
     grpc_completion_queue_shutdown(s.cq);
-    while (grpc_completion_queue_next(s.cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type != GRPC_QUEUE_SHUTDOWN) {
+    while (grpc_completion_queue_next(s.cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN) {
     }
     grpc_completion_queue_destroy(s.cq);
     grpc_shutdown_blocking();

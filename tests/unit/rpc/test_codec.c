@@ -40,7 +40,8 @@ Test(codec, I1_a_check_is_read_field_by_field)
     m.estimate = amounts;
     m.n_candidates = 1;
     m.candidates = candidates;
-    m.max_output_tokens_presence_case = QUOTA__V1__CHECK_QUOTA_REQUEST__MAX_OUTPUT_TOKENS_PRESENCE_MAX_OUTPUT_TOKENS;
+    m.max_output_tokens_presence_case =
+        QUOTA__V1__CHECK_QUOTA_REQUEST__MAX_OUTPUT_TOKENS_PRESENCE_MAX_OUTPUT_TOKENS;
     m.max_output_tokens = 0;
     m.request_id = TEXT("r1");
     m.attempt = 4000000000U;
@@ -50,7 +51,8 @@ Test(codec, I1_a_check_is_read_field_by_field)
     m.brief = 1;
     size_t size = quota__v1__check_quota_request__pack(&m, bytes);
     cr_assert(qd_codec_check((struct qd_str){(const char *)bytes, size}, &args));
-    cr_assert(same(args.tenant, "acme/search") && same(args.user, "ann") && same(args.request_id, "r1"));
+    cr_assert(same(args.tenant, "acme/search") && same(args.user, "ann") &&
+              same(args.request_id, "r1"));
     cr_assert_eq(args.label_count, 1);
     cr_assert(same(args.labels[0].name, "region") && same(args.labels[0].value, "eu"));
     cr_assert_eq(args.estimate_count, 1);
@@ -88,18 +90,22 @@ Test(codec, X2_ten_thousand_labels_are_counted_not_kept)
 Test(codec, X2_malformed_bytes_are_refused)
 {
     static const char *const bad[] = {
-        "\x0a\x05" "ab",     /* a string that ends after the message */
-        "\x08\x01",          /* tenant as a number */
-        "\x0b",              /* a group */
+        "\x0a\x05"
+        "ab",                                           /* a string that ends after the message */
+        "\x08\x01",                                     /* tenant as a number */
+        "\x0b",                                         /* a group */
         "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* a number without end */
-        "\x02\x01" "a",      /* field 0 */
+        "\x02\x01"
+        "a", /* field 0 */
     };
     struct qd_check_args args;
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        cr_assert_not(qd_codec_check((struct qd_str){bad[i], strlen(bad[i])}, &args), "case %zu", i);
+        cr_assert_not(qd_codec_check((struct qd_str){bad[i], strlen(bad[i])}, &args), "case %zu",
+                      i);
     }
-    cr_assert(qd_codec_check((struct qd_str){"\xa2\x1f\x01x", 4}, &args), "unknown fields are skipped");
+    cr_assert(qd_codec_check((struct qd_str){"\xa2\x1f\x01x", 4}, &args),
+              "unknown fields are skipped");
 }
 
 Test(codec, I1_an_answer_is_what_protobuf_reads)
@@ -134,7 +140,8 @@ Test(codec, I1_an_answer_is_what_protobuf_reads)
     qd_out_init(&out, bytes, sizeof(bytes));
     qd_codec_put_check(&out, &policy, a, true, (struct qd_wall_ns){1});
     cr_assert_not(out.full);
-    Quota__V1__CheckQuotaResponse *m = quota__v1__check_quota_response__unpack(NULL, qd_out_used(&out), bytes);
+    Quota__V1__CheckQuotaResponse *m =
+        quota__v1__check_quota_response__unpack(NULL, qd_out_used(&out), bytes);
     cr_assert_not_null(m);
     cr_assert_eq(m->verdict, QUOTA__V1__VERDICT__VERDICT_DENIED);
     cr_assert_eq(m->reason, QUOTA__V1__REASON__REASON_LIMIT);
@@ -184,6 +191,42 @@ Test(codec, I5_headers_are_ready_to_copy)
     free(a);
 }
 
+/* What `x-ratelimit-reset-tokens` says when `wait_ns` are to be waited. */
+static void resets_in(int64_t wait_ns, const char *expected)
+{
+    struct qd_limit limit = {.name = "tokens", .owner = "free", .algorithm = QD_SLIDING_WINDOW};
+    struct qd_check_answer *a = calloc(1, sizeof(*a));
+    static uint8_t bytes[1024];
+    struct qd_out out;
+    char wanted[128];
+
+    a->verdict.binding = (struct qd_limit_state){.limit = &limit};
+    a->retry_useful = true;
+    a->retry_after_ns = wait_ns;
+    qd_out_init(&out, bytes, sizeof(bytes));
+    qd_codec_put_headers(&out, 12, a, (struct qd_wall_ns){1});
+    /* HttpHeader {1: name, 2: value} */
+    int len = snprintf(wanted, sizeof(wanted), "x-ratelimit-reset-tokens\x12%c%s",
+                       (int)strlen(expected), expected);
+    cr_expect_not_null(memmem(bytes, qd_out_used(&out), wanted, (size_t)len), "%lld ns is not %s",
+                       (long long)wait_ns, expected);
+    free(a);
+}
+
+Test(codec, I5_reset_headers_never_come_early)
+{
+    resets_in(1, "1ms");
+    resets_in(999 * QD_NS_PER_MS, "999ms");
+    resets_in(QD_NS_PER_S - 1, "1.0s");
+    resets_in(QD_NS_PER_S, "1.0s");
+    resets_in(8417911509, "8.5s");
+    resets_in(12400 * QD_NS_PER_MS, "12.4s");
+    resets_in(59950 * QD_NS_PER_MS, "1m0s");
+    resets_in(60660 * QD_NS_PER_MS, "1m1s");
+    resets_in(3599 * QD_NS_PER_S + 1, "1h0m0s");
+    resets_in(5400 * QD_NS_PER_S, "1h30m0s");
+}
+
 Test(codec, I1_reports_extensions_and_cancellations_are_read)
 {
     struct qd_report_args report;
@@ -198,12 +241,14 @@ Test(codec, I1_reports_extensions_and_cancellations_are_read)
     m.sequence = 7;
     m.partial = 1;
     m.outcome = QUOTA__V1__OUTCOME__OUTCOME_FAILED;
-    m.event_time_presence_case = QUOTA__V1__REPORT_USAGE_REQUEST__EVENT_TIME_PRESENCE_EVENT_TIME_UNIX_NS;
+    m.event_time_presence_case =
+        QUOTA__V1__REPORT_USAGE_REQUEST__EVENT_TIME_PRESENCE_EVENT_TIME_UNIX_NS;
     m.event_time_unix_ns = 42;
     size_t size = quota__v1__report_usage_request__pack(&m, bytes);
     cr_assert(qd_codec_report((struct qd_str){(const char *)bytes, size}, &report));
     cr_assert(same(report.reservation, "qr1.x") && same(report.source, "pool"));
-    cr_assert(report.sequence == 7 && report.partial && report.outcome == 3 && report.event_time_ns == 42);
+    cr_assert(report.sequence == 7 && report.partial && report.outcome == 3 &&
+              report.event_time_ns == 42);
     cr_assert(qd_codec_extend((struct qd_str){"\x0a\x01x\x20\xe8\x07", 6}, &extend));
     cr_assert_eq(extend.ttl_ms, 1000);
     cr_assert(qd_codec_cancel((struct qd_str){"\x0a\x01x\x12\x01t", 6}, &reservation, &tenant));

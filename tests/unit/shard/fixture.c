@@ -25,7 +25,8 @@ struct qd_str str(const char *text)
 static struct qd_policy *load(const char *yaml)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
-    struct qd_policy *policy = qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
+    struct qd_policy *policy =
+        qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
 
     if (policy == NULL) {
         char *text = qd_problems_text(problems);
@@ -41,7 +42,8 @@ static bool put_stored(void *context, const struct qd_tenant_record *record)
     struct fixture *f = context;
     const struct qd_policy *policy = atomic_load(&f->node->published)->policy;
 
-    cr_assert_eq(qd_directory_put(f->node->directory, policy, record, &f->error), QD_ERROR_NONE, "%s", f->error.text);
+    cr_assert_eq(qd_directory_put(f->node->directory, policy, record, &f->error), QD_ERROR_NONE,
+                 "%s", f->error.text);
     return true;
 }
 
@@ -83,7 +85,8 @@ void fixture_open(struct fixture *f, const char *yaml)
     f->node->tenants = f->tenants;
     f->worker = qd_worker_new(f->node);
     qd_node_publish(f->node, load(yaml), NULL);
-    cr_assert_eq(qd_tenant_store_list(f->tenants, str(NULL), str(NULL), put_stored, f, NULL), QD_STORE_OK);
+    cr_assert_eq(qd_tenant_store_list(f->tenants, str(NULL), str(NULL), put_stored, f, NULL),
+                 QD_STORE_OK);
     cr_assert(qd_node_rebuild(f->node, f->worker, &entries, &f->error), "%s", f->error.text);
 }
 
@@ -173,7 +176,8 @@ enum qd_error_code report_tokens(struct fixture *f, int64_t tokens)
     return report_args(f, &args);
 }
 
-static bool find(struct fixture *f, const char *tenant, const char *name, struct qd_limit_state *ret_state)
+static bool find(struct fixture *f, const char *tenant, const char *name,
+                 struct qd_limit_state *ret_state)
 {
     struct qd_attributes a = {.tenant = str(tenant), .model = str("m"), .family = str("m")};
     const struct qd_published *p = qd_worker_enter(f->worker);
@@ -185,9 +189,11 @@ static bool find(struct fixture *f, const char *tenant, const char *name, struct
     for (size_t i = 0; i < r->count; i++) {
         if (strcmp(r->limit[i].use->limit->name, name) == 0) {
             struct qd_shard *home = qd_shards_of(&f->node->shards, a.tenant);
-            struct qd_core *core = r->limit[i].depth == 0 ? f->node->shards.commons.core : home->core;
+            struct qd_core *core =
+                r->limit[i].depth == 0 ? f->node->shards.commons.core : home->core;
             memset(ret_state, 0, sizeof(*ret_state));
-            (void)qd_core_counter(core, r->limit[i].counter, qd_clock_now(&f->node->clock), ret_state);
+            (void)qd_core_counter(core, r->limit[i].counter, qd_clock_now(&f->node->clock),
+                                  ret_state);
             found = true;
         }
     }
@@ -216,11 +222,8 @@ struct put {
     const char *size;
 };
 
-static enum qd_error_code edit(void *context,
-                               const struct qd_policy *policy,
-                               bool exists,
-                               struct qd_tenant_record *record,
-                               struct qd_error *ret_error)
+static enum qd_error_code edit(void *context, const struct qd_policy *policy, bool exists,
+                               struct qd_tenant_record *record, struct qd_error *ret_error)
 {
     const struct put *put = context;
 
@@ -234,7 +237,8 @@ static enum qd_error_code edit(void *context,
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code put_tenant(struct fixture *f, const char *path, const char *plan, const char *limit, const char *size)
+enum qd_error_code put_tenant(struct fixture *f, const char *path, const char *plan,
+                              const char *limit, const char *size)
 {
     struct put put = {plan, limit, size};
     struct qd_tenants_edit change = {str(path), "PutTenant", edit, &put};

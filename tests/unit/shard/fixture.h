@@ -1,4 +1,5 @@
-/* A whole node on a memory store, with a clock that the test moves, and short forms of its calls. */
+/* A whole node on a memory store, with a clock that the test moves, and short forms of its calls.
+ */
 #ifndef QD_TESTS_UNIT_SHARD_FIXTURE_H
 #define QD_TESTS_UNIT_SHARD_FIXTURE_H
 
@@ -52,6 +53,7 @@ int64_t used_of(struct fixture *f, const char *tenant, const char *limit);
 int64_t held_of(struct fixture *f, const char *tenant, const char *limit);
 
 /* Put a tenant with a plan and at most one limit of its own. */
-enum qd_error_code put_tenant(struct fixture *f, const char *path, const char *plan, const char *limit, const char *size);
+enum qd_error_code put_tenant(struct fixture *f, const char *path, const char *plan,
+                              const char *limit, const char *size);
 
 #endif /* QD_TESTS_UNIT_SHARD_FIXTURE_H */

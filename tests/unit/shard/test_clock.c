@@ -3,8 +3,8 @@
 
 #include <criterion/criterion.h>
 
-#define S  QD_NS_PER_S
-#define MS QD_NS_PER_MS
+#define S    QD_NS_PER_S
+#define MS   QD_NS_PER_MS
 #define HOUR QD_NS_PER_HOUR
 
 struct fake {

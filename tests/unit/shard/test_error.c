@@ -30,7 +30,10 @@ Test(error, X2_quoting_escapes_and_cuts)
     char big[500];
 
     cr_assert_str_eq(qd_quote(str("acme")).text, "\"acme\"");
-    cr_assert_str_eq(qd_quote(str("a\x01\xff" "b")).text, "\"a\\x01\\xffb\"");
+    cr_assert_str_eq(qd_quote(str("a\x01\xff"
+                                  "b"))
+                         .text,
+                     "\"a\\x01\\xffb\"");
     memset(big, 'x', sizeof(big));
     struct qd_quoted q = qd_quote((struct qd_str){big, sizeof(big)});
     cr_assert_leq(strlen(q.text), QD_QUOTED_MAX - 1);

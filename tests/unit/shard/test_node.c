@@ -64,15 +64,16 @@ Test(node, D3_never_fits_says_so)
     cr_assert_not(check(&f, "acme", 5000));
     cr_assert_eq(f.answer.denial, QD_DENIAL_NEVER_FITS);
     cr_assert_not(f.answer.retry_useful);
-    cr_assert_str_eq(f.answer.message, "basic.input: estimate 5,000 > 1,000; never fits, make the request smaller");
+    cr_assert_str_eq(f.answer.message,
+                     "basic.input: estimate 5,000 > 1,000; never fits, make the request smaller");
 }
 
 Test(node, P2_unknown_tenant_is_denied_with_the_next_command)
 {
     cr_assert_not(check(&f, "hooli", 1));
     cr_assert_eq(f.answer.denial, QD_DENIAL_UNKNOWN_TENANT);
-    cr_assert_str_eq(f.answer.message,
-                     "\"hooli\": unknown tenant; add it to the policy's `tenants:`, or run: quotactl tenants put hooli");
+    cr_assert_str_eq(f.answer.message, "\"hooli\": unknown tenant; add it to the policy's "
+                                       "`tenants:`, or run: quotactl tenants put hooli");
 }
 
 Test(node, S1_the_same_request_id_gets_the_same_reservation)
@@ -90,7 +91,8 @@ Test(node, S1_the_same_request_id_gets_the_same_reservation)
     cr_assert_eq(used_of(&f, "acme", "input"), 100);
     args.estimate[0].amount = 101;
     cr_assert_eq(check_args(&f, &args), QD_ERROR_REQUEST_CONFLICT);
-    cr_assert_not_null(strstr(f.error.text, "request_id \"req-1\", attempt 0 was checked before with another"));
+    cr_assert_not_null(
+        strstr(f.error.text, "request_id \"req-1\", attempt 0 was checked before with another"));
 }
 
 Test(node, S1_an_undelivered_answer_cancels_its_hold)
@@ -113,8 +115,9 @@ Test(node, S1_another_tenants_reservation_is_refused)
     struct qd_report_args args = report_of(f.token, 50);
     args.tenant = str("globex");
     cr_assert_eq(report_args(&f, &args), QD_ERROR_TENANT_MISMATCH);
-    cr_assert_str_eq(f.error.text,
-                     "reservation: it is not \"globex\"'s; leave `tenant` out, or give the tenant of the check");
+    cr_assert_str_eq(
+        f.error.text,
+        "reservation: it is not \"globex\"'s; leave `tenant` out, or give the tenant of the check");
     args.tenant = str("acme");
     cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE);
 }
@@ -124,7 +127,8 @@ Test(node, S1_a_damaged_token_is_refused)
     cr_assert(check(&f, "acme", 100));
     f.token[20] = f.token[20] == 'A' ? 'B' : 'A';
     cr_assert_eq(report_tokens(&f, 1), QD_ERROR_INVALID_TOKEN);
-    cr_assert_not_null(strstr(f.error.text, "is no reservation of this cluster; pass the token as CheckQuota"));
+    cr_assert_not_null(
+        strstr(f.error.text, "is no reservation of this cluster; pass the token as CheckQuota"));
 }
 
 Test(node, S2_a_report_replaces_the_estimate)
@@ -167,7 +171,8 @@ Test(node, S2_parts_of_two_sources_settle_once)
     pool.partial = false;
     pool.sequence = 1;
     cr_assert_eq(report_args(&f, &pool), QD_ERROR_NONE, "%s", f.error.text);
-    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_LATE, "a part that comes after the end is booked");
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_LATE,
+                 "a part that comes after the end is booked");
     cr_assert_eq(used_of(&f, "acme", "requests"), 1);
 }
 
@@ -179,7 +184,8 @@ Test(node, S3_extend_renews_and_stops)
     memset(&args, 0, sizeof(args));
     args.reservation = str(f.token);
     fixture_pass(&f, 200 * S);
-    cr_assert_eq(qd_node_extend(f.worker, &args, answer, &f.error), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(qd_node_extend(f.worker, &args, answer, &f.error), QD_ERROR_NONE, "%s",
+                 f.error.text);
     cr_assert(answer->go_on);
     cr_assert_eq(answer->expires.ns, T0 + 500 * S);
     args.used[0] = (struct qd_amount_arg){str("input_tokens"), 5000};
@@ -235,7 +241,8 @@ Test(node, S6_the_same_key_with_other_content_is_refused)
     cr_assert(check(&f, "acme", 400));
     cr_assert_eq(report_tokens(&f, 150), QD_ERROR_NONE);
     cr_assert_eq(report_tokens(&f, 151), QD_ERROR_REPORT_CONFLICT);
-    cr_assert_not_null(strstr(f.error.text, "input_tokens 150, now 151; nothing is booked"), "%s", f.error.text);
+    cr_assert_not_null(strstr(f.error.text, "input_tokens 150, now 151; nothing is booked"), "%s",
+                       f.error.text);
     cr_assert_eq(used_of(&f, "acme", "input"), 150);
 }
 
@@ -261,8 +268,9 @@ Test(node, S6_a_report_two_years_late_is_refused)
     args.event_time_given = true;
     args.event_time_ns = T0 - 730 * QD_NS_PER_DAY;
     cr_assert_eq(report_args(&f, &args), QD_ERROR_REPORT_TOO_OLD);
-    cr_assert_str_eq(f.error.text, "event_time: 730 days ago; reports are accepted for 35 days (report_horizon); "
-                                   "book it with a correction");
+    cr_assert_str_eq(f.error.text,
+                     "event_time: 730 days ago; reports are accepted for 35 days (report_horizon); "
+                     "book it with a correction");
 }
 
 Test(node, S7_post_paid_usage_charges_the_same_limits)
@@ -291,7 +299,8 @@ Test(node, X5_what_was_booked_comes_back_after_a_crash_and_holds_do_not)
     cr_assert_eq(used_of(&f, "acme", "cost"), 300000, "budgets come from the ledger");
     cr_assert_eq(held_of(&f, "acme", "cost"), 0);
     struct qd_report_args args = report_of(token, 100);
-    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "tokens outlive the memory: %s", f.error.text);
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "tokens outlive the memory: %s",
+                 f.error.text);
     cr_assert_eq(f.report.settlement, QD_SETTLEMENT_LATE);
     cr_assert_eq(used_of(&f, "acme", "cost"), 500000);
 }
@@ -299,7 +308,8 @@ Test(node, X5_what_was_booked_comes_back_after_a_crash_and_holds_do_not)
 Test(node, X4_a_report_that_cannot_be_written_is_refused_and_checks_go_on)
 {
     cr_assert(check(&f, "acme", 400));
-    qd_store_memory_faults(f.store)->write = (struct qd_store_fault){.countdown = 0, .repeat = true};
+    qd_store_memory_faults(f.store)->write =
+        (struct qd_store_fault){.countdown = 0, .repeat = true};
     cr_assert_eq(report_tokens(&f, 150), QD_ERROR_STORE_ERROR);
     cr_assert_not_null(strstr(f.error.text, "retry the same report"), "%s", f.error.text);
     cr_assert_eq(used_of(&f, "acme", "input"), 400, "nothing was settled");
@@ -362,7 +372,8 @@ Test(node, X5_draining_settles_but_reserves_nothing)
     cr_assert_eq(report_tokens(&f, 50), QD_ERROR_NONE);
     cr_assert_not(check(&f, "acme", 100));
     cr_assert_eq(f.answer.denial, QD_DENIAL_DRAINING);
-    cr_assert_str_eq(f.answer.message, "this node drains and makes no new reservations; ask another node");
+    cr_assert_str_eq(f.answer.message,
+                     "this node drains and makes no new reservations; ask another node");
 }
 
 Test(node, C7_a_step_of_the_systems_clock_changes_no_verdict)

@@ -57,3 +57,23 @@ Test(report, X2_sixteen_labels_and_a_provider_fit_the_token_and_the_entry)
     fixture_open(&f, policy); /* the entry is read again */
     cr_assert_eq(used_of(&f, "acme", "cost"), 80000);
 }
+
+Test(report, S2_a_part_without_requests_leaves_the_request_counted)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert(check(&f, "acme", 10));
+        struct qd_report_args part = report_of(f.token, 10);
+        part.partial = true;
+        cr_assert_eq(report_args(&f, &part), QD_ERROR_NONE, "%s", f.error.text);
+        cr_assert_eq(f.report.settlement, QD_SETTLEMENT_PARTIAL);
+    }
+    cr_assert_not(check(&f, "acme", 10), "the bucket's burst is 3");
+    cr_assert_eq(used_of(&f, "acme", "requests"), 3);
+    struct qd_report_args last = report_of(f.token, 0);
+    last.usage_count = 0;
+    last.sequence = 1;
+    cr_assert_eq(report_args(&f, &last), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_CLOSED);
+    cr_assert_eq(used_of(&f, "acme", "requests"), 3, "and is counted once at the end");
+    cr_assert_eq(used_of(&f, "acme", "input"), 30);
+}

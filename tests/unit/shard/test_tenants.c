@@ -51,7 +51,8 @@ Test(tenants, P2_another_plan_is_effective_at_once)
 
 Test(tenants, P2_a_record_survives_a_crash)
 {
-    cr_assert_eq(put_tenant(&f, "newco", "small", "input", "70/min"), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(put_tenant(&f, "newco", "small", "input", "70/min"), QD_ERROR_NONE, "%s",
+                 f.error.text);
     fixture_close(&f);
     qd_store_memory_crash(f.store, 0);
     open_node();
@@ -72,14 +73,18 @@ Test(tenants, P2_deleting_needs_subtree_when_there_are_children)
     cr_assert_eq(put_tenant(&f, "newco", "small", NULL, NULL), QD_ERROR_NONE);
     cr_assert_eq(put_tenant(&f, "newco/a", "small", NULL, NULL), QD_ERROR_NONE);
     cr_assert_eq(put_tenant(&f, "newco-b", "small", NULL, NULL), QD_ERROR_NONE);
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, &deleted, &f.error), QD_ERROR_TENANT_HAS_CHILDREN);
-    cr_assert_str_eq(f.error.text, "tenant: there are records below \"newco\", such as \"newco/a\"; delete them first, or "
-                                   "set subtree");
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, &deleted, &f.error),
+                 QD_ERROR_TENANT_HAS_CHILDREN);
+    cr_assert_str_eq(
+        f.error.text,
+        "tenant: there are records below \"newco\", such as \"newco/a\"; delete them first, or "
+        "set subtree");
     cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error), QD_ERROR_NONE);
     cr_assert_eq(deleted, 2);
     cr_assert_eq(qd_directory_count(f.node->directory), 1);
     cr_assert_not(check(&f, "newco", 1));
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error), QD_ERROR_UNKNOWN_TENANT);
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error),
+                 QD_ERROR_UNKNOWN_TENANT);
 }
 
 struct boost {
@@ -87,23 +92,27 @@ struct boost {
     uint32_t percent;
 };
 
-static enum qd_error_code edit_boost(void *context, const struct qd_policy *p, bool exists, struct qd_tenant_record *record, struct qd_error *e)
+static enum qd_error_code edit_boost(void *context, const struct qd_policy *p, bool exists,
+                                     struct qd_tenant_record *record, struct qd_error *e)
 {
     const struct boost *boost = context;
     (void)p;
     (void)exists;
     (void)e;
-    record->boosts[0] = (struct qd_tenant_boost){.limit = str("input"), .percent = boost->percent, .until = {boost->until}};
+    record->boosts[0] = (struct qd_tenant_boost){
+        .limit = str("input"), .percent = boost->percent, .until = {boost->until}};
     record->boost_count = 1;
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code edit_block(void *context, const struct qd_policy *p, bool exists, struct qd_tenant_record *record, struct qd_error *e)
+static enum qd_error_code edit_block(void *context, const struct qd_policy *p, bool exists,
+                                     struct qd_tenant_record *record, struct qd_error *e)
 {
     (void)p;
     (void)exists;
     (void)e;
-    record->block = (struct qd_tenant_block){true, str("unpaid invoice"), {T0}, {*(int64_t *)context}};
+    record->block =
+        (struct qd_tenant_block){true, str("unpaid invoice"), {T0}, {*(int64_t *)context}};
     return QD_ERROR_NONE;
 }
 
@@ -134,7 +143,8 @@ Test(tenants, P2_a_block_is_said_in_the_operators_words_and_ends_by_itself)
     change("acme", edit_block, &until);
     cr_assert_not(check(&f, "acme", 1));
     cr_assert_eq(f.answer.denial, QD_DENIAL_BLOCKED);
-    cr_assert_str_eq(f.answer.message, "acme is blocked: unpaid invoice; until 2025-11-24T16:01:00Z");
+    cr_assert_str_eq(f.answer.message,
+                     "acme is blocked: unpaid invoice; until 2025-11-24T16:01:00Z");
     cr_assert_not(check(&f, "acme/team", 1), "and all below it");
     fixture_pass(&f, 61 * S);
     cr_assert(check(&f, "acme", 1));
@@ -142,22 +152,27 @@ Test(tenants, P2_a_block_is_said_in_the_operators_words_and_ends_by_itself)
 
 Test(tenants, P2_a_grant_raises_a_balance_once)
 {
-    struct qd_grant_args args = {.path = str("prepaid-co"), .limit = "balance", .amount = 5, .grant_id = str("g1")};
+    struct qd_grant_args args = {
+        .path = str("prepaid-co"), .limit = "balance", .amount = 5, .grant_id = str("g1")};
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
     bool duplicate = true;
     uint64_t sequence = 0;
 
-    cr_assert_eq(put_tenant(&f, "prepaid-co", "paid", NULL, NULL), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(put_tenant(&f, "prepaid-co", "paid", NULL, NULL), QD_ERROR_NONE, "%s",
+                 f.error.text);
     struct qd_check_args ten = args_of("prepaid-co", 0);
     ten.estimate[0] = (struct qd_amount_arg){str("requests"), 12};
     cr_assert_eq(check_args(&f, &ten), QD_ERROR_NONE);
     cr_assert_not(f.answer.allowed);
-    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error),
+                 QD_ERROR_NONE, "%s", f.error.text);
     cr_assert_not(duplicate);
-    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error), QD_ERROR_NONE);
+    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error),
+                 QD_ERROR_NONE);
     cr_assert(duplicate);
     args.amount = 6;
-    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error), QD_ERROR_GRANT_CONFLICT);
+    cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error),
+                 QD_ERROR_GRANT_CONFLICT);
     qd_buf_release(&work->bytes);
     free(work);
     cr_assert_eq(check_args(&f, &ten), QD_ERROR_NONE);

@@ -82,11 +82,13 @@ Test(token, S1_any_changed_character_is_refused)
     for (size_t i = 0; i < len; i++) {
         char was = text[i];
         text[i] = was == 'A' ? 'B' : 'A';
-        cr_assert_not(qd_token_decode(&key, (struct qd_str){text, len}, &buffer, &back), "at %zu", i);
+        cr_assert_not(qd_token_decode(&key, (struct qd_str){text, len}, &buffer, &back), "at %zu",
+                      i);
         text[i] = was;
     }
     for (size_t i = 0; i < len; i++) {
-        cr_assert_not(qd_token_decode(&key, (struct qd_str){text, i}, &buffer, &back), "cut to %zu", i);
+        cr_assert_not(qd_token_decode(&key, (struct qd_str){text, i}, &buffer, &back), "cut to %zu",
+                      i);
     }
     struct qd_token_key other = key;
     other.bytes[15] = 1;
