@@ -17,8 +17,8 @@
 #define BLOOM_BITS_PER_KEY   10
 /* X4: Debian's RocksDB has its assertions on, and ends the process at the second line that its LOG
  * file cannot take: on a full disk. What goes wrong is in our errors; its LOG gets headers only. */
-#define LOG_LEVEL_FATAL      4
-#define LOG_FILES_KEPT       2
+#define LOG_LEVEL_FATAL 4
+#define LOG_FILES_KEPT  2
 /* A row that is merged more often than this in the memtable is added up there, so that reading a
  * hot rollup row costs the same however many entries went into it. */
 #define MERGES_IN_MEMTABLE 16

@@ -12,11 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QD_NS_PER_MS INT64_C(1000000)
-#define QD_NS_PER_S INT64_C(1000000000)
+#define QD_NS_PER_MS     INT64_C(1000000)
+#define QD_NS_PER_S      INT64_C(1000000000)
 #define QD_NS_PER_MINUTE (60 * QD_NS_PER_S)
-#define QD_NS_PER_HOUR (3600 * QD_NS_PER_S)
-#define QD_NS_PER_DAY (86400 * QD_NS_PER_S)
+#define QD_NS_PER_HOUR   (3600 * QD_NS_PER_S)
+#define QD_NS_PER_DAY    (86400 * QD_NS_PER_S)
 
 /* "Never" as a time: later than any period that a calendar can name. */
 #define QD_WALL_NEVER INT64_MAX
@@ -49,14 +49,14 @@ __extension__ typedef unsigned __int128 qd_uint128;
  * weight of 10^6 fit in 128 bits with room to spare. */
 #define QD_AMOUNT_MAX (INT64_C(1) << 53)
 
-#define QD_TENANT_PATH_MAX 511   /* 8 segments of 63 and 7 slashes (P2) */
-#define QD_TENANT_SEGMENTS_MAX 8 /* P2 */
-#define QD_NAME_MAX 127          /* models, pools, users, plans, limits, label names and values */
-#define QD_LABELS_MAX 16         /* labels of one request (X2) */
-#define QD_CANDIDATES_MAX 16     /* D9 */
+#define QD_TENANT_PATH_MAX      511 /* 8 segments of 63 and 7 slashes (P2) */
+#define QD_TENANT_SEGMENTS_MAX  8   /* P2 */
+#define QD_NAME_MAX             127 /* models, pools, users, plans, limits, label names and values */
+#define QD_LABELS_MAX           16  /* labels of one request (X2) */
+#define QD_CANDIDATES_MAX       16  /* D9 */
 #define QD_LIMITS_PER_CHECK_MAX 32
-#define QD_TTL_MAX_NS (6 * QD_NS_PER_HOUR)       /* S1 */
-#define QD_TTL_DEFAULT_NS (300 * QD_NS_PER_S)    /* S1 */
+#define QD_TTL_MAX_NS           (6 * QD_NS_PER_HOUR) /* S1 */
+#define QD_TTL_DEFAULT_NS       (300 * QD_NS_PER_S)  /* S1 */
 
 /* A string that somebody else owns; not NUL-terminated. {NULL, 0} means absent. */
 struct qd_str {

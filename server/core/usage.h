@@ -37,8 +37,8 @@ enum qd_meter {
 #define QD_METER_BIT(meter) (UINT32_C(1) << (meter))
 
 struct qd_usage {
-    uint32_t present;               /* bit m: amount[m] was given */
-    int64_t amount[QD_METERS_MAX];  /* 0..QD_AMOUNT_MAX; undefined where absent */
+    uint32_t present;              /* bit m: amount[m] was given */
+    int64_t amount[QD_METERS_MAX]; /* 0..QD_AMOUNT_MAX; undefined where absent */
 };
 
 static inline bool qd_usage_has(const struct qd_usage *u, unsigned meter)
