@@ -150,7 +150,7 @@ struct qd_core *qd_core_init(void *memory, size_t size, const struct qd_core_con
 struct qd_wall_ns qd_slice_now(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now)
 {
     int64_t ns =
-        now.ns > home->latest_ns || QD_MUTANT(D5_latest) ? now.ns : home->latest_ns; /* D5 */
+        now.ns > home->latest_ns ? now.ns : home->latest_ns; /* D5 */
     if (commons != NULL) {
         if (ns < commons->latest_ns) {
             ns = commons->latest_ns;
@@ -158,7 +158,7 @@ struct qd_wall_ns qd_slice_now(struct qd_core *home, struct qd_core *commons, st
         commons->latest_ns = ns;
     }
     home->latest_ns = ns;
-    return (struct qd_wall_ns){.ns = ns};
+    return (struct qd_wall_ns){.ns = QD_MUTANT(D5_latest) ? now.ns : ns};
 }
 
 void qd_core_stats(const struct qd_core *core, struct qd_core_stats *ret_stats)
