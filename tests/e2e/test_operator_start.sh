@@ -3,6 +3,7 @@
 
 # A shell variable only: in the environment it would be taken for a setting.
 bin=$QUOTAD_BIN
+source=${QUOTAD_SOURCE_DIR:?}/server
 unset QUOTAD_BIN QUOTAD_SOURCE_DIR QUOTAD_BUILD_DIR QUOTAD_TRACE_DATA
 QUOTAD_BIN=$bin
 
@@ -29,6 +30,17 @@ I10_unknown_flag_names_the_near_one() {
     expect_match "$err" "^quotad: option '--threads' requires an argument\$"
     expect_exit 2 env QUOTAD_TREADS=2 "$QUOTAD_BIN" --dev
     expect_eq "$err" 'quotad: QUOTAD_TREADS: unknown setting "treads"; quotad --help lists them all'
+}
+
+# Every --flag that a text of the server names is one that quotad --help lists.
+I8_hints_name_flags_that_exist() {
+    quotad --help >"$T/help" </dev/null
+    find "$source" -name '*.c' -exec awk -f "${QUOTA_TESTLIB_SH%/*}/strip_comments.awk" {} + | grep -oE '"([^"\\]|\\.)*"' |
+        grep -oE -- '(^|[^-a-z])--[a-z][a-z-]*' | sed 's/^[^-]*//' | sort -u >"$T/named"
+    expect_in "$(cat "$T/named")" "--max-counters"
+    while read -r flag; do
+        grep -qE -- "^ .* $flag([=[ ]|\$)" "$T/help" || qd_fail "a text of the server names $flag, which is no flag"
+    done <"$T/named"
 }
 
 I10_wrong_value_says_what_is_accepted() {
@@ -121,7 +133,7 @@ I10_print_config_names_origins() {
 }
 
 qd_start --dev || exit 1
-qd_run I10_no_policy I10_unknown_flag_names_the_near_one I10_wrong_value_says_what_is_accepted \
+qd_run I10_no_policy I10_unknown_flag_names_the_near_one I8_hints_name_flags_that_exist I10_wrong_value_says_what_is_accepted \
     P1_missing_and_broken_policies X4_port_in_use X4_data_directory_in_use X4_data_directory_cannot_be_made \
     X4_read_only_data_directory X4_a_damaged_key_is_refused X7_the_key_is_private I10_print_config_names_origins \
     I10_kubernetes_links_are_no_settings
