@@ -548,7 +548,8 @@ static void apply(struct work *w, struct qd_report_answer *a)
     if (QD_MUTANT(S7) && t == NULL) {
         return;
     }
-    /* S2: a part settles only what it carries. The last one knows that no request is left to count. */
+    /* S2: a part settles only what it carries. The last one knows that no request is left to count.
+     */
     if (w->final && w->outcome != QD_OUTCOME_FAILED &&
         !qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
         qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* counted before, or not at all */
