@@ -74,7 +74,7 @@ static void print_meters(struct ctl *ctl, const char *word, const struct quota_a
             strcmp(amounts[i].meter, "cost") == 0 || strcmp(amounts[i].meter, "charge") == 0;
         bool time = strcmp(amounts[i].meter, "gpu_ms") == 0;
         const char *unit = money ? "nano_usd" : time ? "ms" : "";
-        (void)fprintf(ctl->out, "%s%s%s %s", i == 0 ? word : "", i == 0 ? " " : ", ",
+        (void)fprintf(ctl->out, "%s%s%s %s", i == 0 ? word : "", i == 0 ? ": " : ", ",
                       ctl_amount_text(amounts[i].amount, unit).text,
                       time ? "of GPU time" : amounts[i].meter);
     }

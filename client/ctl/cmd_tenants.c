@@ -211,11 +211,47 @@ static int run_unblock(struct ctl *ctl, const struct ctl_args *args)
     return block(ctl, args, true);
 }
 
-/* An amount in a limit's unit: "$25" is nano-USD, "1M" a count; "-" lowers. */
-static bool read_limit_amount(struct ctl *ctl, const char *option, const char *text,
-                              int64_t *ret_amount)
+/* Whether the limit of that name counts money, if the tenant has one; the server answers for
+ * others. False after a message. */
+static bool find_unit(struct ctl *ctl, const char *tenant, const char *limit, bool *ret_found,
+                      bool *ret_money)
+{
+    Quota__V1__GetEffectiveLimitsRequest request;
+    quota__v1__get_effective_limits_request__init(&request);
+    request.tenant = ctl_wire(tenant);
+    Quota__V1__GetEffectiveLimitsResponse *answer =
+        ctl_call(ctl, "AdminService/GetEffectiveLimits", &request.base,
+                 &quota__v1__get_effective_limits_response__descriptor, true);
+    *ret_found = false;
+    for (size_t i = 0; answer != NULL && i < answer->n_limits && !*ret_found; i++) {
+        const Quota__V1__LimitState *state = answer->limits[i]->state;
+        const char *last = state != NULL ? strrchr(state->name, '.') : NULL;
+        *ret_found = state != NULL && (strcmp(state->name, limit) == 0 ||
+                                       (last != NULL && strcmp(last + 1, limit) == 0));
+        *ret_money = *ret_found && strcmp(state->unit, "nano_usd") == 0;
+    }
+    bool ok = answer != NULL;
+    ctl_free(answer);
+    return ok;
+}
+
+/* An amount in a limit's unit: "$25" is nano-USD, "1M" a count; "-" lowers. Each is taken for its
+ * own kind of limit alone: a bare 5 isn't five nano-dollars. */
+static bool read_limit_amount(struct ctl *ctl, const struct ctl_args *args, const char *option,
+                              const char *text, int64_t *ret_amount)
 {
     bool negative = text[0] == '-';
+    bool found = false;
+    bool money_wanted = false;
+    if (!find_unit(ctl, args->operands[0], args->operands[1], &found, &money_wanted)) {
+        return false;
+    }
+    if (found && money_wanted != (text[negative] == '$')) {
+        (void)ctl_fail(ctl, "%s \"%s\": %s counts %s; accepted is an amount such as %s", option,
+                       text, args->operands[1], money_wanted ? "money" : "no money",
+                       money_wanted ? "$25 or $0.50" : "5000 or 2M");
+        return false;
+    }
     const char *rest = text + (negative ? 1 : 0);
     struct qd_decimal value;
     int64_t amount = 0;
@@ -243,7 +279,7 @@ static int run_grant(struct ctl *ctl, const struct ctl_args *args)
     Quota__V1__GrantRequest request;
     quota__v1__grant_request__init(&request);
     if (!ctl_read_labels(ctl, args, "key", &keys) ||
-        !read_limit_amount(ctl, "AMOUNT", args->operands[2], &request.amount)) {
+        !read_limit_amount(ctl, args, "AMOUNT", args->operands[2], &request.amount)) {
         return CTL_ERROR;
     }
     ctl_wire_entries(&keys, entries, pointers);
@@ -290,7 +326,7 @@ static int run_boost(struct ctl *ctl, const struct ctl_args *args)
         request.size_case = QUOTA__V1__BOOST_REQUEST__SIZE_PERCENT;
         request.percent = (uint32_t)value;
     } else if (amount != NULL && !request.remove) {
-        if (!read_limit_amount(ctl, "--amount", amount, &value)) {
+        if (!read_limit_amount(ctl, args, "--amount", amount, &value)) {
             return CTL_ERROR;
         }
         request.size_case = QUOTA__V1__BOOST_REQUEST__SIZE_AMOUNT;

@@ -97,6 +97,8 @@ void ctl_place_text(const Quota__V1__EffectiveLimit *limit, char *ret, size_t si
         (void)snprintf(ret, size, "run time");
     } else if (limit->line == 0) {
         (void)snprintf(ret, size, "%s", limit->file);
+    } else if (limit->column == 0) {
+        (void)snprintf(ret, size, "%s:%u", limit->file, limit->line);
     } else {
         (void)snprintf(ret, size, "%s:%u:%u", limit->file, limit->line, limit->column);
     }

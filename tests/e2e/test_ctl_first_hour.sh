@@ -34,7 +34,7 @@ I7_check_reserves_and_report_books_once() {
     id=$(id_of "$out")
     expect_match "$out" "^next: quotactl report $id --use input_tokens=1200 --use output_tokens=400\$"
     expect_exit 0 ctl report "$id" --use input_tokens=1200 --use output_tokens=233 --request-id first-1
-    expect_match "$out" '^BOOKED entry .*#[0-9]+; .*reservation closed; released .*$'
+    expect_match "$out" '^BOOKED entry .*#[0-9]+; .*reservation closed; released: .*$'
 }
 
 S6_same_report_again_is_booked_once() {
@@ -137,6 +137,23 @@ P6_reload_shows_what_changed() {
     expect_match "$out" '^pro\.requests +700/min'
 }
 
+I7_colours_only_on_a_terminal() {
+    escape=$(printf '\033')
+    expect_exit 0 ctl check acme --model llama-70b --use input_tokens=5 --dry-run
+    expect_eq "$(printf '%s' "$out$err" | grep -c "$escape")" 0
+    expect_exit 0 ctl check acme --model llama-70b --use input_tokens=5 --dry-run --color always
+    expect_in "$out" "${escape}[32mALLOW"
+    expect_exit 0 ctl replay --format azure --trace "$SOURCE/deploy/examples/traces/azure_conv.csv" --limit 5 --model gpt-4o
+    expect_eq "$err" ""
+    if command -v script >/dev/null; then
+        script -qec "$QUOTACTL_BIN --address $QD_GRPC check acme --model gpt-4o --dry-run" /dev/null </dev/null >"$T/tty"
+        expect_in "$(cat "$T/tty")" "${escape}[32mALLOW"
+        script -qec "$QUOTACTL_BIN --address $QD_GRPC replay --format azure --limit 5 --model gpt-4o --trace \
+            $SOURCE/deploy/examples/traces/azure_conv.csv" /dev/null </dev/null >"$T/tty"
+        expect_in "$(cat "$T/tty")" '[====='
+    fi
+}
+
 I7_status_and_top() {
     expect_exit 0 ctl status
     expect_match "$out" '^.*: serving; quotad [0-9.]+, incarnation 1, up '
@@ -161,5 +178,5 @@ qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I7_check_reserves_and_report_books_once S6_same_report_again_is_booked_once I7_denied_exits_2_and_says_why \
     D8_dry_run_changes_nothing I7_limits_name_their_line I8_unknown_meter_gets_a_suggestion \
     P2_tenants_come_and_go_at_run_time S9_operator_lists_and_releases_holds S3_extend_goes_on \
-    P6_reload_shows_what_changed I7_status_and_top I2_drain_stops_reserving_and_is_taken_back
+    P6_reload_shows_what_changed I7_colours_only_on_a_terminal I7_status_and_top I2_drain_stops_reserving_and_is_taken_back
 qd_done

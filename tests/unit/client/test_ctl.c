@@ -303,8 +303,59 @@ Test(ctl, put_tenant_sends_what_was_said, .init = setup, .fini = teardown)
     free(bytes);
 }
 
+/* The tenant has one limit, acme.credit, in this unit. */
+static void reply_limit(char *unit, uint32_t column)
+{
+    Quota__V1__LimitState state;
+    Quota__V1__EffectiveLimit limit;
+    Quota__V1__EffectiveLimit *limits[] = {&limit};
+    Quota__V1__GetEffectiveLimitsResponse answer;
+    quota__v1__limit_state__init(&state);
+    quota__v1__effective_limit__init(&limit);
+    quota__v1__get_effective_limits_response__init(&answer);
+    state.name = "acme.credit";
+    state.unit = unit;
+    limit.state = &state;
+    limit.file = "policy.yaml";
+    limit.line = 24;
+    limit.column = column;
+    answer.limits = limits;
+    answer.n_limits = 1;
+    fake_server_reply(server, "/quota.v1.AdminService/GetEffectiveLimits", &answer.base);
+}
+
+Test(ctl, I7_a_place_without_a_column_is_file_and_line, .init = setup, .fini = teardown)
+{
+    reply_limit("tokens", 0);
+    run("limits acme");
+    cr_assert_not_null(strstr(last.out, "policy.yaml:24"), "%s", last.out);
+    cr_assert_null(strstr(last.out, "policy.yaml:24:"), "%s", last.out);
+    reply_limit("tokens", 5);
+    run("limits acme");
+    cr_assert_not_null(strstr(last.out, "policy.yaml:24:5"), "%s", last.out);
+}
+
+Test(ctl, I7_money_is_written_with_a_dollar_sign, .init = setup, .fini = teardown)
+{
+    reply_limit("nano_usd", 5);
+    expect(
+        "tenants grant acme credit 5", 1, "",
+        "quotactl tenants grant: AMOUNT \"5\": credit counts money; accepted is an amount such as "
+        "$25 or $0.50\n");
+    expect(
+        "tenants boost acme acme.credit --amount -5 --until 1h", 1, "",
+        "quotactl tenants boost: --amount \"-5\": acme.credit counts money; accepted is an amount "
+        "such as $25 or $0.50\n");
+    reply_limit("tokens", 5);
+    expect(
+        "tenants grant acme credit $5", 1, "",
+        "quotactl tenants grant: AMOUNT \"$5\": credit counts no money; accepted is an amount such "
+        "as 5000 or 2M\n");
+}
+
 Test(ctl, grant_reads_dollars_exactly, .init = setup, .fini = teardown)
 {
+    reply_limit("nano_usd", 5);
     Quota__V1__GrantResponse answer;
     quota__v1__grant_response__init(&answer);
     fake_server_reply(server, "/quota.v1.AdminService/Grant", &answer.base);
