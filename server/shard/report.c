@@ -37,6 +37,7 @@ struct work {
     bool open;                  /* its hold is in memory */
     struct qd_subject reserved; /* what the counters know it as */
     struct qd_entry entry;
+    struct qd_hash128 content; /* of the report as given (S6) */
     struct qd_priced priced;
     char stand_in_id[64];
 };
@@ -324,10 +325,14 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     e->charged_time = w->charged_at.ns < w->event_time.ns ? w->charged_at : w->event_time;
     e->flags = w->final ? QD_ENTRY_FINAL : 0;
     set_labels(w);
-    count_requests(w);
     set_quantities(w);
     e->cache_write_1h_tokens =
         ttl == QD_CACHE_WRITE_1H ? qd_usage_get(&w->usage, QD_METER_CACHE_WRITE_TOKENS) : 0;
+    qd_entry_sort(e);
+    /* S6: as given. What is added below may differ for a retry that comes after another source. */
+    w->content = qd_ledger_content(e, args->event_time_given);
+    count_requests(w);
+    set_quantities(w);
     struct qd_pricing pricing = {.policy = policy,
                                  .model =
                                      e->model.len > 0 ? qd_policy_model(policy, e->model) : NULL,
@@ -492,14 +497,14 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
     qd_receipt_init(&receipt);
     qd_batch_init(&extra);
     encode_answer(a, &bytes);
-    if (w->has_reference && w->final) {
+    if (w->has_reference && w->final && !w->closed_before) {
         closed_key(&w->reference.token, &key);
         struct qd_hash128 identity = identity_of(&w->entry);
         qd_batch_put(&extra, QD_STORE_SNAPSHOT, qd_buf_str(&key),
                      (struct qd_str){(const char *)&identity, sizeof(identity)});
     }
     struct qd_booking booking = {.entry = &w->entry,
-                                 .content = qd_ledger_content(&w->entry, w->args->event_time_given),
+                                 .content = w->content,
                                  .answer = qd_buf_str(&bytes),
                                  .extra = &extra,
                                  .now = w->now};

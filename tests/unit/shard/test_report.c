@@ -77,3 +77,29 @@ Test(report, S2_a_part_without_requests_leaves_the_request_counted)
     cr_assert_eq(used_of(&f, "acme", "requests"), 3, "and is counted once at the end");
     cr_assert_eq(used_of(&f, "acme", "input"), 30);
 }
+
+Test(report, S6_both_sources_that_closed_may_retry)
+{
+    cr_assert(check(&f, "acme", 400));
+    struct qd_report_args gateway = report_of(f.token, 300);
+    struct qd_report_args pool = report_of(f.token, 0);
+    pool.source = str("pool");
+    pool.usage[0] = (struct qd_amount_arg){str("gpu_ms"), 1500};
+    cr_assert_eq(report_args(&f, &gateway), QD_ERROR_NONE);
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_CLOSED);
+    cr_assert_eq(report_args(&f, &pool), QD_ERROR_NONE);
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_LATE);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(report_args(&f, &gateway), QD_ERROR_NONE, "%s", f.error.text);
+        cr_assert(f.report.duplicate);
+        cr_assert_eq(f.report.settlement, QD_SETTLEMENT_CLOSED, "the first answer again");
+        cr_assert_eq(report_args(&f, &pool), QD_ERROR_NONE, "%s", f.error.text);
+        cr_assert(f.report.duplicate);
+        cr_assert_eq(f.report.settlement, QD_SETTLEMENT_LATE);
+    }
+    cr_assert_eq(used_of(&f, "acme", "requests"), 1);
+    cr_assert_eq(used_of(&f, "acme", "input"), 300);
+    gateway.usage[0].amount = 301;
+    cr_assert_eq(report_args(&f, &gateway), QD_ERROR_REPORT_CONFLICT);
+    cr_assert_not_null(strstr(f.error.text, "input_tokens 300, now 301"), "%s", f.error.text);
+}
