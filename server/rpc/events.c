@@ -1,0 +1,324 @@
+#include "server/rpc/server_internal.h"
+
+#include <assert.h>
+#include <grpc/byte_buffer_reader.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct qd_call *call_take(struct qd_rpc_thread *thread)
+{
+    struct qd_call *call = thread->pool;
+
+    if (call != NULL) {
+        thread->pool = call->next;
+        return call;
+    }
+    if (thread->call_count == QD_CALLS_MAX) {
+        return NULL;
+    }
+    call = calloc(1, sizeof(*call));
+    if (call == NULL) {
+        return NULL;
+    }
+    thread->call_count++;
+    call->thread = thread;
+    for (size_t i = 0; i < QD_TAG_COUNT; i++) {
+        call->tags[i] = (struct qd_tag){call, (enum qd_event_tag)i};
+    }
+    grpc_metadata_array_init(&call->metadata);
+    return call;
+}
+
+/* Ask for one more call of a method, if there is a call object for it. */
+void qd_events_post(struct qd_rpc_thread *thread, uint32_t index)
+{
+    struct qd_rpc *rpc = thread->rpc;
+
+    if (atomic_load_explicit(&rpc->stopping, memory_order_acquire)) {
+        return;
+    }
+    struct qd_call *call = call_take(thread);
+    if (call == NULL) {
+        return;
+    }
+    call->method = rpc->methods[index];
+    call->method_index = index;
+    call->received = NULL;
+    call->sent = NULL;
+    call->has_details = false;
+    call->number = 0;
+    call->number_count = 0;
+    call->numbers = NULL;
+    call->reading = call->closed = call->finished = call->half_closed = false;
+    call->watching = call->dirty = false;
+    grpc_call_error error = GRPC_CALL_OK;
+    if (call->method->kind == QD_METHOD_UNKNOWN) {
+        grpc_call_details_init(&call->asked);
+        error = grpc_server_request_call(rpc->server, &call->call, &call->asked, &call->metadata,
+                                         thread->cq, thread->cq, &call->tags[QD_TAG_REQUEST]);
+    } else {
+        error = grpc_server_request_registered_call(
+            rpc->server, rpc->registered[index], &call->call, &call->deadline, &call->metadata,
+            qd_method_has_payload(call->method) ? &call->received : NULL, thread->cq, thread->cq,
+            &call->tags[QD_TAG_REQUEST]);
+    }
+    if (error != GRPC_CALL_OK) {
+        call->next = thread->pool;
+        thread->pool = call;
+        return;
+    }
+    thread->posted[index]++;
+}
+
+/* The call has ended: its object goes back, and a method that lacks posted calls gets one. */
+static void call_end(struct qd_call *call)
+{
+    struct qd_rpc_thread *thread = call->thread;
+    uint32_t index = call->method_index;
+
+    qd_call_clear_message(call);
+    if (call->has_details) {
+        grpc_slice_unref(call->details);
+        call->has_details = false;
+    }
+    if (call->method->kind == QD_METHOD_UNKNOWN) {
+        grpc_call_details_destroy(&call->asked);
+    }
+    call->metadata.count = 0; /* its slices were the call's; the array is used again */
+    grpc_call_unref(call->call);
+    call->call = NULL;
+    call->next = thread->pool;
+    thread->pool = call;
+    if (thread->posted[index] < thread->rpc->methods[index]->posted) {
+        qd_events_post(thread, index);
+    }
+}
+
+/* The message's bytes in one piece; *ret_slice must be unreferenced after use. */
+struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice)
+{
+    if (buffer == NULL) {
+        *ret_slice = grpc_empty_slice();
+    } else if (buffer->type == GRPC_BB_RAW && buffer->data.raw.compression == GRPC_COMPRESS_NONE &&
+               buffer->data.raw.slice_buffer.count == 1) {
+        *ret_slice = grpc_slice_ref(buffer->data.raw.slice_buffer.slices[0]);
+    } else {
+        grpc_byte_buffer_reader reader;
+        *ret_slice = grpc_empty_slice();
+        if (grpc_byte_buffer_reader_init(&reader, buffer)) {
+            *ret_slice = grpc_byte_buffer_reader_readall(&reader);
+            grpc_byte_buffer_reader_destroy(&reader);
+        }
+    }
+    return (struct qd_str){(const char *)GRPC_SLICE_START_PTR(*ret_slice),
+                           GRPC_SLICE_LENGTH(*ret_slice)};
+}
+
+/* Run the handler on the message and start the reply. The slice is freed before the reply is
+ * started: the answer holds nothing of it. */
+void qd_call_handle(struct qd_place *place, struct qd_call *call)
+{
+    struct qd_error error;
+    grpc_slice slice =
+        grpc_empty_slice(); /* small messages lie within it: it lives as long as `bytes` */
+    struct qd_str bytes = qd_message_bytes(call->received, &slice);
+    enum qd_error_code code = QD_ERROR_NONE;
+
+    if (call->received == NULL) {
+        code = qd_error_set(&error, QD_ERROR_MALFORMED,
+                            "the request ended before its message was whole; send 1 byte of flags, "
+                            "4 bytes of length and "
+                            "all of the message");
+    } else if (bytes.len > QD_MESSAGE_BYTES_MAX) { /* X2 */
+        code = qd_error_set(&error, QD_ERROR_MESSAGE_TOO_LARGE,
+                            "message: %zu bytes; at most %u are accepted; split it", bytes.len,
+                            QD_MESSAGE_BYTES_MAX);
+    } else {
+        qd_place_clear(place);
+        (void)qd_worker_enter(place->worker);
+        code = call->method->handle(place, call, bytes, &error);
+        qd_worker_leave(place->worker);
+    }
+    grpc_slice_unref(slice);
+    qd_call_reply(place, call, code, &error);
+}
+
+static void begin_stream(struct qd_call *call)
+{
+    grpc_op ops[2];
+
+    call->numbers = grpc_call_arena_alloc(call->call, QD_BATCH_MAX * sizeof(uint64_t));
+    memset(ops, 0, sizeof(ops));
+    ops[0].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    ops[0].data.recv_close_on_server.cancelled = &call->cancelled;
+    qd_call_start(call, ops, 1, QD_TAG_CLOSE);
+    memset(ops, 0, sizeof(ops));
+    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[1].op = GRPC_OP_RECV_MESSAGE;
+    ops[1].data.recv_message.recv_message = &call->received;
+    call->reading = true;
+    qd_call_start(call, ops, 2, QD_TAG_READ);
+}
+
+static void begin_watch(struct qd_place *place, struct qd_call *call)
+{
+    grpc_op ops[2];
+
+    memset(ops, 0, sizeof(ops));
+    ops[0].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    ops[0].data.recv_close_on_server.cancelled = &call->cancelled;
+    qd_call_start(call, ops, 1, QD_TAG_CLOSE);
+    (void)place;
+    qd_health_watch(call->thread->rpc, call);
+}
+
+static void answer_unknown(struct qd_place *place, struct qd_call *call)
+{
+    struct qd_error error;
+    struct qd_str method = {(const char *)GRPC_SLICE_START_PTR(call->asked.method),
+                            GRPC_SLICE_LENGTH(call->asked.method)};
+
+    (void)qd_error_set(
+        &error, QD_ERROR_UNSUPPORTED,
+        "%s is not served here; list what is with grpc.reflection.v1.ServerReflection",
+        qd_quote(method).text);
+    qd_call_reply(place, call, QD_ERROR_UNSUPPORTED, &error);
+}
+
+static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
+{
+    thread->posted[call->method_index]--;
+    if (!ok) { /* the server is shutting down */
+        if (call->method->kind == QD_METHOD_UNKNOWN) {
+            grpc_call_details_destroy(&call->asked);
+        }
+        call->next = thread->pool;
+        thread->pool = call;
+        return;
+    }
+    atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
+    qd_events_post(thread, call->method_index);
+    switch (call->method->kind) {
+    case QD_METHOD_INLINE:
+        qd_call_handle(&thread->place, call);
+        break;
+    case QD_METHOD_BOOKING:
+        qd_booking_hand_over(thread, call);
+        break;
+    case QD_METHOD_STREAM:
+        begin_stream(call);
+        break;
+    case QD_METHOD_WATCH:
+        begin_watch(&thread->place, call);
+        break;
+    case QD_METHOD_UNKNOWN:
+        answer_unknown(&thread->place, call);
+        break;
+    }
+}
+
+/* S1: what could not be delivered isn't held. */
+static void give_back(struct qd_rpc_thread *thread, struct qd_call *call)
+{
+    if (call->number != 0) {
+        qd_node_undelivered(thread->place.worker, call->number);
+        call->number = 0;
+    }
+    for (size_t i = 0; i < call->number_count; i++) {
+        qd_node_undelivered(thread->place.worker, call->numbers[i]);
+    }
+    call->number_count = 0;
+}
+
+static void end_if_done(struct qd_call *call)
+{
+    if (call->closed && call->finished && !call->reading) {
+        call_end(call);
+    }
+}
+
+static void on_read(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
+{
+    call->reading = false;
+    if (!ok) {
+        give_back(thread, call);
+    }
+    call->number_count = 0;
+    if (!ok || call->received == NULL) {
+        call->half_closed = true;
+        qd_call_stream_status(call, QD_ERROR_NONE, NULL);
+        return;
+    }
+    atomic_fetch_add_explicit(&thread->stream_messages, 1, memory_order_relaxed);
+    grpc_slice slice;
+    struct qd_str bytes = qd_message_bytes(call->received, &slice);
+    bool booking = call->method->needs_booking != NULL && bytes.len <= QD_MESSAGE_BYTES_MAX &&
+                   call->method->needs_booking(bytes);
+    grpc_slice_unref(slice);
+    if (booking) {
+        qd_booking_hand_over(thread, call);
+    } else {
+        qd_call_handle(&thread->place, call);
+    }
+}
+
+static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
+{
+    struct qd_call *call = tag->call;
+
+    switch (tag->kind) {
+    case QD_TAG_REQUEST:
+        on_request(thread, call, ok);
+        break;
+    case QD_TAG_REPLY:
+        if (call->method->kind == QD_METHOD_WATCH) {
+            qd_health_sent(thread->rpc, call);
+            end_if_done(call);
+            break;
+        }
+        if (!ok || call->cancelled != 0) {
+            give_back(thread, call);
+        }
+        call_end(call);
+        break;
+    case QD_TAG_READ:
+        on_read(thread, call, ok);
+        break;
+    case QD_TAG_CLOSE:
+        call->closed = true;
+        if (call->method->kind == QD_METHOD_WATCH) {
+            qd_health_unwatch(thread->rpc, call);
+            call->finished = true;
+        }
+        end_if_done(call);
+        break;
+    case QD_TAG_STATUS:
+        call->finished = true;
+        end_if_done(call);
+        break;
+    case QD_TAG_COUNT:
+        break;
+    }
+}
+
+void *qd_events_main(void *argument)
+{
+    struct qd_rpc_thread *thread = argument;
+    struct qd_rpc *rpc = thread->rpc;
+
+    for (uint32_t i = 0; i < rpc->method_count; i++) {
+        for (uint32_t k = 0; k < rpc->methods[i]->posted; k++) {
+            qd_events_post(thread, i);
+        }
+    }
+    for (;;) {
+        grpc_event event =
+            grpc_completion_queue_next(thread->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        if (event.type == GRPC_QUEUE_SHUTDOWN) {
+            return NULL;
+        }
+        if (event.type == GRPC_OP_COMPLETE) {
+            on_event(thread, event.tag, event.success != 0);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+/* The server's insides, shared by its files. Internal to rpc.
+ *
+ *   server.c   start, stop, figures
+ *   events.c   what a completion-queue thread does with its events
+ *   reply.c    batches that answer
+ *   booking.c  the threads that wait for the disk
+ *   watch.c    health's watchers
+ */
+#ifndef QD_RPC_SERVER_INTERNAL_H
+#define QD_RPC_SERVER_INTERNAL_H
+
+#include "server/rpc/call.h"
+
+#include <pthread.h>
+
+#define QD_METHODS_MAX       64U
+#define QD_CALLS_MAX         8192U /* call objects of one thread (X2) */
+#define QD_RETRY_PUSHBACK_MS "100"
+
+struct qd_rpc_thread {
+    _Alignas(64) struct qd_rpc *rpc;
+    grpc_completion_queue *cq;
+    pthread_t thread;
+    bool started;
+    struct qd_place place;
+    struct qd_call *pool; /* free call objects; under pool_lock: booking threads don't touch it */
+    uint32_t call_count;  /* made so far */
+    uint32_t posted[QD_METHODS_MAX];
+    _Atomic uint64_t calls, errors, stream_messages;
+    _Atomic uint64_t errors_by_code[QD_ERROR_COUNT];
+};
+
+struct qd_booking_thread {
+    struct qd_rpc *rpc;
+    pthread_t thread;
+    bool started;
+    struct qd_place place;
+};
+
+struct qd_rpc {
+    struct qd_node *node;
+    struct qd_rpc_config config;
+    grpc_server *server;
+    grpc_completion_queue *shutdown_cq;
+    int port;
+    struct qd_rpc_thread *threads;
+    const struct qd_method *methods[QD_METHODS_MAX];
+    void *registered[QD_METHODS_MAX];
+    uint32_t method_count;
+    _Atomic bool stopping;
+    _Atomic bool serving;
+
+    pthread_mutex_t booking_lock;
+    pthread_cond_t booking_ready;
+    struct qd_call *booking_first;
+    struct qd_call **booking_last;
+    uint32_t booking_waiting;
+    bool booking_stop;
+    struct qd_booking_thread *booking;
+    _Atomic uint64_t booking_refused;
+    _Atomic uint64_t booking_errors_by_code[QD_ERROR_COUNT];
+
+    pthread_mutex_t watch_lock;
+    struct qd_call *watchers;
+};
+
+/* events.c */
+void *qd_events_main(void *thread);
+/* Ask for one more call of a method, if there is a call object for it. */
+void qd_events_post(struct qd_rpc_thread *thread, uint32_t index);
+static inline bool qd_method_has_payload(const struct qd_method *method)
+{
+    return method->kind != QD_METHOD_STREAM && method->kind != QD_METHOD_UNKNOWN;
+}
+/* The message's bytes in one piece; *ret_slice must be unreferenced after use. */
+struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice);
+/* Run the call's handler on its message and start the reply. */
+void qd_call_handle(struct qd_place *place, struct qd_call *call);
+
+/* reply.c */
+void qd_call_start(struct qd_call *call, const grpc_op *ops, size_t count, enum qd_event_tag tag);
+void qd_call_stream_status(struct qd_call *call, enum qd_error_code code,
+                           const struct qd_error *error);
+void qd_call_clear_message(struct qd_call *call);
+
+/* booking.c */
+void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call);
+void *qd_booking_main(void *booking_thread);
+/* Ends when the queue is empty; joins the threads. */
+void qd_booking_stop(struct qd_rpc *rpc);
+
+/* watch.c */
+void qd_watch_end_all(struct qd_rpc *rpc);
+
+#endif /* QD_RPC_SERVER_INTERNAL_H */

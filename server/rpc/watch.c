@@ -1,0 +1,89 @@
+/* grpc.health.v1.Health/Watch: streams that are told when the node begins or ceases to serve (I4).
+ */
+#include "server/rpc/server_internal.h"
+
+#include <string.h>
+
+/* Watches never end by themselves. */
+void qd_watch_end_all(struct qd_rpc *rpc)
+{
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch_next) {
+        (void)grpc_call_cancel_with_status(call->call, GRPC_STATUS_UNAVAILABLE, "shutting down",
+                                           NULL);
+    }
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
+
+static void send_health(struct qd_rpc *rpc, struct qd_call *call, bool first)
+{
+    /* HealthCheckResponse {1: status}: SERVING 1, NOT_SERVING 2. */
+    uint8_t bytes[2] = {0x08, qd_rpc_serving(rpc) ? 1 : 2};
+    grpc_op ops[2];
+    size_t n = 0;
+
+    memset(ops, 0, sizeof(ops));
+    if (first) {
+        ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    }
+    grpc_slice slice = grpc_slice_from_copied_buffer((const char *)bytes, sizeof(bytes));
+    if (call->sent != NULL) {
+        grpc_byte_buffer_destroy(call->sent);
+    }
+    call->sent = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    ops[n].op = GRPC_OP_SEND_MESSAGE;
+    ops[n++].data.send_message.send_message = call->sent;
+    call->dirty = false;
+    call->reading = true; /* a batch is under way */
+    qd_call_start(call, ops, n, QD_TAG_REPLY);
+}
+
+void qd_health_watch(struct qd_rpc *rpc, struct qd_call *call)
+{
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    call->watching = true;
+    call->watch_next = rpc->watchers;
+    rpc->watchers = call;
+    send_health(rpc, call, true);
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
+
+void qd_health_unwatch(struct qd_rpc *rpc, struct qd_call *call)
+{
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    struct qd_call **at = &rpc->watchers;
+    while (*at != NULL && *at != call) {
+        at = &(*at)->watch_next;
+    }
+    if (*at == call) {
+        *at = call->watch_next;
+    }
+    call->watching = false;
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
+
+void qd_health_sent(struct qd_rpc *rpc, struct qd_call *call)
+{
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    call->reading = false;
+    if (call->watching && call->dirty) {
+        send_health(rpc, call, false);
+    }
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
+
+void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving)
+{
+    if (atomic_exchange(&rpc->serving, serving) == serving) {
+        return;
+    }
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch_next) {
+        call->dirty = true;
+        if (!call->reading) {
+            send_health(rpc, call, false);
+        }
+    }
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
