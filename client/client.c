@@ -1,6 +1,7 @@
 /* Making and ending clients, and the thread that drives their calls. */
 #include "client/client.h"
 
+#include <assert.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
 #include <stdio.h>
@@ -260,7 +261,9 @@ void quota_client_free(struct quota_client *client)
     if (client == NULL) {
         return;
     }
+    assert(!lq_on_own_thread(client)); /* A callback would wait for itself. */
     pthread_mutex_lock(&client->lock);
+    assert(client->streams == 0);
     client->closing = true;
     for (struct lq_call *call = client->calls; call != NULL; call = call->next) {
         if (call->rpc != NULL) {
@@ -277,8 +280,11 @@ void quota_client_free(struct quota_client *client)
 enum quota_status quota_client_wait(struct quota_client *client, size_t open_max,
                                     int64_t timeout_ms)
 {
+    const int64_t most_ms = INT64_C(86400000) * 365;
     enum quota_status status = QUOTA_OK;
-    int64_t until = timeout_ms >= 0 ? lq_now() + timeout_ms * LQ_NS_PER_MS : INT64_MAX;
+    assert(!lq_on_own_thread(client));
+    int64_t ms = timeout_ms < most_ms ? timeout_ms : most_ms;
+    int64_t until = timeout_ms >= 0 ? lq_now() + ms * LQ_NS_PER_MS : INT64_MAX;
     struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
     pthread_mutex_lock(&client->lock);
     while (client->open_counted > open_max && status == QUOTA_OK) {

@@ -455,6 +455,7 @@ void quota_stream_free(struct quota_stream *stream)
         return;
     }
     struct quota_client *client = stream->client;
+    assert(!lq_on_own_thread(client)); /* A callback would wait for itself. */
     pthread_mutex_lock(&client->lock);
     stream->ending = true;
     stream->held = false;
