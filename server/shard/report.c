@@ -589,6 +589,22 @@ static void apply(struct work *w, struct qd_report_answer *a)
     a->limits_over = settled.over_limits;
 }
 
+/* S6: the request was booked before this hold was made (it was checked again to be retried):
+ * nothing will settle the hold, and nothing was used under it. A part's retry leaves it for the
+ * parts to come. */
+static void release_booked(struct work *w)
+{
+    struct qd_node *node = w->worker->node;
+    struct qd_reference *r = &w->reference;
+
+    if (!w->open || !w->final) {
+        return;
+    }
+    qd_shards_lock(&node->shards, r->home);
+    (void)qd_core_cancel(r->home->core, node->shards.commons.core, r->reservation, w->now);
+    qd_shards_unlock(&node->shards, r->home);
+}
+
 static pthread_mutex_t *stripe(struct work *w)
 {
     return &w->worker->node->report_locks[w->reference.token.reservation % QD_REPORT_LOCKS];
@@ -622,6 +638,8 @@ enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_repo
         }
         if (code == QD_ERROR_NONE && (!duplicate || QD_MUTANT(S6_apply))) {
             apply(w, ret_answer);
+        } else if (code == QD_ERROR_NONE) {
+            release_booked(w);
         }
         if (locked) {
             (void)pthread_mutex_unlock(stripe(w));

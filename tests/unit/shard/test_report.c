@@ -103,3 +103,36 @@ Test(report, S6_both_sources_that_closed_may_retry)
     cr_assert_eq(report_args(&f, &gateway), QD_ERROR_REPORT_CONFLICT);
     cr_assert_not_null(strstr(f.error.text, "input_tokens 300, now 301"), "%s", f.error.text);
 }
+
+Test(report, S6_a_duplicate_releases_the_hold_of_a_second_check)
+{
+    struct qd_check_args args = args_of("acme", 100);
+
+    args.request_id = str("req-1");
+    cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE);
+    struct qd_report_args part = report_of(f.token, 30);
+    part.partial = true;
+    cr_assert_eq(report_args(&f, &part), QD_ERROR_NONE);
+    cr_assert_eq(report_args(&f, &part), QD_ERROR_NONE);
+    cr_assert(f.report.duplicate);
+    cr_assert_eq(held_of(&f, "acme", "concurrency"), 1, "a part's retry leaves the hold open");
+    struct qd_report_args last = report_of(f.token, 10);
+    last.sequence = 1;
+    cr_assert_eq(report_args(&f, &last), QD_ERROR_NONE);
+    cr_assert_eq(held_of(&f, "acme", "concurrency"), 0);
+    int64_t cost = used_of(&f, "acme", "cost");
+
+    cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE);
+    cr_assert(f.answer.allowed);
+    cr_assert_not(f.answer.verdict.repeated);
+    cr_assert_eq(held_of(&f, "acme", "concurrency"), 1);
+    cr_assert_eq(used_of(&f, "acme", "input"), 140);
+    last.reservation = str(f.token);
+    cr_assert_eq(report_args(&f, &last), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.report.duplicate);
+    cr_assert_eq(held_of(&f, "acme", "concurrency"), 0);
+    cr_assert_eq(held_of(&f, "acme", "cost"), 0);
+    cr_assert_eq(used_of(&f, "acme", "input"), 40);
+    cr_assert_eq(used_of(&f, "acme", "requests"), 1);
+    cr_assert_eq(used_of(&f, "acme", "cost"), cost, "booked once");
+}
