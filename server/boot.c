@@ -69,14 +69,22 @@ enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
             "expected_revision: r%llu is not running, r%llu is; run: quotactl policy show",
             (unsigned long long)expected_revision, (unsigned long long)revision);
     }
-    switch (qd_reload_file(boot->node, boot->policy_file, problems)) {
+    switch (qd_reload_file(boot->node, boot->policy_file,
+                           problems)) { /* the loop watches the new one's files */
     case QD_RELOAD_DONE:
+        qd_log(QD_LOG_INFO, "policy reloaded", "revision=r%llu by=ReloadPolicy",
+               (unsigned long long)atomic_load(&boot->node->revision));
         *ret_changed = true;
         return QD_ERROR_NONE;
     case QD_RELOAD_UNCHANGED:
+        qd_log(QD_LOG_INFO, "policy unchanged", "revision=r%llu by=ReloadPolicy",
+               (unsigned long long)revision);
         *ret_changed = false;
         return QD_ERROR_NONE;
     case QD_RELOAD_BAD:
+        qd_log(QD_LOG_ERROR, "policy refused; the one in force stays",
+               "revision=r%llu errors=%zu by=ReloadPolicy", (unsigned long long)revision,
+               qd_problems_errors(problems));
         break;
     }
     char line[QD_PROBLEM_TEXT_MAX] = "cannot be read";
