@@ -9,11 +9,26 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #define TICK_S         0.25
 #define RELOAD_DELAY_S 0.2 /* editors write a file in several steps */
 #define WATCHED_MAX    16U /* the policy file and what it imports */
-#define WATCH_PERIOD_S 1.0 /* where inotify doesn't work */
+#define WATCH_PERIOD_S 1.0
+
+/* A file as it was last seen; all 0 while it is missing. */
+struct seen {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+};
+
+struct watched {
+    char *path;
+    struct seen seen;
+};
 
 struct qd_loop {
     struct qd_loop_config config;
@@ -24,30 +39,41 @@ struct qd_loop {
     struct ev_timer reload_timer;
     struct ev_signal hup, term, interrupt;
     struct ev_async wake;
-    struct ev_stat watched[WATCHED_MAX];
-    char *watched_path[WATCHED_MAX];
+    struct ev_timer watch_timer;
+    struct watched watched[WATCHED_MAX];
     size_t watched_count;
+    uint64_t watched_revision; /* the policy whose files are watched */
     _Atomic bool want_drain, want_end, want_reload;
     bool draining;
 };
 
-static void on_changed(struct ev_loop *ev, struct ev_stat *watcher, int events)
+/* What the path leads to now. Not inotify: it holds on to the file that a link once led to, and
+ * Kubernetes changes a ConfigMap by turning a link on the way there. */
+static struct seen look(const char *path)
 {
-    (void)events;
-    struct qd_loop *loop = watcher->data;
-    ev_timer_again(ev, &loop->reload_timer);
-}
-
-static void unwatch(struct qd_loop *loop)
-{
-    for (size_t i = 0; i < loop->watched_count; i++) {
-        ev_stat_stop(loop->ev, &loop->watched[i]);
-        free(loop->watched_path[i]);
+    struct stat now;
+    if (stat(path, &now) != 0) {
+        return (struct seen){0};
     }
-    loop->watched_count = 0;
+    return (struct seen){now.st_dev, now.st_ino, now.st_size, now.st_mtim};
 }
 
-static void watch_file(struct qd_loop *loop, const char *path)
+static bool is_same(const struct seen *a, const struct seen *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+static void unwatch(struct watched *watched, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(watched[i].path);
+    }
+}
+
+/* What `before` had seen of the file still counts: a change since the policy was read is news. */
+static void watch_file(struct qd_loop *loop, const char *path, const struct watched *before,
+                       size_t before_count)
 {
     if (loop->watched_count == WATCHED_MAX) {
         qd_log(QD_LOG_WARN, "too many imported files to watch; send SIGHUP after a change",
@@ -58,11 +84,15 @@ static void watch_file(struct qd_loop *loop, const char *path)
     if (!copy) {
         return; /* SIGHUP still works */
     }
-    size_t i = loop->watched_count++;
-    loop->watched_path[i] = copy;
-    ev_stat_init(&loop->watched[i], on_changed, copy, WATCH_PERIOD_S);
-    loop->watched[i].data = loop;
-    ev_stat_start(loop->ev, &loop->watched[i]);
+    struct watched *file = &loop->watched[loop->watched_count++];
+    file->path = copy;
+    for (size_t i = 0; i < before_count; i++) {
+        if (strcmp(before[i].path, path) == 0) {
+            file->seen = before[i].seen;
+            return;
+        }
+    }
+    file->seen = look(path);
 }
 
 /* Watch the policy file and what the policy in force imports. */
@@ -71,13 +101,37 @@ static void watch_policy(struct qd_loop *loop)
     if (!loop->config.policy_file) {
         return;
     }
-    unwatch(loop);
-    watch_file(loop, loop->config.policy_file);
+    struct watched before[WATCHED_MAX];
+    size_t before_count = loop->watched_count;
+    memcpy(before, loop->watched, sizeof(before));
+    loop->watched_count = 0;
+    watch_file(loop, loop->config.policy_file, before, before_count);
     const struct qd_published *now = qd_worker_enter(loop->worker);
     for (size_t i = 0; now && i < now->info->import_count; i++) {
-        watch_file(loop, now->info->imports[i]);
+        watch_file(loop, now->info->imports[i], before, before_count);
     }
+    loop->watched_revision = now ? now->policy->revision : 0;
     qd_worker_leave(loop->worker);
+    unwatch(before, before_count);
+}
+
+static void on_watch_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
+{
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    struct qd_node *node = loop->config.node;
+    if (atomic_load_explicit(&node->revision, memory_order_relaxed) != loop->watched_revision) {
+        watch_policy(loop); /* ReloadPolicy: another policy may import other files */
+    }
+    bool changed = false;
+    for (size_t i = 0; i < loop->watched_count; i++) {
+        struct seen now = look(loop->watched[i].path);
+        changed |= !is_same(&now, &loop->watched[i].seen);
+        loop->watched[i].seen = now;
+    }
+    if (changed) {
+        ev_timer_again(ev, &loop->reload_timer);
+    }
 }
 
 static void log_problems(const struct qd_problems *problems)
@@ -236,17 +290,20 @@ static void start_watchers(struct qd_loop *loop)
 {
     ev_timer_init(&loop->tick, on_tick, TICK_S, TICK_S);
     ev_timer_init(&loop->reload_timer, on_reload_timer, 0.0, RELOAD_DELAY_S);
+    ev_timer_init(&loop->watch_timer, on_watch_timer, WATCH_PERIOD_S, WATCH_PERIOD_S);
     ev_signal_init(&loop->hup, on_hup, SIGHUP);
     ev_signal_init(&loop->term, on_stop, SIGTERM);
     ev_signal_init(&loop->interrupt, on_stop, SIGINT);
     ev_async_init(&loop->wake, on_wake);
     loop->tick.data = loop;
     loop->reload_timer.data = loop;
+    loop->watch_timer.data = loop;
     loop->hup.data = loop;
     loop->term.data = loop;
     loop->interrupt.data = loop;
     loop->wake.data = loop;
     ev_timer_start(loop->ev, &loop->tick);
+    ev_timer_start(loop->ev, &loop->watch_timer);
     ev_signal_start(loop->ev, &loop->hup);
     ev_signal_start(loop->ev, &loop->term);
     ev_signal_start(loop->ev, &loop->interrupt);
@@ -284,8 +341,9 @@ void qd_loop_free(struct qd_loop *loop)
         return;
     }
     if (loop->wake.data) {
-        unwatch(loop);
+        unwatch(loop->watched, loop->watched_count);
         ev_timer_stop(loop->ev, &loop->tick);
+        ev_timer_stop(loop->ev, &loop->watch_timer);
         ev_timer_stop(loop->ev, &loop->reload_timer);
         ev_signal_stop(loop->ev, &loop->hup);
         ev_signal_stop(loop->ev, &loop->term);

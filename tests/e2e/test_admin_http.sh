@@ -174,6 +174,50 @@ qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format L5_the_wat
     X7_secrets_are_nowhere P6_a_changed_file_is_taken_and_usage_kept P6_SIGHUP_reloads \
     P1_a_broken_policy_leaves_the_old_one P7_a_price_that_changes_without_a_date_is_told X5_draining_is_not_ready
 
+qd_stop TERM
+
+# A ConfigMap: policy.yaml -> ..data/policy.yaml, ..data -> ..v1; a new version turns ..data.
+turn() { # VERSION
+    mkdir "$T/map/..$1"
+    cp "$T/policy.yaml" "$T/map/..$1/policy.yaml"
+    ln -s "..$1" "$T/map/..new"
+    mv -T "$T/map/..new" "$T/map/..data"
+}
+mkdir "$T/map"
+policy 50
+turn v1
+ln -s ..data/policy.yaml "$T/map/policy.yaml"
+qd_start --policy "$T/map/policy.yaml" || exit 1
+
+P1_a_ConfigMap_that_turns_is_seen() {
+    policy 60
+    turn v2
+    wait_log 'msg="policy reloaded" revision=r2'
+    expect_match "$(ctl limits acme)" '^pro\.requests +60/min '
+    sed 's|60/min|70/min|' "$T/policy.yaml" >"$T/map/..v2/policy.yaml" # and the file that it leads to now
+    wait_log 'msg="policy reloaded" revision=r3'
+}
+
+X8_ReloadPolicy_is_logged_and_its_imports_are_watched() {
+    expect_exit 0 ctl policy reload
+    wait_log 'level=info msg="policy unchanged" revision=r3 by=ReloadPolicy'
+    echo '{"m": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}' >"$T/map/prices.json"
+    sed 's|^  m: {input_tokens.*|  m: {import: prices.json}|' "$T/policy.yaml" >"$T/map/..v2/policy.yaml"
+    expect_exit 0 ctl policy reload
+    wait_log 'level=info msg="policy reloaded" revision=r4 by=ReloadPolicy'
+    sleep 2
+    echo '{"m": {"input_cost_per_token": 1e-6, "output_cost_per_token": 3e-6}}' >"$T/map/prices.json"
+    wait_log 'level=info msg="policy reloaded" revision=r5'
+    echo 'plans: 1' >"$T/map/..v2/policy.yaml"
+    expect_exit 1 ctl policy reload
+    expect_match "$(cat "$QD_LOG")" \
+        'level=error msg="policy refused; the one in force stays" revision=r5 errors=[0-9]+ by=ReloadPolicy$'
+}
+
+qd_run P1_a_ConfigMap_that_turns_is_seen X8_ReloadPolicy_is_logged_and_its_imports_are_watched
+qd_stop TERM
+qd_start --policy "$T/policy.yaml" || exit 1
+
 # SIGTERM lets what is in flight finish, and loses nothing that was acknowledged.
 i=0
 while "$QUOTACTL_BIN" --address "$QD_GRPC" report --tenant acme --request-id "flight-$i" --model m --use input_tokens=1 \
