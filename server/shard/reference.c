@@ -9,18 +9,18 @@ static enum qd_error_code not_open(struct qd_str id, struct qd_error *ret_error)
 {
     return qd_error_set(
         ret_error, QD_ERROR_UNKNOWN_RESERVATION,
-        "reservation: %s is not open on this node; use the token that CheckQuota returned "
+        "reservation: %s is not known on this node; use the token that CheckQuota returned "
         "(begins with qr1.), or run: quotactl reservations ls",
         qd_quote(id).text);
 }
 
-/* The token behind a short id, copied out from under the lock. */
+/* The token behind a short id, copied out from under the lock. Its hold may have ended: a retry
+ * finds what was booked (S6), until another hold takes the note's place. */
 static bool recall(struct qd_node *node, struct qd_str id, char text[QD_TOKEN_NOTE_BYTES],
                    struct qd_str *ret_token)
 {
     uint64_t number = 0;
     uint64_t reservation = 0;
-    struct qd_hold hold;
     bool found = false;
 
     if (!qd_short_id_decode(id, &number)) {
@@ -29,7 +29,7 @@ static bool recall(struct qd_node *node, struct qd_str id, char text[QD_TOKEN_NO
     struct qd_shard *home = qd_shards_by_number(&node->shards, number, &reservation);
     qd_shards_lock(&node->shards, home);
     struct qd_str token = qd_shard_recall(home, reservation);
-    if (token.len > 0 && qd_core_hold(home->core, reservation, &hold)) {
+    if (token.len > 0) {
         memcpy(text, token.ptr, token.len);
         *ret_token = (struct qd_str){text, token.len};
         found = true;

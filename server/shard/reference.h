@@ -1,4 +1,4 @@
-/* What a caller means by `reservation`: a token, or the short id of a hold that is open here (S1).
+/* What a caller means by `reservation`: a token, or the short id of a hold made here (S1).
  *
  * Layer:    shard
  * Threads:  any; takes the home shard's lock for short ids.
@@ -17,7 +17,7 @@ struct qd_reference {
     struct qd_shard *home; /* of the tenant */
 };
 
-/* QD_ERROR_NONE; INVALID_TOKEN, TENANT_MISMATCH; UNKNOWN_RESERVATION for a short id that isn't open
+/* QD_ERROR_NONE; INVALID_TOKEN, TENANT_MISMATCH; UNKNOWN_RESERVATION for a short id that isn't known
  * here. `tenant` may be empty: any. */
 enum qd_error_code qd_reference_read(struct qd_node *node, struct qd_str reservation,
                                      struct qd_str tenant, struct qd_reference *ret_reference,

@@ -116,7 +116,9 @@ S1_another_tenants_reservation() {
     say ReportUsage "reservation: \"$id\""
     expect_eq "$status" "0"
     say ReportUsage "reservation: \"$id\""
-    expect_eq "$status" "5 UNKNOWN_RESERVATION reservation: \"$id\" is not open on this node; use the token that CheckQuota returned (begins with qr1.), or run: quotactl reservations ls"
+    expect_eq "$status $(field duplicate)" "0 true"
+    say ReportUsage 'reservation: "r_7ZZZZ"'
+    expect_eq "$status" '5 UNKNOWN_RESERVATION reservation: "r_7ZZZZ" is not known on this node; use the token that CheckQuota returned (begins with qr1.), or run: quotactl reservations ls'
 }
 
 S6_replayed_conflicting_and_late_reports() {

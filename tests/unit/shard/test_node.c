@@ -236,6 +236,24 @@ Test(node, S6_the_same_report_again_gets_the_first_answer)
     cr_assert_eq(used_of(&f, "acme", "cost"), 300000);
 }
 
+Test(node, S6_a_short_id_finds_its_report_after_the_hold_has_closed)
+{
+    cr_assert(check(&f, "acme", 400));
+    char id[QD_SHORT_ID_MAX + 1] = "";
+    memcpy(id, f.answer.id, f.answer.id_len);
+    struct qd_report_args args = report_of(id, 150);
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    uint64_t entry = f.report.entry_sequence;
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.report.duplicate);
+    cr_assert_eq(f.report.entry_sequence, entry);
+    cr_assert_eq(used_of(&f, "acme", "cost"), 300000);
+    args = report_of(id, 151);
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_REPORT_CONFLICT);
+    args = report_of("r_7ZZZZ", 150);
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_UNKNOWN_RESERVATION);
+}
+
 Test(node, S6_the_same_key_with_other_content_is_refused)
 {
     cr_assert(check(&f, "acme", 400));
