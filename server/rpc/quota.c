@@ -83,7 +83,12 @@ enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,
 static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                 struct qd_error *ret_error)
 {
-    return qd_quota_check(place, bytes, &call->number, ret_error);
+    enum qd_error_code code = qd_quota_check(place, bytes, &call->number, ret_error);
+    if (call->number != 0 && (code != QD_ERROR_NONE || place->out.full)) {
+        qd_node_undelivered(place->worker, call->number); /* S1: no answer tells of the hold */
+        call->number = 0;
+    }
+    return code;
 }
 
 static enum qd_error_code report(struct qd_place *place, struct qd_call *call, struct qd_str bytes,

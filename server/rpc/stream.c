@@ -104,29 +104,37 @@ enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *cal
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
+    struct item item;
     size_t count = 0;
+    bool failed = false;
 
-    while (qd_wire_next(&w, &f)) { /* X2: nothing of a batch that is too large is begun */
-        count += f.id == 1;
+    /* X2: nothing of a batch that is too large or malformed is begun. */
+    while (qd_wire_next(&w, &f)) {
+        if (f.id == 1) {
+            count++;
+            failed = failed || f.type != QD_WIRE_BYTES || !read_item(f.bytes, &item);
+        }
     }
     if (count > QD_BATCH_MAX) {
         return qd_error_set(ret_error, QD_ERROR_BATCH_TOO_LARGE,
                             "items: %zu in one message; at most %u are accepted; split the batch",
                             count, QD_BATCH_MAX);
     }
-    bool failed = w.failed;
+    if (failed || w.failed) {
+        return qd_error_set(ret_error, QD_ERROR_MALFORMED,
+                            "not a quota.v1.StreamQuotaRequest message");
+    }
     w = qd_wire_of(bytes);
-    while (!failed && qd_wire_next(&w, &f)) {
-        struct item item;
-        if (f.id != 1) {
-            continue;
-        }
-        failed = f.type != QD_WIRE_BYTES || !read_item(f.bytes, &item);
-        if (!failed) {
+    while (qd_wire_next(&w, &f)) {
+        if (f.id == 1 && read_item(f.bytes, &item)) {
             put_item(place, call, &item);
         }
     }
-    return failed ? qd_error_set(ret_error, QD_ERROR_MALFORMED,
-                                 "not a quota.v1.StreamQuotaRequest message")
-                  : QD_ERROR_NONE;
+    if (place->out.full) { /* S1: the answer cannot be sent, so its holds are given back */
+        for (size_t i = 0; i < call->number_count; i++) {
+            qd_node_undelivered(place->worker, call->numbers[i]);
+        }
+        call->number_count = 0;
+    }
+    return QD_ERROR_NONE;
 }

@@ -98,6 +98,24 @@ I1_streams_answer_each_item() {
     expect_eq "$(printf '%s\n' "$answer" | grep -c '^  id: ')" 4
 }
 
+S1_a_malformed_batch_holds_nothing() {
+    say AdminService/ListReservations 'page_size: 1000'
+    before=$(printf '%s\n' "$answer" | grep -c '^reservations')
+    check='items {id: 1 check {tenant: "acme" model: "m"}}'
+    printf '%s' "$check $check $check" |
+        protoc -I "$proto_dir" --encode=quota.v1.StreamQuotaRequest quota/v1/quota.proto >"$T/item"
+    printf '\010\001' >>"$T/item" # a fourth item, which is a number
+    size=$(wc -c <"$T/item")
+    {
+        printf "\\0\\0\\$(printf %o $((size / 256)))\\$(printf %o $((size % 256)))"
+        cat "$T/item"
+    } >"$T/in"
+    "$grpc_call" -s "$QD_GRPC" /quota.v1.QuotaService/StreamQuota <"$T/in" >"$T/out" 2>"$T/rpc.err" || true
+    expect_in "$(cat "$T/rpc.err")" 'status=3 reason=MALFORMED message=not a quota.v1.StreamQuotaRequest message'
+    say AdminService/ListReservations 'page_size: 1000'
+    expect_eq "$(printf '%s\n' "$answer" | grep -c '^reservations')" "$before"
+}
+
 P2_tenants_at_run_time_are_effective_at_once() {
     say CheckQuota 'tenant: "newco" model: "m"'
     expect_eq "$(field reason)" REASON_UNKNOWN_TENANT
@@ -207,6 +225,7 @@ policy
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I10_no_policy_says_what_to_do X4_a_data_directory_has_one_owner P1_a_bad_policy_is_refused_with_its_place \
     P6_reload_by_call_and_by_signal_keeps_usage I4_health_and_reflection I1_streams_answer_each_item \
+    S1_a_malformed_batch_holds_nothing \
     P2_tenants_at_run_time_are_effective_at_once S9_holds_are_listed_and_released I2_explain_counters_usage_and_status \
     I6_admin_port X5_drain_answers_without_holding X5_kill_9_loses_nothing_that_was_acknowledged
 QD_PID=''
