@@ -171,7 +171,8 @@ enum qd_bind_result qd_core_bind(struct qd_core *home, struct qd_core *commons,
     home->full_root = false;
     b.root = qd_root_obtain(home, bind->tenant, b.now);
     if (b.root == QD_SLAB_NONE) {
-        return give_up(&b, QD_BIND_ROOT_QUOTA, 0, ret_item);
+        home->full_names = true; /* whichever counters go, roots go with them */
+        return give_up(&b, QD_BIND_FULL, 0, ret_item);
     }
 
     uint32_t name = qd_names_intern(&home->names, bind->tenant);

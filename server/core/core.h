@@ -38,7 +38,8 @@ struct qd_core_config {
     uint32_t gauges;         /* budgets, fixed windows, concurrency, prepaid */
     uint32_t bindings;       /* a cache: the least recently used goes when it is full */
     uint32_t reservations;
-    uint32_t progress;       /* reservations with partial reports or progress at the same time */
+    uint32_t progress;       /* reservations with more limits and meters than their record has room for
+                                (2 words a limit and 1 a meter in 33), at the same time; 784 bytes each */
     uint32_t estimators;     /* (tenant, model) output quantiles: a cache as well */
     uint32_t roots;          /* tenants' root segments seen */
     size_t name_bytes;       /* interned names of counters and tenants */
@@ -64,7 +65,9 @@ struct qd_bind_item {
     int64_t burst;
     struct qd_hash128 counter;
     uint8_t depth; /* 0: in commons */
-    struct qd_str name; /* scope and `per` values, for people: "acme/search", "acme model=gpt-4o" */
+    /* Scope and `per` values, for people: "acme/search", "acme model=gpt-4o". Above depth 0 it starts with
+     * the first `depth` segments of the tenant's path, and is just these if the limit has no `per`. */
+    struct qd_str name;
 };
 
 struct qd_bind {
@@ -80,12 +83,14 @@ struct qd_bind {
 
 enum qd_bind_result {
     QD_BOUND = 0,
-    QD_BIND_FULL,       /* a counter table is full of live counters, or the name arena is */
+    QD_BIND_FULL,       /* a counter table is full of live counters, or the name arena or the roots are */
     QD_BIND_ROOT_QUOTA, /* this tenant root has its quota of live counters */
 };
 
 /* Make the binding and any counter that it lacks. Existing counters keep what was used; their amount
- * becomes the item's (P6). On failure the binding isn't made; see qd_verdict.reason CAPACITY.
+ * becomes the item's (P6). On failure the binding isn't made and no counter changed: qd_core_evict on the
+ * slice that was full (on a quota: home, where it takes one of the root's own), then again; else the
+ * failure mode, see qd_verdict.reason CAPACITY.
  * ret_item (may be NULL): on failure the item that found no room, for its failure mode. */
 enum qd_bind_result qd_core_bind(struct qd_core *home,
                                  struct qd_core *commons,
@@ -221,7 +226,9 @@ struct qd_settle {
     struct qd_usage estimate;   /* from the token; present == 0 if post-paid */
     struct qd_usage used;       /* this part's meters, with cost and charge in nano-USD */
     enum qd_outcome outcome;
-    bool final;                 /* this part closes the reservation */
+    bool final;                 /* this part closes the reservation; parts that come after it are not final.
+                                   `requests` counts 1 with it, if the request was dispatched and no part
+                                   said otherwise: leave the meter out unless the report gives it */
     bool budgets_only;          /* rebuilding at boot: rates are not charged */
     struct qd_hash128 request;  /* zero: none. Its other attempts' holds are released (S1) */
     uint32_t attempt;
@@ -296,10 +303,13 @@ struct qd_counter_state {
     uint32_t size;
     uint8_t bytes[QD_COUNTER_STATE_MAX];
 };
-/* Take out the least recently used counter that holds state but no open reservation, of the kind that
- * is full. False: there is none. The caller stores it; until restored, the counter starts empty. */
+/* Take out the least recently used counter (of 64 idle ones) that no lease needs, of the kind that the
+ * last failed bind found full, or of the root whose quota it met. False: there is none among the 4,096 it
+ * looked at; the next call goes on from there. The caller stores it; until restored, the counter starts
+ * empty. */
 bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state);
-/* Put a state back after qd_core_bind made the counter anew. False: not its format. */
+/* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a state
+ * of this counter, or the counter has been used since. */
 bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state, struct qd_wall_ns now);
 
 /* --- events and figures ----------------------------------------------------------------------- */

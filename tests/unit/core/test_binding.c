@@ -313,3 +313,35 @@ Test(binding, I2_counters_are_listed)
     cr_expect_eq(count, 3);
     fx_release(&f);
 }
+
+Test(binding, P6_the_old_record_of_a_widened_window_is_given_back)
+{
+    struct qd_core_config config = {.narrow_windows = 2, .wide_windows = 1};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *other = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, window, 1000, "acme");
+    fx_apply(&f, other, 1000, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    fx_set_amount(&f, window, INT64_C(10000000000));
+    fx_set_amount(&f, other, INT64_C(10000000000));
+    fx_bind(&f); /* there is room for one wide window: the other stays as it is */
+    cr_expect_eq(fx_stats(&f).counters_live[1], 1);
+    cr_expect_eq(fx_used(&f, window, "acme"), 100);
+    cr_expect_eq(fx_used(&f, other, "acme"), 100);
+    cr_expect_eq(fx_check(&f, 1000000, 0), QD_ALLOW);
+    cr_assert_eq(fx_settle(&f, 1000000, 0), QD_OK);
+    fx_advance(&f, 2 * QD_TTL_DEFAULT_NS);
+    fx_expire(&f);
+    f.tenant = "globex";
+    f.item_count = 0;
+    fx_apply(&f, window, 10, "globex");
+    fx_bind(&f); /* takes the place that only told where the window went */
+    cr_expect_eq(fx_stats(&f).counters_live[0], 2);
+    fx_apply(&f, other, INT64_C(10000000000), "globex");
+    fx_bind(&f); /* acme's wide window is empty by now */
+    cr_expect_eq(fx_stats(&f).counters_live[1], 1);
+    fx_release(&f);
+}

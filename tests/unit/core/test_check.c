@@ -224,6 +224,23 @@ Test(check, D5_a_clock_that_steps_back_is_taken_as_the_latest_time_seen)
     fx_release(&f);
 }
 
+Test(check, D5_what_is_reserved_while_the_clock_is_back_belongs_to_the_latest_time)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, window, 10, "acme");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    fx_advance(&f, -QD_NS_PER_HOUR);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.made_at.ns, FX_START_NS);
+    cr_expect_eq(f.verdict.expires.ns, FX_START_NS + QD_TTL_DEFAULT_NS);
+    fx_advance(&f, QD_NS_PER_HOUR + 61 * QD_NS_PER_S);
+    cr_expect_eq(fx_used(&f, window, "acme"), 0);
+    fx_release(&f);
+}
+
 Test(check, D7_rates_charge_the_estimate_and_budgets_hold_it)
 {
     struct fx f;

@@ -326,3 +326,88 @@ Test(evict, D12_a_slice_of_nothing_refuses_and_lives)
     config.buckets = UINT32_C(1) << 24;
     cr_expect_eq(qd_core_memory(&config), 0, "2^24 and more is out of range");
 }
+
+Test(evict, D12_a_full_table_of_roots_is_a_full_table)
+{
+    struct qd_core_config config = {.roots = 2};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    const char *tenants[] = {"a", "b", "c"};
+    for (unsigned i = 0; i < 3; i++) {
+        use_tenant(&f, tenants[i], month);
+        cr_expect_eq(fx_try_bind(&f) == QD_BOUND, i < 2);
+        if (i < 2) {
+            cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        }
+    }
+    fx_release(&f);
+}
+
+Test(evict, D12_a_tenant_name_that_finds_no_room_is_a_full_table)
+{
+    struct qd_core_config config = {.name_bytes = 1024};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *shared = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    char tenants[70][24];
+    unsigned refused = 0;
+    for (unsigned i = 0; i < 70; i++) {
+        snprintf(tenants[i], sizeof(tenants[i]), "tenant-number-%u", i);
+        f.tenant = tenants[i];
+        f.item_count = 0;
+        fx_apply(&f, shared, 1000, "");
+        refused += fx_try_bind(&f) != QD_BOUND;
+        fx_advance(&f, i == 40 ? QD_NS_PER_HOUR : 0); /* later the old bindings make room */
+    }
+    cr_expect_eq(refused, 41 - 32);
+    fx_release(&f);
+}
+
+Test(evict, D12_capacities_out_of_range_are_refused)
+{
+    struct qd_core_config good = {.hash_seed = 1};
+    uint32_t *const fields[] = {&good.narrow_windows, &good.wide_windows, &good.buckets,
+                                &good.gauges,         &good.bindings,     &good.reservations,
+                                &good.progress,       &good.estimators,   &good.roots};
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        *fields[i] = UINT32_C(1) << 24;
+        cr_expect_eq(qd_core_memory(&good), 0, "field %zu", i);
+        *fields[i] = (UINT32_C(1) << 24) - 1;
+        cr_expect_gt(qd_core_memory(&good), 0, "field %zu", i);
+        *fields[i] = 0;
+    }
+    good.name_bytes = (size_t)1 << 35;
+    cr_expect_eq(qd_core_memory(&good), 0);
+}
+
+/* Bytes from the store, broken in any way: refused or read, never trusted. */
+Test(evict, D12_broken_states_break_nothing)
+{
+    struct fx f;
+    struct qd_prng g;
+    qd_prng_init(&g, qd_prng_seed("states", 5));
+    for (unsigned round = 0; round < 300; round++) {
+        static const enum qd_algorithm algorithms[] = {QD_SLIDING_WINDOW, QD_TOKEN_BUCKET,
+                                                       QD_CALENDAR};
+        struct qd_counter_state state;
+        fx_init(&f, NULL);
+        struct qd_limit *limit = fx_limit(&f, algorithms[round % 3], QD_METER_INPUT_TOKENS);
+        fx_apply(&f, limit, round % 2 == 0 ? 1000 : INT64_C(5000000000), "acme");
+        fx_bind(&f);
+        f.check.reserve = false;
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        cr_assert(qd_core_evict(f.home, f.now, &state) || round % 3 == 2);
+        fx_bind(&f);
+        for (unsigned i = 0; i < 3; i++) {
+            state.bytes[qd_prng_below(&g, state.size)] = (uint8_t)qd_prng_next(&g);
+        }
+        qd_core_restore(f.home, &state, f.now);
+        f.check.reserve = true;
+        if (fx_check(&f, 10, 0) == QD_ALLOW) {
+            cr_expect_eq(fx_settle(&f, 10, 0), QD_OK);
+        }
+        fx_release(&f);
+    }
+}

@@ -422,3 +422,38 @@ Test(settle, P3_outputs_are_learnt_and_estimated_by_their_quantile)
     }
     fx_release(&f);
 }
+
+Test(settle, P3_estimators_are_a_cache_and_forget_the_least_recently_used)
+{
+    struct qd_core_config config = {.estimators = 2};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *tpm = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    const char *names[] = {"a", "b", "c", "d"};
+    tpm->output_estimate = QD_OUTPUT_QUANTILE;
+    tpm->quantile_permille = 900;
+    for (unsigned t = 0; t < 4; t++) {
+        f.tenant = names[t];
+        f.item_count = 0;
+        fx_apply(&f, tpm, 1000000, names[t]);
+        fx_bind(&f);
+        for (unsigned i = 0; i < 21; i++) {
+            cr_assert_eq(fx_check(&f, 100, 4096), QD_ALLOW);
+            cr_assert_eq(fx_settle(&f, 100, 10 + t), QD_OK);
+        }
+        cr_assert_eq(fx_check(&f, 100, 4096), QD_ALLOW);
+        cr_expect_eq(f.states[0].estimate, 110 + t);
+        fx_advance(&f, QD_NS_PER_S);
+    }
+    cr_expect_eq(fx_stats(&f).estimators_live, 2);
+    f.tenant = "a"; /* its binding is still there, its estimator another's by now (D13) */
+    f.candidates[0].binding = fx_key(&f, "a", f.model);
+    cr_assert_eq(fx_check(&f, 100, 4096), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 4196);
+    cr_assert_eq(fx_settle(&f, 100, 7), QD_OK);
+    f.tenant = "d";
+    f.candidates[0].binding = fx_key(&f, "d", f.model);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 113, "with no bound known, what was seen");
+    fx_release(&f);
+}
