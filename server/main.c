@@ -161,6 +161,10 @@ static void say_hello(struct app *app, const char *host, const char *admin_host)
                      (unsigned long long)app->boot.rebuilt);
     }
     (void)fflush(stdout);
+    if (app->boot.node->rebuild_left_out > 0) { /* D12 */
+        qd_log(QD_LOG_WARN, "budgets count too little: no room for some; raise --max-counters",
+               "entries=%llu", (unsigned long long)app->boot.node->rebuild_left_out);
+    }
 }
 
 static int serve(struct app *app, char *config_text)

@@ -2,6 +2,7 @@
 
 #include "server/core/hash.h"
 #include "server/ledger/scan.h"
+#include "server/policy/intern.h"
 #include "server/shard/bind.h"
 #include "server/shard/directory.h"
 #include "server/shard/evict.h"
@@ -307,7 +308,16 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     if (qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled) ==
         QD_RESULT_NEEDS_BINDING) {
         qd_shards_unlock(&node->shards, home);
-        if (qd_bind_locked(r->worker, r->published, &subject, home, now, &state) != QD_BIND_DONE) {
+        uint64_t failed_open =
+            atomic_load_explicit(&r->worker->figures.failed_open, memory_order_relaxed);
+        enum qd_bind_outcome outcome =
+            qd_bind_locked(r->worker, r->published, &subject, home, now, &state);
+        if (outcome == QD_BIND_NO_ROOM ||
+            atomic_load_explicit(&r->worker->figures.failed_open, memory_order_relaxed) !=
+                failed_open) {
+            node->rebuild_left_out++; /* D12: never silently */
+        }
+        if (outcome != QD_BIND_DONE) {
             return true; /* a tenant that the policy no longer knows has no budgets */
         }
         (void)qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled);
@@ -317,12 +327,45 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     return true;
 }
 
+/* How long ago the open period of a budget can have begun, at most; 0: it keeps nothing to rebuild.
+ */
+static int64_t longest_period(const struct qd_limit *limit)
+{
+    static const int64_t days[] = {[QD_CALENDAR_HOUR] = 1,
+                                   [QD_CALENDAR_DAY] = 2,
+                                   [QD_CALENDAR_WEEK] = 8,
+                                   [QD_CALENDAR_MONTH] = 32,
+                                   [QD_CALENDAR_YEAR] = 367};
+
+    if (!qd_limit_is_budget(limit)) {
+        return 0;
+    }
+    if (limit->algorithm == QD_PREPAID) {
+        return INT64_MAX; /* a balance has no period */
+    }
+    return limit->algorithm == QD_CALENDAR ? days[limit->calendar.unit] * QD_NS_PER_DAY
+                                           : limit->window_ns;
+}
+
+/* The earliest time that some budget still counts; INT64_MAX: there are no budgets. */
+static struct qd_wall_ns rebuild_since(struct qd_wall_ns now)
+{
+    int64_t longest = 0;
+
+    for (uint32_t i = 0; i < qd_intern_limit_count(); i++) {
+        const struct qd_limit *limit = qd_intern_limit_at(i);
+        int64_t period = limit != NULL ? longest_period(limit) : 0;
+        longest = period > longest ? period : longest;
+    }
+    return (struct qd_wall_ns){longest == 0 ? INT64_MAX : longest < now.ns ? now.ns - longest : 0};
+}
+
 bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries,
                      struct qd_error *ret_error)
 {
     struct rebuild r = {.worker = worker};
     struct qd_store_error error;
-    uint64_t last = 0;
+    enum qd_store_err err = QD_STORE_OK;
 
     if (!qd_evict_wipe(node->store, &error)) {
         (void)qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "%s", error.text);
@@ -330,7 +373,10 @@ bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *r
     }
     r.published = qd_worker_enter(worker);
     assert(r.published != NULL);
-    enum qd_store_err err = qd_ledger_visit(node->ledger, 0, 0, rebuild_entry, &r, &last, &error);
+    struct qd_wall_ns since = rebuild_since(qd_clock_now(&node->clock));
+    if (since.ns != INT64_MAX) {
+        err = qd_ledger_visit_since(node->ledger, since, rebuild_entry, &r, &error);
+    }
     qd_worker_leave(worker);
     *ret_entries = r.entries;
     if (err != QD_STORE_OK) {

@@ -82,6 +82,7 @@ struct qd_node {
         report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
     pthread_mutex_t workers_lock;
     struct qd_worker *workers;
+    uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */
 };
 
 struct qd_node_config {
@@ -119,7 +120,8 @@ static inline void qd_worker_leave(struct qd_worker *worker)
  * that no longer compiles is left out and reported in `problems` (may be NULL) as a warning. */
 void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems);
 
-/* Count budgets' used anew from the ledger (boot). False: the ledger cannot be read. */
+/* Count budgets' used anew from the ledger (boot), from the start of the longest open period on.
+ * False: the ledger cannot be read. */
 bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries,
                      struct qd_error *ret_error);
 

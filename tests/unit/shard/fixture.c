@@ -50,7 +50,6 @@ static bool put_stored(void *context, const struct qd_tenant_record *record)
 void fixture_open(struct fixture *f, const char *yaml)
 {
     struct qd_ledger_config ledger = {0};
-    uint64_t entries = 0;
 
     if (f->store == NULL) {
         memset(f, 0, sizeof(*f));
@@ -64,7 +63,7 @@ void fixture_open(struct fixture *f, const char *yaml)
                                    .narrow_windows = 64,
                                    .wide_windows = 64,
                                    .buckets = 64,
-                                   .gauges = 64,
+                                   .gauges = f->gauges > 0 ? f->gauges : 64,
                                    .bindings = 64,
                                    .reservations = 64,
                                    .progress = 16,
@@ -87,7 +86,7 @@ void fixture_open(struct fixture *f, const char *yaml)
     qd_node_publish(f->node, load(yaml), NULL);
     cr_assert_eq(qd_tenant_store_list(f->tenants, str(NULL), str(NULL), put_stored, f, NULL),
                  QD_STORE_OK);
-    cr_assert(qd_node_rebuild(f->node, f->worker, &entries, &f->error), "%s", f->error.text);
+    cr_assert(qd_node_rebuild(f->node, f->worker, &f->rebuilt, &f->error), "%s", f->error.text);
 }
 
 void fixture_close(struct fixture *f)

@@ -323,6 +323,60 @@ Test(node, X5_what_was_booked_comes_back_after_a_crash_and_holds_do_not)
     cr_assert_eq(used_of(&f, "acme", "cost"), 500000);
 }
 
+Test(node, X5_a_boot_reads_the_ledger_from_the_open_period_on)
+{
+    cr_assert(check(&f, "acme", 400));
+    cr_assert_eq(report_tokens(&f, 150), QD_ERROR_NONE);
+    fixture_pass(&f, 40 * QD_NS_PER_DAY);
+    cr_assert(check(&f, "acme", 400));
+    cr_assert_eq(report_tokens(&f, 100), QD_ERROR_NONE);
+    cr_assert_eq(used_of(&f, "acme", "cost"), 200000);
+    fixture_close(&f);
+    fixture_open(&f, policy);
+    cr_assert_eq(f.rebuilt, 1, "the entry of two months ago is not read");
+    cr_assert_eq(used_of(&f, "acme", "cost"), 200000);
+    cr_assert_eq(f.node->rebuild_left_out, 0);
+}
+
+static const char lifelong[] = "version: 1\n"
+                               "models:\n"
+                               "  m: {max_output_tokens: 100}\n"
+                               "plans:\n"
+                               "  basic:\n"
+                               "    life: {limit: 0, algorithm: prepaid, meter: input_tokens}\n"
+                               "    day: {limit: 1M/day, meter: input_tokens}\n"
+                               "tenants:\n"
+                               "  acme: {plan: basic}\n";
+
+Test(node, X5_a_prepaid_balance_is_counted_from_the_first_entry)
+{
+    fixture_publish(&f, lifelong);
+    struct qd_report_args args = report_of(NULL, 150);
+    args.tenant = str("acme");
+    args.model = str("m");
+    args.request_id = str("first");
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    fixture_pass(&f, 1000 * QD_NS_PER_DAY);
+    fixture_close(&f);
+    fixture_open(&f, lifelong);
+    cr_assert_eq(f.rebuilt, 1);
+    cr_assert_eq(used_of(&f, "acme", "life"), 150);
+}
+
+Test(node, D12_entries_that_find_no_room_at_boot_are_counted)
+{
+    fixture_publish(&f, lifelong);
+    struct qd_report_args args = report_of(NULL, 150);
+    args.tenant = str("acme");
+    args.model = str("m");
+    args.request_id = str("first");
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    fixture_close(&f);
+    f.gauges = 1;
+    fixture_open(&f, lifelong);
+    cr_assert_eq(f.node->rebuild_left_out, 1);
+}
+
 Test(node, X4_a_report_that_cannot_be_written_is_refused_and_checks_go_on)
 {
     cr_assert(check(&f, "acme", 400));
