@@ -195,6 +195,7 @@ static void fill_capacities(const struct qd_config *config, uint64_t seed,
     uint32_t counters = per_shard(qd_config_number(config, QD_SET_MAX_COUNTERS), shards);
     uint32_t bindings = per_shard(qd_config_number(config, QD_SET_MAX_BINDINGS), shards);
     uint32_t reservations = per_shard(qd_config_number(config, QD_SET_MAX_RESERVATIONS), shards);
+    int64_t root = qd_config_number(config, QD_SET_ROOT_RESERVATIONS);
     struct qd_core_config slice = {
         .hash_seed = seed,
         .narrow_windows = counters,
@@ -208,7 +209,8 @@ static void fill_capacities(const struct qd_config *config, uint64_t seed,
         .roots = counters,
         .name_bytes = (size_t)counters * 64 + ((size_t)1 << 16),
         .counters_per_root = (uint32_t)qd_config_number(config, QD_SET_ROOT_COUNTERS),
-        .reservations_per_root = (uint32_t)qd_config_number(config, QD_SET_ROOT_RESERVATIONS),
+        /* D12: a full table denies everybody in the slice: no tenant fills it alone. */
+        .reservations_per_root = root > 0 ? (uint32_t)root : reservations / 2,
     };
     ret_config->count = shards;
     ret_config->slice = slice;

@@ -47,7 +47,7 @@ enum qd_setting_kind {
     X(ROOT_COUNTERS, "root-counters", "N", COUNT, 0, 67108864, "0",                               \
       "live counters of one root tenant, at most; 0: no quota")                                   \
     X(ROOT_RESERVATIONS, "root-reservations", "N", COUNT, 0, 67108864, "0",                       \
-      "open holds of one root tenant, at most; 0: no quota")                                      \
+      "open holds of one root tenant, at most; 0: half of a slice's table")                       \
     X(HUGE_PAGES, "huge-pages", NULL, FLAG, 0, 1, "true", "ask for huge pages for the tables")    \
     X(DRAIN_GRACE, "drain-grace", "TIME", DURATION, 0, 3600000, "10s",                            \
       "how long SIGTERM waits for what is in flight")                                             \
