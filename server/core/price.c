@@ -139,6 +139,7 @@ enum qd_price_result qd_price_compute(const struct qd_price_list *model,
         priced |= BIT(meter);
         total += line_cost(line, query->usage->amount[meter]);
         if (total > INT64_MAX) {
+            *ret_unpriced_meters = BIT(meter);
             return QD_PRICE_OVERFLOW;
         }
     }

@@ -78,8 +78,8 @@ enum qd_price_result {
  * meters cost something only where a line says so. Derived `tokens`, cost, charge and concurrency
  * are never billed. Each line's product is exact and rounded half up to a pico-USD once.
  *
- * ret_unpriced_meters: bit set of the meters that made it UNKNOWN, else 0. ret_pico_usd is
- * untouched unless OK. */
+ * ret_unpriced_meters: bit set of the meters that made it UNKNOWN, or of the one with which it came
+ * to OVERFLOW, else 0. ret_pico_usd is untouched unless OK. */
 enum qd_price_result qd_price_compute(const struct qd_price_list *model,
                                       const struct qd_price_list *pool,
                                       const struct qd_price_query *query, qd_int128 *ret_pico_usd,

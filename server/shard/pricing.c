@@ -61,6 +61,9 @@ static bool book(const struct qd_pricing *q, const struct qd_price_list *model,
         missing = still;
         p->capped = true;
     }
+    if (result == QD_PRICE_OVERFLOW) {
+        p->overflow_meters |= missing;
+    }
     if (result != QD_PRICE_OK) {
         *ret_pico = 0;
         p->unpriced_meters |= missing;
@@ -83,24 +86,28 @@ static bool nothing_used(const struct qd_usage *usage)
     return true;
 }
 
-void qd_pricing_compute(const struct qd_pricing *q, struct qd_priced *ret_priced)
+void qd_pricing_compute(const struct qd_pricing *pricing, struct qd_priced *ret_priced)
 {
     struct qd_priced *p = ret_priced;
-    const struct qd_price_list *cost_model = q->model != NULL ? priced(&q->model->cost) : NULL;
-    const struct qd_price_list *cost_pool = q->pool != NULL ? priced(&q->pool->cost) : NULL;
-    const struct qd_price_list *charge_model = q->model != NULL ? priced(&q->model->charge) : NULL;
-    const struct qd_price_list *charge_pool = q->pool != NULL ? priced(&q->pool->charge) : NULL;
+    const struct qd_price_list *cost_model =
+        pricing->model != NULL ? priced(&pricing->model->cost) : NULL;
+    const struct qd_price_list *cost_pool =
+        pricing->pool != NULL ? priced(&pricing->pool->cost) : NULL;
+    const struct qd_price_list *charge_model =
+        pricing->model != NULL ? priced(&pricing->model->charge) : NULL;
+    const struct qd_price_list *charge_pool =
+        pricing->pool != NULL ? priced(&pricing->pool->charge) : NULL;
 
     memset(p, 0, sizeof(*p));
-    p->priced = book(q, cost_model, cost_pool, p, &p->cost_pico);
+    p->priced = book(pricing, cost_model, cost_pool, p, &p->cost_pico);
     if (charge_model == NULL && charge_pool == NULL) { /* P7: the charge defaults to the cost */
         p->charge_priced = p->priced;
         p->charge_pico = p->cost_pico;
     } else {
-        p->charge_priced = book(q, charge_model != NULL ? charge_model : cost_model,
+        p->charge_priced = book(pricing, charge_model != NULL ? charge_model : cost_model,
                                 charge_pool != NULL ? charge_pool : cost_pool, p, &p->charge_pico);
     }
-    if (!p->priced && nothing_used(q->usage)) {
+    if (!p->priced && nothing_used(pricing->usage)) {
         p->priced = true;
         p->charge_priced = true;
         p->unpriced_meters = 0;

@@ -17,6 +17,7 @@ struct qd_priced {
     bool charge_priced;
     bool capped; /* P8: the cap price stood in */
     uint32_t unpriced_meters;
+    uint32_t overflow_meters; /* not 0: priced, and above what one entry can hold, at this meter */
     qd_int128 cost_pico;
     qd_int128 charge_pico;
     int64_t cost_nano;

@@ -286,6 +286,18 @@ static void set_money(struct work *w)
     }
 }
 
+/* P8: a known price is never booked as none. */
+static enum qd_error_code too_dear(const struct work *w, struct qd_error *ret_error)
+{
+    unsigned meter = (unsigned)__builtin_ctz(w->priced.overflow_meters);
+
+    return qd_error_set(
+        ret_error, QD_ERROR_INVALID_AMOUNT,
+        "usage: %s: with %lld the report costs more than $9,223,372, the most that one report may; "
+        "nothing was booked: correct the amount, or report it in parts",
+        w->published->policy->meters[meter].name, (long long)qd_usage_get(&w->usage, meter));
+}
+
 static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
 {
     const struct qd_report_args *args = w->args;
@@ -342,6 +354,9 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
                                  .cache_write_ttl = ttl,
                                  .at = w->event_time};
     qd_pricing_compute(&pricing, &w->priced);
+    if (w->priced.overflow_meters != 0) {
+        return too_dear(w, ret_error);
+    }
     set_money(w);
     qd_entry_sort(e);
     return QD_ERROR_NONE;

@@ -136,3 +136,24 @@ Test(report, S6_a_duplicate_releases_the_hold_of_a_second_check)
     cr_assert_eq(used_of(&f, "acme", "requests"), 1);
     cr_assert_eq(used_of(&f, "acme", "cost"), cost, "booked once");
 }
+
+Test(report, P8_a_price_that_overflows_is_refused_and_books_nothing)
+{
+    struct qd_report_args args = report_of(NULL, QD_AMOUNT_MAX);
+
+    cr_assert(check(&f, "acme", 100));
+    args.reservation = str(f.token);
+    args.usage[1] = (struct qd_amount_arg){str("output_tokens"), QD_AMOUNT_MAX};
+    args.usage_count = 2;
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_INVALID_AMOUNT);
+    cr_assert_str_eq(
+        f.error.text,
+        "usage: input_tokens: with 9007199254740992 the report costs more than $9,223,372, the "
+        "most "
+        "that one report may; nothing was booked: correct the amount, or report it in parts");
+    cr_assert_eq(held_of(&f, "acme", "concurrency"), 1, "the hold is open");
+    cr_assert_eq(report_tokens(&f, 100), QD_ERROR_NONE, "the corrected report is the first");
+    cr_assert_not(f.report.duplicate);
+    cr_assert_eq(used_of(&f, "acme", "cost"), 200000);
+    cr_assert_eq(used_of(&f, "acme", "input"), 100);
+}
