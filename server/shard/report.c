@@ -222,7 +222,12 @@ static void count_requests(struct work *w)
         return;
     }
     if (!w->has_reference) {
-        if (w->args->sequence == 0) {
+        /* S7: of two sources' first parts, the one that is not times alone is the request. */
+        const uint32_t times = QD_METER_BIT(QD_METER_GPU_MS) |
+                               QD_METER_BIT(QD_METER_PROCESSING_MS) |
+                               QD_METER_BIT(QD_METER_MEMORY_GB_MS);
+        bool only_times = w->usage.present != 0 && (w->usage.present & ~times) == 0;
+        if (w->args->sequence == 0 && !only_times) {
             qd_usage_set(&w->usage, QD_METER_REQUESTS, 1);
         }
     } else if (w->final && !w->closed_before) {

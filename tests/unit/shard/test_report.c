@@ -157,3 +157,24 @@ Test(report, P8_a_price_that_overflows_is_refused_and_books_nothing)
     cr_assert_eq(used_of(&f, "acme", "cost"), 200000);
     cr_assert_eq(used_of(&f, "acme", "input"), 100);
 }
+
+Test(report, S7_post_paid_parts_of_two_sources_count_one_request)
+{
+    struct qd_report_args gateway = report_of(NULL, 300);
+    struct qd_report_args pool = report_of(NULL, 0);
+
+    gateway.tenant = pool.tenant = str("acme");
+    gateway.model = pool.model = str("m");
+    gateway.request_id = pool.request_id = str("req-1");
+    pool.source = str("pool");
+    pool.usage[0] = (struct qd_amount_arg){str("gpu_ms"), 1500};
+    cr_assert_eq(report_args(&f, &pool), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(used_of(&f, "acme", "requests"), 0, "times alone are no request");
+    cr_assert_eq(report_args(&f, &gateway), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(used_of(&f, "acme", "requests"), 1);
+    pool.request_id = str("req-2");
+    pool.usage[1] = (struct qd_amount_arg){str("requests"), 1};
+    pool.usage_count = 2;
+    cr_assert_eq(report_args(&f, &pool), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(used_of(&f, "acme", "requests"), 2, "unless it says so");
+}
