@@ -65,7 +65,7 @@ struct qd_rpc {
 };
 
 /* events.c */
-void *qd_events_main(void *thread);
+void *qd_events_main(void *argument);
 /* Ask for one more call of a method, if there is a call object for it. */
 void qd_events_post(struct qd_rpc_thread *thread, uint32_t index);
 static inline bool qd_method_has_payload(const struct qd_method *method)
@@ -85,7 +85,7 @@ void qd_call_clear_message(struct qd_call *call);
 
 /* booking.c */
 void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call);
-void *qd_booking_main(void *booking_thread);
+void *qd_booking_main(void *argument);
 /* Ends when the queue is empty; joins the threads. */
 void qd_booking_stop(struct qd_rpc *rpc);
 

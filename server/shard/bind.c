@@ -33,7 +33,7 @@ struct key_text {
 static void key_add(struct key_text *key, struct qd_str field)
 {
     assert(field.len < sizeof(key->bytes) - key->used);
-    if (field.len > 0) {
+    if (field.ptr != NULL && field.len > 0) {
         memcpy(key->bytes + key->used, field.ptr, field.len);
         key->used += field.len;
     }

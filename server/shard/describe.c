@@ -203,7 +203,7 @@ void qd_describe_wait(struct qd_text *text, int64_t wait_ns)
         add_two(text, tenths / 10, ".", tenths % 10, " s");
     } else if (s < 3600) {
         add_two(text, s / 60, " min ", s % 60, " s");
-    } else if (min < 48 * 60) {
+    } else if (min < INT64_C(48) * 60) {
         add_two(text, min / 60, " h ", min % 60, " min");
     } else {
         qd_text_add_int(text, units_up(wait_ns, 86400 * QD_NS_PER_S));

@@ -198,7 +198,7 @@ enum qd_error_code qd_directory_try(const struct qd_policy *policy,
                                     const struct qd_tenant_record *record,
                                     struct qd_error *ret_error)
 {
-    struct compiled c;
+    struct compiled c = {0};
 
     if (compile(policy, record, &c, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
@@ -378,7 +378,7 @@ enum qd_error_code qd_directory_put(struct qd_directory *d, const struct qd_poli
                                     const struct qd_tenant_record *record,
                                     struct qd_error *ret_error)
 {
-    struct compiled compiled;
+    struct compiled compiled = {0};
     struct qd_buf bytes = {0};
 
     if (compile(policy, record, &compiled, ret_error) != QD_ERROR_NONE) {
@@ -449,7 +449,7 @@ size_t qd_directory_recompile(struct qd_directory *d, const struct qd_policy *po
 
     lock_exclusive(d);
     for (size_t i = 0; i < d->count && record != NULL; i++) {
-        struct compiled compiled;
+        struct compiled compiled = {0};
         struct qd_error error;
         struct tenant *t = d->sorted[i];
         if (!decode(t, record)) {

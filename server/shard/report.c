@@ -641,6 +641,7 @@ enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_repo
     w->args = args;
     w->published = atomic_load_explicit(&worker->node->published, memory_order_acquire);
     w->now = qd_clock_now(&worker->node->clock);
+    w->has_reference = false;
     w->open = false;
     w->closed_before = false;
     enum qd_error_code code = validate(w, ret_error);

@@ -13,7 +13,16 @@ static bool same(struct qd_str a, const char *b)
     return a.len == strlen(b) && (a.len == 0 || memcmp(a.ptr, b, a.len) == 0);
 }
 
-#define TEXT(text) ((char *)(uintptr_t)(text))
+/* protobuf-c's fields are char *, though packing only reads them. */
+static char *text_of(const char *text)
+{
+    union {
+        const char *in;
+        char *out;
+    } both = {.in = text};
+
+    return both.out;
+}
 
 Test(codec, I1_a_check_is_read_field_by_field)
 {
@@ -27,13 +36,13 @@ Test(codec, I1_a_check_is_read_field_by_field)
     uint8_t bytes[1024];
     struct qd_check_args args;
 
-    label.key = TEXT("region");
-    label.value = TEXT("eu");
-    amount.meter = TEXT("input_tokens");
+    label.key = text_of("region");
+    label.value = text_of("eu");
+    amount.meter = text_of("input_tokens");
     amount.amount = -5;
-    candidate.provider = TEXT("azure");
-    m.tenant = TEXT("acme/search");
-    m.user = TEXT("ann");
+    candidate.provider = text_of("azure");
+    m.tenant = text_of("acme/search");
+    m.user = text_of("ann");
     m.n_labels = 1;
     m.labels = labels;
     m.n_estimate = 1;
@@ -43,7 +52,7 @@ Test(codec, I1_a_check_is_read_field_by_field)
     m.max_output_tokens_presence_case =
         QUOTA__V1__CHECK_QUOTA_REQUEST__MAX_OUTPUT_TOKENS_PRESENCE_MAX_OUTPUT_TOKENS;
     m.max_output_tokens = 0;
-    m.request_id = TEXT("r1");
+    m.request_id = text_of("r1");
     m.attempt = 4000000000U;
     m.ttl_ms = 21600000;
     m.dry_run = 1;
@@ -236,8 +245,8 @@ Test(codec, I1_reports_extensions_and_cancellations_are_read)
     Quota__V1__ReportUsageRequest m = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
     uint8_t bytes[256];
 
-    m.reservation = TEXT("qr1.x");
-    m.source = TEXT("pool");
+    m.reservation = text_of("qr1.x");
+    m.source = text_of("pool");
     m.sequence = 7;
     m.partial = 1;
     m.outcome = QUOTA__V1__OUTCOME__OUTCOME_FAILED;
