@@ -126,6 +126,7 @@ struct qd_call {
     /* Streams. */
     bool reading, closed, finished, half_closed;
     bool watching, dirty;
+    bool watch_unknown; /* asks after a service that is not served */
     struct qd_call *watch_next;
 };
 

@@ -17,8 +17,9 @@ void qd_watch_end_all(struct qd_rpc *rpc)
 
 static void send_health(struct qd_rpc *rpc, struct qd_call *call, bool first)
 {
-    /* HealthCheckResponse {1: status}: SERVING 1, NOT_SERVING 2. */
-    uint8_t bytes[2] = {0x08, qd_rpc_serving(rpc) ? 1 : 2};
+    /* HealthCheckResponse {1: status}: SERVING 1, NOT_SERVING 2, SERVICE_UNKNOWN 3. */
+    uint8_t serving = qd_rpc_serving(rpc) ? 1 : 2;
+    uint8_t bytes[2] = {0x08, call->watch_unknown ? 3 : serving};
     grpc_op ops[2];
     size_t n = 0;
 
