@@ -4,6 +4,7 @@
 #include "server/ledger/scan.h"
 #include "server/policy/intern.h"
 #include "server/shard/bind.h"
+#include "server/shard/closed.h"
 #include "server/shard/directory.h"
 #include "server/shard/evict.h"
 #include "server/shard/price_keep.h"
@@ -12,6 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Keys of closed reservations are kept for the report horizon, and the longest hold, and a day. */
+#define QD_CLOSED_MARGIN_NS (QD_TTL_MAX_NS + QD_NS_PER_DAY)
+#define QD_SWEEP_BUDGET     256U /* of them that one tick forgets */
 
 /* Holds that one tick ends at most, in each shard, before it lets others in. */
 #define QD_EXPIRE_BUDGET 512U
@@ -243,6 +248,13 @@ void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener)
     drain_events(node, &node->shards.commons, listener);
     if (pthread_mutex_trylock(&node->admin) == 0) { /* a publish collects by itself */
         (void)qd_quiesce_collect(&node->quiesce);
+        /* Under the admin lock the published policy stays. */
+        const struct qd_published *published = atomic_load(&node->published);
+        if (published != NULL) {
+            struct qd_wall_ns before = {now.ns - published->policy->report_horizon_ns -
+                                        QD_CLOSED_MARGIN_NS};
+            (void)qd_closed_sweep(node->store, before, QD_SWEEP_BUDGET);
+        }
         (void)pthread_mutex_unlock(&node->admin);
     }
 }

@@ -5,6 +5,7 @@
 #include "server/core/hash.h"
 #include "server/core/mutant.h"
 #include "server/shard/bind.h"
+#include "server/shard/closed.h"
 #include "server/shard/node.h"
 #include "server/shard/pricing.h"
 #include "server/shard/reference.h"
@@ -151,17 +152,6 @@ static void set_identity(struct work *w)
     }
 }
 
-/* Key of "this reservation was settled by a final report", kept as long as reports of it are
- * accepted. */
-static void closed_key(const struct qd_token *token, struct qd_buf *key)
-{
-    qd_buf_append(key, "r", 1);
-    qd_put_key_u64(key, (uint64_t)token->made_at.ns); /* first, so that old ones go in one range */
-    qd_put_key_u64(key, token->node);
-    qd_put_key_u64(key, token->incarnation);
-    qd_put_key_u64(key, token->reservation);
-}
-
 /* Which report closed it: a retry of that one finds the reservation as it was the first time. */
 static struct qd_hash128 identity_of(const struct qd_entry *e)
 {
@@ -195,7 +185,7 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
     struct qd_buf key = {0};
     struct qd_buf value = {0};
     struct qd_store_error error;
-    closed_key(&r->token, &key);
+    qd_closed_key(&r->token, &key);
     enum qd_store_err err =
         key.failed ? QD_STORE_NO_MEMORY
                    : qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &value, &error);
@@ -518,7 +508,7 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
     qd_batch_init(&extra);
     encode_answer(a, &bytes);
     if (w->has_reference && w->final && !w->closed_before) {
-        closed_key(&w->reference.token, &key);
+        qd_closed_key(&w->reference.token, &key);
         struct qd_hash128 identity = identity_of(&w->entry);
         qd_batch_put(&extra, QD_STORE_SNAPSHOT, qd_buf_str(&key),
                      (struct qd_str){(const char *)&identity, sizeof(identity)});

@@ -460,3 +460,21 @@ Test(node, C7_a_step_of_the_systems_clock_changes_no_verdict)
     cr_assert(check(&f, "acme", 200), "an hour back doesn't stop time");
     cr_assert_neq(qd_clock_alarm(&f.node->clock, NULL), 0);
 }
+
+Test(node, S5_marks_of_closed_reservations_go_when_no_report_can_come)
+{
+    struct qd_str name;
+    struct qd_str value;
+    struct qd_store_range range = {
+        .space = QD_STORE_SNAPSHOT, .lower = {"r", 1}, .upper = {"s", 1}};
+
+    cr_assert(check(&f, "acme", 400));
+    cr_assert_eq(report_tokens(&f, 150), QD_ERROR_NONE);
+    for (int64_t days = 0; days < 40; days += 36) {
+        struct qd_store_iter *iter = qd_store_iter_open(f.store, &range);
+        cr_assert_eq(qd_store_iter_next(iter, &name, &value, NULL),
+                     days == 0 ? QD_STORE_OK : QD_STORE_END);
+        qd_store_iter_close(iter);
+        fixture_pass(&f, 37 * QD_NS_PER_DAY);
+    }
+}
