@@ -108,7 +108,8 @@ static void write_requests(FILE *out, const struct qd_figures *f)
     one(out, "quotad_reports_late_total", "counter",
         "Reports whose reservation had been closed or had expired.", f->reports_late);
     one(out, "quotad_reports_unsettled_total", "counter",
-        "Reports that are booked, but whose limits could not be found any more: no counter took them.",
+        "Reports that are booked, but whose limits could not be found any more: no counter took "
+        "them.",
         f->unsettled);
     one(out, "quotad_extends_total", "counter", "Reservations extended.", f->extends);
     one(out, "quotad_cancels_total", "counter", "Reservations cancelled.", f->cancels);
