@@ -1,8 +1,8 @@
-#include "model.h"
+/* The model's verbs. */
+#include "model_inner.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
-#include <time.h>
 
 #define SECOND QD_NS_PER_S
 
@@ -12,231 +12,6 @@ static const uint32_t input_meters = QD_METER_BIT(QD_METER_INPUT_TOKENS) |
                                      QD_METER_BIT(QD_METER_CACHED_INPUT_TOKENS) |
                                      QD_METER_BIT(QD_METER_CACHE_WRITE_TOKENS);
 static const uint32_t money_meters = QD_METER_BIT(QD_METER_COST) | QD_METER_BIT(QD_METER_CHARGE);
-
-static int64_t min64(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t max64(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* --- time and periods ------------------------------------------------------------------------- */
-
-void m_time(struct model *m, int64_t now_ns)
-{
-    m->now_ns = max64(m->now_ns, now_ns);
-}
-
-static bool is_window(const struct qd_limit *l)
-{
-    return l->algorithm == QD_SLIDING_WINDOW;
-}
-
-static bool is_bucket(const struct qd_limit *l)
-{
-    return l->algorithm == QD_TOKEN_BUCKET || l->algorithm == QD_LEAKY_BUCKET;
-}
-
-static bool is_budget(const struct qd_limit *l)
-{
-    return l->algorithm == QD_CALENDAR || l->algorithm == QD_PREPAID ||
-           (l->algorithm == QD_FIXED_WINDOW && l->window_ns >= QD_NS_PER_HOUR);
-}
-
-static bool is_short_fixed(const struct qd_limit *l)
-{
-    return l->algorithm == QD_FIXED_WINDOW && l->window_ns < QD_NS_PER_HOUR;
-}
-
-static bool is_rate(const struct qd_limit *l)
-{
-    return is_window(l) || is_bucket(l) || is_short_fixed(l);
-}
-
-/* The number of the slot or period that `at` lies in. */
-static int64_t slot_width(const struct qd_limit *l)
-{
-    return is_window(l) ? (l->window_ns + l->slots - 1) / l->slots : l->window_ns;
-}
-
-static int64_t period_of(const struct qd_limit *l, int64_t at)
-{
-    if (l->algorithm == QD_PREPAID || l->algorithm == QD_CONCURRENCY) {
-        return 0;
-    }
-    if (l->algorithm != QD_CALENDAR) {
-        return at / slot_width(l);
-    }
-    time_t s = at / SECOND;
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    switch (l->calendar.unit) { /* UTC, anchored at the first */
-    case QD_CALENDAR_HOUR:
-        return s / 3600;
-    case QD_CALENDAR_DAY:
-        return s / 86400;
-    case QD_CALENDAR_WEEK:
-        return (s / 86400 + 3) / 7; /* 1970-01-01 was a Thursday */
-    case QD_CALENDAR_MONTH:
-        return tm.tm_year * 12 + tm.tm_mon;
-    case QD_CALENDAR_YEAR:
-        return tm.tm_year;
-    }
-    return 0;
-}
-
-/* --- counters --------------------------------------------------------------------------------- */
-
-struct m_counter *m_counter(struct model *m, struct qd_hash128 id)
-{
-    for (unsigned i = 0; i < M_COUNTERS; i++) {
-        if (m->counters[i].limit != NULL && qd_hash128_equal(m->counters[i].id, id)) {
-            return &m->counters[i];
-        }
-    }
-    return NULL;
-}
-
-static struct qd_bucket_spec bucket_spec(const struct m_counter *c)
-{
-    return (struct qd_bucket_spec){.window_ns = c->limit->window_ns,
-                                   .amount = c->amount,
-                                   .burst = c->burst,
-                                   .leaky = c->limit->algorithm == QD_LEAKY_BUCKET &&
-                                            c->limit->admit_test == QD_ADMIT_USED_PLUS_ESTIMATE};
-}
-
-struct m_counter *m_bind(struct model *m, const struct qd_bind_item *item)
-{
-    struct m_counter *c = m_counter(m, item->counter);
-    struct qd_wall_ns now = {.ns = m->now_ns};
-    for (unsigned i = 0; c == NULL; i++) {
-        cr_assert(i < M_COUNTERS);
-        if (m->counters[i].limit == NULL) {
-            c = &m->counters[i];
-            memset(c, 0, sizeof(*c));
-            c->limit = item->limit;
-            c->id = item->counter;
-            c->amount = item->amount;
-            c->burst = item->burst;
-            qd_bucket_init(&c->bucket, now);
-        }
-    }
-    if (is_bucket(c->limit)) { /* so far it drained at the old rate */
-        struct qd_bucket_spec spec = bucket_spec(c);
-        qd_bucket_level(&c->bucket, &spec, now);
-    }
-    c->amount = item->amount;
-    c->burst = item->burst;
-    return c;
-}
-
-void m_reset(struct model *m, struct m_counter *c)
-{
-    if (is_rate(c->limit)) {
-        memset(c->slot_sum, 0, sizeof(c->slot_sum));
-        qd_bucket_init(&c->bucket, (struct qd_wall_ns){.ns = m->now_ns});
-        c->resets++;
-    }
-    c->booked = 0;
-}
-
-static void add_slot(struct m_counter *c, int64_t number, int64_t delta)
-{
-    unsigned i = (unsigned)(number % M_SLOTS);
-    if (c->slot_number[i] != number) {
-        cr_assert(c->slot_number[i] < number || delta == 0);
-        c->slot_number[i] = number;
-        c->slot_sum[i] = 0;
-    }
-    c->slot_sum[i] += delta;
-}
-
-static int64_t slot_sum(const struct m_counter *c, int64_t number)
-{
-    unsigned i = (unsigned)(number % M_SLOTS);
-    return c->slot_number[i] == number ? max64(0, c->slot_sum[i]) : 0;
-}
-
-static int64_t window_used(const struct model *m, const struct m_counter *c)
-{
-    const struct qd_limit *l = c->limit;
-    int64_t width = slot_width(l);
-    int64_t newest = m->now_ns / width;
-    int64_t sum = 0;
-    for (int64_t n = newest; n > newest - l->slots; n--) {
-        sum += slot_sum(c, n);
-    }
-    int64_t oldest = slot_sum(c, newest - l->slots);
-    if (!l->weighted) {
-        return sum + oldest;
-    }
-    int64_t inside = (newest - l->slots + 1) * width - (m->now_ns - l->window_ns);
-    inside = max64(0, min64(inside, width));
-    return sum + (int64_t)(((qd_int128)oldest * inside + width - 1) / width);
-}
-
-int64_t m_held(const struct model *m, const struct m_counter *c)
-{
-    int64_t held = 0;
-    if (is_rate(c->limit)) {
-        return 0;
-    }
-    int64_t period = period_of(c->limit, m->now_ns);
-    for (unsigned i = 0; i < m->hold_high; i++) {
-        const struct m_hold *h = &m->holds[i];
-        for (unsigned j = 0; h->state != M_GONE && j < h->charge_count; j++) {
-            if (h->charge[j].counter == c && period_of(c->limit, h->made_ns) == period) {
-                held += h->charge[j].amount;
-            }
-        }
-    }
-    return held;
-}
-
-int64_t m_used(struct model *m, struct m_counter *c)
-{
-    if (is_window(c->limit)) {
-        return window_used(m, c);
-    }
-    if (is_short_fixed(c->limit)) {
-        return slot_sum(c, period_of(c->limit, m->now_ns));
-    }
-    if (is_bucket(c->limit)) {
-        struct qd_bucket_spec spec = bucket_spec(c);
-        return qd_bucket_level(&c->bucket, &spec, (struct qd_wall_ns){.ns = m->now_ns});
-    }
-    return is_budget(c->limit) && c->period == period_of(c->limit, m->now_ns) ? c->booked : 0;
-}
-
-/* What was charged at `at` changes by `delta`; a budget books. */
-static void change(struct model *m, struct m_counter *c, int64_t at, int64_t delta)
-{
-    if (is_window(c->limit) || is_short_fixed(c->limit)) {
-        int64_t number = at / slot_width(c->limit);
-        int64_t newest = m->now_ns / slot_width(c->limit);
-        int64_t kept = is_window(c->limit) ? c->limit->slots : 0;
-        if (number >= newest - kept) {
-            add_slot(c, number, delta);
-        }
-    } else if (is_bucket(c->limit)) {
-        struct qd_bucket_spec spec = bucket_spec(c);
-        qd_bucket_adjust(&c->bucket, &spec, (struct qd_wall_ns){.ns = at}, delta,
-                         (struct qd_wall_ns){.ns = m->now_ns});
-    } else if (is_budget(c->limit)) {
-        int64_t current = period_of(c->limit, m->now_ns);
-        if (c->period != current) {
-            c->period = current;
-            c->booked = 0;
-        }
-        if (period_of(c->limit, at) == current) {
-            c->booked += delta;
-        }
-    }
-}
 
 /* --- estimates -------------------------------------------------------------------------------- */
 
@@ -378,11 +153,11 @@ static void allow(struct model *m, const struct qd_check *check,
         struct m_counter *c = counters[i];
         const struct qd_limit *l = c->limit;
         if (is_bucket(l)) {
-            struct qd_bucket_spec spec = bucket_spec(c);
+            struct qd_bucket_spec spec = m_bucket_spec(c);
             qd_bucket_charge(&c->bucket, &spec, a->estimate[i],
                              (struct qd_wall_ns){.ns = m->now_ns});
         } else if (is_rate(l)) {
-            change(m, c, m->now_ns, a->estimate[i]);
+            m_change(m, c, m->now_ns, a->estimate[i]);
         }
         if (h != NULL && l->algorithm != QD_PER_REQUEST) {
             h->charge[h->charge_count++] =
@@ -508,7 +283,7 @@ static bool stands(const struct m_charge *c)
 static void rehold(struct model *m, const struct m_hold *h, struct m_charge *c, int64_t amount)
 {
     if (is_rate(c->counter->limit) && stands(c) && amount != c->amount) {
-        change(m, c->counter, h->made_ns, amount - c->amount);
+        m_change(m, c->counter, h->made_ns, amount - c->amount);
     }
     c->amount = amount;
 }
@@ -529,25 +304,25 @@ static int64_t counts_until(struct model *m, const struct m_hold *h, const struc
         return m->now_ns;
     }
     if (is_window(l)) {
-        return h->made_ns + l->window_ns + slot_width(l);
+        return h->made_ns + l->window_ns + m_slot_width(l);
     }
     if (is_bucket(l)) {
-        struct qd_bucket_spec spec = bucket_spec(c->counter);
+        struct qd_bucket_spec spec = m_bucket_spec(c->counter);
         return qd_bucket_empty_at(&c->counter->bucket, &spec, (struct qd_wall_ns){.ns = m->now_ns})
             .ns;
     }
-    if (period_of(l, h->made_ns) != period_of(l, m->now_ns)) {
+    if (m_period_of(l, h->made_ns) != m_period_of(l, m->now_ns)) {
         return m->now_ns;
     }
     if (l->algorithm == QD_FIXED_WINDOW) {
-        return (period_of(l, m->now_ns) + 1) * l->window_ns;
+        return (m_period_of(l, m->now_ns) + 1) * l->window_ns;
     }
     if (l->algorithm == QD_PREPAID || l->algorithm == QD_CONCURRENCY) {
         return QD_WALL_NEVER;
     }
     int64_t at =
         m->now_ns / (3600 * SECOND) * (3600 * SECOND); /* the hour at which it turns over */
-    while (period_of(l, at) == period_of(l, m->now_ns)) {
+    while (m_period_of(l, at) == m_period_of(l, m->now_ns)) {
         at += 3600 * SECOND;
     }
     return at;
@@ -737,7 +512,7 @@ static void settle_charge(struct model *m, const struct m_hold *h, const struct 
     int64_t booked = weigh(&l->settle, part, UINT32_MAX);
     int64_t hold = hold_after(h, s, l, c->amount, part, rest);
     if (!is_rate(l)) {
-        change(m, c->counter, h->made_ns, booked);
+        m_change(m, c->counter, h->made_ns, booked);
         c->amount = hold;
         return;
     }
@@ -747,7 +522,7 @@ static void settle_charge(struct model *m, const struct m_hold *h, const struct 
         delta = 0;
     }
     if (stands(c)) {
-        change(m, c->counter, h->made_ns, delta);
+        m_change(m, c->counter, h->made_ns, delta);
     }
     c->amount = hold;
 }
@@ -801,7 +576,7 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
         }
         if (!charged && !(is_rate(c->limit) && s->budgets_only)) {
             int64_t at = h != NULL ? h->made_ns : min64(s->charged_at.ns, m->now_ns);
-            change(m, c, at, weigh(&c->limit->settle, &part, UINT32_MAX));
+            m_change(m, c, at, weigh(&c->limit->settle, &part, UINT32_MAX));
         }
     }
     if (h != NULL) {
