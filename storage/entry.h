@@ -16,8 +16,8 @@
 #define QD_ENTRY_LIMIT_MAX      127 /* a limit's name */
 #define QD_ENTRY_QUANTITIES_MAX QD_METERS_MAX
 #define QD_ENTRY_LABELS_MAX     (QD_LABELS_MAX + 1) /* a request's, and `provider` */
-#define QD_ENTRY_PRICES_MAX     4     /* model and pool, cost and charge */
-#define QD_ENTRY_BYTES_MAX      24576 /* of an encoded entry, by the bounds above */
+#define QD_ENTRY_PRICES_MAX     4                   /* model and pool, cost and charge */
+#define QD_ENTRY_BYTES_MAX      24576               /* of an encoded entry, by the bounds above */
 
 enum qd_entry_kind {
     QD_ENTRY_USAGE = 1,

@@ -2,10 +2,10 @@
  *
  * Layer:    core (pure: no I/O, clock, locks, allocation after init, randomness, floating point)
  * Units:    wall ns; amounts in each limit's unit; ids are slice-local.
- * Threads:  none. Whoever holds the slice's lock may call; `home` and `commons` are two slices, locked
- *           in that order by the caller. `commons` holds the counters that tenants share.
- * Memory:   one block, handed over at init; qd_core_memory tells its size. Every table has a fixed
- *           capacity, and "full" is a documented verdict (D12).
+ * Threads:  none. Whoever holds the slice's lock may call; `home` and `commons` are two slices,
+ * locked in that order by the caller. `commons` holds the counters that tenants share. Memory: one
+ * block, handed over at init; qd_core_memory tells its size. Every table has a fixed capacity, and
+ * "full" is a documented verdict (D12).
  *
  * The life of a request:
  *   qd_core_check   -> ALLOW (all limits charged, a reservation made), DENY (nothing changed), or
@@ -35,14 +35,14 @@ struct qd_core_config {
     uint32_t narrow_windows; /* sliding windows with an amount < 2^31 */
     uint32_t wide_windows;
     uint32_t buckets;
-    uint32_t gauges;         /* budgets, fixed windows, concurrency, prepaid */
-    uint32_t bindings;       /* a cache: the least recently used goes when it is full */
+    uint32_t gauges;   /* budgets, fixed windows, concurrency, prepaid */
+    uint32_t bindings; /* a cache: the least recently used goes when it is full */
     uint32_t reservations;
-    uint32_t progress;       /* reservations with more limits and meters than their record has room for
-                                (2 words a limit and 1 a meter in 33), at the same time; 784 bytes each */
-    uint32_t estimators;     /* (tenant, model) output quantiles: a cache as well */
-    uint32_t roots;          /* tenants' root segments seen */
-    size_t name_bytes;       /* interned names of counters and tenants */
+    uint32_t progress;   /* reservations with more limits and meters than their record has room for
+                            (2 words a limit and 1 a meter in 33), at the same time; 784 bytes each */
+    uint32_t estimators; /* (tenant, model) output quantiles: a cache as well */
+    uint32_t roots;      /* tenants' root segments seen */
+    size_t name_bytes;   /* interned names of counters and tenants */
     uint32_t counters_per_root;     /* quota (D12); 0: no quota */
     uint32_t reservations_per_root; /* quota (D12); 0: no quota */
 };
@@ -50,14 +50,14 @@ struct qd_core_config {
 /* Bytes that a slice of this size needs, or 0 if a capacity is out of range (2^24 of each kind). */
 size_t qd_core_memory(const struct qd_core_config *config);
 
-/* Lay a slice out in `memory` (64-byte aligned, zeroed: fresh mmap pages will do; large tables are not
- * touched, so that they cost address space until used). */
+/* Lay a slice out in `memory` (64-byte aligned, zeroed: fresh mmap pages will do; large tables are
+ * not touched, so that they cost address space until used). */
 struct qd_core *qd_core_init(void *memory, size_t size, const struct qd_core_config *config);
 
 /* --- binding: which counters a request touches ------------------------------------------------ */
 
-/* A binding's key: hash of (tenant path, model, pool, and the user and labels that the policy's limits
- * look at). The caller computes it once a request. */
+/* A binding's key: hash of (tenant path, model, pool, and the user and labels that the policy's
+ * limits look at). The caller computes it once a request. */
 
 struct qd_bind_item {
     const struct qd_limit *limit;
@@ -65,17 +65,18 @@ struct qd_bind_item {
     int64_t burst;
     struct qd_hash128 counter;
     uint8_t depth; /* 0: in commons */
-    /* Scope and `per` values, for people: "acme/search", "acme model=gpt-4o". Above depth 0 it starts with
-     * the first `depth` segments of the tenant's path, and is just these if the limit has no `per`. */
+    /* Scope and `per` values, for people: "acme/search", "acme model=gpt-4o". Above depth 0 it
+     * starts with the first `depth` segments of the tenant's path, and is just these if the limit
+     * has no `per`. */
     struct qd_str name;
 };
 
 struct qd_bind {
     struct qd_hash128 key;
-    uint32_t epoch;              /* of the policy */
+    uint32_t epoch;                /* of the policy */
     struct qd_wall_ns valid_until; /* a boost or a block that ends; QD_WALL_NEVER */
-    struct qd_str tenant;        /* whole path */
-    struct qd_hash128 estimator; /* identity of (tenant, model) for output quantiles */
+    struct qd_str tenant;          /* whole path */
+    struct qd_hash128 estimator;   /* identity of (tenant, model) for output quantiles */
     bool blocked;
     const struct qd_bind_item *items;
     size_t item_count; /* <= QD_LIMITS_PER_CHECK_MAX */
@@ -83,23 +84,21 @@ struct qd_bind {
 
 enum qd_bind_result {
     QD_BOUND = 0,
-    QD_BIND_FULL,       /* a counter table is full of live counters, or the name arena or the roots are */
+    QD_BIND_FULL, /* a counter table is full of live counters, or the name arena or the roots are */
     QD_BIND_ROOT_QUOTA, /* this tenant root has its quota of live counters */
 };
 
-/* Make the binding and any counter that it lacks. Existing counters keep what was used; their amount
- * becomes the item's (P6). On failure the binding isn't made and no counter changed: qd_core_evict on the
- * slice that was full (on a quota: home, where it takes one of the root's own), then again; else the
- * failure mode, see qd_verdict.reason CAPACITY.
- * ret_item (may be NULL): on failure the item that found no room, for its failure mode. */
-enum qd_bind_result qd_core_bind(struct qd_core *home,
-                                 struct qd_core *commons,
-                                 const struct qd_bind *bind,
-                                 struct qd_wall_ns now,
+/* Make the binding and any counter that it lacks. Existing counters keep what was used; their
+ * amount becomes the item's (P6). On failure the binding isn't made and no counter changed:
+ * qd_core_evict on the slice that was full (on a quota: home, where it takes one of the root's
+ * own), then again; else the failure mode, see qd_verdict.reason CAPACITY. ret_item (may be NULL):
+ * on failure the item that found no room, for its failure mode. */
+enum qd_bind_result qd_core_bind(struct qd_core *home, struct qd_core *commons,
+                                 const struct qd_bind *bind, struct qd_wall_ns now,
                                  size_t *ret_item);
 
-/* Bit i: item i of the last qd_core_bind that returned QD_BOUND had no counter, and one was made; the
- * store may have a state to restore. */
+/* Bit i: item i of the last qd_core_bind that returned QD_BOUND had no counter, and one was made;
+ * the store may have a state to restore. */
 uint32_t qd_core_bound_new(const struct qd_core *home);
 
 /* Forget every binding of a root (first path segment), at once: after PutTenant and its kin. */
@@ -124,22 +123,28 @@ struct qd_check {
     struct qd_str root; /* first segment of the tenant's path */
     const struct qd_candidate *candidates;
     size_t candidate_count; /* 1..QD_CANDIDATES_MAX (D9) */
-    struct qd_usage estimate; /* what the gateway expects; `requests` filled in, no output unless given */
+    struct qd_usage
+        estimate; /* what the gateway expects; `requests` filled in, no output unless given */
     enum qd_price_tier tier;
     enum qd_cache_write_ttl cache_write_ttl;
     enum qd_unknown_price unknown_price;
     const struct qd_price_list *cap_price;
-    int64_t ttl_ns;             /* 1 s .. QD_TTL_MAX_NS */
-    struct qd_hash128 request;  /* of (tenant, request_id); zero: none */
+    int64_t ttl_ns;            /* 1 s .. QD_TTL_MAX_NS */
+    struct qd_hash128 request; /* of (tenant, request_id); zero: none */
     uint32_t attempt;
-    uint64_t content;           /* hash of the request's content, to notice a reused id */
-    bool reserve;               /* false: charge rates and used nothing, hold nothing: see dry_run */
-    bool dry_run;               /* D8 */
+    uint64_t content; /* hash of the request's content, to notice a reused id */
+    bool reserve;     /* false: charge rates and used nothing, hold nothing: see dry_run */
+    bool dry_run;     /* D8 */
     uint8_t priority;
     uint32_t weight;
 };
 
-enum qd_decision { QD_ALLOW = 0, QD_DENY, QD_NEEDS_BINDING, QD_CONFLICT };
+enum qd_decision {
+    QD_ALLOW = 0,
+    QD_DENY,
+    QD_NEEDS_BINDING,
+    QD_CONFLICT
+};
 
 enum qd_reason {
     QD_REASON_NONE = 0,
@@ -156,55 +161,51 @@ struct qd_limit_state {
     int64_t amount;
     int64_t burst;
     uint8_t depth;
-    struct qd_str name;    /* valid while the lock is held: copy it before unlocking */
-    int64_t used;          /* incl. held for rates and buckets (level) */
-    int64_t held;          /* budgets and concurrency: open reservations */
-    int64_t estimate;      /* what this request would add */
-    int64_t remaining;     /* before the request; >= 0 */
+    struct qd_str name;          /* valid while the lock is held: copy it before unlocking */
+    int64_t used;                /* incl. held for rates and buckets (level) */
+    int64_t held;                /* budgets and concurrency: open reservations */
+    int64_t estimate;            /* what this request would add */
+    int64_t remaining;           /* before the request; >= 0 */
     struct qd_wall_ns resets_at; /* when used starts anew (calendar, fixed), or all would be free */
-    struct qd_wall_ns retry_at;  /* first instant at which the estimate fits; QD_WALL_NEVER: never */
-    bool denies;           /* the estimate doesn't fit now */
+    struct qd_wall_ns retry_at; /* first instant at which the estimate fits; QD_WALL_NEVER: never */
+    bool denies;                /* the estimate doesn't fit now */
     bool never_fits;
-    bool retry_is_hint;    /* D3: depends on others */
+    bool retry_is_hint; /* D3: depends on others */
 };
 
 struct qd_verdict {
     enum qd_decision decision;
     enum qd_reason reason;
-    size_t candidate;             /* the one reserved; with NEEDS_BINDING the one to bind */
+    size_t candidate;              /* the one reserved; with NEEDS_BINDING the one to bind */
     struct qd_limit_state binding; /* D3; limit NULL if nothing applies */
     struct qd_wall_ns retry_at;    /* over all enforced limits: the latest; QD_WALL_NEVER: never */
     bool retry_useful;
     bool retry_is_hint;
-    uint64_t reservation;          /* 0: none was made */
+    uint64_t reservation; /* 0: none was made */
     struct qd_wall_ns made_at;
     struct qd_wall_ns expires;
-    bool repeated;                 /* S1: an earlier check with the same (request, attempt) made it */
+    bool repeated; /* S1: an earlier check with the same (request, attempt) made it */
     int64_t estimate_cost_nano;
     int64_t estimate_charge_nano;
     bool unpriced;
-    uint32_t shadow_denials;       /* number of shadow limits that would have denied (D10) */
-    struct qd_usage estimate;      /* as completed: worst-case output, gpu_ms, cost, charge */
+    uint32_t shadow_denials;  /* number of shadow limits that would have denied (D10) */
+    struct qd_usage estimate; /* as completed: worst-case output, gpu_ms, cost, charge */
 };
 
-/* Decide. Leaves everything as it was unless the decision is ALLOW and neither dry_run nor an estimate
- * that charges nothing. `states`, if not NULL, receives one state for each applicable limit (of the
- * chosen or last candidate), up to QD_LIMITS_PER_CHECK_MAX; their number goes to *ret_state_count. */
-void qd_core_check(struct qd_core *home,
-                   struct qd_core *commons,
-                   const struct qd_check *check,
-                   struct qd_wall_ns now,
-                   struct qd_verdict *ret_verdict,
-                   struct qd_limit_state *states,
-                   size_t *ret_state_count);
+/* Decide. Leaves everything as it was unless the decision is ALLOW and neither dry_run nor an
+ * estimate that charges nothing. `states`, if not NULL, receives one state for each applicable
+ * limit (of the chosen or last candidate), up to QD_LIMITS_PER_CHECK_MAX; their number goes to
+ * *ret_state_count. */
+void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct qd_check *check,
+                   struct qd_wall_ns now, struct qd_verdict *ret_verdict,
+                   struct qd_limit_state *states, size_t *ret_state_count);
 
 /* Hint for the memory system: the check for this key comes soon. Batches call it ahead. */
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding);
 
 /* The second step of the hint, once the first has had its time: reads the binding and asks for the
  * counters that it names. Does nothing if there is none. */
-void qd_core_prefetch_counters(const struct qd_core *home,
-                               const struct qd_core *commons,
+void qd_core_prefetch_counters(const struct qd_core *home, const struct qd_core *commons,
                                struct qd_hash128 binding);
 
 /* --- settling --------------------------------------------------------------------------------- */
@@ -216,21 +217,26 @@ enum qd_result {
     QD_STOP,                 /* extend: stop the output */
 };
 
-enum qd_outcome { QD_OUTCOME_OK, QD_OUTCOME_NOT_DISPATCHED, QD_OUTCOME_FAILED, QD_OUTCOME_DISCONNECTED };
+enum qd_outcome {
+    QD_OUTCOME_OK,
+    QD_OUTCOME_NOT_DISPATCHED,
+    QD_OUTCOME_FAILED,
+    QD_OUTCOME_DISCONNECTED
+};
 
 struct qd_settle {
-    uint64_t reservation;       /* 0: post-paid (S7), or a token whose hold is not ours (S8) */
-    struct qd_hash128 binding;  /* used when the reservation isn't in memory */
+    uint64_t reservation;      /* 0: post-paid (S7), or a token whose hold is not ours (S8) */
+    struct qd_hash128 binding; /* used when the reservation isn't in memory */
     uint32_t epoch;
     struct qd_wall_ns charged_at; /* the slot: when reserved, else the event's time */
-    struct qd_usage estimate;   /* from the token; present == 0 if post-paid */
-    struct qd_usage used;       /* this part's meters, with cost and charge in nano-USD */
+    struct qd_usage estimate;     /* from the token; present == 0 if post-paid */
+    struct qd_usage used;         /* this part's meters, with cost and charge in nano-USD */
     enum qd_outcome outcome;
-    bool final;                 /* this part closes the reservation; parts that come after it are not final.
-                                   `requests` counts 1 with it, if the request was dispatched and no part
-                                   said otherwise: leave the meter out unless the report gives it */
-    bool budgets_only;          /* rebuilding at boot: rates are not charged */
-    struct qd_hash128 request;  /* zero: none. Its other attempts' holds are released (S1) */
+    bool final;        /* this part closes the reservation; parts that come after it are not final.
+                          `requests` counts 1 with it, if the request was dispatched and no part
+                          said otherwise: leave the meter out unless the report gives it */
+    bool budgets_only; /* rebuilding at boot: rates are not charged */
+    struct qd_hash128 request; /* zero: none. Its other attempts' holds are released (S1) */
     uint32_t attempt;
 };
 
@@ -241,43 +247,41 @@ struct qd_settled {
     uint32_t released_attempts;
 };
 
-/* Replace the estimate by the actual, in the slot of `charged_at`. What lies in a period that is over
- * changes no counter. Never refuses for lack of budget: debt is booked (S2). */
-enum qd_result qd_core_settle(struct qd_core *home,
-                              struct qd_core *commons,
-                              const struct qd_settle *settle,
-                              struct qd_wall_ns now,
+/* Replace the estimate by the actual, in the slot of `charged_at`. What lies in a period that is
+ * over changes no counter. Never refuses for lack of budget: debt is booked (S2). */
+enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
+                              const struct qd_settle *settle, struct qd_wall_ns now,
                               struct qd_settled *ret_settled);
 
-/* Renew until now + ttl and count `used_so_far` (cumulative): the hold becomes the larger of itself and
- * what was used. QD_STOP if that doesn't fit some enforced limit, or the tenant was blocked; the
- * hold stays and is renewed all the same, so that the final report settles it. */
-enum qd_result qd_core_extend(struct qd_core *home,
-                              struct qd_core *commons,
-                              uint64_t reservation,
-                              const struct qd_usage *used_so_far,
-                              int64_t ttl_ns,
-                              struct qd_wall_ns now,
-                              struct qd_wall_ns *ret_expires,
+/* Renew until now + ttl and count `used_so_far` (cumulative): the hold becomes the larger of itself
+ * and what was used. QD_STOP if that doesn't fit some enforced limit, or the tenant was blocked;
+ * the hold stays and is renewed all the same, so that the final report settles it. */
+enum qd_result qd_core_extend(struct qd_core *home, struct qd_core *commons, uint64_t reservation,
+                              const struct qd_usage *used_so_far, int64_t ttl_ns,
+                              struct qd_wall_ns now, struct qd_wall_ns *ret_expires,
                               struct qd_limit_state *ret_stopping);
 
 /* Release a hold with all it charged, as if the check had not been (CancelReservation, S9). */
-enum qd_result qd_core_cancel(struct qd_core *home, struct qd_core *commons, uint64_t reservation, struct qd_wall_ns now);
+enum qd_result qd_core_cancel(struct qd_core *home, struct qd_core *commons, uint64_t reservation,
+                              struct qd_wall_ns now);
 
 /* End at most `budget` holds whose expiry quantum has passed; returns how many. Checks do a few by
  * themselves, so that a busy slice needs no timer. */
-size_t qd_core_expire(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now, size_t budget);
+size_t qd_core_expire(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now,
+                      size_t budget);
 
 /* --- operators -------------------------------------------------------------------------------- */
 
 /* One counter by identity; false if it isn't in memory. */
-bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now, struct qd_limit_state *ret_state);
+bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now,
+                     struct qd_limit_state *ret_state);
 
 /* Start a counter anew (ResetCounter): used is 0, holds stay. False if it isn't in memory. */
 bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now);
 
 /* Walk all counters: start with *cursor = 0; false at the end. */
-bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now, struct qd_hash128 *ret_id, struct qd_limit_state *ret_state);
+bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
+                          struct qd_hash128 *ret_id, struct qd_limit_state *ret_state);
 
 struct qd_hold {
     uint64_t reservation;
@@ -286,7 +290,7 @@ struct qd_hold {
     struct qd_wall_ns expires;
     int64_t held_cost_nano;
     int64_t held_tokens;
-    bool expired; /* S5: kept charged after its expiry, waiting for a report */
+    bool expired;     /* S5: kept charged after its expiry, waiting for a report */
     uint8_t priority; /* D11: as the check said */
     uint32_t weight;
 };
@@ -303,18 +307,23 @@ struct qd_counter_state {
     uint32_t size;
     uint8_t bytes[QD_COUNTER_STATE_MAX];
 };
-/* Take out the least recently used counter (of 64 idle ones) that no lease needs, of the kind that the
- * last failed bind found full, or of the root whose quota it met. False: there is none among the 4,096 it
- * looked at; the next call goes on from there. The caller stores it; until restored, the counter starts
- * empty. */
+/* Take out the least recently used counter (of 64 idle ones) that no lease needs, of the kind that
+ * the last failed bind found full, or of the root whose quota it met. False: there is none among
+ * the 4,096 it looked at; the next call goes on from there. The caller stores it; until restored,
+ * the counter starts empty. */
 bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state);
-/* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a state
- * of this counter, or the counter has been used since. */
-bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state, struct qd_wall_ns now);
+/* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a
+ * state of this counter, or the counter has been used since. */
+bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state,
+                     struct qd_wall_ns now);
 
 /* --- events and figures ----------------------------------------------------------------------- */
 
-enum qd_event_kind { QD_EVENT_THRESHOLD, QD_EVENT_EXPIRED, QD_EVENT_FULL };
+enum qd_event_kind {
+    QD_EVENT_THRESHOLD,
+    QD_EVENT_EXPIRED,
+    QD_EVENT_FULL
+};
 struct qd_event {
     enum qd_event_kind kind;
     const struct qd_limit *limit; /* NULL for EXPIRED */

@@ -149,8 +149,7 @@ struct qd_core *qd_core_init(void *memory, size_t size, const struct qd_core_con
 
 struct qd_wall_ns qd_slice_now(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now)
 {
-    int64_t ns =
-        now.ns > home->latest_ns ? now.ns : home->latest_ns; /* D5 */
+    int64_t ns = now.ns > home->latest_ns ? now.ns : home->latest_ns; /* D5 */
     if (commons != NULL) {
         if (ns < commons->latest_ns) {
             ns = commons->latest_ns;

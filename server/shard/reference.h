@@ -17,8 +17,8 @@ struct qd_reference {
     struct qd_shard *home; /* of the tenant */
 };
 
-/* QD_ERROR_NONE; INVALID_TOKEN, TENANT_MISMATCH; UNKNOWN_RESERVATION for a short id that isn't known
- * here. `tenant` may be empty: any. */
+/* QD_ERROR_NONE; INVALID_TOKEN, TENANT_MISMATCH; UNKNOWN_RESERVATION for a short id that isn't
+ * known here. `tenant` may be empty: any. */
 enum qd_error_code qd_reference_read(struct qd_node *node, struct qd_str reservation,
                                      struct qd_str tenant, struct qd_reference *ret_reference,
                                      struct qd_error *ret_error);
