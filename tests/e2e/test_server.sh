@@ -208,6 +208,10 @@ X5_kill_9_loses_nothing_that_was_acknowledged() {
     used=$(printf '%s\n' "$answer" | awk '/name: "basic.cost"/ { on = 1 } on && /used:/ { print $2; exit }')
     kill -9 "$QD_PID"
     wait "$QD_PID" 2>/dev/null || true
+    for _ in 1 2 3 4 5 6 7 8 9 10; do # its memory goes first, its lock last
+        kill -0 "$QD_PID" 2>/dev/null || break
+        sleep 0.5
+    done
     qd_start --policy "$T/policy.yaml"
     say AdminService/GetEffectiveLimits 'tenant: "acme"'
     expect_eq "$(printf '%s\n' "$answer" | awk '/name: "basic.cost"/ { on = 1 } on && /used:/ { print $2; exit }')" "$used"
