@@ -26,12 +26,16 @@ static char *text_of(const char *text)
 
 Test(codec, I1_a_check_is_read_field_by_field)
 {
-    Quota__V1__CheckQuotaRequest m = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
-    Quota__V1__Entry label = QUOTA__V1__ENTRY__INIT;
+    Quota__V1__CheckQuotaRequest m;
+    quota__v1__check_quota_request__init(&m);
+    Quota__V1__Entry label;
+    quota__v1__entry__init(&label);
     Quota__V1__Entry *labels[] = {&label};
-    Quota__V1__Amount amount = QUOTA__V1__AMOUNT__INIT;
+    Quota__V1__Amount amount;
+    quota__v1__amount__init(&amount);
     Quota__V1__Amount *amounts[] = {&amount};
-    Quota__V1__Candidate candidate = QUOTA__V1__CANDIDATE__INIT;
+    Quota__V1__Candidate candidate;
+    quota__v1__candidate__init(&candidate);
     Quota__V1__Candidate *candidates[] = {&candidate};
     uint8_t bytes[1024];
     struct qd_check_args args;
@@ -242,7 +246,8 @@ Test(codec, I1_reports_extensions_and_cancellations_are_read)
     struct qd_extend_args extend;
     struct qd_str reservation;
     struct qd_str tenant;
-    Quota__V1__ReportUsageRequest m = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
+    Quota__V1__ReportUsageRequest m;
+    quota__v1__report_usage_request__init(&m);
     uint8_t bytes[256];
 
     m.reservation = text_of("qr1.x");
