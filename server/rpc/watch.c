@@ -2,6 +2,7 @@
  */
 #include "server/rpc/server_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* Watches never end by themselves. */
@@ -52,6 +53,7 @@ void qd_health_watch(struct qd_rpc *rpc, struct qd_call *call)
 
 void qd_health_unwatch(struct qd_rpc *rpc, struct qd_call *call)
 {
+    assert(call != NULL);
     (void)pthread_mutex_lock(&rpc->watch_lock);
     struct qd_call **at = &rpc->watchers;
     while (*at != NULL && *at != call) {
