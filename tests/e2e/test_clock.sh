@@ -13,11 +13,6 @@ tenants:
 YAML
 
 shim=$QUOTAD_BUILD_DIR/tests/e2e/libclock_shim.so
-if grep -q 'fsanitize' "$QUOTAD_BUILD_DIR/CMakeCache.txt" 2>/dev/null && grep -q 'QD_SANITIZE:.*=.*address' "$QUOTAD_BUILD_DIR/CMakeCache.txt"; then
-    echo "skipped: a preloaded library must not come before AddressSanitizer's"
-    exit 0
-fi
-
 alarm() {
     sleep 0.6
     say AdminService/GetStatus ''
