@@ -59,8 +59,8 @@ void *qd_booking_main(void *argument)
         if (call->method->kind == QD_METHOD_BOOKING && too_late(call)) {
             struct qd_error error;
             (void)qd_error_set(&error, QD_ERROR_DEADLINE,
-                               "the deadline passed while the report waited; nothing was "
-                               "booked: retry");
+                               "the deadline passed while the call waited for the disk; nothing "
+                               "was done: retry");
             qd_call_reply(&b->place, call, QD_ERROR_DEADLINE, &error);
         } else {
             qd_call_handle(&b->place, call);
