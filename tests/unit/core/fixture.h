@@ -43,8 +43,8 @@ struct fx {
     struct qd_settled settled;
 };
 
-/* Small tables; fields that `config` sets (not 0) are taken from it. */
-void fx_init(struct fx *f, const struct qd_core_config *config);
+/* Small tables; fields that `given` sets (not 0) are taken from it. */
+void fx_init(struct fx *f, const struct qd_core_config *given);
 void fx_release(struct fx *f);
 
 /* A limit of a 60 s window and 60 slots that weighs one meter once. */

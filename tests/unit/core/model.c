@@ -226,8 +226,9 @@ static struct m_hold *find_request(struct model *m, struct qd_hash128 request, u
 }
 
 void m_check(struct model *m, const struct qd_check *check, const struct m_candidate *candidates,
-             struct m_answer *a)
+             struct m_answer *ret_answer)
 {
+    struct m_answer *a = ret_answer;
     memset(a, 0, sizeof(*a));
     last_made = NULL;
     bool zero = is_zero(check, candidates);

@@ -67,7 +67,7 @@ static bool chance(struct world *w, unsigned one_in)
 
 static int64_t seconds_of(const struct qd_limit *l)
 {
-    static const int64_t calendar[] = {3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400};
+    static const int64_t calendar[] = {3600, 86400, 604800, 2592000, 31536000};
     if (l->algorithm == QD_CALENDAR) {
         return calendar[l->calendar.unit];
     }
