@@ -69,8 +69,8 @@ Test(policy_diff, P6_derived_meters_are_sums_of_names)
 {
     expect_diff("version: 1\nmeters: {work: {sum: {input_tokens: 1.0, output_tokens: 2.5}}}\n",
                 "version: 1\nmeters: {work: {sum: {input_tokens: 0.25, output_tokens: 4}}}\n",
-                "~ meters.work: input_tokens + 2.5*output_tokens, in tokens -> 0.25*input_tokens + "
-                "4*output_tokens, in tokens\n"
+                "~ meters.work: input_tokens + 2.5*output_tokens, in work -> 0.25*input_tokens + "
+                "4*output_tokens, in work\n"
                 "1 change; 0 limits start with empty counters\n");
 }
 
