@@ -99,7 +99,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
     return app->rpc != NULL;
 }
 
-static bool start_loop(struct app *app, const char *host, char *config_text,
+static bool start_loop(struct app *app, const char *host, const char *config_text,
                        char error[QD_LOOP_ERROR_MAX])
 {
     struct qd_loop_config config = {
@@ -167,7 +167,7 @@ static void say_hello(struct app *app, const char *host, const char *admin_host)
     }
 }
 
-static int serve(struct app *app, char *config_text)
+static int serve(struct app *app, const char *config_text)
 {
     struct qd_error error;
     char loop_error[QD_LOOP_ERROR_MAX];

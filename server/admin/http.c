@@ -184,7 +184,7 @@ static int listen_on(const char *address, char *error)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage name;
+    struct sockaddr_storage name = {0};
     socklen_t size = sizeof(name);
     if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) {
         return 0;
