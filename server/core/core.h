@@ -294,6 +294,10 @@ struct qd_hold {
     uint8_t priority; /* D11: as the check said */
     uint32_t weight;
 };
+/* Places that reservations take turns in: grows with those that are open at once, up to the table.
+ */
+uint32_t qd_core_hold_places(const struct qd_core *core);
+
 bool qd_core_hold(struct qd_core *home, uint64_t reservation, struct qd_hold *ret_hold);
 /* Walk open reservations; as qd_core_counter_next. */
 bool qd_core_hold_next(struct qd_core *home, uint64_t *cursor, struct qd_hold *ret_hold);

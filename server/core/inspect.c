@@ -83,7 +83,7 @@ bool qd_core_hold(struct qd_core *home, uint64_t reservation, struct qd_hold *re
 
 bool qd_core_hold_next(struct qd_core *home, uint64_t *cursor, struct qd_hold *ret_hold)
 {
-    while (*cursor < home->config.reservations) {
+    while (*cursor < qd_core_hold_places(home)) {
         uint64_t place = (*cursor)++;
         if (home->reservation_bits[place / 64] >> (place % 64) & 1U) {
             describe(home, &home->reservations[place], ret_hold);

@@ -18,17 +18,47 @@ static bool is_taken(const struct qd_core *core, uint32_t place)
     return core->reservation_bits[place / 64] >> (place % 64) & 1U;
 }
 
-/* The first free place from `from` on, going round once; a word of 64 places at a time. */
-static uint32_t free_place(const struct qd_core *core, uint32_t from)
+/* Places that are gone round now: a part of the table, so that memory follows what is open at once
+ * and not what the table could hold. */
+static uint32_t ring_of(const struct qd_core *core, uint32_t shift)
 {
-    uint32_t capacity = core->config.reservations;
+    return core->config.reservations >> shift;
+}
+
+uint32_t qd_core_hold_places(const struct qd_core *core)
+{
+    return ring_of(core, core->ring_shift);
+}
+
+/* Twice the ring before it is full: then a free place is near, and holds follow each other. */
+static void widen_ring(struct qd_core *core)
+{
+    uint32_t live = core->reservations_open + core->reservations_kept;
+    while (core->ring_shift > 0 && live >= ring_of(core, core->ring_shift) / 4 * 3) {
+        core->ring_shift--;
+    }
+}
+
+/* The first free place from `from` on, going round once; a word of 64 places at a time. */
+static uint32_t free_place(const struct qd_core *core, uint32_t from, uint32_t ring)
+{
     uint32_t at = from;
     while (is_taken(core, at)) {
         uint64_t free = ~core->reservation_bits[at / 64] >> (at % 64);
         uint32_t next = free != 0 ? at + (uint32_t)__builtin_ctzll(free) : (at / 64 + 1) * 64;
-        at = next < capacity ? next : 0;
+        at = next < ring ? next : 0;
     }
     return at;
+}
+
+/* The next hold most likely goes there: its lines come while others work. */
+static void prefetch_next(const struct qd_core *core, uint32_t place)
+{
+    const char *record = (const char *)&core->reservations[place];
+    __builtin_prefetch(record, 1);
+    __builtin_prefetch(record + 64, 1);
+    __builtin_prefetch(record + 128, 1);
+    __builtin_prefetch(record + 192, 1);
 }
 
 struct qd_reservation *qd_reservation_take(struct qd_core *core)
@@ -37,9 +67,11 @@ struct qd_reservation *qd_reservation_take(struct qd_core *core)
     if (core->reservations_open + core->reservations_kept >= capacity) {
         return NULL;
     }
-    uint32_t from = (uint32_t)(core->next_number % capacity);
-    uint32_t place = free_place(core, from);
-    uint64_t skipped = place >= from ? place - from : (uint64_t)place + capacity - from;
+    widen_ring(core);
+    uint32_t ring = ring_of(core, core->ring_shift);
+    uint32_t from = (uint32_t)(core->next_number % ring);
+    uint32_t place = free_place(core, from, ring);
+    uint64_t skipped = place >= from ? place - from : (uint64_t)place + ring - from;
     struct qd_reservation *r = &core->reservations[place];
     r->number = core->next_number + skipped;
     r->state = QD_RESERVATION_OPEN;
@@ -49,21 +81,28 @@ struct qd_reservation *qd_reservation_take(struct qd_core *core)
     core->next_number = r->number + 1;
     core->reservation_bits[place / 64] |= UINT64_C(1) << (place % 64);
     core->reservations_open++;
+    prefetch_next(core, place + 1 < ring ? place + 1 : 0);
     return r;
 }
 
 struct qd_reservation *qd_reservation_find(struct qd_core *core, uint64_t number)
 {
-    uint32_t capacity = core->config.reservations;
-    if (number == 0 || capacity == 0) {
+    if (number == 0) {
         return NULL;
     }
-    uint32_t place = (uint32_t)(number % capacity);
-    struct qd_reservation *r = &core->reservations[place];
-    if (!is_taken(core, place) || (r->number != number && !QD_MUTANT(D13_number))) {
-        return NULL;
+    /* It was made in the ring of today, or in a narrower one of before. */
+    for (uint32_t shift = core->ring_shift; shift <= QD_RING_SHIFT_MAX; shift++) {
+        uint32_t ring = ring_of(core, shift);
+        if (ring == 0) {
+            break;
+        }
+        uint32_t place = (uint32_t)(number % ring);
+        struct qd_reservation *r = &core->reservations[place];
+        if (is_taken(core, place) && (r->number == number || QD_MUTANT(D13_number))) {
+            return r;
+        }
     }
-    return r;
+    return NULL;
 }
 
 static struct qd_spill *spill_of(const struct qd_core *core, const struct qd_reservation *r)

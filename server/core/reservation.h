@@ -3,9 +3,11 @@
  *
  * Layer:    core (pure)
  * Threads:  none; the slice's lock.
- * Memory:   384 bytes each. Numbers only grow, number % capacity is the record's place, and places
- *           that are taken are skipped: holds of equal length follow each other through memory, and
- * a number names its record without an index and never another's (D13).
+ * Memory:   384 bytes each. Numbers only grow, number % ring is the record's place, and places that
+ *           are taken are skipped: holds of equal length follow each other through memory, and a
+ *           number names its record without an index and never another's (D13). The ring is a part
+ *           of the table, 1/2^QD_RING_SHIFT_MAX at first, and doubles when three quarters are
+ * taken: the pages that are touched follow the holds that are open at once.
  */
 #ifndef QD_CORE_RESERVATION_H
 #define QD_CORE_RESERVATION_H

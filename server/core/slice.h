@@ -194,6 +194,8 @@ struct qd_spill {
     int64_t amount[QD_METERS_MAX];
 };
 
+#define QD_RING_SHIFT_MAX 4U /* reservations start in 1/16 of their table */
+
 #define QD_WHEEL_SECONDS 32768U /* a power of two, > QD_TTL_MAX_NS */
 
 struct qd_wheel {
@@ -238,6 +240,7 @@ struct qd_core {
 
     struct qd_reservation *reservations;
     uint64_t *reservation_bits; /* 1: live */
+    uint32_t ring_shift;        /* capacity >> it places are gone round */
     uint64_t next_number;
     uint32_t reservations_open;
     uint32_t reservations_kept;

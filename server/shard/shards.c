@@ -28,13 +28,13 @@ static uint32_t power_of_two_below(uint32_t n)
 }
 
 /* The side tables of a home shard: token notes and root counts. */
-static bool map_side(struct qd_shard *shard, uint32_t reservations)
+static bool map_side(struct qd_shard *shard, uint32_t reservations, bool huge)
 {
     uint32_t notes = power_of_two_below(reservations);
     size_t note_bytes = notes * sizeof(struct qd_token_note);
 
     shard->side_size = note_bytes + QD_ROOT_COUNTS * sizeof(struct qd_root_count);
-    shard->side_memory = map_pages(shard->side_size, false);
+    shard->side_memory = map_pages(shard->side_size, huge);
     if (shard->side_memory == NULL) {
         return false;
     }
@@ -67,7 +67,7 @@ static bool shard_init(struct qd_shard *shard, uint32_t index, const struct qd_c
         return false;
     }
     shard->core = qd_core_init(shard->memory, shard->memory_size, config);
-    return shard->core != NULL && map_side(shard, config->reservations);
+    return shard->core != NULL && map_side(shard, config->reservations, huge);
 }
 
 static void shard_release(struct qd_shard *shard)
@@ -181,12 +181,23 @@ void qd_shards_unlock_all(struct qd_shards *shards)
     }
 }
 
+/* Notes go round in as many places as the reservations do, so that their memory grows with those.
+ */
+static uint32_t notes_in_turn(const struct qd_shard *home)
+{
+    uint32_t places = power_of_two_below(qd_core_hold_places(home->core));
+
+    return places < home->note_count ? places : home->note_count;
+}
+
 void qd_shard_note(struct qd_shard *home, uint64_t reservation, struct qd_str token)
 {
-    if (home->note_count == 0) {
+    uint32_t count = notes_in_turn(home);
+
+    if (count == 0) {
         return;
     }
-    struct qd_token_note *note = &home->notes[reservation & (home->note_count - 1)];
+    struct qd_token_note *note = &home->notes[reservation & (count - 1)];
     if (token.len > QD_TOKEN_NOTE_BYTES) {
         note->reservation = 0;
         return;
@@ -198,9 +209,10 @@ void qd_shard_note(struct qd_shard *home, uint64_t reservation, struct qd_str to
 
 struct qd_str qd_shard_recall(const struct qd_shard *home, uint64_t reservation)
 {
-    if (home->note_count > 0) {
-        const struct qd_token_note *note = &home->notes[reservation & (home->note_count - 1)];
-        if (note->reservation == reservation && reservation != 0) {
+    /* Among today's places, or the fewer of before. */
+    for (uint32_t count = notes_in_turn(home); count > 0 && reservation != 0; count /= 2) {
+        const struct qd_token_note *note = &home->notes[reservation & (count - 1)];
+        if (note->reservation == reservation) {
             return (struct qd_str){note->text, note->len};
         }
     }
@@ -220,6 +232,11 @@ bool qd_shard_was_repeated(const struct qd_shard *home, uint64_t reservation)
         }
     }
     return false;
+}
+
+void qd_shard_prefetch_count(const struct qd_shard *home, uint64_t hash)
+{
+    __builtin_prefetch(&home->roots[(hash >> 8) & (QD_ROOT_COUNTS - 1)], 1);
 }
 
 void qd_shard_count(struct qd_shard *home, struct qd_str root, uint64_t hash, bool allowed)

@@ -42,7 +42,7 @@ struct qd_root_count {
 struct qd_shard {
     _Alignas(QD_CACHE_LINE) pthread_mutex_t lock;
     struct qd_core *core;
-    struct qd_token_note *notes; /* by reservation number modulo note_count */
+    struct qd_token_note *notes; /* by reservation number modulo the places in turn */
     uint32_t note_count;         /* power of two, or 0 */
     uint32_t index;
     struct qd_root_count *roots; /* open addressing */
@@ -124,6 +124,9 @@ bool qd_shard_was_repeated(const struct qd_shard *home, uint64_t reservation);
 
 /* Under the home shard's lock: count one check of a root segment. */
 void qd_shard_count(struct qd_shard *home, struct qd_str root, uint64_t hash, bool allowed);
+
+/* Ask memory for what qd_shard_count will touch. */
+void qd_shard_prefetch_count(const struct qd_shard *home, uint64_t hash);
 
 /* Hash of a root segment, as qd_shards_of uses it. */
 uint64_t qd_shards_root_hash(const struct qd_shards *shards, struct qd_str root);

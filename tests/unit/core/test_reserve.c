@@ -225,3 +225,52 @@ Test(reserve, S1_many_limits_spill_and_without_room_that_is_capacity)
     cr_expect_eq(fx_check(&f, 100, 10), QD_ALLOW, "its spill is free again");
     fx_release(&f);
 }
+
+/* Reservations go round in a part of their table that grows with what is open at once: a number
+ * names its hold through every widening, and a table that is hardly used is hardly touched. */
+Test(reserve, D13_numbers_name_their_holds_while_the_ring_widens)
+{
+    enum {
+        HOLDS = 1500
+    };
+    struct fx f;
+    struct qd_core_config config = {.hash_seed = 7,
+                                    .buckets = 8,
+                                    .gauges = 8,
+                                    .bindings = 8,
+                                    .reservations = 1600,
+                                    .roots = 8,
+                                    .name_bytes = 4096};
+    fx_init(&f, &config);
+    fx_apply(&f, fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY), HOLDS, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < 10000; i++) { /* one at a time: many numbers, few places */
+        cr_assert_eq(fx_check(&f, 1, 7), QD_ALLOW);
+        cr_assert_eq(fx_cancel(&f, f.verdict.reservation), QD_OK);
+    }
+    cr_expect_eq(qd_core_hold_places(f.home), 100);
+
+    static uint64_t numbers[HOLDS];
+    for (unsigned i = 0; i < HOLDS; i++) {
+        cr_assert_eq(fx_check(&f, 1, 7), QD_ALLOW);
+        numbers[i] = f.verdict.reservation;
+        cr_expect(i == 0 || numbers[i] > numbers[i - 1]);
+    }
+    cr_expect_eq(qd_core_hold_places(f.home), 1600);
+    struct qd_hold hold;
+    for (unsigned i = 0; i < HOLDS; i++) {
+        cr_assert(qd_core_hold(f.home, numbers[i], &hold), "hold %u", i);
+        cr_expect_eq(hold.reservation, numbers[i]);
+    }
+    uint64_t cursor = 0;
+    unsigned listed = 0;
+    while (qd_core_hold_next(f.home, &cursor, &hold)) {
+        listed++;
+    }
+    cr_expect_eq(listed, HOLDS);
+    for (unsigned i = 0; i < HOLDS; i++) {
+        cr_assert_eq(fx_cancel(&f, numbers[i]), QD_OK);
+        cr_expect_not(qd_core_hold(f.home, numbers[i], &hold));
+    }
+    fx_release(&f);
+}
