@@ -142,7 +142,8 @@ static void price_all(struct qd_estimate *e, struct qd_usage *u)
         known = price(e, check->cap_price, NULL, u, &cost);
     }
     charge = cost;
-    if (known && (c->charge_model != NULL || c->charge_pool != NULL)) {
+    bool as_cost = c->charge_model == c->cost_model && c->charge_pool == c->cost_pool;
+    if (known && !as_cost && (c->charge_model != NULL || c->charge_pool != NULL)) {
         known = price(e, c->charge_model, c->charge_pool, u, &charge);
         if (!known && check->unknown_price == QD_UNKNOWN_PRICE_CAP) {
             known = price(e, check->cap_price, NULL, u, &charge);
@@ -244,11 +245,21 @@ static const struct qd_usage *usage_for(struct qd_estimate *e, const struct qd_l
     return &e->variant;
 }
 
+static bool weighs_any(const struct qd_weights *w, uint32_t meters)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        if (meters & QD_METER_BIT(w->item[i].meter)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost)
 {
     const struct qd_usage *u = usage_for(e, limit);
     /* Output may always come, estimated or not; other meters concern those who bring them. */
-    if (((u->present | QD_METERS_OUTPUT) & qd_weights_meters(&limit->admit)) == 0 &&
+    if (!weighs_any(&limit->admit, u->present | QD_METERS_OUTPUT) &&
         !(e->peek && limit->algorithm == QD_CONCURRENCY)) {
         return false;
     }

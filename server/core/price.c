@@ -36,45 +36,57 @@ static int64_t whole_input(const struct qd_usage *u)
     return sum < INT64_MAX ? (int64_t)sum : INT64_MAX;
 }
 
-static const struct qd_price_line *line_of_tier(const struct qd_price_sheet *sheet, unsigned meter,
-                                                const struct qd_price_query *query,
-                                                enum qd_price_tier tier, int64_t input)
+/* The line in force of each meter, of one sheet. */
+struct lines {
+    uint32_t meters; /* bit m: line[m] is set */
+    const struct qd_price_line *line[QD_METERS_MAX];
+};
+
+/* Of two lines of one meter that fit: the request's own tier before the standard one, then the
+ * larger tier of input. */
+static bool is_better(const struct qd_price_line *a, const struct qd_price_line *b)
 {
-    const struct qd_price_line *best = NULL;
-    for (size_t i = 0; i < sheet->line_count; i++) {
+    if (a->tier != b->tier) {
+        return a->tier != QD_TIER_STANDARD;
+    }
+    return a->above_input > b->above_input;
+}
+
+/* One pass over the sheet's lines. */
+static void find_lines(const struct qd_price_sheet *sheet, const struct qd_price_query *query,
+                       int64_t input, struct lines *ret_lines)
+{
+    ret_lines->meters = 0;
+    for (size_t i = 0; sheet != NULL && i < sheet->line_count; i++) {
         const struct qd_price_line *line = &sheet->lines[i];
-        if (line->meter != meter || line->tier != (unsigned)tier) {
+        if (line->tier != (unsigned)query->tier && line->tier != QD_TIER_STANDARD) {
             continue;
         }
-        if (meter == QD_METER_CACHE_WRITE_TOKENS &&
+        if (line->meter == QD_METER_CACHE_WRITE_TOKENS &&
             line->cache_write_ttl != (unsigned)query->cache_write_ttl) {
             continue;
         }
         if (line->above_input != 0 && line->above_input >= input) {
             continue;
         }
-        if (best == NULL || line->above_input > best->above_input) {
-            best = line;
+        if ((ret_lines->meters & BIT(line->meter)) == 0 ||
+            is_better(line, ret_lines->line[line->meter])) {
+            ret_lines->meters |= BIT(line->meter);
+            ret_lines->line[line->meter] = line;
         }
     }
-    return best;
 }
 
-static const struct qd_price_line *line_of(const struct qd_price_sheet *sheet, unsigned meter,
-                                           const struct qd_price_query *query, int64_t input)
+static const struct qd_price_line *line_of(const struct lines *lines, unsigned meter)
 {
-    if (sheet == NULL) {
-        return NULL;
+    if (lines->meters & BIT(meter)) {
+        return lines->line[meter];
     }
-    const struct qd_price_line *line = line_of_tier(sheet, meter, query, query->tier, input);
-    if (line == NULL && query->tier != QD_TIER_STANDARD) {
-        line = line_of_tier(sheet, meter, query, QD_TIER_STANDARD, input);
-    }
-    if (line == NULL && meter == QD_METER_REASONING_TOKENS) {
+    if (meter == QD_METER_REASONING_TOKENS && (lines->meters & BIT(QD_METER_OUTPUT_TOKENS))) {
         /* Hidden output is output, unless a sheet says otherwise. */
-        line = line_of(sheet, QD_METER_OUTPUT_TOKENS, query, input);
+        return lines->line[QD_METER_OUTPUT_TOKENS];
     }
-    return line;
+    return NULL;
 }
 
 static bool prices_any(const struct qd_price_sheet *sheet, uint32_t meters)
@@ -123,15 +135,18 @@ enum qd_price_result qd_price_compute(const struct qd_price_list *model,
     int64_t input = whole_input(query->usage);
     uint32_t priced = 0;
     qd_int128 total = 0;
+    struct lines model_lines;
+    struct lines pool_lines;
 
+    find_lines(by_model, query, input, &model_lines);
+    find_lines(by_pool, query, input, &pool_lines);
     *ret_unpriced_meters = 0;
     for (uint32_t left = amounts; left != 0; left &= left - 1) {
         unsigned meter = (unsigned)__builtin_ctz(left);
         bool pool_first = (BIT(meter) & POOL_METERS) != 0;
-        const struct qd_price_line *line =
-            line_of(pool_first ? by_pool : by_model, meter, query, input);
+        const struct qd_price_line *line = line_of(pool_first ? &pool_lines : &model_lines, meter);
         if (line == NULL) {
-            line = line_of(pool_first ? by_model : by_pool, meter, query, input);
+            line = line_of(pool_first ? &model_lines : &pool_lines, meter);
         }
         if (line == NULL) {
             continue;
@@ -169,6 +184,10 @@ enum qd_price_result qd_price_compute(const struct qd_price_list *model,
 int64_t qd_nano_usd_from_pico(qd_int128 pico_usd)
 {
     QD_CHECK(pico_usd >= 0);
+    if (pico_usd <= INT64_MAX) { /* without a division of 128 bits */
+        uint64_t pico = (uint64_t)pico_usd;
+        return (int64_t)(pico / 1000 + (pico % 1000 != 0 ? 1 : 0));
+    }
     qd_int128 nano = pico_usd / 1000 + (pico_usd % 1000 != 0 ? 1 : 0);
     return nano < INT64_MAX ? (int64_t)nano : INT64_MAX;
 }
