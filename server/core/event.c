@@ -25,8 +25,13 @@ static void put_name(struct qd_event *event, struct qd_str name)
     event->name[size] = '\0';
 }
 
+/* Many holds may end at once: they leave half of the room to what happens once. */
 void qd_event_expired(struct qd_core *core, const struct qd_reservation *r)
 {
+    if (core->event_count >= QD_EVENTS / 2) {
+        core->stats.events_lost++;
+        return;
+    }
     struct qd_event *event = push(core);
     event->kind = QD_EVENT_EXPIRED;
     event->reservation = r->number;
