@@ -8,23 +8,28 @@ static const struct qd_policy *current_policy(struct qd_place *place)
     return atomic_load_explicit(&place->node->published, memory_order_acquire)->policy;
 }
 
-static enum qd_error_code malformed(const char *what, struct qd_error *ret_error)
+enum qd_error_code qd_quota_malformed(const char *what, struct qd_error *ret_error)
 {
     return qd_error_set(ret_error, QD_ERROR_MALFORMED, "not a quota.v1.%s message", what);
 }
 
-enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, uint64_t *ret_number,
-                                  struct qd_error *ret_error)
+void qd_quota_put_check(struct qd_place *place, const struct qd_check_args *args)
+{
+    qd_codec_put_check(&place->out, current_policy(place), &place->check_answer, args->brief,
+                       place->check_answer.now);
+}
+
+static enum qd_error_code unary_check(struct qd_place *place, struct qd_str bytes,
+                                      uint64_t *ret_number, struct qd_error *ret_error)
 {
     if (!qd_codec_check(bytes, &place->check_args)) {
-        return malformed("CheckQuotaRequest", ret_error);
+        return qd_quota_malformed("CheckQuotaRequest", ret_error);
     }
     enum qd_error_code code =
         qd_node_check(place->worker, &place->check_args, &place->check_answer, ret_error);
     if (code == QD_ERROR_NONE) {
         *ret_number = place->check_answer.number;
-        qd_codec_put_check(&place->out, current_policy(place), &place->check_answer,
-                           place->check_args.brief, place->check_answer.now);
+        qd_quota_put_check(place, &place->check_args);
     }
     return code;
 }
@@ -35,7 +40,7 @@ enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
     struct qd_report_answer answer;
 
     if (!qd_codec_report(bytes, &place->report_args)) {
-        return malformed("ReportUsageRequest", ret_error);
+        return qd_quota_malformed("ReportUsageRequest", ret_error);
     }
     enum qd_error_code code =
         qd_node_report(place->worker, &place->report_args, &answer, ret_error);
@@ -49,7 +54,7 @@ enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,
                                    struct qd_error *ret_error)
 {
     if (!qd_codec_extend(bytes, &place->extend_args)) {
-        return malformed("ExtendReservationRequest", ret_error);
+        return qd_quota_malformed("ExtendReservationRequest", ret_error);
     }
     enum qd_error_code code =
         qd_node_extend(place->worker, &place->extend_args, &place->extend_answer, ret_error);
@@ -68,7 +73,7 @@ enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,
     bool cancelled = false;
 
     if (!qd_codec_cancel(bytes, &reservation, &tenant)) {
-        return malformed("CancelReservationRequest", ret_error);
+        return qd_quota_malformed("CancelReservationRequest", ret_error);
     }
     enum qd_error_code code =
         qd_node_cancel(place->worker, reservation, tenant, &cancelled, ret_error);
@@ -83,7 +88,7 @@ enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,
 static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                 struct qd_error *ret_error)
 {
-    enum qd_error_code code = qd_quota_check(place, bytes, &call->number, ret_error);
+    enum qd_error_code code = unary_check(place, bytes, &call->number, ret_error);
     if (call->number != 0 && (code != QD_ERROR_NONE || place->out.full)) {
         qd_node_undelivered(place->worker, call->number); /* S1: no answer tells of the hold */
         call->number = 0;

@@ -1,13 +1,15 @@
-/* The four unary calls of quota.v1.QuotaService, as StreamQuota's items use them too. Internal to
+/* The unary calls of quota.v1.QuotaService, as StreamQuota's items use them too. Internal to
  * rpc. */
 #ifndef QD_RPC_QUOTA_H
 #define QD_RPC_QUOTA_H
 
 #include "server/rpc/call.h"
 
+/* Appends the fields of place->check_answer to place->out. */
+void qd_quota_put_check(struct qd_place *place, const struct qd_check_args *args);
+enum qd_error_code qd_quota_malformed(const char *what, struct qd_error *ret_error);
+
 /* Each appends its answer's fields to place->out. */
-enum qd_error_code qd_quota_check(struct qd_place *place, struct qd_str bytes, uint64_t *ret_number,
-                                  struct qd_error *ret_error);
 enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
                                    struct qd_error *ret_error);
 enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,

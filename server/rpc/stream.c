@@ -4,7 +4,11 @@
  * StreamQuotaRequest {1: repeated StreamRequest {1: id, 2: check, 3: report, 4: extend, 5:
  * cancel}}; StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1:
  * code, 2: reason, 3: message}}}. An item that fails fails alone. */
+#include "server/rpc/codec.h"
 #include "server/rpc/quota.h"
+#include "server/shard/check.h"
+
+#include <assert.h>
 
 enum item_kind {
     ITEM_NONE = 0,
@@ -52,19 +56,95 @@ bool qd_stream_needs_booking(struct qd_str bytes)
     return false;
 }
 
-static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *call,
-                                      const struct item *item, struct qd_error *ret_error)
+/* --- checks ahead ---
+ *
+ * A check waits for memory twice: for its binding, then for the counters that this names. So each
+ * is begun two items before its turn and approached one item before: what it needs arrives while
+ * the others are decided. Everything is still decided and answered in the order of the items. */
+
+#define AHEAD 3U
+
+struct turn {
+    struct item item;
+    struct qd_check_args args;
+    struct qd_check_work work;
+    enum qd_error_code code; /* of the check's beginning */
+    struct qd_error error;
+};
+
+/* The items from the one whose turn it is on. */
+struct turns {
+    struct qd_wire wire; /* the message's, behind the last one read */
+    unsigned first;
+    unsigned count;
+    struct turn turn[AHEAD];
+};
+
+static struct turn *turn_at(struct turns *t, unsigned i)
 {
-    uint64_t number = 0;
-    enum qd_error_code code = QD_ERROR_NONE;
+    assert(i < t->count);
+    return &t->turn[(t->first + i) % AHEAD];
+}
+
+static void begin_check(struct qd_place *place, struct turn *turn)
+{
+    if (!qd_codec_check(turn->item.call, &turn->args)) {
+        turn->code = qd_quota_malformed("CheckQuotaRequest", &turn->error);
+    } else {
+        turn->code = qd_check_begin(&turn->work, place->worker, &turn->args, &turn->error);
+    }
+}
+
+/* Read items until AHEAD are at hand or there are no more. */
+static void fetch(struct qd_place *place, struct turns *t)
+{
+    struct qd_wire_field f;
+
+    while (t->count < AHEAD && qd_wire_next(&t->wire, &f)) {
+        struct turn *turn = &t->turn[(t->first + t->count) % AHEAD];
+        if (f.id == 1 && read_item(f.bytes, &turn->item)) {
+            t->count++;
+            if (turn->item.kind == ITEM_CHECK) {
+                begin_check(place, turn);
+            }
+        }
+    }
+    if (t->count > 1) {
+        const struct turn *next = turn_at(t, 1);
+        if (next->item.kind == ITEM_CHECK && next->code == QD_ERROR_NONE) {
+            qd_check_approach(&next->work);
+        }
+    }
+}
+
+static enum qd_error_code answer_check(struct qd_place *place, struct qd_call *call,
+                                       struct turn *turn, struct qd_error *ret_error)
+{
+    struct qd_check_answer *answer = &place->check_answer;
+
+    if (turn->code == QD_ERROR_NONE) {
+        turn->code = qd_check_decide(&turn->work, answer, &turn->error);
+    }
+    qd_check_count(place->worker, turn->code, answer);
+    if (turn->code != QD_ERROR_NONE) {
+        *ret_error = turn->error;
+        return turn->code;
+    }
+    qd_quota_put_check(place, &turn->args);
+    if (answer->number != 0 && call->number_count < QD_BATCH_MAX) {
+        call->numbers[call->number_count++] = answer->number;
+    }
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *call,
+                                      struct turn *turn, struct qd_error *ret_error)
+{
+    const struct item *item = &turn->item;
 
     switch (item->kind) {
     case ITEM_CHECK:
-        code = qd_quota_check(place, item->call, &number, ret_error);
-        if (number != 0 && call->number_count < QD_BATCH_MAX) {
-            call->numbers[call->number_count++] = number;
-        }
-        return code;
+        return answer_check(place, call, turn, ret_error);
     case ITEM_REPORT:
         return qd_quota_report(place, item->call, ret_error);
     case ITEM_EXTEND:
@@ -78,16 +158,17 @@ static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *ca
     }
 }
 
-static void put_item(struct qd_place *place, struct qd_call *call, const struct item *item)
+static void put_item(struct qd_place *place, struct qd_call *call, struct turn *turn)
 {
     struct qd_out *out = &place->out;
+    const struct item *item = &turn->item;
     struct qd_error error;
     uint8_t *answer = qd_out_begin(out, 1);
 
     qd_out_number(out, 1, item->id);
     uint8_t *before = out->at;
     uint8_t *result = qd_out_begin(out, item->kind != ITEM_NONE ? item->kind : 6);
-    enum qd_error_code code = answer_item(place, call, item, &error);
+    enum qd_error_code code = answer_item(place, call, turn, &error);
     if (code != QD_ERROR_NONE) { /* take the begun answer back, and say what is wrong instead */
         out->at = before;
         result = qd_out_begin(out, 6);
@@ -124,11 +205,13 @@ enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *cal
         return qd_error_set(ret_error, QD_ERROR_MALFORMED,
                             "not a quota.v1.StreamQuotaRequest message");
     }
-    w = qd_wire_of(bytes);
-    while (qd_wire_next(&w, &f)) {
-        if (f.id == 1 && read_item(f.bytes, &item)) {
-            put_item(place, call, &item);
-        }
+    struct turns turns; /* large, and hardly touched: its turns are filled as they come */
+    turns.wire = qd_wire_of(bytes);
+    turns.first = turns.count = 0;
+    for (fetch(place, &turns); turns.count > 0; fetch(place, &turns)) {
+        put_item(place, call, turn_at(&turns, 0));
+        turns.first = (turns.first + 1) % AHEAD;
+        turns.count--;
     }
     if (place->out.full) { /* S1: the answer cannot be sent, so its holds are given back */
         for (size_t i = 0; i < call->number_count; i++) {

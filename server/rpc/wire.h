@@ -78,6 +78,14 @@ static inline bool qd_wire_next(struct qd_wire *w, struct qd_wire_field *ret_fie
         w->at += 2 + w->at[1];
         return true;
     }
+    /* Most others: one byte of tag, and a number. */
+    if ((w->at[0] & 0x87U) == QD_WIRE_VARINT && w->at[0] >= 8) {
+        ret_field->id = *w->at++ >> 3;
+        ret_field->type = QD_WIRE_VARINT;
+        ret_field->bytes = (struct qd_str){NULL, 0};
+        ret_field->number = qd_wire_varint(w);
+        return !w->failed;
+    }
     uint64_t tag = qd_wire_varint(w);
     ret_field->id = (uint32_t)(tag >> 3);
     ret_field->type = (uint32_t)(tag & 7);

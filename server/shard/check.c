@@ -1,6 +1,7 @@
 /* CheckQuota's flow: validate, key, decide under the shard's lock, bind on a miss, token. */
+#include "server/shard/check.h"
+
 #include "server/core/check.h"
-#include "server/shard/bind.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
 #include "server/shard/node.h"
@@ -16,28 +17,13 @@
 /* Bindings that one check may have to make, races with reloads included. */
 #define QD_BIND_TRIES (QD_CANDIDATES_MAX + 8)
 
-/* What one check works on. */
-struct work {
-    struct qd_worker *worker;
-    const struct qd_published *published;
-    const struct qd_check_args *args;
-    struct qd_shard *home;
-    struct qd_str root;
-    uint64_t root_hash;
-    struct qd_wall_ns now;
-    struct qd_check check;
-    struct qd_candidate candidates[QD_CANDIDATES_MAX];
-    struct qd_explanation *explanation; /* NULL: nobody asks */
-    struct qd_subject
-        subjects[QD_CANDIDATES_MAX]; /* only the first `check.candidate_count` are set */
-};
-
 static const struct qd_price_list *priced(const struct qd_price_list *list)
 {
     return list->count > 0 ? list : NULL;
 }
 
-static void fill_candidate(struct work *w, size_t index, const struct qd_candidate_arg *arg)
+static void fill_candidate(struct qd_check_work *w, size_t index,
+                           const struct qd_candidate_arg *arg)
 {
     const struct qd_check_args *args = w->args;
     struct qd_candidate *c = &w->candidates[index];
@@ -78,7 +64,7 @@ static void fill_candidate(struct work *w, size_t index, const struct qd_candida
 
 /* S1: same (tenant, request_id) and other content is a conflict. The content is all that decides.
  */
-static void fill_request_id(struct work *w)
+static void fill_request_id(struct qd_check_work *w)
 {
     const struct qd_check_args *args = w->args;
     struct qd_check *c = &w->check;
@@ -106,7 +92,7 @@ static void fill_request_id(struct work *w)
     c->content = content;
 }
 
-static enum qd_error_code fill(struct work *w, struct qd_error *ret_error)
+static enum qd_error_code fill(struct qd_check_work *w, struct qd_error *ret_error)
 {
     const struct qd_check_args *args = w->args;
     const struct qd_policy *policy = w->published->policy;
@@ -162,7 +148,7 @@ static void copy_name(struct qd_limit_state *state, char *room)
 }
 
 /* Under the lock: names belong to the slice. */
-static void copy_states(struct work *w, size_t state_count, struct qd_check_answer *a)
+static void copy_states(struct qd_check_work *w, size_t state_count, struct qd_check_answer *a)
 {
     a->shadow_count = 0;
     if (a->verdict.binding.limit != NULL) {
@@ -185,7 +171,7 @@ static void copy_states(struct work *w, size_t state_count, struct qd_check_answ
     }
 }
 
-static enum qd_error_code make_token(struct work *w, struct qd_check_answer *a,
+static enum qd_error_code make_token(struct qd_check_work *w, struct qd_check_answer *a,
                                      struct qd_error *ret_error)
 {
     const struct qd_check_args *args = w->args;
@@ -250,7 +236,7 @@ static enum qd_denial denial_of(enum qd_reason reason)
 }
 
 /* The nearest block of the path or an ancestor, as the operator worded it. */
-static void describe_block(struct work *w, struct qd_text *text)
+static void describe_block(struct qd_check_work *w, struct qd_text *text)
 {
     struct qd_directory *d = w->worker->node->directory;
     struct qd_str path = w->args->tenant;
@@ -279,7 +265,7 @@ static void describe_block(struct work *w, struct qd_text *text)
     qd_text_add(text, " is blocked by the policy");
 }
 
-static void describe(struct work *w, struct qd_check_answer *a)
+static void describe(struct qd_check_work *w, struct qd_check_answer *a)
 {
     struct qd_text text;
     struct qd_quoted tenant;
@@ -329,7 +315,7 @@ static void describe(struct work *w, struct qd_check_answer *a)
     a->message_len = text.used;
 }
 
-static void deny(struct work *w, enum qd_denial denial, struct qd_check_answer *a)
+static void deny(struct qd_check_work *w, enum qd_denial denial, struct qd_check_answer *a)
 {
     a->allowed = false;
     a->denial = denial;
@@ -346,7 +332,7 @@ static void deny(struct work *w, enum qd_denial denial, struct qd_check_answer *
     describe(w, a);
 }
 
-static void finish(struct work *w, struct qd_check_answer *a)
+static void finish(struct qd_check_work *w, struct qd_check_answer *a)
 {
     const struct qd_verdict *v = &a->verdict;
 
@@ -370,8 +356,8 @@ static void finish(struct work *w, struct qd_check_answer *a)
 /* --- deciding --- */
 
 /* Under the lock, after a decision: note the token, count, keep the names. */
-static enum qd_error_code conclude(struct work *w, size_t state_count, struct qd_check_answer *a,
-                                   struct qd_error *ret_error)
+static enum qd_error_code conclude(struct qd_check_work *w, size_t state_count,
+                                   struct qd_check_answer *a, struct qd_error *ret_error)
 {
     struct qd_shards *shards = &w->worker->node->shards;
     enum qd_error_code code = QD_ERROR_NONE;
@@ -410,7 +396,7 @@ static enum qd_error_code conflict(const struct qd_check_args *args, struct qd_e
 
 /* One look at the core and what follows from it. Returns true when the check is decided, *ret_code
  * says how. */
-static bool decide(struct work *w, struct qd_check_answer *a, enum qd_error_code *ret_code,
+static bool decide(struct qd_check_work *w, struct qd_check_answer *a, enum qd_error_code *ret_code,
                    struct qd_error *ret_error)
 {
     struct qd_shards *shards = &w->worker->node->shards;
@@ -435,7 +421,7 @@ static bool decide(struct work *w, struct qd_check_answer *a, enum qd_error_code
 }
 
 /* Bind what the core asked for; on QD_BIND_DONE the home shard is locked. */
-static enum qd_bind_outcome bind_candidate(struct work *w, struct qd_check_answer *a)
+static enum qd_bind_outcome bind_candidate(struct qd_check_work *w, struct qd_check_answer *a)
 {
     struct qd_limit_state state;
     size_t index = a->verdict.candidate;
@@ -452,7 +438,8 @@ static enum qd_bind_outcome bind_candidate(struct work *w, struct qd_check_answe
     return outcome;
 }
 
-static enum qd_error_code run(struct work *w, struct qd_check_answer *a, struct qd_error *ret_error)
+static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a,
+                              struct qd_error *ret_error)
 {
     struct qd_node *node = w->worker->node;
     enum qd_error_code code = QD_ERROR_NONE;
@@ -496,63 +483,90 @@ static enum qd_error_code run(struct work *w, struct qd_check_answer *a, struct 
     return QD_ERROR_NONE;
 }
 
-static void count(struct qd_worker *worker, enum qd_error_code code,
-                  const struct qd_check_answer *a)
+static void clear_answer(const struct qd_check_work *w, struct qd_check_answer *a)
+{
+    a->now = w->now;
+    a->policy_revision = w->published->policy->revision;
+    a->token_len = 0;
+    a->id_len = 0;
+    a->number = 0;
+    a->shadow_count = 0;
+}
+
+enum qd_error_code qd_check_begin(struct qd_check_work *w, struct qd_worker *worker,
+                                  const struct qd_check_args *args, struct qd_error *ret_error)
+{
+    struct qd_node *node = worker->node;
+
+    w->worker = worker;
+    w->args = args;
+    w->explanation = NULL;
+    w->published = atomic_load_explicit(&node->published, memory_order_acquire);
+    w->now = qd_clock_now(&node->clock);
+    enum qd_error_code code = qd_validate_check_quickly(args, ret_error);
+    if (code != QD_ERROR_NONE) {
+        return code;
+    }
+    w->root = qd_path_root(args->tenant);
+    w->root_hash = qd_shards_root_hash(&node->shards, w->root);
+    w->home = qd_shards_at(&node->shards, w->root_hash);
+    code = fill(w, ret_error);
+    if (code == QD_ERROR_NONE) {
+        qd_core_prefetch(w->home->core, w->candidates[0].binding);
+        qd_shard_prefetch_count(w->home, w->root_hash);
+    }
+    return code;
+}
+
+void qd_check_approach(const struct qd_check_work *w)
+{
+    struct qd_shards *shards = &w->worker->node->shards;
+
+    qd_shards_lock(shards, w->home);
+    qd_core_prefetch_counters(w->home->core, shards->commons.core, w->candidates[0].binding);
+    qd_shards_unlock(shards, w->home);
+}
+
+enum qd_error_code qd_check_decide(struct qd_check_work *w, struct qd_check_answer *ret_answer,
+                                   struct qd_error *ret_error)
+{
+    struct qd_node *node = w->worker->node;
+    enum qd_error_code code = QD_ERROR_NONE;
+
+    clear_answer(w, ret_answer);
+    if (atomic_load_explicit(&node->draining, memory_order_relaxed) && !w->check.dry_run &&
+        !w->args->no_reservation) {
+        qd_count(&w->worker->figures.draining);
+        deny(w, QD_DENIAL_DRAINING, ret_answer);
+    } else {
+        code = run(w, ret_answer, ret_error);
+        ret_answer->policy_revision = w->published->policy->revision;
+    }
+    return code;
+}
+
+void qd_check_count(struct qd_worker *worker, enum qd_error_code code,
+                    const struct qd_check_answer *answer)
 {
     if (code != QD_ERROR_NONE) {
         qd_count(&worker->figures.checks_failed);
-    } else if (a->allowed) {
+    } else if (answer->allowed) {
         qd_count(&worker->figures.checks_allowed);
     } else {
         qd_count(&worker->figures.checks_denied);
     }
 }
 
-static enum qd_error_code answer(struct work *w, struct qd_check_answer *ret_answer,
-                                 struct qd_error *ret_error)
-{
-    struct qd_worker *worker = w->worker;
-    struct qd_node *node = worker->node;
-    const struct qd_check_args *args = w->args;
-
-    w->published = atomic_load_explicit(&node->published, memory_order_acquire);
-    w->now = qd_clock_now(&node->clock);
-    enum qd_error_code code = qd_validate_check_quickly(args, ret_error);
-    if (code == QD_ERROR_NONE) {
-        w->root = qd_path_root(args->tenant);
-        w->root_hash = qd_shards_root_hash(&node->shards, w->root);
-        w->home = qd_shards_at(&node->shards, w->root_hash);
-        code = fill(w, ret_error);
-    }
-    if (code == QD_ERROR_NONE) {
-        ret_answer->now = w->now;
-        ret_answer->policy_revision = w->published->policy->revision;
-        ret_answer->token_len = 0;
-        ret_answer->id_len = 0;
-        ret_answer->number = 0;
-        ret_answer->shadow_count = 0;
-        if (atomic_load_explicit(&node->draining, memory_order_relaxed) && !w->check.dry_run &&
-            !args->no_reservation) {
-            qd_count(&worker->figures.draining);
-            deny(w, QD_DENIAL_DRAINING, ret_answer);
-        } else {
-            code = run(w, ret_answer, ret_error);
-            ret_answer->policy_revision = w->published->policy->revision;
-        }
-    }
-    return code;
-}
-
 enum qd_error_code qd_node_check(struct qd_worker *worker, const struct qd_check_args *args,
                                  struct qd_check_answer *ret_answer, struct qd_error *ret_error)
 {
-    struct work w;
+    struct qd_check_work w;
 
-    w.worker = worker;
-    w.args = args;
-    w.explanation = NULL;
-    enum qd_error_code code = answer(&w, ret_answer, ret_error);
-    count(worker, code, ret_answer);
+    enum qd_error_code code = qd_check_begin(&w, worker, args, ret_error);
+    if (code == QD_ERROR_NONE) {
+        code = qd_check_decide(&w, ret_answer, ret_error);
+    }
+    qd_check_count(worker, code, ret_answer);
     return code;
 }
 
@@ -561,13 +575,16 @@ enum qd_error_code qd_node_explain(struct qd_worker *worker, const struct qd_che
                                    struct qd_explanation *ret_explanation,
                                    struct qd_error *ret_error)
 {
-    struct work w;
+    struct qd_check_work w;
 
     ret_explanation->count = 0;
-    w.worker = worker;
-    w.args = args;
-    w.explanation = ret_explanation;
-    return answer(&w, ret_answer, ret_error);
+    enum qd_error_code code = qd_check_begin(&w, worker, args, ret_error);
+    if (code == QD_ERROR_NONE) {
+        w.explanation = ret_explanation;
+        w.check.dry_run = true;
+        code = qd_check_decide(&w, ret_answer, ret_error);
+    }
+    return code;
 }
 
 void qd_node_undelivered(struct qd_worker *worker, uint64_t number)
