@@ -172,8 +172,8 @@ void qd_binding_prefetch(const struct qd_core *core, struct qd_hash128 key)
         return;
     }
     const char *b = (const char *)home_of(core, key);
-    __builtin_prefetch(b, 1);
-    __builtin_prefetch(b + 64);
-    __builtin_prefetch(b + 128, 1); /* one in three lies further on, most of them here */
-    __builtin_prefetch(b + 192);
+    qd_fetch(b);
+    qd_fetch(b + 64);
+    qd_fetch(b + 128); /* one in three lies further on, most of them here */
+    qd_fetch(b + 192);
 }

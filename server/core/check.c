@@ -59,7 +59,7 @@ static void prefetch(const struct qd_core *home, const struct qd_core *commons,
                                      core->limits[refs[i].limit], now);
         }
     }
-    __builtin_prefetch(qd_root_at(home, b->root), 1);
+    qd_fetch(qd_root_at(home, b->root));
     qd_names_prefetch(&home->names, b->name);
 }
 

@@ -216,7 +216,7 @@ void qd_counter_prefetch_slot(const void *record, const struct qd_limit *limit,
 {
     const struct qd_counter_narrow *n = record;
     uint64_t slot = (uint64_t)now.ns / (uint64_t)slot_width(limit);
-    __builtin_prefetch(&n->window.own[slot % QD_WINDOW_RING], 1);
+    qd_fetch(&n->window.own[slot % QD_WINDOW_RING]);
 }
 
 void qd_counter_take(const struct qd_at *at, int64_t cost, bool reserve, struct qd_wall_ns now)

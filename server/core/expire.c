@@ -183,13 +183,13 @@ static void prefetch_next(const struct qd_core *home, const struct qd_core *comm
     qd_names_prefetch(&home->names, r->name);
     qd_index_prefetch(&home->request_index, (uint32_t)r->request.hi);
     if (r->root != QD_SLAB_NONE) {
-        __builtin_prefetch(qd_slab_at(&home->roots, r->root), 1);
+        qd_fetch(qd_slab_at(&home->roots, r->root));
     }
     if (r->next != 0) {
         const char *after = (const char *)&home->reservations[r->next - 1];
-        __builtin_prefetch(after, 1);
-        __builtin_prefetch(after + 64, 1);
-        __builtin_prefetch(after + 128, 1);
+        qd_fetch(after);
+        qd_fetch(after + 64);
+        qd_fetch(after + 128);
     }
 }
 

@@ -1,6 +1,7 @@
 #include "server/core/index.h"
 
 #include "server/core/check.h"
+#include "server/core/fetch.h"
 
 /* The slot at which a hash starts: a multiplication instead of a division, for any slot count. */
 static uint32_t home_of(const struct qd_index *index, uint32_t hash)
@@ -80,5 +81,5 @@ void qd_index_remove(struct qd_index *index, uint32_t hash, uint32_t value)
 
 void qd_index_prefetch(const struct qd_index *index, uint32_t hash)
 {
-    __builtin_prefetch(&index->slots[home_of(index, hash)]);
+    qd_fetch(&index->slots[home_of(index, hash)]);
 }

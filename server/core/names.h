@@ -10,6 +10,7 @@
 #ifndef QD_CORE_NAMES_H
 #define QD_CORE_NAMES_H
 
+#include "fetch.h"
 #include "index.h"
 #include "types.h"
 
@@ -47,7 +48,7 @@ struct qd_str qd_names_text(const struct qd_names *names, uint32_t handle);
 static inline void qd_names_prefetch(const struct qd_names *names, uint32_t handle)
 {
     if (handle != 0) {
-        __builtin_prefetch(names->arena + (size_t)(handle - 1) * QD_NAME_GRANULE, 1);
+        qd_fetch(names->arena + (size_t)(handle - 1) * QD_NAME_GRANULE);
     }
 }
 

@@ -55,10 +55,10 @@ static uint32_t free_place(const struct qd_core *core, uint32_t from, uint32_t r
 static void prefetch_next(const struct qd_core *core, uint32_t place)
 {
     const char *record = (const char *)&core->reservations[place];
-    __builtin_prefetch(record, 1);
-    __builtin_prefetch(record + 64, 1);
-    __builtin_prefetch(record + 128, 1);
-    __builtin_prefetch(record + 192, 1);
+    qd_fetch(record);
+    qd_fetch(record + 64);
+    qd_fetch(record + 128);
+    qd_fetch(record + 192);
 }
 
 struct qd_reservation *qd_reservation_take(struct qd_core *core)

@@ -15,6 +15,7 @@
 #include "bucket.h"
 #include "check.h"
 #include "core.h"
+#include "fetch.h"
 #include "gauge.h"
 #include "index.h"
 #include "names.h"

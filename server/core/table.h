@@ -87,9 +87,9 @@ static inline void qd_table_prefetch(const struct qd_core *core, struct qd_ref r
 {
     const struct qd_slab *slab = &core->counters[ref.class];
     const char *record = qd_slab_at(slab, (uint32_t)ref.index);
-    __builtin_prefetch(record, 1);
+    qd_fetch(record);
     if (ref.class == QD_CLASS_BUCKET) {
-        __builtin_prefetch(record + 64, 1);
+        qd_fetch(record + 64);
     }
 }
 

@@ -1,5 +1,7 @@
 #include "server/shard/shards.h"
 
+#include "server/core/fetch.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -236,7 +238,7 @@ bool qd_shard_was_repeated(const struct qd_shard *home, uint64_t reservation)
 
 void qd_shard_prefetch_count(const struct qd_shard *home, uint64_t hash)
 {
-    __builtin_prefetch(&home->roots[(hash >> 8) & (QD_ROOT_COUNTS - 1)], 1);
+    qd_fetch(&home->roots[(hash >> 8) & (QD_ROOT_COUNTS - 1)]);
 }
 
 void qd_shard_count(struct qd_shard *home, struct qd_str root, uint64_t hash, bool allowed)
