@@ -30,13 +30,13 @@ static uint32_t power_of_two_below(uint32_t n)
 }
 
 /* The side tables of a home shard: token notes and root counts. */
-static bool map_side(struct qd_shard *shard, uint32_t reservations, bool huge)
+static bool map_side(struct qd_shard *shard, uint32_t reservations)
 {
     uint32_t notes = power_of_two_below(reservations);
     size_t note_bytes = notes * sizeof(struct qd_token_note);
 
     shard->side_size = note_bytes + QD_ROOT_COUNTS * sizeof(struct qd_root_count);
-    shard->side_memory = map_pages(shard->side_size, huge);
+    shard->side_memory = map_pages(shard->side_size, false);
     if (shard->side_memory == NULL) {
         return false;
     }
@@ -69,7 +69,7 @@ static bool shard_init(struct qd_shard *shard, uint32_t index, const struct qd_c
         return false;
     }
     shard->core = qd_core_init(shard->memory, shard->memory_size, config);
-    return shard->core != NULL && map_side(shard, config->reservations, huge);
+    return shard->core != NULL && map_side(shard, config->reservations);
 }
 
 static void shard_release(struct qd_shard *shard)
