@@ -21,6 +21,7 @@ struct qd_place;
 
 enum qd_method_kind {
     QD_METHOD_INLINE,  /* unary, answered on the completion-queue thread */
+    QD_METHOD_CHECK,   /* as INLINE; a few that are at hand are decided together, see lanes.c */
     QD_METHOD_BOOKING, /* unary, waits for the disk: on a booking thread */
     QD_METHOD_STREAM,  /* each message is answered by one message */
     QD_METHOD_WATCH,   /* server streaming: grpc.health.v1.Health/Watch */

@@ -223,6 +223,9 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     case QD_METHOD_INLINE:
         qd_call_handle(&thread->place, call);
         break;
+    case QD_METHOD_CHECK:
+        qd_lanes_take(thread, call);
+        break;
     case QD_METHOD_BOOKING:
         qd_booking_hand_over(thread, call);
         break;
@@ -322,6 +325,13 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
     }
 }
 
+/* True for what may happen between a check's beginning and its decision: another check, and the end
+ * of an answer. */
+static bool goes_with_lanes(const struct qd_tag *tag)
+{
+    return tag->call->method->kind == QD_METHOD_CHECK;
+}
+
 void *qd_events_main(void *argument)
 {
     struct qd_rpc_thread *thread = argument;
@@ -333,8 +343,14 @@ void *qd_events_main(void *argument)
         }
     }
     for (;;) {
-        grpc_event event =
-            grpc_completion_queue_next(thread->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        /* With checks in the lanes: see what else is there, but do not wait for it. */
+        gpr_timespec until = thread->lane_count == 0 ? gpr_inf_future(GPR_CLOCK_REALTIME)
+                                                     : gpr_inf_past(GPR_CLOCK_REALTIME);
+        grpc_event event = grpc_completion_queue_next(thread->cq, until, NULL);
+        if (event.type != GRPC_OP_COMPLETE || !goes_with_lanes(event.tag) ||
+            thread->lane_count == QD_LANES) {
+            qd_lanes_flush(thread);
+        }
         if (event.type == GRPC_QUEUE_SHUTDOWN) {
             return NULL;
         }

@@ -118,7 +118,7 @@ static enum qd_error_code cancel(struct qd_place *place, struct qd_call *call, s
 }
 
 const struct qd_method qd_quota_methods[] = {
-    {"/quota.v1.QuotaService/CheckQuota", QD_METHOD_INLINE, 256, check, NULL},
+    {"/quota.v1.QuotaService/CheckQuota", QD_METHOD_CHECK, 256, check, NULL},
     {"/quota.v1.QuotaService/ReportUsage", QD_METHOD_BOOKING, 128, report, NULL},
     {"/quota.v1.QuotaService/ExtendReservation", QD_METHOD_INLINE, 32, extend, NULL},
     {"/quota.v1.QuotaService/CancelReservation", QD_METHOD_INLINE, 32, cancel, NULL},

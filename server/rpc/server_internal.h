@@ -3,6 +3,7 @@
  *   server.c   start, stop, figures
  *   events.c   what a completion-queue thread does with its events
  *   reply.c    batches that answer
+ *   lanes.c    unary checks that are at hand together
  *   booking.c  the threads that wait for the disk
  *   watch.c    health's watchers
  */
@@ -10,12 +11,25 @@
 #define QD_RPC_SERVER_INTERNAL_H
 
 #include "server/rpc/call.h"
+#include "server/shard/check.h"
 
 #include <pthread.h>
 
 #define QD_METHODS_MAX       64U
 #define QD_CALLS_MAX         8192U /* call objects of one thread (X2) */
 #define QD_RETRY_PUSHBACK_MS "100"
+
+#define QD_LANES 4U
+
+/* One unary check between its beginning and its decision. */
+struct qd_lane {
+    struct qd_call *call;
+    grpc_slice slice; /* the message; the arguments point into it */
+    enum qd_error_code code;
+    struct qd_error error;
+    struct qd_check_args args;
+    struct qd_check_work work;
+};
 
 struct qd_rpc_thread {
     _Alignas(64) struct qd_rpc *rpc;
@@ -26,6 +40,8 @@ struct qd_rpc_thread {
     struct qd_call *pool; /* free call objects; under pool_lock: booking threads don't touch it */
     uint32_t call_count;  /* made so far */
     uint32_t posted[QD_METHODS_MAX];
+    unsigned lane_count;
+    struct qd_lane lanes[QD_LANES];
     _Atomic uint64_t calls, errors, stream_messages;
     _Atomic uint64_t errors_by_code[QD_ERROR_COUNT];
 };
@@ -76,6 +92,12 @@ static inline bool qd_method_has_payload(const struct qd_method *method)
 struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice);
 /* Run the call's handler on its message and start the reply. */
 void qd_call_handle(struct qd_place *place, struct qd_call *call);
+
+/* lanes.c */
+/* Begin a CHECK call's check; it is decided by the next flush. A lane must be free. */
+void qd_lanes_take(struct qd_rpc_thread *thread, struct qd_call *call);
+/* Decide and answer what is in the lanes, in the order in which it came. */
+void qd_lanes_flush(struct qd_rpc_thread *thread);
 
 /* reply.c */
 void qd_call_start(struct qd_call *call, const grpc_op *ops, size_t count, enum qd_event_tag tag);
