@@ -13,6 +13,7 @@
 #include <time.h>
 
 #define TICK_S         0.25
+#define EXPIRE_S       0.02
 #define RELOAD_DELAY_S 0.2 /* editors write a file in several steps */
 #define WATCHED_MAX    16U /* the policy file and what it imports */
 #define WATCH_PERIOD_S 1.0
@@ -36,6 +37,7 @@ struct qd_loop {
     struct qd_http *http;
     struct qd_worker *worker;
     struct ev_timer tick;
+    struct ev_timer expire;
     struct ev_timer reload_timer;
     struct ev_signal hup, term, interrupt;
     struct ev_async wake;
@@ -249,6 +251,14 @@ static void on_tick(struct ev_loop *ev, struct ev_timer *watcher, int events)
     qd_node_tick(loop->config.node, &listener);
 }
 
+static void on_expire(struct ev_loop *ev, struct ev_timer *watcher, int events)
+{
+    (void)ev;
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    qd_node_expire(loop->config.node);
+}
+
 /* Wakes coalesce: look at every wish. Acquire pairs with the wisher's release. */
 static void on_wake(struct ev_loop *ev, struct ev_async *watcher, int events)
 {
@@ -289,6 +299,7 @@ void qd_loop_reload(struct qd_loop *loop)
 static void start_watchers(struct qd_loop *loop)
 {
     ev_timer_init(&loop->tick, on_tick, TICK_S, TICK_S);
+    ev_timer_init(&loop->expire, on_expire, EXPIRE_S, EXPIRE_S);
     ev_timer_init(&loop->reload_timer, on_reload_timer, 0.0, RELOAD_DELAY_S);
     ev_timer_init(&loop->watch_timer, on_watch_timer, WATCH_PERIOD_S, WATCH_PERIOD_S);
     ev_signal_init(&loop->hup, on_hup, SIGHUP);
@@ -296,6 +307,7 @@ static void start_watchers(struct qd_loop *loop)
     ev_signal_init(&loop->interrupt, on_stop, SIGINT);
     ev_async_init(&loop->wake, on_wake);
     loop->tick.data = loop;
+    loop->expire.data = loop;
     loop->reload_timer.data = loop;
     loop->watch_timer.data = loop;
     loop->hup.data = loop;
@@ -303,6 +315,7 @@ static void start_watchers(struct qd_loop *loop)
     loop->interrupt.data = loop;
     loop->wake.data = loop;
     ev_timer_start(loop->ev, &loop->tick);
+    ev_timer_start(loop->ev, &loop->expire);
     ev_timer_start(loop->ev, &loop->watch_timer);
     ev_signal_start(loop->ev, &loop->hup);
     ev_signal_start(loop->ev, &loop->term);
@@ -343,6 +356,7 @@ void qd_loop_free(struct qd_loop *loop)
     if (loop->wake.data) {
         unwatch(loop->watched, loop->watched_count);
         ev_timer_stop(loop->ev, &loop->tick);
+        ev_timer_stop(loop->ev, &loop->expire);
         ev_timer_stop(loop->ev, &loop->watch_timer);
         ev_timer_stop(loop->ev, &loop->reload_timer);
         ev_signal_stop(loop->ev, &loop->hup);

@@ -512,8 +512,7 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
     if (qd_request_given(check->request)) {
         qd_index_prefetch(&home->request_index, (uint32_t)check->request.hi);
     }
-    bool late = qd_seconds_of(d.now) > home->wheel.cursor_s + 1;
-    qd_expire_some(home, commons, d.now, late ? EXPIRE_LATE : 1);
+    qd_expire_some(home, commons, d.now, qd_core_expire_is_late(home, d.now) ? EXPIRE_LATE : 1);
     if (!answer_repeated(&d)) {
         decide(&d, states, ret_state_count);
     }

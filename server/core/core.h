@@ -270,6 +270,9 @@ enum qd_result qd_core_cancel(struct qd_core *home, struct qd_core *commons, uin
 size_t qd_core_expire(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now,
                       size_t budget);
 
+/* True if due holds wait for longer than a second: end them in larger numbers. */
+bool qd_core_expire_is_late(const struct qd_core *home, struct qd_wall_ns now);
+
 /* --- operators -------------------------------------------------------------------------------- */
 
 /* One counter by identity; false if it isn't in memory. */

@@ -211,6 +211,11 @@ size_t qd_expire_some(struct qd_core *home, struct qd_core *commons, struct qd_w
     return done;
 }
 
+bool qd_core_expire_is_late(const struct qd_core *home, struct qd_wall_ns now)
+{
+    return qd_seconds_of(now) > home->wheel.cursor_s + 1 && home->reservations_open != 0;
+}
+
 size_t qd_core_expire(struct qd_core *home, struct qd_core *commons, struct qd_wall_ns now,
                       size_t budget)
 {

@@ -19,7 +19,9 @@
 #define QD_SWEEP_BUDGET     256U /* of them that one tick forgets */
 
 /* Holds that one tick ends at most, in each shard, before it lets others in. */
-#define QD_EXPIRE_BUDGET 512U
+/* Holds that one round ends in a slice, and in one that is late. */
+#define QD_EXPIRE_ROUND 8U
+#define QD_EXPIRE_LATE  256U
 
 struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error *ret_error)
 {
@@ -207,13 +209,18 @@ void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_p
 
 /* --- ticks --- */
 
-static void expire_shard(struct qd_node *node, struct qd_shard *home, struct qd_wall_ns now)
+/* Holds end on whole seconds, so thousands are due at once. Checks end one each by the way, and a
+ * round here a few of each slice: nobody waits for long behind them. What has waited for more than
+ * a second is ended in larger numbers. */
+void qd_node_expire(struct qd_node *node)
 {
-    size_t ended = QD_EXPIRE_BUDGET;
+    struct qd_wall_ns now = qd_clock_now(&node->clock);
 
-    while (ended == QD_EXPIRE_BUDGET) {
+    for (uint32_t i = 0; i < node->shards.count; i++) {
+        struct qd_shard *home = &node->shards.home[i];
         qd_shards_lock(&node->shards, home);
-        ended = qd_core_expire(home->core, node->shards.commons.core, now, QD_EXPIRE_BUDGET);
+        size_t budget = qd_core_expire_is_late(home->core, now) ? QD_EXPIRE_LATE : QD_EXPIRE_ROUND;
+        (void)qd_core_expire(home->core, node->shards.commons.core, now, budget);
         qd_shards_unlock(&node->shards, home);
     }
 }
@@ -240,9 +247,9 @@ static void drain_events(struct qd_node *node, struct qd_shard *shard,
 void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener)
 {
     qd_clock_discipline(&node->clock);
+    qd_node_expire(node);
     struct qd_wall_ns now = qd_clock_now(&node->clock);
     for (uint32_t i = 0; i < node->shards.count; i++) {
-        expire_shard(node, &node->shards.home[i], now);
         drain_events(node, &node->shards.home[i], listener);
     }
     drain_events(node, &node->shards.commons, listener);

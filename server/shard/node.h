@@ -130,6 +130,9 @@ struct qd_node_listener {
     void *context;
 };
 
+/* A round of ending due holds, some of each slice: fifty times a second, loop thread. */
+void qd_node_expire(struct qd_node *node);
+
 /* Timers, a few times a second, loop thread: clock, expiry, freeing of old policies, events of the
  * core
  * (`listener` may be NULL). */
