@@ -217,9 +217,14 @@ static void on_stop(struct ev_loop *ev, struct ev_signal *watcher, int events)
 static void on_event(void *context, const struct qd_event *event)
 {
     (void)context;
-    static struct qd_log_sampler sampler = {.per_second = 20};
+    /* One for each kind: a flood of expiries hides no threshold. */
+    static struct qd_log_sampler samplers[] = {
+        [QD_EVENT_THRESHOLD] = {.per_second = 20},
+        [QD_EVENT_EXPIRED] = {.per_second = 5},
+        [QD_EVENT_FULL] = {.per_second = 5},
+    };
     uint64_t left_out = 0;
-    if (!qd_log_sample(&sampler, &left_out)) {
+    if (!qd_log_sample(&samplers[event->kind], &left_out)) {
         return;
     }
     switch (event->kind) {

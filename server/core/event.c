@@ -25,11 +25,11 @@ static void put_name(struct qd_event *event, struct qd_str name)
     event->name[size] = '\0';
 }
 
-/* Many holds may end at once: they leave half of the room to what happens once. */
+/* Thousands of holds may end at once. All are counted; the first few are events of their own, and
+ * leave the ring to what happens once. */
 void qd_event_expired(struct qd_core *core, const struct qd_reservation *r)
 {
-    if (core->event_count >= QD_EVENTS / 2) {
-        core->stats.events_lost++;
+    if (core->event_count >= QD_EVENTS_EXPIRED) {
         return;
     }
     struct qd_event *event = push(core);

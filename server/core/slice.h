@@ -206,7 +206,8 @@ struct qd_wheel {
 
 /* --- the slice -------------------------------------------------------------------------------- */
 
-#define QD_EVENTS 256
+#define QD_EVENTS         256
+#define QD_EVENTS_EXPIRED 16 /* waiting in the ring: no more expiries are added */
 
 struct qd_core {
     struct qd_core_config config;
