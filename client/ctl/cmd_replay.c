@@ -220,7 +220,8 @@ static const struct ctl_option replay_options_list[] = {
     {"twice-rate", 0, "PERCENT", "requests reported twice (1)"},
     {"no-loss", 0, NULL, "all three rates 0: what is admitted is booked whole"},
     {"no-gpu", 0, NULL, "no second report, of GPU time, by the pool"},
-    {"run", 0, "NAME", "begins the request ids; the same run again is recognised as such"},
+    {"run", 0, "NAME",
+     "begins the request ids; repeated with the same options it books nothing twice"},
     {"top", 0, "N", "rows of the table (20)"},
     {NULL, 0, NULL, NULL},
 };

@@ -77,8 +77,7 @@ struct replay_request {
     struct replay *replay;
     size_t row;
     struct replay_draw draw;
-    char *token; /* while it runs */
-    int64_t event_time_unix_ns;
+    char *token;              /* while it runs */
     int64_t due;              /* monotonic: when it has run */
     unsigned gateway_reports; /* sent */
 };
@@ -121,6 +120,7 @@ struct replay {
     struct replay_sums offered, admitted, booked;
     uint64_t allowed, denied, failed;
     uint64_t disconnected, lost, twice, recognised; /* recognised: second reports found to be so */
+    uint64_t booked_before; /* first reports that were duplicates: of another run of this name */
     uint64_t report_failed;
     int64_t gpu_ms;
     char limits[REPLAY_LIMITS_MAX][128];

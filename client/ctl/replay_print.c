@@ -196,6 +196,12 @@ void replay_print(struct ctl *ctl, const struct replay *replay)
                   "%llu were recognised\n",
                   (unsigned long long)replay->disconnected, (unsigned long long)replay->lost,
                   (unsigned long long)replay->twice, (unsigned long long)replay->recognised);
+    if (replay->booked_before > 0) {
+        (void)fprintf(ctl->out,
+                      "%llu reports were booked before, by run \"%s\": they are shown, not booked "
+                      "twice\n",
+                      (unsigned long long)replay->booked_before, replay->options.run);
+    }
     print_sums(ctl, replay);
     (void)fprintf(ctl->out, "replay: %llu requests, %llu allowed, %llu denied",
                   (unsigned long long)replay->offered.requests, (unsigned long long)replay->allowed,
@@ -296,6 +302,7 @@ void replay_print_json(struct ctl *ctl, const struct replay *replay)
     json_object_object_add(object, "reported_twice", json_object_new_uint64(replay->twice));
     json_object_object_add(object, "recognised_repeats",
                            json_object_new_uint64(replay->recognised));
+    json_object_object_add(object, "booked_before", json_object_new_uint64(replay->booked_before));
     json_object_object_add(object, "gpu_ms", json_object_new_int64(replay->gpu_ms));
     for (size_t i = 0; list != NULL && i < count; i++) {
         json_object_array_add(rows, json_cell(replay, list[i]));

@@ -110,16 +110,41 @@ S6_reports_sent_twice_are_booked_once() {
     expect_eq "$got" "$booked"
 }
 
-S6_the_same_run_again_books_nothing() {
-    set -- ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 50 --model priced --no-gpu --no-loss \
-        --tenant rerun --tenants 1 --run nightly
+# Two reports a request: the gateway's tokens and the pool's GPU time.
+run_twice() { # TENANT OPTION...
+    tenant=$1
+    shift
+    set -- ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 50 --model hosted --no-loss \
+        --tenant "$tenant" --tenants 1 --run "nightly-$tenant" "$@"
     expect_exit 0 "$@"
-    expect_exit 0 ctl usage rerun -o json
-    first=$out
-    ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 50 --model priced --no-gpu --no-loss \
-        --tenant rerun --tenants 1 --run nightly >/dev/null 2>&1 || :
-    expect_exit 0 ctl usage rerun -o json
-    expect_eq "$(printf '%s\n' "$out" | grep -c '"entries": 50')" "$(printf '%s\n' "$first" | grep -c '"entries": 50')"
+    expect_eq "$(printf '%s\n' "$out" | grep -c 'were booked before')" 0
+    first=$(printf '%s\n' "$out" | grep -E "^(totals|$tenant) ")
+    expect_eq "$(printf '%s\n' "$first" | wc -l)" 4
+    expect_exit 0 ctl ledger ls "$tenant" -n 1000 -o json
+    entries=$(printf '%s\n' "$out" | grep -oE '"request_id": *"[^"]*"' | wc -l)
+    expect_eq "$entries" 100
+    before=$out
+    expect_exit 0 "$@"
+    expect_match "$out" "^100 reports were booked before, by run \"nightly-$tenant\": they are shown, not booked twice$"
+    expect_eq "$(printf '%s\n' "$out" | grep -E "^(totals|$tenant) ")" "$first"
+    expect_exit 0 ctl ledger ls "$tenant" -n 1000 -o json
+    expect_eq "$(printf '%s\n' "$out" | grep -v complete_through)" "$(printf '%s\n' "$before" | grep -v complete_through)"
+    expect_eq "$(ctl reservations ls "$tenant" | grep -c '^r_')" 0
+}
+
+S6_the_same_run_again_books_nothing() { run_twice rerun; }
+
+# The trace's pace counts from now: the second run's event times are others.
+S6_the_same_run_again_at_the_traces_pace_books_nothing() { run_twice paced --speed 200; }
+
+S6_a_run_of_other_content_is_refused() {
+    set -- ctl replay --format azure --trace "$TRACES/azure_conv.csv" --limit 5 --model priced --no-gpu --tenants 1 \
+        --tenant other --run other
+    expect_exit 0 "$@" --no-loss
+    expect_exit 1 "$@" --disconnect-rate 100 --lost-rate 0 --twice-rate 0
+    expect_match "$err" '^quotactl replay: 0 checks and 5 reports failed; the first: request_id "other-[1-5]" \(source "gateway", attempt 0, sequence 0\) was booked as entry [0-9]+ with other content: .*outcome "OK", now "DISCONNECTED"; nothing is booked: '
+    expect_exit 0 ctl ledger ls other -n 1000 -o json
+    expect_eq "$(printf '%s\n' "$out" | grep -oE '"request_id": *"[^"]*"' | wc -l)" 5
 }
 
 D3_denials_are_counted_by_limit() {
@@ -149,7 +174,8 @@ whole_traces_equal_their_files() {
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I7_azure_tokens_and_dollars_equal_the_file I7_mooncake_prefixes_are_cached_input \
     S2_gpu_time_comes_from_the_pool_as_a_second_part S6_reports_sent_twice_are_booked_once \
-    S6_the_same_run_again_books_nothing D3_denials_are_counted_by_limit S5_lost_requests_leave_holds_that_expire
+    S6_the_same_run_again_books_nothing S6_the_same_run_again_at_the_traces_pace_books_nothing \
+    S6_a_run_of_other_content_is_refused D3_denials_are_counted_by_limit S5_lost_requests_leave_holds_that_expire
 if [ -n "${QUOTAD_TRACE_DATA:-}" ]; then
     qd_run whole_traces_equal_their_files
 fi
