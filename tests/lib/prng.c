@@ -70,6 +70,12 @@ uint64_t qd_prng_below(struct qd_prng *g, uint64_t bound)
     return x % bound;
 }
 
+int64_t qd_prng_number(struct qd_prng *g, int64_t bound)
+{
+    assert(bound > 0);
+    return (int64_t)qd_prng_below(g, (uint64_t)bound);
+}
+
 int64_t qd_prng_between(struct qd_prng *g, int64_t low, int64_t high)
 {
     assert(low <= high);
@@ -101,6 +107,13 @@ uint64_t qd_prng_skewed(struct qd_prng *g, uint64_t max)
         break;
     }
     return x <= max ? x : (max == UINT64_MAX ? x : x % (max + 1));
+}
+
+int64_t qd_prng_magnitude(struct qd_prng *g, unsigned bits)
+{
+    assert(bits <= 63);
+    unsigned length = (unsigned)qd_prng_below(g, bits + 1);
+    return length == 0 ? 0 : (int64_t)(qd_prng_next(g) >> (64 - length));
 }
 
 void qd_prng_fill(struct qd_prng *g, void *ret_bytes, size_t size)

@@ -1,7 +1,7 @@
 /* Buckets against big-integer arithmetic (D5), against the recomputed path of their level when
  * something is given back (D7), and their waiting times (D3). */
 #include "server/core/bucket.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -75,39 +75,40 @@ static bool path_never_empty_since(const struct path *p, const struct qd_bucket_
     return since && drain(level, spec, now_ns - last) >= (uint64_t)spec->window_ns;
 }
 
-static void random_spec(struct rng *r, struct qd_bucket_spec *spec)
+static void random_spec(struct qd_prng *r, struct qd_bucket_spec *spec)
 {
     static const int64_t windows[] = {
         1, 7, 1000, QD_NS_PER_S, 60 * QD_NS_PER_S, 3600 * QD_NS_PER_S, QD_BUCKET_NS_MAX,
     };
-    spec->window_ns = windows[rng_below(r, sizeof windows / sizeof windows[0])];
-    spec->amount = rng_magnitude(r, rng_below(r, 3) == 0 ? 60 : 24);
-    spec->burst = rng_magnitude(r, rng_below(r, 3) == 0 ? 58 : 24) + 1;
-    spec->leaky = rng_below(r, 4) == 0;
+    spec->window_ns = windows[qd_prng_number(r, sizeof windows / sizeof windows[0])];
+    spec->amount = qd_prng_magnitude(r, qd_prng_number(r, 3) == 0 ? 60 : 24);
+    spec->burst = qd_prng_magnitude(r, qd_prng_number(r, 3) == 0 ? 58 : 24) + 1;
+    spec->leaky = qd_prng_number(r, 4) == 0;
 }
 
 /* Steps of time that matter at this rate: a part of a unit up to several bursts. */
-static int64_t random_step(struct rng *r, const struct qd_bucket_spec *spec)
+static int64_t random_step(struct qd_prng *r, const struct qd_bucket_spec *spec)
 {
-    if (rng_below(r, 4) == 0) {
-        return rng_below(r, 2);
+    if (qd_prng_number(r, 4) == 0) {
+        return qd_prng_number(r, 2);
     }
-    if (rng_below(r, 20) == 0) {
-        return rng_magnitude(r, 50);
+    if (qd_prng_number(r, 20) == 0) {
+        return qd_prng_magnitude(r, 50);
     }
     qd_uint128 per_unit = (uint64_t)spec->window_ns / ((uint64_t)spec->amount + 1) + 2;
-    qd_uint128 bound = per_unit * (uint64_t)(rng_magnitude(r, 24) + 1);
-    return rng_below(r, bound < (1U << 30) ? (int64_t)bound : 1 << 30);
+    qd_uint128 bound = per_unit * (uint64_t)(qd_prng_magnitude(r, 24) + 1);
+    return qd_prng_number(r, bound < (1U << 30) ? (int64_t)bound : 1 << 30);
 }
 
 Test(bucket, D5_level_equals_big_integer_arithmetic)
 {
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D5_level_equals_big_integer_arithmetic", 1));
     for (int round = 0; round < 500; round++) {
         struct qd_bucket_spec spec;
         struct qd_bucket b;
         random_spec(&r, &spec);
-        int64_t now = rng_magnitude(&r, 60);
+        int64_t now = qd_prng_magnitude(&r, 60);
         qd_bucket_init(&b, wall(now));
         qd_uint128 level = 0;
         for (int i = 0; i < 500; i++) {
@@ -118,7 +119,7 @@ Test(bucket, D5_level_equals_big_integer_arithmetic)
             cr_assert_eq(level_of(&b, &spec), level);
             qd_uint128 burst = (qd_uint128)(uint64_t)spec.burst * (uint64_t)spec.window_ns;
             cr_assert_eq(fits, level <= burst);
-            int64_t cost = rng_below(&r, spec.burst + 1);
+            int64_t cost = qd_prng_number(&r, spec.burst + 1);
             fits = qd_bucket_fits(&b, &spec, cost, wall(now));
             qd_uint128 added = (qd_uint128)(uint64_t)cost * (uint64_t)spec.window_ns;
             cr_assert_eq(fits, spec.leaky ? level <= burst : level + added <= burst);
@@ -134,15 +135,16 @@ Test(bucket, D5_level_equals_big_integer_arithmetic)
 
 Test(bucket, D5_splitting_refill_equals_one)
 {
-    struct rng r = {2};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D5_splitting_refill_equals_one", 2));
     for (int round = 0; round < 2000; round++) {
         struct qd_bucket_spec spec;
         struct qd_bucket once;
         struct qd_bucket split;
         random_spec(&r, &spec);
-        int64_t now = rng_magnitude(&r, 60);
+        int64_t now = qd_prng_magnitude(&r, 60);
         qd_bucket_init(&once, wall(now));
-        qd_bucket_charge(&once, &spec, rng_magnitude(&r, 59), wall(now));
+        qd_bucket_charge(&once, &spec, qd_prng_magnitude(&r, 59), wall(now));
         split = once;
         for (int i = 0; i < 50; i++) {
             now += random_step(&r, &spec);
@@ -165,18 +167,19 @@ Test(bucket, D5_a_clock_that_goes_back_mints_and_burns_nothing)
         cr_assert_eq(qd_bucket_level(&b, &spec, wall(100 * QD_NS_PER_S)), 490);
         cr_assert_eq(qd_bucket_level(&b, &spec, wall(99 * QD_NS_PER_S)), 490);
     }
-    struct rng r = {3};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D5_a_clock_that_goes_back_mints_and_burns_nothing", 3));
     for (int round = 0; round < 300; round++) {
         struct qd_bucket steady;
         random_spec(&r, &spec);
-        int64_t latest = rng_magnitude(&r, 60);
+        int64_t latest = qd_prng_magnitude(&r, 60);
         qd_bucket_init(&b, wall(latest));
         qd_bucket_charge(&b, &spec, spec.burst, wall(latest));
         steady = b;
         for (int i = 0; i < 100; i++) {
             int64_t now = latest + random_step(&r, &spec) - random_step(&r, &spec);
             latest = now > latest ? now : latest;
-            int64_t cost = rng_below(&r, 3);
+            int64_t cost = qd_prng_number(&r, 3);
             qd_bucket_charge(&b, &spec, cost, wall(now));
             qd_bucket_charge(&steady, &spec, cost, wall(latest));
             cr_assert_eq(memcmp(&b, &steady, sizeof b), 0);
@@ -242,20 +245,21 @@ static void assert_retry_exact(const struct qd_bucket *b, const struct qd_bucket
 
 Test(bucket, D3_retry_at_is_exact)
 {
-    struct rng r = {4};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D3_retry_at_is_exact", 4));
     for (int round = 0; round < 1000; round++) {
         struct qd_bucket_spec spec;
         struct qd_bucket b;
         random_spec(&r, &spec);
-        int64_t now = rng_magnitude(&r, 50);
+        int64_t now = qd_prng_magnitude(&r, 50);
         qd_bucket_init(&b, wall(now));
         for (int i = 0; i < 100; i++) {
             now += random_step(&r, &spec);
-            int64_t cost = rng_below(&r, spec.burst + 1);
-            if (qd_bucket_fits(&b, &spec, cost, wall(now)) || rng_below(&r, 20) == 0) {
+            int64_t cost = qd_prng_number(&r, spec.burst + 1);
+            if (qd_bucket_fits(&b, &spec, cost, wall(now)) || qd_prng_number(&r, 20) == 0) {
                 qd_bucket_charge(&b, &spec, cost, wall(now));
             }
-            assert_retry_exact(&b, &spec, rng_below(&r, spec.burst + 2), now);
+            assert_retry_exact(&b, &spec, qd_prng_number(&r, spec.burst + 2), now);
             struct qd_bucket copy = b;
             struct qd_wall_ns at = qd_bucket_empty_at(&copy, &spec, wall(now));
             if (at.ns != QD_WALL_NEVER) {
@@ -299,7 +303,7 @@ struct story {
     int64_t cost_bound;
 };
 
-static struct drift tell(struct rng *r, const struct qd_bucket_spec *spec,
+static struct drift tell(struct qd_prng *r, const struct qd_bucket_spec *spec,
                          const struct story *story)
 {
     static struct path p;
@@ -309,15 +313,16 @@ static struct drift tell(struct rng *r, const struct qd_bucket_spec *spec,
     p.count = 0;
     qd_bucket_init(&b, wall(0));
     for (unsigned i = 0; i < 4 * story->charges; i++) {
-        now += story->step_unit_ns * (1 + rng_below(r, story->step_bound_ns / story->step_unit_ns));
-        if (p.count < story->charges && (p.count == 0 || rng_below(r, 2) == 0)) {
-            int64_t cost = 1 + rng_below(r, story->cost_bound);
+        now += story->step_unit_ns *
+               (1 + qd_prng_number(r, story->step_bound_ns / story->step_unit_ns));
+        if (p.count < story->charges && (p.count == 0 || qd_prng_number(r, 2) == 0)) {
+            int64_t cost = 1 + qd_prng_number(r, story->cost_bound);
             qd_bucket_charge(&b, spec, cost, wall(now));
             p.log[p.count++] = (struct charge){now, cost};
         } else {
             size_t recent = p.count < 40 ? p.count : 40;
-            struct charge *c = &p.log[p.count - 1 - (size_t)rng_below(r, (int64_t)recent)];
-            int64_t less = rng_below(r, c->amount + 1);
+            struct charge *c = &p.log[p.count - 1 - (size_t)qd_prng_number(r, (int64_t)recent)];
+            int64_t less = qd_prng_number(r, c->amount + 1);
             qd_uint128 before = path_level(&p, spec, now);
             c->amount -= less;
             qd_uint128 after = path_level(&p, spec, now);
@@ -337,17 +342,19 @@ static struct drift tell(struct rng *r, const struct qd_bucket_spec *spec,
 
 Test(bucket, D7_giving_back_equals_the_recomputed_path_while_steps_are_apart)
 {
-    struct rng r = {5};
+    struct qd_prng r;
+    qd_prng_init(
+        &r, qd_prng_seed("D7_giving_back_equals_the_recomputed_path_while_steps_are_apart", 5));
     unsigned bound = 0;
     for (int round = 0; round < 20000; round++) {
         /* Whole units drain per slot, so that nothing is cut off: equal to the digit. */
-        int64_t per_slot = rng_between(&r, 1, 3);
+        int64_t per_slot = qd_prng_between(&r, 1, 3);
         struct qd_bucket_spec spec = {
             .window_ns = 1000 * SLOT_NS, .amount = 1000 * per_slot, .burst = 100000};
-        struct story story = {.charges = (unsigned)rng_between(&r, 1, 6),
-                              .step_bound_ns = rng_between(&r, 1, 20) * SLOT_NS,
+        struct story story = {.charges = (unsigned)qd_prng_between(&r, 1, 6),
+                              .step_bound_ns = qd_prng_between(&r, 1, 20) * SLOT_NS,
                               .step_unit_ns = SLOT_NS,
-                              .cost_bound = rng_between(&r, 1, 60)};
+                              .cost_bound = qd_prng_between(&r, 1, 60)};
         struct drift drift = tell(&r, &spec, &story);
         cr_assert_not(drift.below, "round %d: gave back too much", round);
         cr_assert_eq(drift.largest, 0, "round %d: gave back too little", round);
@@ -358,14 +365,16 @@ Test(bucket, D7_giving_back_equals_the_recomputed_path_while_steps_are_apart)
 
 Test(bucket, D7_giving_back_cuts_fractions_only_while_steps_are_apart)
 {
-    struct rng r = {6};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D7_giving_back_cuts_fractions_only_while_steps_are_apart", 6));
     for (int round = 0; round < 20000; round++) {
-        struct qd_bucket_spec spec = {
-            .window_ns = 60 * QD_NS_PER_S, .amount = rng_between(&r, 1, 100000), .burst = 100000};
-        struct story story = {.charges = (unsigned)rng_between(&r, 1, 6),
+        struct qd_bucket_spec spec = {.window_ns = 60 * QD_NS_PER_S,
+                                      .amount = qd_prng_between(&r, 1, 100000),
+                                      .burst = 100000};
+        struct story story = {.charges = (unsigned)qd_prng_between(&r, 1, 6),
                               .step_bound_ns = 2 * QD_NS_PER_S,
                               .step_unit_ns = SLOT_NS,
-                              .cost_bound = rng_between(&r, 1, 5000)};
+                              .cost_bound = qd_prng_between(&r, 1, 5000)};
         struct drift drift = tell(&r, &spec, &story);
         cr_assert_not(drift.below, "round %d: gave back too much", round);
         cr_assert_leq(drift.largest, (qd_uint128)drift.bound * (uint64_t)spec.window_ns);
@@ -374,16 +383,17 @@ Test(bucket, D7_giving_back_cuts_fractions_only_while_steps_are_apart)
 
 Test(bucket, D7_never_gives_back_more_than_the_recomputed_path)
 {
-    struct rng r = {7};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D7_never_gives_back_more_than_the_recomputed_path", 7));
     for (int round = 0; round < 400; round++) {
         struct qd_bucket_spec spec;
         random_spec(&r, &spec);
-        spec.amount = rng_magnitude(&r, 40);
+        spec.amount = qd_prng_magnitude(&r, 40);
         struct story story = {.charges = 100,
-                              .step_bound_ns = INT64_C(1) << rng_below(&r, 40),
+                              .step_bound_ns = INT64_C(1) << qd_prng_number(&r, 40),
                               .step_unit_ns = 1,
-                              .cost_bound = rng_magnitude(&r, 32) + 1};
-        if (rng_below(&r, 2) == 0) { /* a rate at which levels rise and fall */
+                              .cost_bound = qd_prng_magnitude(&r, 32) + 1};
+        if (qd_prng_number(&r, 2) == 0) { /* a rate at which levels rise and fall */
             spec.window_ns = QD_NS_PER_S;
             spec.amount = story.cost_bound * QD_NS_PER_S / story.step_bound_ns / 2 + 1;
             spec.amount = spec.amount < (INT64_C(1) << 50) ? spec.amount : INT64_C(1) << 50;
@@ -400,7 +410,9 @@ Test(bucket, D7_a_busy_bucket_gives_back_nearly_all)
     static struct path p;
     static size_t open[LOG_MAX];
     for (int load = 1; load <= 4; load *= 2) {
-        struct rng r = {100 + (uint64_t)load};
+        struct qd_prng r;
+        qd_prng_init(&r,
+                     qd_prng_seed("D7_a_busy_bucket_gives_back_nearly_all", 100 + (uint64_t)load));
         struct qd_bucket_spec spec = {
             .window_ns = 60 * QD_NS_PER_S, .amount = 100000, .burst = 100000};
         struct qd_bucket b;
@@ -412,8 +424,8 @@ Test(bucket, D7_a_busy_bucket_gives_back_nearly_all)
         int64_t now = 0;
         int64_t admitted = 0;
         while (now < 600 * QD_NS_PER_S) {
-            now += rng_below(&r, 2 * QD_NS_PER_S * 4 / load / 10);
-            int64_t cost = rng_between(&r, 500, 3000);
+            now += qd_prng_number(&r, 2 * QD_NS_PER_S * 4 / load / 10);
+            int64_t cost = qd_prng_between(&r, 500, 3000);
             if (qd_bucket_fits(&b, &spec, cost, wall(now))) {
                 qd_bucket_charge(&b, &spec, cost, wall(now));
                 p.log[p.count] = (struct charge){now, cost};
@@ -422,7 +434,7 @@ Test(bucket, D7_a_busy_bucket_gives_back_nearly_all)
             }
             for (size_t i = 0; i < open_count; i++) {
                 struct charge *c = &p.log[open[i]];
-                if (now - c->at_ns > QD_NS_PER_S && rng_below(&r, 100) < 3) {
+                if (now - c->at_ns > QD_NS_PER_S && qd_prng_number(&r, 100) < 3) {
                     int64_t less = c->amount * 2 / 3;
                     qd_uint128 before = path_level(&p, &spec, now);
                     c->amount -= less;
@@ -495,29 +507,31 @@ Test(bucket, D7_a_charge_after_running_empty_in_one_slot_gives_nothing_back)
 Test(bucket, S2_a_late_add_counts_in_full_unless_it_could_have_drained)
 {
     static struct path p;
-    struct rng r = {8};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("S2_a_late_add_counts_in_full_unless_it_could_have_drained", 8));
     unsigned full = 0;
     unsigned less = 0;
     for (int round = 0; round < 20000; round++) {
-        struct qd_bucket_spec spec = {
-            .window_ns = 1000 * SLOT_NS, .amount = 1000 * rng_between(&r, 1, 3), .burst = 100000};
+        struct qd_bucket_spec spec = {.window_ns = 1000 * SLOT_NS,
+                                      .amount = 1000 * qd_prng_between(&r, 1, 3),
+                                      .burst = 100000};
         struct qd_bucket b;
         int64_t now = SLOT_NS;
         p.count = 0;
         qd_bucket_init(&b, wall(0));
-        for (int64_t i = rng_between(&r, 1, 6); i > 0; i--) {
-            now += SLOT_NS * rng_between(&r, 1, 12);
-            int64_t cost = rng_between(&r, 1, 50);
+        for (int64_t i = qd_prng_between(&r, 1, 6); i > 0; i--) {
+            now += SLOT_NS * qd_prng_between(&r, 1, 12);
+            int64_t cost = qd_prng_between(&r, 1, 50);
             qd_bucket_charge(&b, &spec, cost, wall(now));
             p.log[p.count++] = (struct charge){now, cost};
         }
-        now += SLOT_NS * rng_between(&r, 1, 12);
+        now += SLOT_NS * qd_prng_between(&r, 1, 12);
         (void)qd_bucket_level(&b, &spec, wall(now));
         qd_uint128 before = level_of(&b, &spec);
         cr_assert_eq(before, path_level(&p, &spec, now));
         /* One of them used more than it had reserved. */
-        struct charge *c = &p.log[rng_below(&r, (int64_t)p.count)];
-        int64_t more = rng_between(&r, 1, 50);
+        struct charge *c = &p.log[qd_prng_number(&r, (int64_t)p.count)];
+        int64_t more = qd_prng_between(&r, 1, 50);
         bool never_empty = path_never_empty_since(&p, &spec, c->at_ns, now);
         c->amount += more;
         qd_bucket_adjust(&b, &spec, wall(c->at_ns), more, wall(now));

@@ -1,6 +1,6 @@
 /* Decimal text against schoolbook arithmetic on digit strings (P7). */
 #include "server/core/decimal.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -202,11 +202,12 @@ Test(decimal, P7_prices_are_rationals_in_lowest_terms)
 
 Test(decimal, P7_text_comes_back_as_it_went)
 {
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P7_text_comes_back_as_it_went", 1));
     for (int i = 0; i < 200000; i++) {
-        unsigned scale = (unsigned)rng_below(&r, 39);
-        qd_int128 value = ((qd_int128)rng_magnitude(&r, 60) << 60) + rng_magnitude(&r, 60);
-        if (rng_below(&r, 2) == 0) {
+        unsigned scale = (unsigned)qd_prng_number(&r, 39);
+        qd_int128 value = ((qd_int128)qd_prng_magnitude(&r, 60) << 60) + qd_prng_magnitude(&r, 60);
+        if (qd_prng_number(&r, 2) == 0) {
             value = -value;
         }
         char text[QD_DECIMAL_TEXT_MAX];

@@ -1,6 +1,6 @@
 /* Gauges against a naive list of holds and bookings (D7), their periods and waiting times (D3). */
 #include "server/core/gauge.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -52,22 +52,24 @@ Test(gauge, D7_used_and_held_equal_a_naive_list)
         int64_t used;
         int64_t held;
     } log[LOG_MAX];
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D7_used_and_held_equal_a_naive_list", 1));
     for (size_t round = 0; round < 200; round++) {
         const struct qd_gauge_spec *spec = &specs[round % SPEC_COUNT];
         struct qd_gauge g;
-        int64_t now = YEAR_2026 + rng_below(&r, 365) * QD_NS_PER_DAY;
+        int64_t now = YEAR_2026 + qd_prng_number(&r, 365) * QD_NS_PER_DAY;
         qd_gauge_init(&g, spec, wall(now));
         size_t count = 0;
         for (int i = 0; i < LOG_MAX; i++) {
             int64_t span = spec->window_ns > 0 ? spec->window_ns : QD_NS_PER_DAY;
-            now += rng_below(&r, 20) == 0 ? rng_below(&r, 2 * span) : rng_below(&r, span / 50);
-            size_t pick = count == 0 ? 0 : (size_t)rng_below(&r, (int64_t)count);
-            switch (rng_below(&r, count == 0 ? 1 : 4)) {
+            now += qd_prng_number(&r, 20) == 0 ? qd_prng_number(&r, 2 * span)
+                                               : qd_prng_number(&r, span / 50);
+            size_t pick = count == 0 ? 0 : (size_t)qd_prng_number(&r, (int64_t)count);
+            switch (qd_prng_number(&r, count == 0 ? 1 : 4)) {
             case 0:
                 log[count].at_ns = now;
                 log[count].used = 0;
-                log[count].held = rng_below(&r, 1000);
+                log[count].held = qd_prng_number(&r, 1000);
                 qd_gauge_hold(&g, spec, log[count].held, wall(now));
                 count++;
                 break;
@@ -101,8 +103,8 @@ Test(gauge, D7_used_and_held_equal_a_naive_list)
             cr_assert_eq(g.held, held);
             cr_assert_eq(g.start_ns, period.start.ns);
             cr_assert_eq(g.end_ns, period.end.ns);
-            int64_t amount = rng_below(&r, 2 * counted + 10);
-            int64_t cost = rng_below(&r, 1000);
+            int64_t amount = qd_prng_number(&r, 2 * counted + 10);
+            int64_t cost = qd_prng_number(&r, 1000);
             cr_assert_eq(qd_gauge_fits(&g, spec, amount, cost, wall(now)),
                          counted + cost <= amount);
         }
@@ -145,15 +147,16 @@ Test(gauge, D7_concurrency_is_a_gauge_of_holds)
 
 Test(gauge, D3_retry_at_is_the_end_of_the_period_and_exact)
 {
-    struct rng r = {2};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D3_retry_at_is_the_end_of_the_period_and_exact", 2));
     for (size_t round = 0; round < 3000; round++) {
         const struct qd_gauge_spec *spec = &specs[1 + round % (SPEC_COUNT - 1)];
         struct qd_gauge g;
-        int64_t now = YEAR_2026 + rng_below(&r, 365 * QD_NS_PER_DAY);
+        int64_t now = YEAR_2026 + qd_prng_number(&r, 365 * QD_NS_PER_DAY);
         qd_gauge_init(&g, spec, wall(now));
-        qd_gauge_book(&g, spec, wall(now), rng_below(&r, 200), wall(now));
-        qd_gauge_hold(&g, spec, rng_below(&r, 100), wall(now));
-        int64_t cost = rng_below(&r, 120);
+        qd_gauge_book(&g, spec, wall(now), qd_prng_number(&r, 200), wall(now));
+        qd_gauge_hold(&g, spec, qd_prng_number(&r, 100), wall(now));
+        int64_t cost = qd_prng_number(&r, 120);
         struct qd_gauge copy = g;
         struct qd_wall_ns at = qd_gauge_retry_at(&copy, spec, 100, cost, wall(now));
         if (cost > 100) {
@@ -231,10 +234,11 @@ Test(gauge, D7_sums_saturate_and_then_deny)
 
 Test(gauge, P4_fixed_windows_are_aligned_to_the_epoch)
 {
-    struct rng r = {3};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P4_fixed_windows_are_aligned_to_the_epoch", 3));
     for (int i = 0; i < 100000; i++) {
-        int64_t window = rng_magnitude(&r, 55) + 1;
-        int64_t at = (int64_t)rng_next(&r);
+        int64_t window = qd_prng_magnitude(&r, 55) + 1;
+        int64_t at = (int64_t)qd_prng_next(&r);
         struct qd_period p = qd_fixed_period(window, wall(at));
         cr_assert(p.start.ns <= at && (at < p.end.ns || p.end.ns == QD_WALL_NEVER));
         if (p.start.ns != INT64_MIN && p.end.ns != QD_WALL_NEVER) {

@@ -1,27 +1,29 @@
 /* Weighted sums against __int128 arithmetic, and the providers' weights (P5). */
 #include "server/core/limit.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
 
 Test(limit, P3_weighted_sums_equal_exact_ones_rounded_up)
 {
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P3_weighted_sums_equal_exact_ones_rounded_up", 1));
     for (int round = 0; round < 200000; round++) {
-        struct qd_weights w = {.count = (uint8_t)rng_below(&r, QD_WEIGHTS_MAX + 1)};
+        struct qd_weights w = {.count = (uint8_t)qd_prng_number(&r, QD_WEIGHTS_MAX + 1)};
         struct qd_usage u = {0};
-        w.den = rng_below(&r, 3) == 0 ? 1 : (int32_t)rng_between(&r, 1, 1000000);
+        w.den = qd_prng_number(&r, 3) == 0 ? 1 : (int32_t)qd_prng_between(&r, 1, 1000000);
         for (unsigned m = 0; m < QD_METERS_MAX; m++) {
             u.amount[m] = -1; /* absent: must not be read */
-            if (rng_below(&r, 3) > 0) {
-                qd_usage_set(&u, m, rng_below(&r, 4) == 0 ? QD_AMOUNT_MAX : rng_magnitude(&r, 53));
+            if (qd_prng_number(&r, 3) > 0) {
+                qd_usage_set(
+                    &u, m, qd_prng_number(&r, 4) == 0 ? QD_AMOUNT_MAX : qd_prng_magnitude(&r, 53));
             }
         }
         qd_int128 sum = 0;
         for (unsigned i = 0; i < w.count; i++) {
-            w.item[i].meter = (uint8_t)rng_below(&r, QD_METERS_MAX);
-            w.item[i].num = (int32_t)rng_between(&r, -1000000, 1000000);
+            w.item[i].meter = (uint8_t)qd_prng_number(&r, QD_METERS_MAX);
+            w.item[i].num = (int32_t)qd_prng_between(&r, -1000000, 1000000);
             if (u.present >> w.item[i].meter & 1) {
                 sum += (qd_int128)u.amount[w.item[i].meter] * w.item[i].num;
             }

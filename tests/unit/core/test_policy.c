@@ -1,7 +1,6 @@
 /* Look-up and matching of a compiled policy (P2, P3), and the identity of counters (P6). */
 #include "server/core/hash.h"
 #include "server/core/policy.h"
-#include "tests/unit/core/rng.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

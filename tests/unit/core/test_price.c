@@ -1,7 +1,7 @@
 /* Money against __int128 arithmetic and decimal strings (P7, P8). */
 #include "server/core/decimal.h"
 #include "server/core/price.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -212,15 +212,16 @@ Test(price, P7_overflow_is_told)
 
 Test(price, P7_products_equal_int128_rounded_half_up)
 {
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P7_products_equal_int128_rounded_half_up", 1));
     for (int i = 0; i < 200000; i++) {
         struct qd_price_line line = {.meter = QD_METER_OUTPUT_TOKENS,
-                                     .amount_pico = rng_magnitude(&r, 62),
-                                     .quantity = rng_magnitude(&r, 62) + 1};
+                                     .amount_pico = qd_prng_magnitude(&r, 62),
+                                     .quantity = qd_prng_magnitude(&r, 62) + 1};
         struct qd_price_sheet sheet = {1, {0}, &line, 1};
         struct qd_price_list list = {"m", &sheet, 1};
         struct qd_usage u = {0};
-        qd_usage_set(&u, QD_METER_OUTPUT_TOKENS, rng_magnitude(&r, 53));
+        qd_usage_set(&u, QD_METER_OUTPUT_TOKENS, qd_prng_magnitude(&r, 53));
         qd_uint128 twice =
             2 * (qd_uint128)(uint64_t)u.amount[QD_METER_OUTPUT_TOKENS] * (uint64_t)line.amount_pico;
         qd_uint128 exact = (twice / (uint64_t)line.quantity + 1) / 2;
@@ -261,14 +262,15 @@ static void multiply(const char *digits, const char *factor, char *ret_product, 
 
 Test(price, P7_dollars_equal_schoolbook_arithmetic_on_decimal_strings)
 {
-    struct rng r = {2};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P7_dollars_equal_schoolbook_arithmetic_on_decimal_strings", 2));
     for (int i = 0; i < 50000; i++) {
         /* A price such as 0.000002675, in pico-USD: the digits at twelve places. */
         char price[64];
         char wanted_pico[128];
         char amount[32];
-        int64_t pico = rng_magnitude(&r, 40);
-        int64_t count = rng_magnitude(&r, 20);
+        int64_t pico = qd_prng_magnitude(&r, 40);
+        int64_t count = qd_prng_magnitude(&r, 20);
         snprintf(price, sizeof price, "%" PRId64 ".%012" PRId64, pico / USD, pico % USD);
         snprintf(amount, sizeof amount, "%" PRId64, count);
         struct qd_decimal d;

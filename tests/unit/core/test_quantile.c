@@ -1,6 +1,6 @@
 /* Running quantiles against the sorted samples. */
 #include "server/core/quantile.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -36,14 +36,15 @@ Test(quantile, P3_is_at_least_the_true_quantile_and_within_an_eighth)
 {
     static int64_t samples[QD_QUANTILE_SAMPLES_MAX];
     static const unsigned permilles[] = {1, 500, 900, 950, 990, 999, 1000};
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P3_is_at_least_the_true_quantile_and_within_an_eighth", 1));
     for (int round = 0; round < 400; round++) {
         struct qd_quantile q = {0};
         size_t count =
-            (size_t)rng_between(&r, QD_QUANTILE_SAMPLES_MIN, QD_QUANTILE_SAMPLES_MAX - 1);
-        unsigned bits = (unsigned)rng_between(&r, 1, 24);
+            (size_t)qd_prng_between(&r, QD_QUANTILE_SAMPLES_MIN, QD_QUANTILE_SAMPLES_MAX - 1);
+        unsigned bits = (unsigned)qd_prng_between(&r, 1, 24);
         for (size_t i = 0; i < count; i++) {
-            samples[i] = rng_magnitude(&r, bits);
+            samples[i] = qd_prng_magnitude(&r, bits);
             qd_quantile_add(&q, samples[i]);
         }
         cr_assert_eq(q.total, count);
@@ -102,10 +103,11 @@ Test(quantile, P3_values_out_of_range_count_as_the_nearest)
 Test(quantile, P3_forgets_what_is_long_past)
 {
     struct qd_quantile q = {0};
-    struct rng r = {2};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("P3_forgets_what_is_long_past", 2));
     int64_t value;
     for (int i = 0; i < 100000; i++) {
-        qd_quantile_add(&q, 4000 + rng_below(&r, 100));
+        qd_quantile_add(&q, 4000 + qd_prng_number(&r, 100));
         cr_assert_lt(q.total, QD_QUANTILE_SAMPLES_MAX);
     }
     cr_assert(qd_quantile_get(&q, 900, &value));

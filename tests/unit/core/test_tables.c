@@ -22,7 +22,7 @@ Test(tables, D12_a_slab_hands_out_each_record_once)
     struct qd_prng g;
     unsigned count = 0;
     qd_slab_init(&slab, records, 24, CAPACITY);
-    qd_prng_init(&g, 1);
+    qd_prng_init(&g, qd_prng_seed("D12_a_slab_hands_out_each_record_once", 1));
     for (unsigned i = 0; i < 100000; i++) {
         if (qd_prng_chance(&g, 1, 2)) {
             uint32_t index = qd_slab_take(&slab);
@@ -60,7 +60,7 @@ Test(tables, D12_an_index_agrees_with_a_list)
     memset(slots, 0, sizeof(slots));
     cr_assert_eq(qd_index_slots(CAPACITY), sizeof(slots) / sizeof(slots[0]));
     qd_index_init(&index, slots, CAPACITY);
-    qd_prng_init(&g, 2);
+    qd_prng_init(&g, qd_prng_seed("D12_an_index_agrees_with_a_list", 2));
     for (unsigned v = 0; v < VALUES; v++) {
         hash_of[v] = qd_prng_chance(&g, 1, 3) ? UINT32_MAX - (uint32_t)qd_prng_below(&g, 3)
                                               : (uint32_t)qd_prng_next(&g);
@@ -102,7 +102,7 @@ Test(tables, D12_names_are_shared_counted_and_given_back)
     unsigned users[TEXTS] = {0};
     uint64_t *slots = calloc(qd_index_slots(GRANULES), sizeof(slots[0]));
     qd_names_init(&names, arena, order, GRANULES, slots, 5);
-    qd_prng_init(&g, 3);
+    qd_prng_init(&g, qd_prng_seed("D12_names_are_shared_counted_and_given_back", 3));
     for (unsigned i = 0; i < TEXTS; i++) {
         size_t size = 8 + qd_prng_below(&g, i < 250 ? 60 : 1100);
         memset(texts[i], 'a' + (int)(i % 26), size);

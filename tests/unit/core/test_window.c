@@ -1,6 +1,6 @@
 /* Sliding windows against an exact log of what was charged (D4), and their waiting times (D3). */
 #include "server/core/window.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -116,14 +116,14 @@ static bool model_try(struct model *m, int64_t cost, int64_t now_ns)
 }
 
 /* A step of time that likes the places where windows go wrong. */
-static int64_t nasty_step(struct rng *r, const struct qd_window_spec *spec, int64_t now_ns)
+static int64_t nasty_step(struct qd_prng *r, const struct qd_window_spec *spec, int64_t now_ns)
 {
     int64_t width = width_of(spec);
     int64_t to_edge = width - now_ns % width;
     if (now_ns > QD_WINDOW_TIME_MAX - 4 * spec->window_ns) {
         return 0; /* beyond it time stands still */
     }
-    switch (rng_below(r, 12)) {
+    switch (qd_prng_number(r, 12)) {
     case 0:
         return 0;
     case 1:
@@ -143,13 +143,13 @@ static int64_t nasty_step(struct rng *r, const struct qd_window_spec *spec, int6
     case 8:
         return spec->window_ns + width;
     case 9:
-        return rng_below(r, 3 * spec->window_ns);
+        return qd_prng_number(r, 3 * spec->window_ns);
     default:
-        return rng_below(r, 2 * width);
+        return qd_prng_number(r, 2 * width);
     }
 }
 
-static void random_spec(struct rng *r, struct model *m, bool weighted)
+static void random_spec(struct qd_prng *r, struct model *m, bool weighted)
 {
     static const int64_t windows[] = {
         60,
@@ -163,27 +163,30 @@ static void random_spec(struct rng *r, struct model *m, bool weighted)
         3600 * QD_NS_PER_S,
         QD_WINDOW_NS_MAX,
     };
-    int64_t window = windows[rng_below(r, sizeof windows / sizeof windows[0])];
-    uint16_t slots = rng_below(r, 3) == 0 ? 60 : (uint16_t)rng_between(r, 1, 60);
-    int64_t amount = rng_between(r, 1, 2000);
-    if (rng_below(r, 4) == 0) {
-        amount = rng_below(r, 2) == 0 ? rng_magnitude(r, 28) + 1
-                                      : rng_between(r, INT64_C(1) << 31, QD_AMOUNT_MAX);
+    int64_t window = windows[qd_prng_number(r, sizeof windows / sizeof windows[0])];
+    uint16_t slots = qd_prng_number(r, 3) == 0 ? 60 : (uint16_t)qd_prng_between(r, 1, 60);
+    int64_t amount = qd_prng_between(r, 1, 2000);
+    if (qd_prng_number(r, 4) == 0) {
+        amount = qd_prng_number(r, 2) == 0 ? qd_prng_magnitude(r, 28) + 1
+                                           : qd_prng_between(r, INT64_C(1) << 31, QD_AMOUNT_MAX);
     }
-    int64_t start = rng_below(r, 2) == 0 ? rng_below(r, 1000) : rng_below(r, INT64_C(1) << 60);
+    int64_t start =
+        qd_prng_number(r, 2) == 0 ? qd_prng_number(r, 1000) : qd_prng_number(r, INT64_C(1) << 60);
     model_init(m, window, slots, weighted, amount, start);
 }
 
 Test(window, D4_strict_no_interval_of_length_w_admits_more)
 {
     static struct model m;
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D4_strict_no_interval_of_length_w_admits_more", 1));
     for (int round = 0; round < 300; round++) {
         random_spec(&r, &m, false);
         int64_t now = m.w.base.head_end_ns - 1;
         for (int i = 0; i < 400; i++) {
             now += nasty_step(&r, &m.spec, now);
-            int64_t cost = rng_below(&r, 3) == 0 ? m.amount : rng_below(&r, m.amount / 3 + 2);
+            int64_t cost =
+                qd_prng_number(&r, 3) == 0 ? m.amount : qd_prng_number(&r, m.amount / 3 + 2);
             bool admitted = model_try(&m, cost, now);
             int64_t in_window = exact_sum(&m, now - m.spec.window_ns, now);
             cr_assert_leq(in_window, m.amount, "round %d: [now-W, now] holds %" PRId64, round,
@@ -200,16 +203,18 @@ Test(window, D4_strict_no_interval_of_length_w_admits_more)
 Test(window, D4_counts_what_the_exact_log_counts)
 {
     static struct model m;
-    struct rng r = {2};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D4_counts_what_the_exact_log_counts", 2));
     for (int round = 0; round < 400; round++) {
         random_spec(&r, &m, round % 2 == 0);
         int64_t now = m.w.base.head_end_ns - 1;
         for (int i = 0; i < 300; i++) {
             now += nasty_step(&r, &m.spec, now);
-            (void)model_try(&m, rng_below(&r, m.amount) + 1, now);
-            if (rng_below(&r, 3) == 0 && m.count > 0) { /* settle an earlier one */
-                struct event *e = &m.log[m.count - 1 - (size_t)rng_below(&r, (int64_t)m.count)];
-                int64_t actual = rng_below(&r, m.amount + 1);
+            (void)model_try(&m, qd_prng_number(&r, m.amount) + 1, now);
+            if (qd_prng_number(&r, 3) == 0 && m.count > 0) { /* settle an earlier one */
+                struct event *e =
+                    &m.log[m.count - 1 - (size_t)qd_prng_number(&r, (int64_t)m.count)];
+                int64_t actual = qd_prng_number(&r, m.amount + 1);
                 bool in_ring = e->at_ns / width_of(&m.spec) > m.w.base.head - QD_WINDOW_RING;
                 qd_window_adjust(&m.w.base, &m.spec, wall(e->at_ns), actual - e->amount, wall(now));
                 e->amount = in_ring ? actual : e->amount;
@@ -243,19 +248,20 @@ static void assert_retry_exact(const struct model *m, int64_t cost, int64_t now)
 Test(window, D3_retry_at_is_exact)
 {
     static struct model m;
-    struct rng r = {3};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D3_retry_at_is_exact", 3));
     for (int round = 0; round < 400; round++) {
         random_spec(&r, &m, round % 2 == 0);
         int64_t now = m.w.base.head_end_ns - 1;
         for (int i = 0; i < 100; i++) {
             now += nasty_step(&r, &m.spec, now);
-            int64_t cost = rng_below(&r, m.amount / 4 + 2);
+            int64_t cost = qd_prng_number(&r, m.amount / 4 + 2);
             (void)model_try(&m, cost, now);
-            if (rng_below(&r, 10) == 0) { /* debt: post-paid, beyond the amount */
+            if (qd_prng_number(&r, 10) == 0) { /* debt: post-paid, beyond the amount */
                 qd_window_charge(&m.w.base, &m.spec, m.amount, wall(now));
                 record(&m, now, m.amount);
             }
-            assert_retry_exact(&m, rng_below(&r, m.amount + 2), now);
+            assert_retry_exact(&m, qd_prng_number(&r, m.amount + 2), now);
             assert_retry_exact(&m, m.amount, now);
         }
     }
@@ -325,13 +331,15 @@ Test(window, D4_weighted_stays_below_twice_the_amount_and_bursts_come_near)
         cr_assert_leq(worst, 1200);
         cr_assert_geq(worst, 1190); /* the stated worst case is not an exaggeration */
     }
-    struct rng r = {4};
+    struct qd_prng r;
+    qd_prng_init(&r,
+                 qd_prng_seed("D4_weighted_stays_below_twice_the_amount_and_bursts_come_near", 4));
     for (int round = 0; round < 200; round++) {
         random_spec(&r, &m, true);
         int64_t now = m.w.base.head_end_ns - 1;
         for (int i = 0; i < 300; i++) {
             now += nasty_step(&r, &m.spec, now);
-            (void)model_try(&m, rng_below(&r, m.amount) + 1, now);
+            (void)model_try(&m, qd_prng_number(&r, m.amount) + 1, now);
             cr_assert_leq(exact_sum(&m, now - m.spec.window_ns, now), 2 * m.amount);
         }
     }
@@ -342,16 +350,18 @@ Test(window, D4_weighted_error_on_even_and_on_off_traffic_is_small)
 {
     static struct model m;
     for (int kind = 0; kind < 2; kind++) {
-        struct rng r = {50 + (uint64_t)kind};
+        struct qd_prng r;
+        qd_prng_init(&r, qd_prng_seed("D4_weighted_error_on_even_and_on_off_traffic_is_small",
+                                      50 + (uint64_t)kind));
         int64_t worst = 0;
         model_init(&m, 60 * QD_NS_PER_S, 60, true, 600, 0);
         int64_t now = 0;
         int64_t off_at = 0;
         while (now < 3600 * QD_NS_PER_S) {
-            now += rng_below(&r, kind == 0 ? 100 * QD_NS_PER_MS : 10 * QD_NS_PER_MS);
+            now += qd_prng_number(&r, kind == 0 ? 100 * QD_NS_PER_MS : 10 * QD_NS_PER_MS);
             if (kind == 1 && now > off_at) { /* 20 times the limit while on */
-                now += rng_below(&r, 60 * QD_NS_PER_S);
-                off_at = now + rng_below(&r, 10 * QD_NS_PER_S);
+                now += qd_prng_number(&r, 60 * QD_NS_PER_S);
+                off_at = now + qd_prng_number(&r, 10 * QD_NS_PER_S);
             }
             (void)model_try(&m, 1, now);
             int64_t seen = exact_sum(&m, now - 60 * QD_NS_PER_S, now);
@@ -402,7 +412,8 @@ Test(window, D4_a_time_before_the_newest_slot_is_the_newest_slot)
 Test(window, D4_slots_count_own_and_others_and_never_below_zero)
 {
     static struct model m;
-    struct rng r = {6};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D4_slots_count_own_and_others_and_never_below_zero", 6));
     for (int round = 0; round < 200; round++) {
         random_spec(&r, &m, round % 2 == 0);
         m.amount = 1000;
@@ -422,15 +433,15 @@ Test(window, D4_slots_count_own_and_others_and_never_below_zero)
             }
             now += step;
             (void)qd_window_used(&m.w.base, &m.spec, wall(now));
-            if (rng_below(&r, 2) == 0) {
-                int64_t slot = head - rng_below(&r, m.spec.slots + 1);
-                m.others[(uint64_t)slot % QD_WINDOW_RING] += rng_between(&r, -50, 80);
+            if (qd_prng_number(&r, 2) == 0) {
+                int64_t slot = head - qd_prng_number(&r, m.spec.slots + 1);
+                m.others[(uint64_t)slot % QD_WINDOW_RING] += qd_prng_between(&r, -50, 80);
                 qd_window_refold(&m.w.base, &m.spec, wall(now));
             }
             /* This node settles what another one reserved: its own part goes below 0. */
-            int64_t at = now - rng_below(&r, m.spec.window_ns);
+            int64_t at = now - qd_prng_number(&r, m.spec.window_ns);
             if (at >= 0) {
-                int64_t delta = rng_between(&r, -60, 60);
+                int64_t delta = qd_prng_between(&r, -60, 60);
                 qd_window_adjust(&m.w.base, &m.spec, wall(at), delta, wall(now));
                 record(&m, at, delta);
             }

@@ -1,6 +1,6 @@
 /* Calendars against glibc and the system's tzdata: 20 zones, 1985 to 2037 (D6). */
 #include "server/core/zone.h"
-#include "tests/unit/core/rng.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -187,7 +187,7 @@ static void assert_period(const struct qd_calendar *c, int64_t at_ns, int64_t st
               p.end.ns / QD_NS_PER_S, start_s, end_s);
 }
 
-static void check_calendar(const struct qd_calendar *c, struct rng *r)
+static void check_calendar(const struct qd_calendar *c, struct qd_prng *r)
 {
     int64_t start_s = INT64_MIN;
     unsigned periods = 0;
@@ -199,7 +199,7 @@ static void check_calendar(const struct qd_calendar *c, struct rng *r)
         if (start_s != INT64_MIN && end_s > start_s) { /* a skipped day is empty */
             assert_period(c, start_s * QD_NS_PER_S, start_s, end_s);
             assert_period(c, end_s * QD_NS_PER_S - 1, start_s, end_s);
-            int64_t inside = rng_below(r, (end_s - start_s) * QD_NS_PER_S);
+            int64_t inside = qd_prng_number(r, (end_s - start_s) * QD_NS_PER_S);
             assert_period(c, start_s * QD_NS_PER_S + inside, start_s, end_s);
             periods++;
         }
@@ -220,7 +220,8 @@ Test(zone, D6_days_weeks_months_and_years_follow_tzdata)
         {QD_CALENDAR_YEAR, 1231, NULL},
     };
     static struct qd_zone_transition table[TRANSITIONS_MAX];
-    struct rng r = {1};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D6_days_weeks_months_and_years_follow_tzdata", 1));
     for (size_t z = 0; z < ZONE_COUNT; z++) {
         struct qd_zone zone = probe(names[z], table);
         cr_assert(z == 0 || zone.count > 1 || strcmp(names[z], "Asia/Kolkata") == 0,
@@ -237,7 +238,8 @@ Test(zone, D6_days_weeks_months_and_years_follow_tzdata)
 Test(zone, D6_offsets_equal_localtime)
 {
     static struct qd_zone_transition table[TRANSITIONS_MAX];
-    struct rng r = {2};
+    struct qd_prng r;
+    qd_prng_init(&r, qd_prng_seed("D6_offsets_equal_localtime", 2));
     for (size_t z = 0; z < ZONE_COUNT; z++) {
         struct qd_zone zone = probe(names[z], table);
         for (size_t i = 1; i < zone.count; i++) {
@@ -248,8 +250,8 @@ Test(zone, D6_offsets_equal_localtime)
             }
         }
         for (int i = 0; i < 2000; i++) {
-            int64_t s = rng_between(&r, utc_of(FIRST_YEAR, 1, 1), utc_of(LAST_YEAR, 1, 1));
-            int64_t ns = s * QD_NS_PER_S + rng_below(&r, QD_NS_PER_S);
+            int64_t s = qd_prng_between(&r, utc_of(FIRST_YEAR, 1, 1), utc_of(LAST_YEAR, 1, 1));
+            int64_t ns = s * QD_NS_PER_S + qd_prng_number(&r, QD_NS_PER_S);
             cr_assert_eq(qd_zone_offset_s(&zone, (struct qd_wall_ns){ns}), offset_of(s));
         }
     }

@@ -33,8 +33,13 @@ Test(prng, stays_in_its_bounds)
         int64_t x = qd_prng_between(&g, INT64_MIN, INT64_MIN + 1);
         cr_assert(x == INT64_MIN || x == INT64_MIN + 1);
         cr_assert_leq(qd_prng_skewed(&g, 1000), 1000);
+        cr_assert(qd_prng_number(&g, 3) >= 0 && qd_prng_number(&g, 3) < 3);
+        cr_assert(qd_prng_magnitude(&g, 5) >= 0 && qd_prng_magnitude(&g, 5) < 32);
+        cr_assert_geq(qd_prng_magnitude(&g, 63), 0);
     }
     cr_assert_eq(qd_prng_below(&g, 1), 0);
+    cr_assert_eq(qd_prng_number(&g, 1), 0);
+    cr_assert_eq(qd_prng_magnitude(&g, 0), 0);
     cr_assert_eq(qd_prng_between(&g, -5, -5), -5);
     (void)qd_prng_between(&g, INT64_MIN, INT64_MAX);
 }
