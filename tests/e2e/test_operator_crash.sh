@@ -1,5 +1,5 @@
 # kill -9 under load, with holds open: what was acknowledged is there exactly once, budgets equal the ledger, and a token
-# of the dead process settles (X5, S1, D7). ctest-timeout: 200
+# of the dead process settles (X5, S1, D7). QD_LONG asks for eight such ends instead of one. ctest-timeout: 300
 . "${QUOTA_TESTLIB_SH:?run through ctest}"
 
 ctl() {
@@ -56,29 +56,40 @@ ctl check acme --model m --use input_tokens=1000 >/dev/null
 open_before=$(curl -s "http://$QD_ADMIN/metrics" | sed -n 's/^quotad_reservations_open //p')
 
 # Four writers, each with its own ids; what was acknowledged is written down after the fact.
-for writer in 1 2 3 4; do
-    (
-        trap - EXIT
-        i=0
-        while ctl report --tenant acme --request-id "w$writer-$i" --model m --use input_tokens=$((i % 7 + 1)) >/dev/null 2>&1; do
-            echo "w$writer-$i $((i % 7 + 1))" >>"$T/acknowledged.$writer"
-            i=$((i + 1))
-        done
-    ) &
+crash() { # ROUND SECONDS
+    for writer in 1 2 3 4; do
+        (
+            trap - EXIT
+            i=0
+            while ctl report --tenant acme --request-id "w$writer-$1-$i" --model m --use input_tokens=$((i % 7 + 1)) \
+                >/dev/null 2>&1; do
+                echo "w$writer-$1-$i $((i % 7 + 1))" >>"$T/acknowledged.$writer"
+                i=$((i + 1))
+            done
+        ) &
+    done
+    sleep "$2"
+    kill -9 "$QD_PID"
+    wait
+    QD_PID=''
+    cat "$T"/acknowledged.* >"$T/acknowledged"
+    began=$(date +%s%N)
+    qd_start --policy "$T/policy.yaml" || exit 1
+    took_ms=$((($(date +%s%N) - began) / 1000000))
+    [ "$took_ms" -le "$slowest_ms" ] || slowest_ms=$took_ms
+    echo "note: $(wc -l <"$T/acknowledged") reports acknowledged before kill -9; serving again after $took_ms ms"
+}
+
+crashes=1
+[ -z "${QD_LONG:-}" ] || crashes=8
+slowest_ms=0
+for round in $(seq "$crashes"); do
+    crash "$round" "$((1 + (round + 1) % 3))" # 3 s, 1, 2, 3, ...
 done
-sleep 3
-kill -9 "$QD_PID"
-wait
-QD_PID=''
-cat "$T"/acknowledged.* >"$T/acknowledged"
-began=$(date +%s%N)
-qd_start --policy "$T/policy.yaml" || exit 1
-took_ms=$((($(date +%s%N) - began) / 1000000))
-echo "note: $(wc -l <"$T/acknowledged") reports acknowledged before kill -9; serving again after $took_ms ms"
 
 X5_it_serves_again_in_seconds() {
     expect_eq "$open_before" 2
-    [ "$took_ms" -lt 10000 ] || qd_fail "it took $took_ms ms"
+    [ "$slowest_ms" -lt 10000 ] || qd_fail "it took $slowest_ms ms"
     expect_match "$(cat "$QD_LOG")" '^ledger: [0-9]+ entries, budgets rebuilt$'
     expect_eq "$(curl -s "http://$QD_ADMIN/readyz")" ready
 }
@@ -89,9 +100,9 @@ X5_every_acknowledged_report_is_there_once() {
     sed -n 's/^ *"request_id":"\(w[^"]*\)".*/\1/p' "$T/entries" | sort >"$T/booked"
     awk '{ print $1 }' "$T/acknowledged" | sort >"$T/wanted"
     expect_eq "$(comm -23 "$T/wanted" "$T/booked")" ""
-    # At most one report of each writer was on disk when its answer could not be sent any more.
+    # At most one report of each writer was on disk, each time, when its answer could not be sent any more.
     extra=$(comm -13 "$T/wanted" "$T/booked" | wc -l)
-    [ "$extra" -le 4 ] || qd_fail "$extra entries that nobody was told of"
+    [ "$extra" -le $((4 * crashes)) ] || qd_fail "$extra entries that nobody was told of"
 }
 
 D7_used_is_what_the_ledger_says() {

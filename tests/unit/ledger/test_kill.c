@@ -1,5 +1,5 @@
 /* kill -9 at random instants: by the writer's own log every acknowledged report is there, exactly
- * once. */
+ * once. QD_LONG asks for more of them. ctest-timeout: 600 */
 #include "server/ledger/ledger.h"
 #include "server/ledger/scan.h"
 #include "server/ledger/verify.h"
@@ -17,8 +17,9 @@
 #include <unistd.h>
 
 #define ROUNDS      12
+#define ROUNDS_LONG 60
 #define WRITERS     4
-#define REPORTS_MAX 200000
+#define REPORTS_MAX 1000000
 #define NOW_NS      (INT64_C(1790000000) * QD_NS_PER_S)
 
 struct node {
@@ -150,7 +151,7 @@ static void check_node(const char *path, size_t count)
     free(seen);
 }
 
-Test(kill, X5_every_acknowledged_report_survives_kill_9, .timeout = 120)
+Test(kill, X5_every_acknowledged_report_survives_kill_9, .timeout = 600)
 {
     struct qd_prng prng;
     struct qd_tempdir dir;
@@ -158,7 +159,8 @@ Test(kill, X5_every_acknowledged_report_survives_kill_9, .timeout = 120)
     uint32_t next = 0;
     qd_prng_init(&prng, qd_prng_seed("kill", 41));
     qd_tempdir_init(&dir);
-    for (int round = 0; round < ROUNDS; round++) {
+    int rounds = getenv("QD_LONG") != NULL ? ROUNDS_LONG : ROUNDS;
+    for (int round = 0; round < rounds; round++) {
         int ends[2];
         cr_assert_eq(pipe(ends), 0);
         pid_t child = fork();
