@@ -75,7 +75,8 @@ else
     listen=${QUOTAD_LISTEN:-127.0.0.1:7070}
     admin=${QUOTAD_ADMIN_LISTEN:-127.0.0.1:7071}
 fi
-# A fresh ledger for each demonstration, so that the figures are the same every time.
+# A fresh ledger for each demonstration: the requests are the same every time (--seed). How many are admitted differs by
+# a few, since minutes turn and concurrent requests end by the clock.
 data=$(mktemp -d "$run/data.XXXXXX")
 rm -f "$run/ports"
 quotad --policy "$policy" --data-dir "$data" --listen "$listen" --admin-listen "$admin" \

@@ -1,11 +1,13 @@
 #!/bin/sh
-# All the tests: installs what they need, builds, runs, and ends with "N passed, N failed" alone on a line.
+# All the tests: installs what they need, builds, runs, and ends with "N passed, N failed, N skipped" alone on a line.
 #   sh tests/run.sh            everything that guards a commit
 #   sh tests/run.sh --quick    the dev build and its tests only
-#   sh tests/run.sh --long     and 60 s for each fuzzer, branch coverage of the core, long replays
-#   sh tests/run.sh --interop  only tests/interop: clients that others wrote
-# QUOTAD_TRACE_DATA names a folder with the full traces; without it the replays use the excerpt in deploy/examples.
-# QD_JOBS limits the parallelism. QD_COUNTS=FILE: the counts go to that file instead of the closing line.
+#   sh tests/run.sh --long     and what takes long: fuzzers, branch coverage, the model 5 million operations long, more
+#                              kills, and another seed each time, which is printed
+#   sh tests/run.sh --interop  only the release build: the quickstart, and clients that others wrote (tests/interop)
+# QUOTAD_TRACE_DATA names a folder with the full traces; without it their replays are skipped, and the excerpts remain.
+# QD_SEED replays a seed. QD_JOBS limits the parallelism. QD_COUNTS=FILE: the counts go to that file instead of the
+# closing line.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -14,7 +16,7 @@ for argument in "$@"; do
     case $argument in
     --quick | --long | --interop) mode=${argument#--} ;;
     --help | -h)
-        sed -n '2,8s/^# //p' "$0"
+        sed -n '2,10s/^# //p' "$0"
         exit 0
         ;;
     *)
@@ -29,6 +31,7 @@ logs=build/logs
 mkdir -p "$logs"
 passed=0
 failed=0
+skipped=0
 started=$(date +%s)
 step_started=$started
 
@@ -69,14 +72,16 @@ try() {
     fi
 }
 
-# count_lines LOG: adds a script's "ok ..." and "not ok ..." lines, and shows the latter.
+# count_lines LOG: adds a script's "ok ...", "not ok ..." and "skip ..." lines, and shows the latter two.
 count_lines() {
     good=$(grep -c '^ok ' "$1")
     bad=$(grep -c '^not ok ' "$1")
+    left_out=$(grep -c '^skip ' "$1")
     passed=$((passed + good))
     failed=$((failed + bad))
-    grep -E '^(not ok|note:) ' "$1"
-    echo "   $good ok, $bad not ok ($(took))"
+    skipped=$((skipped + left_out))
+    grep -E '^(not ok|note:|skip) ' "$1"
+    echo "   $good ok, $bad not ok, $left_out skipped ($(took))"
 }
 
 # script NAME COMMAND...: a script whose lines are cases.
@@ -90,7 +95,7 @@ script() {
     count_lines "$script_log"
     if [ "$script_rc" -ne 0 ] && [ "$bad" -eq 0 ]; then
         fail "$script_name exits $script_rc" "$script_log"
-    elif [ "$good" -eq 0 ] && [ "$bad" -eq 0 ]; then
+    elif [ "$good" -eq 0 ] && [ "$bad" -eq 0 ] && [ "$left_out" -eq 0 ]; then
         fail "$script_name ran no case" "$script_log"
     fi
 }
@@ -118,15 +123,19 @@ run_ctest() {
         fail "ctest $preset" "$log"
         return
     fi
-    counts=$(sh tests/count.sh "$xml")
-    passed=$((passed + ${counts% *}))
-    failed=$((failed + ${counts#* }))
+    counts=$logs/ctest_$preset.counts
+    sh tests/count.sh "$xml" >"$counts"
+    read -r good bad left_out <"$counts" || bad=0
+    passed=$((passed + good))
+    failed=$((failed + bad))
+    skipped=$((skipped + left_out))
     if [ "$ctest_rc" -ne 0 ]; then
         # Each failed test's own output, then ctest's list of them.
         grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed )' "$log" | tail -n 400 | sed 's/^/    /'
-        [ "${counts#* }" -ne 0 ] || fail "ctest $preset exits $ctest_rc"
+        [ "$bad" -ne 0 ] || fail "ctest $preset exits $ctest_rc"
     fi
-    echo "   ${counts% *} ok, ${counts#* } not ok ($(took))"
+    sed -n '2,$p' "$counts"
+    echo "   $good ok, $bad not ok, $left_out skipped ($(took))"
 }
 
 # The project's C files, as git knows them (or as they lie there, outside of a repository).
@@ -201,19 +210,29 @@ if [ "$mode" = interop ]; then
         build release
         QUOTAD_BUILD_DIR=$PWD/build/release QUOTAD_SOURCE_DIR=$PWD
         export QUOTAD_BUILD_DIR QUOTAD_SOURCE_DIR
+        script quickstart sh tests/quickstart.sh
         script interop sh tests/interop/run.sh
     else
         fail "interop: tests/interop/run.sh does not exist"
     fi
 else
-    [ "$mode" != long ] || export QD_LONG=1
+    if [ "$mode" = long ]; then
+        QD_LONG=1 QD_SEED=${QD_SEED:-$(date +%s)}
+        export QD_LONG QD_SEED
+        echo "   seed $QD_SEED; QD_SEED=$QD_SEED replays it"
+    fi
 
     step format
     try format check_format
     if build dev; then
         run_ctest dev
         script rules sh tests/rules/check.sh
-        [ "$mode" = quick ] || QD_JOBS=$jobs script mutants sh tests/mutants/run.sh build/dev
+        # Whether a mutant dies is no matter of luck: the tests' own seeds.
+        [ "$mode" = quick ] || script mutants env -u QD_SEED -u QD_LONG "QD_JOBS=$jobs" sh tests/mutants/run.sh build/dev
+        if [ "$mode" = long ]; then
+            step "the model, 5 million operations"
+            try model_long env QD_MODEL_OPERATIONS=5000000 build/dev/tests/unit/unit_core_model
+        fi
     fi
     if [ "$mode" != quick ]; then
         if build clang; then
@@ -231,6 +250,7 @@ else
         build fuzz fuzzers && run_fuzzers
         if build coverage; then
             find build/coverage -name '*.gcda' -delete
+            unset QD_SEED
             run_ctest coverage -R '^(unit_core_|fuzz_)'
             step coverage
             if try coverage sh tests/coverage.sh build/coverage; then
@@ -242,8 +262,8 @@ fi
 
 echo "took $(($(date +%s) - started)) s"
 if [ -n "${QD_COUNTS:-}" ]; then
-    echo "$passed $failed" >>"$QD_COUNTS"
+    echo "$passed $failed $skipped" >>"$QD_COUNTS"
 else
-    echo "$passed passed, $failed failed"
+    echo "$passed passed, $failed failed, $skipped skipped"
 fi
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

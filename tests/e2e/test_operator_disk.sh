@@ -3,10 +3,13 @@
 
 MOUNT=$T/disk
 mkdir -p "$MOUNT"
+cases='X4_reports_are_refused_and_told_what_to_do X4_checks_go_on X4_readyz_and_metrics_say_so
+    X4_the_log_says_when_it_began X4_room_again_and_reports_are_taken_without_a_restart
+    X4_what_was_acknowledged_is_there_once'
 if ! mount -t tmpfs -o size=300m tmpfs "$MOUNT" 2>/dev/null; then
-    echo "skip operator_disk: a tmpfs cannot be mounted here (it takes root)"
-    echo "ok X4_disk_full_is_skipped_without_mounts"
-    exit 0
+    # shellcheck disable=SC2086 # a list of names
+    qd_skip "a tmpfs cannot be mounted here: it takes root" $cases
+    qd_done
 fi
 trap 'qd_cleanup_disk' EXIT
 qd_cleanup_disk() {
@@ -102,9 +105,8 @@ X4_what_was_acknowledged_is_there_once() {
     expect_in "$out" "(booked before)"
 }
 
-qd_run X4_reports_are_refused_and_told_what_to_do X4_checks_go_on X4_readyz_and_metrics_say_so \
-    X4_the_log_says_when_it_began X4_room_again_and_reports_are_taken_without_a_restart \
-    X4_what_was_acknowledged_is_there_once
+# shellcheck disable=SC2086 # a list of names
+qd_run $cases
 qd_stop TERM || echo "not ok quotad_exits_0_on_SIGTERM (exit $?)"
 qd_start --policy "$T/policy.yaml" --data-dir "$MOUNT/data" || exit 1
 qd_run X4_what_was_acknowledged_is_there_once

@@ -108,7 +108,7 @@ X4_read_only_data_directory() {
         expect_eq "$code" 1
         expect_eq "$(cat "$T/err")" "quotad: cannot open $T/ro/quotad.pid: Read-only file system"
     else
-        echo "skip: as root, and a read-only tmpfs cannot be mounted here"
+        qd_skip "as root, and a read-only tmpfs cannot be mounted here"
     fi
 }
 

@@ -170,7 +170,11 @@ traces_full_mooncake() { replays_whole mooncake "$QUOTAD_TRACE_DATA/mooncake_con
 
 qd_run traces_azure_excerpt_books_the_files_sums traces_azure_excerpt_survives_losses \
     traces_mooncake_excerpt_books_the_files_sums traces_mooncake_excerpt_survives_losses
+full='traces_full_azure_conv traces_full_azure_conv_survives_losses traces_full_azure_code traces_full_mooncake'
+# shellcheck disable=SC2086 # a list of names
 if [ -n "${QUOTAD_TRACE_DATA:-}" ]; then
-    qd_run traces_full_azure_conv traces_full_azure_conv_survives_losses traces_full_azure_code traces_full_mooncake
+    qd_run $full
+else
+    qd_skip "QUOTAD_TRACE_DATA names no folder of whole traces" $full
 fi
 qd_done

@@ -1,6 +1,6 @@
 // Calls a quotad with @grpc/grpc-js, knowing nothing of it but what its reflection service tells: no .proto file.
 //   node client.js HOST:PORT PID
-// Prints "ok NAME" or "not ok NAME" a case. PID is the server's: the last case ends it while it is watched.
+// Prints "1..N", then "ok NAME" or "not ok NAME" for each of N cases. PID is the server's: the last case ends it while it is watched.
 'use strict';
 const assert = require('node:assert/strict');
 const grpc = require('@grpc/grpc-js');
@@ -604,6 +604,7 @@ async function main() {
     admin = new (await load('v1', 'quota.v1.AdminService')).quota.v1.AdminService(target, credentials);
     health = new (await load('v1', 'grpc.health.v1.Health')).grpc.health.v1.Health(target, credentials);
     let failed = 0;
+    console.log(`1..${Object.keys(cases).length}`);
     for (const [name, run] of Object.entries(cases)) {
         try {
             await deadline(run(), 20000);

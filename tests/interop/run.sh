@@ -1,7 +1,8 @@
 #!/bin/sh
 # Clients that others wrote, against a real quotad: @grpc/grpc-js by reflection alone (client.js), and grpcurl.
 #   sh tests/interop/run.sh [BUILD_FOLDER]     default: build/release, or $QUOTAD_BUILD_DIR
-# Prints "ok NAME" or "not ok NAME" a case, "note: ..." for what was left out, and ends with "N passed, N failed".
+# Prints "ok NAME" or "not ok NAME" a case, "skip NAME: why" for what was left out, and ends with "N passed, N failed,
+# N skipped".
 # npm packages go to build/interop; nothing is written here. `tests/run.sh --interop` builds first and calls this.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -22,7 +23,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# say LINE: a case or a note.
+# say LINE: a case.
 say() {
     echo "$*" | tee -a "$cases"
 }
@@ -30,7 +31,7 @@ say() {
 finish() {
     good=$(grep -c '^ok ' "$cases")
     bad=$(grep -c '^not ok ' "$cases")
-    echo "$good passed, $bad failed"
+    echo "$good passed, $bad failed, $(grep -c '^skip ' "$cases") skipped"
     [ "$bad" -eq 0 ] && [ "$good" -gt 0 ]
     exit
 }
@@ -67,14 +68,20 @@ curl_case() {
     fi
 }
 
+skip_grpcurl() { # REASON
+    for name in lists_services lists_methods describes_a_message checks is_told_of_health; do
+        say "skip grpcurl_$name: $1"
+    done
+}
+
 run_grpcurl() {
     if [ ! -x "$place/bin/grpcurl" ]; then
         if ! command -v go >/dev/null 2>&1; then
-            say "note: skipped 5 cases of grpcurl: go is not installed"
+            skip_grpcurl "neither grpcurl nor go is installed"
             return
         fi
         if ! GOBIN=$place/bin go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version" >"$T/go" 2>&1; then
-            say "note: skipped 5 cases of grpcurl: it cannot be installed: $(tail -n 1 "$T/go")"
+            skip_grpcurl "it cannot be installed: $(tail -n 1 "$T/go")"
             return
         fi
     fi
@@ -104,8 +111,17 @@ run_js() {
             return
         fi
     fi
-    NODE_PATH=$place/node_modules node tests/interop/client.js "$grpc" "$server" >"$T/js" 2>&1
+    js_code=0
+    NODE_PATH=$place/node_modules node tests/interop/client.js "$grpc" "$server" >"$T/js" 2>&1 || js_code=$?
     tee -a "$cases" <"$T/js"
+    # A client that dies midway has a short list, and none of it need be bad.
+    planned=$(sed -n 's/^1\.\.\([0-9][0-9]*\)$/\1/p' "$T/js")
+    ran=$(grep -cE '^(not )?ok js_' "$T/js")
+    if [ "${planned:-0}" -lt 1 ] || [ "$ran" -ne "$planned" ]; then
+        say "not ok js_client_runs_all_its_cases ($ran of ${planned:-none planned}; exit $js_code)"
+    elif [ "$js_code" -ne 0 ] && ! grep -q '^not ok js_' "$T/js"; then
+        say "not ok js_client_exits_0 (exit $js_code)"
+    fi
 }
 
 # ---- What runs ---------------------------------------------------------------------------------------------------------

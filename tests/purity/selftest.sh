@@ -79,6 +79,12 @@ cat >"$T/junit.xml" <<'XML'
 	<testcase name="script" status="fail">
 		<system-out>ok one
 not ok two
+skip three: &quot;no mount&quot; here
+</system-out>
+	</testcase>
+	<testcase name="skips" status="run">
+		<system-out>[SKIP] suite::four: no file
+[====] Synthesis: Tested: 0 | Passing: 0 | Failing: 0 | Crashing: 0
 </system-out>
 	</testcase>
 	<testcase name="plain" status="run">
@@ -88,6 +94,8 @@ not ok two
 </testsuite>
 XML
 sh "$source/tests/count.sh" "$T/junit.xml" >"$T/counts"
-# 3 + 2 + 1 + 1 passed; 2, a report besides, 1 and 1 failed.
-expect 0 count_adds_cases grep -qx '7 5' "$T/counts"
+# 3 + 2 + 1 + 1 passed; 2, a report besides, 1 and 1 failed; two skipped, which are no passes.
+expect 0 count_adds_cases grep -qx '7 5 2' "$T/counts"
+expect 0 count_names_what_a_script_skips grep -qx 'skip three: "no mount" here' "$T/counts"
+expect 0 count_names_what_criterion_skips grep -qx 'skip suite::four: no file' "$T/counts"
 exit "$bad"
