@@ -2,6 +2,7 @@
 
 #include "server/core/hash.h"
 #include "server/log/log.h"
+#include "server/policy/policy_file.h"
 #include "server/shard/directory.h"
 #include "server/shard/reload.h"
 #include "server/shard/validate.h"
@@ -135,7 +136,9 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
     struct qd_store_error error;
     struct qd_store_rocksdb_config rocksdb = {.path = qd_config_get(config, QD_SET_DATA_DIR)};
     struct qd_ledger_config ledger = {
-        .report_horizon_ns = qd_config_number(config, QD_SET_REPORT_HORIZON) * QD_NS_PER_MS,
+        /* S6: the policy's report_horizon refuses, and reloads; the ledger takes what any policy
+         * may, and a day for what waits. */
+        .report_horizon_ns = QD_REPORT_HORIZON_MAX_NS + QD_NS_PER_DAY,
         .future_max_ns = QD_EVENT_AHEAD_MAX_NS,
     };
 

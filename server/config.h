@@ -51,8 +51,6 @@ enum qd_setting_kind {
     X(HUGE_PAGES, "huge-pages", NULL, FLAG, 0, 1, "true", "ask for huge pages for the tables")    \
     X(DRAIN_GRACE, "drain-grace", "TIME", DURATION, 0, 3600000, "10s",                            \
       "how long SIGTERM waits for what is in flight")                                             \
-    X(REPORT_HORIZON, "report-horizon", "TIME", DURATION, 3600000, 31622400000, "35d",            \
-      "older usage is refused, keys are kept as long")                                            \
     X(METRICS_TENANTS, "metrics-tenants", "N", COUNT, 0, 1000, "20",                              \
       "tenants with series of their own in /metrics; the rest is `other`")                        \
     X(LOG_LEVEL, "log-level", "LEVEL", LEVEL, 0, 0, "info", "debug, info, warn or error")

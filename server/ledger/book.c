@@ -145,8 +145,8 @@ static enum qd_book_result check_time(const struct qd_ledger *ledger, struct qd_
     if (entry->kind == QD_ENTRY_USAGE && entry->event_time.ns < now - ledger->report_horizon_ns) {
         format_time((struct qd_wall_ns){now - ledger->report_horizon_ns}, bound);
         (void)snprintf(job->receipt->text, sizeof job->receipt->text,
-                       "event_time %s is older than report_horizon (%lld days): %s or later is "
-                       "accepted; book older usage with CorrectUsage",
+                       "event_time %s is older than the ledger accepts (%lld days): %s or later is "
+                       "accepted; nothing is booked",
                        event, (long long)(ledger->report_horizon_ns / QD_NS_PER_DAY), bound);
         return QD_BOOK_TOO_OLD;
     }

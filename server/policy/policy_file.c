@@ -48,7 +48,7 @@ static void read_horizon(struct qd_compiler *c, const struct qd_at *at, const st
                          void *object)
 {
     (void)object;
-    (void)qd_read_duration(c, at, value, QD_NS_PER_HOUR, 366 * QD_NS_PER_DAY,
+    (void)qd_read_duration(c, at, value, QD_NS_PER_HOUR, QD_REPORT_HORIZON_MAX_NS,
                            &c->policy->report_horizon_ns);
 }
 

@@ -24,6 +24,8 @@
 #define QD_IMPORT_BYTES_MAX   (64U << 20) /* of one imported price file */
 #define QD_OWN_LIMITS_MAX     16          /* of one plan, tenant, pool, model, or the global ones */
 
+#define QD_REPORT_HORIZON_MAX_NS (366 * QD_NS_PER_DAY) /* the largest report_horizon (S6) */
+
 /* What else is known of a loaded policy. */
 struct qd_policy_info {
     const char *file; /* as given to the loader; "--dev" for the development policy */

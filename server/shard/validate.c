@@ -223,12 +223,18 @@ enum qd_error_code qd_validate_event_time(const char *field, struct qd_wall_ns e
                             field, (long long)((event.ns - now.ns) / QD_NS_PER_S));
     }
     if (now.ns - event.ns > horizon_ns) { /* S6: older keys may be gone */
-        return qd_error_set(
-            ret_error, too_old,
-            "%s: %lld days ago; reports are accepted for %lld days (report_horizon); book it "
-            "with a correction",
-            field, (long long)((now.ns - event.ns) / QD_NS_PER_DAY),
-            (long long)(horizon_ns / QD_NS_PER_DAY));
+        long long age_days = (now.ns - event.ns) / QD_NS_PER_DAY;
+        long long most_days = horizon_ns / QD_NS_PER_DAY;
+        return too_old == QD_ERROR_REPORT_TOO_OLD
+                   ? qd_error_set(ret_error, too_old,
+                                  "%s: %lld days ago; reports are accepted for %lld days "
+                                  "(report_horizon in the policy); nothing is booked: see what was "
+                                  "booked in time with quotactl ledger ls TENANT",
+                                  field, age_days, most_days)
+                   : qd_error_set(ret_error, too_old,
+                                  "%s: %lld days ago; accepted are at most %lld days "
+                                  "(report_horizon in the policy); leave it out for now",
+                                  field, age_days, most_days);
     }
     return QD_ERROR_NONE;
 }

@@ -133,7 +133,7 @@ S6_replayed_conflicting_and_late_reports() {
     expect_eq "$status" "6 REPORT_CONFLICT request_id \"x1\" (source \"gateway\", attempt 0, sequence 0) was booked as entry $sequence with other content: input_tokens 5, now 6; nothing is booked: give another part another sequence, a retry the same content"
     old=$(($(date +%s) - 730 * 86400))
     say ReportUsage "tenant: \"acme\" request_id: \"old\" event_time_unix_ns: ${old}000000000"
-    expect_eq "$status" '9 REPORT_TOO_OLD event_time: 730 days ago; reports are accepted for 35 days (report_horizon); book it with a correction'
+    expect_eq "$status" '9 REPORT_TOO_OLD event_time: 730 days ago; reports are accepted for 35 days (report_horizon in the policy); nothing is booked: see what was booked in time with quotactl ledger ls TENANT'
     ahead=$(($(date +%s) + 86400))
     say ReportUsage "tenant: \"acme\" request_id: \"ahead\" event_time_unix_ns: ${ahead}000000000"
     expect_match "$status" '^3 INVALID_TIME event_time: 8[0-9]{4} s ahead of this node.s clock; accepted are at most 300 s$'

@@ -126,9 +126,8 @@ Test(book, S6_events_beyond_the_horizon_are_refused)
     entry.event_time.ns = ORACLE_NOW_NS - 35 * QD_NS_PER_DAY - 1;
     cr_assert_eq(book(ledger, &entry, &receipt), QD_BOOK_TOO_OLD);
     cr_assert_str_eq(receipt.text,
-                     "event_time 2026-08-17T14:13:19Z is older than report_horizon (35 days): "
-                     "2026-08-17T14:13:20Z or later is accepted; book older usage with "
-                     "CorrectUsage");
+                     "event_time 2026-08-17T14:13:19Z is older than the ledger accepts (35 days): "
+                     "2026-08-17T14:13:20Z or later is accepted; nothing is booked");
     entry.kind = QD_ENTRY_CORRECTION; /* L3: may concern any time */
     cr_assert_eq(book(ledger, &entry, &receipt), QD_BOOK_BOOKED);
     entry = simple_entry("r3", 1);

@@ -286,9 +286,19 @@ Test(node, S6_a_report_two_years_late_is_refused)
     args.event_time_given = true;
     args.event_time_ns = T0 - 730 * QD_NS_PER_DAY;
     cr_assert_eq(report_args(&f, &args), QD_ERROR_REPORT_TOO_OLD);
-    cr_assert_str_eq(f.error.text,
-                     "event_time: 730 days ago; reports are accepted for 35 days (report_horizon); "
-                     "book it with a correction");
+    cr_assert_str_eq(
+        f.error.text,
+        "event_time: 730 days ago; reports are accepted for 35 days (report_horizon in "
+        "the policy); nothing is booked: see what was booked in time with quotactl "
+        "ledger ls TENANT");
+    struct qd_check_args check = args_of("acme", 10);
+    check.event_time_given = true;
+    check.event_time_ns = args.event_time_ns;
+    cr_assert_eq(check_args(&f, &check), QD_ERROR_INVALID_TIME);
+    cr_assert_str_eq(
+        f.error.text,
+        "event_time: 730 days ago; accepted are at most 35 days (report_horizon in the "
+        "policy); leave it out for now");
 }
 
 Test(node, S7_post_paid_usage_charges_the_same_limits)
