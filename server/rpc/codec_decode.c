@@ -1,7 +1,10 @@
 #include "server/rpc/codec.h"
 
+/* A known field with another wire type is malformed; unknown fields are skipped. */
+
 /* Entry and Amount are {1: string, 2: value}. */
-static bool pair(struct qd_str bytes, struct qd_str *ret_first, struct qd_wire_field *ret_second)
+static bool pair(struct qd_str bytes, enum qd_wire_type value_type, struct qd_str *ret_first,
+                 struct qd_wire_field *ret_second)
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
@@ -10,9 +13,15 @@ static bool pair(struct qd_str bytes, struct qd_str *ret_first, struct qd_wire_f
     ret_second->number = 0;
     ret_second->bytes = (struct qd_str){NULL, 0};
     while (qd_wire_next(&w, &f)) {
-        if (f.id == 1 && f.type == QD_WIRE_BYTES) {
+        if (f.id == 1) {
+            if (f.type != QD_WIRE_BYTES) {
+                return false;
+            }
             *ret_first = f.bytes;
         } else if (f.id == 2) {
+            if (f.type != value_type) {
+                return false;
+            }
             *ret_second = f;
         }
     }
@@ -24,7 +33,7 @@ static bool add_label(struct qd_str bytes, struct qd_label *labels, size_t *coun
     struct qd_str name;
     struct qd_wire_field value;
 
-    if (!pair(bytes, &name, &value)) {
+    if (!pair(bytes, QD_WIRE_BYTES, &name, &value)) {
         return false;
     }
     if (*count < QD_ARG_LABELS) {
@@ -41,7 +50,7 @@ static bool add_amount(struct qd_str bytes, struct qd_amount_arg *amounts, size_
     struct qd_str meter;
     struct qd_wire_field value;
 
-    if (!pair(bytes, &meter, &value)) {
+    if (!pair(bytes, QD_WIRE_VARINT, &meter, &value)) {
         return false;
     }
     if (*count < QD_ARG_METERS) {
@@ -58,13 +67,13 @@ static bool add_candidate(struct qd_str bytes, struct qd_candidate_arg *candidat
     struct qd_candidate_arg c = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
 
     while (qd_wire_next(&w, &f)) {
-        if (f.type == QD_WIRE_BYTES && f.id == 1) {
-            c.model = f.bytes;
-        } else if (f.type == QD_WIRE_BYTES && f.id == 2) {
-            c.pool = f.bytes;
-        } else if (f.type == QD_WIRE_BYTES && f.id == 3) {
-            c.provider = f.bytes;
+        if (f.id > 3) {
+            continue;
         }
+        if (f.type != QD_WIRE_BYTES) {
+            return false;
+        }
+        *(f.id == 1 ? &c.model : f.id == 2 ? &c.pool : &c.provider) = f.bytes;
     }
     if (*count < QD_ARG_CANDIDATES) {
         candidates[*count] = c;
@@ -73,7 +82,6 @@ static bool add_candidate(struct qd_str bytes, struct qd_candidate_arg *candidat
     return !w.failed;
 }
 
-/* A known field with another wire type is malformed; unknown fields are skipped. */
 static bool expect(const struct qd_wire_field *f, uint32_t bytes_fields)
 {
     bool wants_bytes = f->id < 32 && (bytes_fields >> f->id & 1U) != 0;

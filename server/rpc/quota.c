@@ -2,6 +2,7 @@
 #include "server/rpc/quota.h"
 
 #include "server/rpc/codec.h"
+#include "server/rpc/stream.h"
 
 static const struct qd_policy *current_policy(struct qd_place *place)
 {

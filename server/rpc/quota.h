@@ -20,6 +20,5 @@ enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,
 /* StreamQuota: one message of items, answered by one. */
 enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call,
                                      struct qd_str bytes, struct qd_error *ret_error);
-bool qd_stream_needs_booking(struct qd_str bytes);
 
 #endif /* QD_RPC_QUOTA_H */

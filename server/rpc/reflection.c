@@ -69,16 +69,19 @@ static enum qd_error_code reflect(struct qd_place *place, struct qd_call *call, 
     struct qd_wire_field asked = {.id = 0};
     struct qd_str host = {NULL, 0};
     struct qd_out *out = &place->out;
+    bool malformed = false;
 
     (void)call;
     while (qd_wire_next(&w, &f)) {
-        if (f.id == 1 && f.type == QD_WIRE_BYTES) {
+        bool known = f.id == 1 || (f.id >= BY_FILENAME && f.id <= LIST_SERVICES);
+        malformed = malformed || (known && f.type != QD_WIRE_BYTES);
+        if (f.id == 1) {
             host = f.bytes;
-        } else if (f.id >= BY_FILENAME && f.id <= LIST_SERVICES && f.type == QD_WIRE_BYTES) {
+        } else if (known) {
             asked = f;
         }
     }
-    if (w.failed) {
+    if (w.failed || malformed) {
         return qd_error_set(ret_error, QD_ERROR_MALFORMED, "not a ServerReflectionRequest message");
     }
     qd_out_str(out, 1, host);

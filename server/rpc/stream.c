@@ -4,52 +4,75 @@
  * StreamQuotaRequest {1: repeated StreamRequest {1: id, 2: check, 3: report, 4: extend, 5:
  * cancel}}; StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1:
  * code, 2: reason, 3: message}}}. An item that fails fails alone. */
+#include "server/rpc/stream.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/quota.h"
 #include "server/shard/check.h"
 
 #include <assert.h>
 
-enum item_kind {
-    ITEM_NONE = 0,
-    ITEM_CHECK = 2,
-    ITEM_REPORT = 3,
-    ITEM_EXTEND = 4,
-    ITEM_CANCEL = 5
-};
-
-struct item {
-    uint64_t id;
-    uint32_t kind;
-    struct qd_str call;
-};
-
-static bool read_item(struct qd_str bytes, struct item *ret_item)
+static bool read_item(struct qd_str bytes, struct qd_stream_item *ret_item)
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
 
-    *ret_item = (struct item){0, ITEM_NONE, {NULL, 0}};
+    *ret_item = (struct qd_stream_item){0, QD_ITEM_NONE, {NULL, 0}};
     while (qd_wire_next(&w, &f)) {
-        if (f.id == 1 && f.type == QD_WIRE_VARINT) {
+        if (f.id > QD_ITEM_CANCEL) {
+            continue;
+        }
+        if (f.type != (f.id == 1 ? QD_WIRE_VARINT : QD_WIRE_BYTES)) {
+            return false;
+        }
+        if (f.id == 1) {
             ret_item->id = f.number;
-        } else if (f.id >= ITEM_CHECK && f.id <= ITEM_CANCEL && f.type == QD_WIRE_BYTES) {
-            ret_item->kind = f.id; /* of a oneof, the last one counts */
+        } else {
+            ret_item->kind = (enum qd_item_kind)f.id; /* of a oneof, the last one counts */
             ret_item->call = f.bytes;
         }
     }
     return !w.failed;
 }
 
-bool qd_stream_needs_booking(struct qd_str bytes)
+bool qd_stream_scan(struct qd_str bytes, size_t *ret_count)
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
-    struct item item;
+    struct qd_stream_item item;
+    size_t count = 0;
 
     while (qd_wire_next(&w, &f)) {
-        if (f.id == 1 && f.type == QD_WIRE_BYTES && read_item(f.bytes, &item) &&
-            item.kind == ITEM_REPORT) {
+        if (f.id != 1) {
+            continue;
+        }
+        if (f.type != QD_WIRE_BYTES || !read_item(f.bytes, &item)) {
+            return false;
+        }
+        count++;
+    }
+    *ret_count = count;
+    return !w.failed;
+}
+
+bool qd_stream_next(struct qd_wire *wire, struct qd_stream_item *ret_item)
+{
+    struct qd_wire_field f;
+
+    while (qd_wire_next(wire, &f)) {
+        if (f.id == 1 && read_item(f.bytes, ret_item)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool qd_stream_needs_booking(struct qd_str bytes)
+{
+    struct qd_wire w = qd_wire_of(bytes);
+    struct qd_stream_item item;
+
+    while (qd_stream_next(&w, &item)) {
+        if (item.kind == QD_ITEM_REPORT) {
             return true;
         }
     }
@@ -65,7 +88,7 @@ bool qd_stream_needs_booking(struct qd_str bytes)
 #define AHEAD 3U
 
 struct turn {
-    struct item item;
+    struct qd_stream_item item;
     struct qd_check_args args;
     struct qd_check_work work;
     enum qd_error_code code; /* of the check's beginning */
@@ -98,20 +121,19 @@ static void begin_check(struct qd_place *place, struct turn *turn)
 /* Read items until AHEAD are at hand or there are no more. */
 static void fetch(struct qd_place *place, struct turns *t)
 {
-    struct qd_wire_field f;
-
-    while (t->count < AHEAD && qd_wire_next(&t->wire, &f)) {
+    while (t->count < AHEAD) {
         struct turn *turn = &t->turn[(t->first + t->count) % AHEAD];
-        if (f.id == 1 && read_item(f.bytes, &turn->item)) {
-            t->count++;
-            if (turn->item.kind == ITEM_CHECK) {
-                begin_check(place, turn);
-            }
+        if (!qd_stream_next(&t->wire, &turn->item)) {
+            break;
+        }
+        t->count++;
+        if (turn->item.kind == QD_ITEM_CHECK) {
+            begin_check(place, turn);
         }
     }
     if (t->count > 1) {
         const struct turn *next = turn_at(t, 1);
-        if (next->item.kind == ITEM_CHECK && next->code == QD_ERROR_NONE) {
+        if (next->item.kind == QD_ITEM_CHECK && next->code == QD_ERROR_NONE) {
             qd_check_approach(&next->work);
         }
     }
@@ -140,34 +162,35 @@ static enum qd_error_code answer_check(struct qd_place *place, struct qd_call *c
 static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *call,
                                       struct turn *turn, struct qd_error *ret_error)
 {
-    const struct item *item = &turn->item;
+    const struct qd_stream_item *item = &turn->item;
 
     switch (item->kind) {
-    case ITEM_CHECK:
+    case QD_ITEM_CHECK:
         return answer_check(place, call, turn, ret_error);
-    case ITEM_REPORT:
+    case QD_ITEM_REPORT:
         return qd_quota_report(place, item->call, ret_error);
-    case ITEM_EXTEND:
+    case QD_ITEM_EXTEND:
         return qd_quota_extend(place, item->call, ret_error);
-    case ITEM_CANCEL:
+    case QD_ITEM_CANCEL:
         return qd_quota_cancel(place, item->call, ret_error);
-    default:
-        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "item %llu: no call; set one of check, report, extend, cancel",
-                            (unsigned long long)item->id);
+    case QD_ITEM_NONE:
+        break;
     }
+    return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                        "item %llu: no call; set one of check, report, extend, cancel",
+                        (unsigned long long)item->id);
 }
 
 static void put_item(struct qd_place *place, struct qd_call *call, struct turn *turn)
 {
     struct qd_out *out = &place->out;
-    const struct item *item = &turn->item;
+    const struct qd_stream_item *item = &turn->item;
     struct qd_error error;
     uint8_t *answer = qd_out_begin(out, 1);
 
     qd_out_number(out, 1, item->id);
     uint8_t *before = out->at;
-    uint8_t *result = qd_out_begin(out, item->kind != ITEM_NONE ? item->kind : 6);
+    uint8_t *result = qd_out_begin(out, item->kind != QD_ITEM_NONE ? (uint32_t)item->kind : 6);
     enum qd_error_code code = answer_item(place, call, turn, &error);
     if (code != QD_ERROR_NONE) { /* take the begun answer back, and say what is wrong instead */
         out->at = before;
@@ -183,27 +206,17 @@ static void put_item(struct qd_place *place, struct qd_call *call, struct turn *
 enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call,
                                      struct qd_str bytes, struct qd_error *ret_error)
 {
-    struct qd_wire w = qd_wire_of(bytes);
-    struct qd_wire_field f;
-    struct item item;
     size_t count = 0;
-    bool failed = false;
 
     /* X2: nothing of a batch that is too large or malformed is begun. */
-    while (qd_wire_next(&w, &f)) {
-        if (f.id == 1) {
-            count++;
-            failed = failed || f.type != QD_WIRE_BYTES || !read_item(f.bytes, &item);
-        }
+    if (!qd_stream_scan(bytes, &count)) {
+        return qd_error_set(ret_error, QD_ERROR_MALFORMED,
+                            "not a quota.v1.StreamQuotaRequest message");
     }
     if (count > QD_BATCH_MAX) {
         return qd_error_set(ret_error, QD_ERROR_BATCH_TOO_LARGE,
                             "items: %zu in one message; at most %u are accepted; split the batch",
                             count, QD_BATCH_MAX);
-    }
-    if (failed || w.failed) {
-        return qd_error_set(ret_error, QD_ERROR_MALFORMED,
-                            "not a quota.v1.StreamQuotaRequest message");
     }
     struct turns turns; /* large, and hardly touched: its turns are filled as they come */
     turns.wire = qd_wire_of(bytes);

@@ -60,6 +60,16 @@ static inline uint64_t qd_wire_varint(struct qd_wire *w)
     return 0;
 }
 
+/* A tag's or a length's number, which has 32 bits: no more than 5 bytes, as everyone reads them. */
+static inline uint64_t qd_wire_varint32(struct qd_wire *w)
+{
+    const uint8_t *begin = w->at;
+    uint64_t value = qd_wire_varint(w);
+
+    w->failed = w->failed || w->at - begin > 5;
+    return value;
+}
+
 /* The next field; false at the end, and when the bytes are malformed (`failed` then). */
 static inline bool qd_wire_next(struct qd_wire *w, struct qd_wire_field *ret_field)
 {
@@ -86,7 +96,7 @@ static inline bool qd_wire_next(struct qd_wire *w, struct qd_wire_field *ret_fie
         ret_field->number = qd_wire_varint(w);
         return !w->failed;
     }
-    uint64_t tag = qd_wire_varint(w);
+    uint64_t tag = qd_wire_varint32(w);
     ret_field->id = (uint32_t)(tag >> 3);
     ret_field->type = (uint32_t)(tag & 7);
     ret_field->number = 0;
@@ -96,7 +106,7 @@ static inline bool qd_wire_next(struct qd_wire *w, struct qd_wire_field *ret_fie
         ret_field->number = qd_wire_varint(w);
         break;
     case QD_WIRE_BYTES:
-        skip = (size_t)qd_wire_varint(w);
+        skip = (size_t)qd_wire_varint32(w);
         if (skip <= (size_t)(w->end - w->at)) {
             ret_field->bytes = (struct qd_str){(const char *)w->at, skip};
         }

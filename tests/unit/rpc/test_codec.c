@@ -109,7 +109,12 @@ Test(codec, X2_malformed_bytes_are_refused)
         "\x0b",                                         /* a group */
         "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* a number without end */
         "\x02\x01"
-        "a", /* field 0 */
+        "a",                            /* field 0 */
+        "\x32\x03\x12\x01x",            /* an estimate's amount as bytes, not to be read as 0 */
+        "\x32\x05\x15\xff\xff\xff\xff", /* and as a fixed number */
+        "\x32\x02\x08\x01",             /* its meter as a number */
+        "\x2a\x02\x10\x01",             /* a label's value as a number */
+        "\x42\x02\x18\x01",             /* a candidate's provider as a number */
     };
     struct qd_check_args args;
 
@@ -119,6 +124,12 @@ Test(codec, X2_malformed_bytes_are_refused)
     }
     cr_assert(qd_codec_check((struct qd_str){"\xa2\x1f\x01x", 4}, &args),
               "unknown fields are skipped");
+    cr_assert(qd_codec_check((struct qd_str){"\xa2\x9f\x80\x80\x00\x01x", 7}, &args));
+    cr_assert_not(qd_codec_check((struct qd_str){"\xa2\x9f\x80\x80\x80\x00\x01x", 8}, &args),
+                  "a tag of more than 5 bytes");
+    cr_assert(qd_codec_check((struct qd_str){"\x0a\x81\x80\x80\x80\x00x", 7}, &args));
+    cr_assert_not(qd_codec_check((struct qd_str){"\x0a\x81\x80\x80\x80\x80\x00x", 8}, &args),
+                  "a length of more than 5 bytes");
 }
 
 Test(codec, I1_an_answer_is_what_protobuf_reads)
@@ -263,6 +274,10 @@ Test(codec, I1_reports_extensions_and_cancellations_are_read)
     cr_assert(same(report.reservation, "qr1.x") && same(report.source, "pool"));
     cr_assert(report.sequence == 7 && report.partial && report.outcome == 3 &&
               report.event_time_ns == 42);
+    /* A field with another wire type is refused, not taken for 0. */
+    cr_assert_not(qd_codec_report((struct qd_str){"\x6a\x03\x12\x01x", 5}, &report));
+    cr_assert_not(qd_codec_extend((struct qd_str){"\x1a\x03\x12\x01x", 5}, &extend));
+    cr_assert_not(qd_codec_cancel((struct qd_str){"\x10\x01", 2}, &reservation, &tenant));
     cr_assert(qd_codec_extend((struct qd_str){"\x0a\x01x\x20\xe8\x07", 6}, &extend));
     cr_assert_eq(extend.ttl_ms, 1000);
     cr_assert(qd_codec_cancel((struct qd_str){"\x0a\x01x\x12\x01t", 6}, &reservation, &tenant));
