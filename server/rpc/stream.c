@@ -59,7 +59,7 @@ bool qd_stream_next(struct qd_wire *wire, struct qd_stream_item *ret_item)
     struct qd_wire_field f;
 
     while (qd_wire_next(wire, &f)) {
-        if (f.id == 1 && read_item(f.bytes, ret_item)) {
+        if (f.id == 1 && f.type == QD_WIRE_BYTES && read_item(f.bytes, ret_item)) {
             return true;
         }
     }

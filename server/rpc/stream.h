@@ -28,7 +28,8 @@ struct qd_stream_item {
  * later call of the same item replaces, are not looked into. */
 bool qd_stream_scan(struct qd_str bytes, size_t *ret_count);
 
-/* The next item of a message that was scanned, from qd_wire_of(bytes) on. False: no more. */
+/* The next item of a message, from qd_wire_of(bytes) on; one that is malformed is passed over.
+ * False: no more. */
 bool qd_stream_next(struct qd_wire *wire, struct qd_stream_item *ret_item);
 
 /* Does an item of this message wait for the disk? False for what is no such message. */
