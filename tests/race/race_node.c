@@ -6,11 +6,9 @@
 #include "server/shard/node.h"
 #include "server/shard/tenants.h"
 #include "storage/store_memory.h"
+#include "tests/race/node.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define CHECKERS 3
 #define ROUNDS   1500
@@ -18,29 +16,15 @@
 #define LIMIT    500
 #define CAPPED   "capped"
 
-#define REQUIRE(condition)                                                        \
-    do {                                                                          \
-        if (!(condition)) {                                                       \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                              \
-        }                                                                         \
-    } while (0)
-
 static struct qd_node *node;
 static _Atomic unsigned running;
 static _Atomic uint64_t allowed_capped;
 static _Atomic uint64_t reported;
 
-static struct qd_str str(const char *text)
-{
-    return (struct qd_str){text, strlen(text)};
-}
-
 /* The amount of `wide` goes up and down; `capped` stays. */
 static struct qd_policy *policy_of(unsigned i)
 {
     char yaml[512];
-    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
 
     (void)snprintf(yaml, sizeof(yaml),
                    "version: 1\n"
@@ -50,14 +34,7 @@ static struct qd_policy *policy_of(unsigned i)
                    "  capped: {requests: {limit: %d, algorithm: prepaid}}\n"
                    "tenants:\n  capped: {plan: capped}\n  \"*\": {plan: wide}\n",
                    1000000 + i, LIMIT);
-    struct qd_policy *policy =
-        qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
-    if (policy == NULL) {
-        (void)fputs(qd_problems_text(problems), stderr);
-        abort();
-    }
-    qd_problems_free(problems);
-    return policy;
+    return race_policy(yaml);
 }
 
 struct places {
@@ -165,49 +142,15 @@ static void *changer(void *argument)
     return NULL;
 }
 
-static struct qd_node *make_node(struct qd_store *store, struct qd_ledger *ledger,
-                                 struct qd_tenant_store *tenants)
-{
-    struct qd_core_config slice = {.hash_seed = 7,
-                                   .narrow_windows = 256,
-                                   .wide_windows = 256,
-                                   .buckets = 256,
-                                   .gauges = 256,
-                                   .bindings = 256,
-                                   .reservations = 8192,
-                                   .progress = 64,
-                                   .estimators = 16,
-                                   .roots = 64,
-                                   .name_bytes = 65536};
-    struct qd_node_config config = {.shards = {.count = 4, .slice = slice, .common = slice},
-                                    .clock = qd_clock_system,
-                                    .store = store,
-                                    .ledger = ledger,
-                                    .name = "race",
-                                    .incarnation = 1,
-                                    .tenants_max = 100};
-    struct qd_error error;
-    struct qd_node *made = qd_node_new(&config, &error);
-
-    REQUIRE(made != NULL);
-    made->tenants = tenants;
-    qd_node_publish(made, policy_of(0), NULL);
-    return made;
-}
-
 int main(void)
 {
-    struct qd_ledger_config config = {0};
-    struct qd_ledger *ledger = NULL;
-    struct qd_tenant_store *tenants = NULL;
+    struct race_node race;
     struct qd_ledger_status status;
     pthread_t threads[CHECKERS];
     pthread_t change;
 
-    struct qd_store *store = qd_store_memory_new();
-    REQUIRE(qd_ledger_open(store, &config, &ledger, NULL) == QD_STORE_OK);
-    REQUIRE(qd_tenant_store_open(store, &tenants, NULL) == QD_STORE_OK);
-    node = make_node(store, ledger, tenants);
+    race_node_make(&race, policy_of(0));
+    node = race.node;
     atomic_store(&running, CHECKERS);
     for (uintptr_t i = 0; i < CHECKERS; i++) {
         REQUIRE(pthread_create(&threads[i], NULL, checker, (void *)i) == 0);
@@ -225,7 +168,7 @@ int main(void)
         (void)pthread_join(threads[i], NULL);
     }
     (void)pthread_join(change, NULL);
-    qd_ledger_status(ledger, &status);
+    qd_ledger_status(race.ledger, &status);
     REQUIRE(atomic_load(&allowed_capped) == LIMIT); /* more asked than may have it */
     REQUIRE(status.booked > 0);
     REQUIRE(status.booked == atomic_load(&reported));
@@ -234,9 +177,6 @@ int main(void)
                  (unsigned long long)status.booked,
                  (unsigned long long)atomic_load(&allowed_capped),
                  (unsigned long long)atomic_load(&node->revision));
-    qd_node_free(node);
-    qd_tenant_store_close(tenants);
-    qd_ledger_close(ledger);
-    qd_store_close(store);
+    race_node_free(&race);
     return 0;
 }

@@ -5,24 +5,15 @@
 #include "server/ledger/usage.h"
 #include "server/ledger/verify.h"
 #include "storage/store_memory.h"
+#include "tests/race/race.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #define WRITERS 4
 #define ROUNDS  300
 #define NOW_NS  (INT64_C(1790000000) * QD_NS_PER_S)
 
 static struct qd_ledger *ledger;
-
-#define CHECK(condition)                                                    \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                        \
-        }                                                                   \
-    } while (0)
 
 static void *write_main(void *argument)
 {
@@ -43,7 +34,7 @@ static void *write_main(void *argument)
         };
         struct qd_booking booking = {.entry = &entry, .now = {NOW_NS + i}};
         enum qd_book_result result = qd_ledger_book(ledger, &booking, &receipt);
-        CHECK(result == QD_BOOK_BOOKED || result == QD_BOOK_DUPLICATE);
+        REQUIRE(result == QD_BOOK_BOOKED || result == QD_BOOK_DUPLICATE);
         *ret_booked += result == QD_BOOK_BOOKED;
     }
     qd_receipt_release(&receipt);
@@ -52,7 +43,7 @@ static void *write_main(void *argument)
 
 static bool count_entry(void *context, const struct qd_entry *entry)
 {
-    CHECK(entry->sequence == ++*(uint64_t *)context);
+    REQUIRE(entry->sequence == ++*(uint64_t *)context);
     return true;
 }
 
@@ -66,18 +57,18 @@ static void *read_main(void *argument)
         struct qd_ledger_page page;
         struct qd_ledger_status status;
         uint64_t seen = 0;
-        CHECK(qd_usage_query(ledger, &query, &table, NULL) == QD_STORE_OK);
+        REQUIRE(qd_usage_query(ledger, &query, &table, NULL) == QD_STORE_OK);
         qd_int128 entries = table.row_count > 0
                                 ? qd_sums_value(&table.rows[0].sums, qd_slice_of(QD_SUM_ENTRIES))
                                 : 0;
-        CHECK(entries == (qd_int128)table.watermark.sequence); /* L5: as_of is exact */
+        REQUIRE(entries == (qd_int128)table.watermark.sequence); /* L5: as_of is exact */
         qd_usage_table_release(&table);
-        CHECK(qd_ledger_list(ledger, &(struct qd_ledger_list){.page_max = 100000}, count_entry,
-                             &seen, &page, NULL) == QD_STORE_OK);
-        CHECK(page.end && page.next_cursor == seen);
-        CHECK(qd_ledger_heartbeat(ledger, (struct qd_wall_ns){NOW_NS + i}, NULL) == QD_STORE_OK);
+        REQUIRE(qd_ledger_list(ledger, &(struct qd_ledger_list){.page_max = 100000}, count_entry,
+                               &seen, &page, NULL) == QD_STORE_OK);
+        REQUIRE(page.end && page.next_cursor == seen);
+        REQUIRE(qd_ledger_heartbeat(ledger, (struct qd_wall_ns){NOW_NS + i}, NULL) == QD_STORE_OK);
         qd_ledger_status(ledger, &status);
-        CHECK(!status.failed);
+        REQUIRE(!status.failed);
     }
     return NULL;
 }
@@ -86,24 +77,24 @@ int main(void)
 {
     struct qd_store *store = qd_store_memory_new();
     struct qd_ledger_config config = {0};
-    CHECK(store != NULL && qd_ledger_open(store, &config, &ledger, NULL) == QD_STORE_OK);
+    REQUIRE(store != NULL && qd_ledger_open(store, &config, &ledger, NULL) == QD_STORE_OK);
     pthread_t writers[WRITERS];
     pthread_t reader;
     unsigned booked[WRITERS] = {0};
     unsigned total = 0;
     for (size_t i = 0; i < WRITERS; i++) {
-        CHECK(pthread_create(&writers[i], NULL, write_main, &booked[i]) == 0);
+        REQUIRE(pthread_create(&writers[i], NULL, write_main, &booked[i]) == 0);
     }
-    CHECK(pthread_create(&reader, NULL, read_main, NULL) == 0);
+    REQUIRE(pthread_create(&reader, NULL, read_main, NULL) == 0);
     for (size_t i = 0; i < WRITERS; i++) {
-        CHECK(pthread_join(writers[i], NULL) == 0);
+        REQUIRE(pthread_join(writers[i], NULL) == 0);
         total += booked[i];
     }
-    CHECK(pthread_join(reader, NULL) == 0);
-    CHECK(total == ROUNDS);
+    REQUIRE(pthread_join(reader, NULL) == 0);
+    REQUIRE(total == ROUNDS);
     struct qd_verify_report report;
-    CHECK(qd_ledger_verify(ledger, &report, NULL) == QD_STORE_OK && report.clean);
-    CHECK(report.entries == ROUNDS);
+    REQUIRE(qd_ledger_verify(ledger, &report, NULL) == QD_STORE_OK && report.clean);
+    REQUIRE(report.entries == ROUNDS);
     qd_ledger_close(ledger);
     qd_store_close(store);
     return 0;
