@@ -57,14 +57,42 @@ expect 0 layers_passes_a_linked_include sh "$source/tests/purity/layers.sh" "$T/
 echo '#include "server/shard/y.h"' >"$T/tree/server/core/x.c"
 expect 1 layers_sees_an_include_upwards sh "$source/tests/purity/layers.sh" "$T/tree"
 
-mkdir -p "$T/rules/tests/rules" "$T/rules/tests/lib" "$T/rules/server/core"
-cp "$source/tests/rules/check.sh" "$T/rules/tests/rules/"
-cp "$source/tests/lib/strip_comments.awk" "$T/rules/tests/lib/"
-echo '- **D1** one rule' >"$T/rules/server/core/RULES.md"
-echo 'Test(x, D1_is_cited)' >"$T/rules/tests/test_x.c"
-expect 0 rules_passes_a_cited_rule sh "$T/rules/tests/rules/check.sh"
-echo '/* D1_only_spoken_of */ Test(x, D10_is_another)' >"$T/rules/tests/test_x.c"
-expect 1 rules_sees_an_uncited_rule sh "$T/rules/tests/rules/check.sh"
+# rules FILE TEXT: a project with one rule and these tests; then its check.
+rules() {
+    rm -rf "$T/rules"
+    mkdir -p "$T/rules/tests/rules" "$T/rules/tests/lib" "$T/rules/server/core" "$T/rules/$(dirname "$1")"
+    cp "$source"/tests/rules/* "$T/rules/tests/rules/"
+    cp "$source/tests/lib/strip_comments.awk" "$T/rules/tests/lib/"
+    echo '- **D1** one rule' >"$T/rules/server/core/RULES.md"
+    printf '%s\n' "$2" >"$T/rules/$1"
+    sh "$T/rules/tests/rules/check.sh"
+}
+unit=tests/unit/core/test_x.c
+shell=tests/e2e/test_x.sh
+expect 0 rules_passes_a_criterion_test rules $unit 'Test(x, D1_is_cited)'
+expect 0 rules_passes_a_test_with_a_time rules $unit 'Test(x, limits_D1_is_cited,
+     .timeout = 5)'
+expect 1 rules_sees_an_uncited_rule rules $unit 'Test(x, D10_is_another)'
+expect 1 rules_sees_a_c_comment rules $unit '/* Test(x, D1_only_spoken_of) */ // Test(x, D1_too)'
+expect 1 rules_sees_a_disabled_test rules $unit 'Test(x, D1_is_off, .disabled = true)'
+expect 1 rules_sees_a_name_that_is_no_test rules $unit 'static void D1_helps(void) {} Test(x, y) { D1_helps(); }'
+expect 1 rules_sees_a_test_outside_of_its_place rules tests/bench/x.c 'Test(x, D1_is_not_run)'
+expect 0 rules_passes_a_called_function rules tests/race/race_x.c 'void D1_holds(void) {} int main(void) { D1_holds(); }'
+expect 1 rules_sees_an_uncalled_function rules tests/race/race_x.c 'void D1_holds(void) {} int main(void) { puts("D1_holds()"); }'
+expect 0 rules_passes_a_case_that_runs rules $shell 'qd_run other \
+    D1_holds # and this'
+expect 0 rules_passes_a_list_of_cases rules $shell "cases='other
+    D1_holds'
+qd_run \$cases"
+expect 1 rules_sees_an_uncalled_case rules $shell 'D1_holds() { true; }
+qd_run other'
+expect 1 rules_sees_a_shell_comment rules $shell '# qd_run D1_holds
+qd_run other # D1_holds'
+expect 1 rules_sees_a_here_document rules $shell 'cat <<-"END"
+	qd_run D1_holds
+	END
+qd_run other'
+expect 1 rules_sees_a_case_left_out rules $shell 'qd_skip "why" D1_holds'
 
 cat >"$T/junit.xml" <<'XML'
 <testsuite name="x">

@@ -1,23 +1,38 @@
 #!/bin/sh
 # Every rule of server/core/RULES.md is cited by at least one test's name: D2 by `D2_denied_charges_nothing`.
 #   sh tests/rules/check.sh           prints each rule as "ok D2 (3 tests)" or "not ok P5 ..."; exits 1 if one is missing
-# A name counts where it names something (a Criterion test, a function, a case of a script), not in a comment.
+# A name counts where a case has it that runs: a Criterion test, a function that a race program or a fuzzer calls, a case
+# that a script hands to its runner (script_cases.awk). One in a comment, a text or a function nobody calls does not.
 set -eu
 cd "$(dirname "$0")/../.."
 rules=server/core/RULES.md
 names=$(mktemp)
 trap 'rm -f "$names"' EXIT
 
-c_names() {
-    # A test that is only spoken of in a comment does not exist.
-    find tests -name '*.c' -exec cat {} + | awk -f tests/lib/strip_comments.awk
+# Test(suite, NAME...), unless it is disabled.
+criterion_names() {
+    find tests/unit tests/e2e -name 'test_*.c' -exec cat {} + 2>/dev/null | awk -f tests/lib/strip_comments.awk | tr '\n' ' ' |
+        grep -oE '(^|[^A-Za-z0-9_])(Test|ParameterizedTest) *\([^)]*\)' | grep -v '\.disabled *= *true' |
+        sed 's/^[^(]*( *[A-Za-z0-9_]* *, *\([A-Za-z0-9_]*\).*/\1/'
+}
+
+# A function with the rule in its name that is defined and called in the same program.
+called_names() {
+    find tests/race tests/fuzz -name '*.c' 2>/dev/null | while read -r file; do
+        awk -f tests/lib/strip_comments.awk "$file" | sed 's/"[^"]*"/""/g' | grep -oE '[A-Za-z0-9_]+ *[(]' | tr -d ' (' |
+            sort | uniq -c | awk '$1 > 1 { print $2 }'
+    done
 }
 
 script_names() {
-    find tests -name '*.sh' ! -path 'tests/rules/*' ! -path 'tests/mutants/*' -exec sed 's/^[[:space:]]*#.*//' {} +
+    find tests/e2e tests/quickstart.sh -name '*.sh' -exec awk -f tests/rules/script_cases.awk {} + 2>/dev/null
 }
 
-{ c_names; script_names; } | grep -oE '[A-Za-z0-9_]+' | grep -E '(^|_)[A-Z][0-9]+_[a-z]' | sort -u >"$names"
+{
+    criterion_names
+    called_names
+    script_names
+} | grep -E '(^|_)[A-Z][0-9]+_[a-z]' | sort -u >"$names"
 
 missing=0
 total=0
