@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WRITERS 4
-#define ROUNDS  2000
+#define WRITERS 4U
+#define ROUNDS  2000U
 
 static struct qd_log_sampler sampler = {.per_second = 3};
 static _Atomic unsigned running = WRITERS;
@@ -18,7 +18,7 @@ static _Atomic uint64_t told; /* left out, as told by the sampler */
 
 static void *writer(void *argument)
 {
-    unsigned who = (unsigned)(uintptr_t)argument;
+    unsigned who = *(unsigned *)argument;
     for (unsigned i = 0; i < ROUNDS; i++) {
         uint64_t left_out = 0;
         qd_log(QD_LOG_ERROR, "a line", "who=%u i=%u value=%s end=1", who, i,
@@ -72,6 +72,7 @@ int main(void)
     int ends[2];
     int fds[2];
     pthread_t threads[WRITERS];
+    unsigned numbers[WRITERS];
     pthread_t change;
     pthread_t read;
     struct lines lines = {0};
@@ -83,8 +84,9 @@ int main(void)
     REQUIRE(fds[1] >= 0 && lines.in != NULL);
     qd_log_set_fd(fds[0]);
     REQUIRE(pthread_create(&read, NULL, reader, &lines) == 0);
-    for (uintptr_t i = 0; i < WRITERS; i++) {
-        REQUIRE(pthread_create(&threads[i], NULL, writer, (void *)i) == 0);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        numbers[i] = i;
+        REQUIRE(pthread_create(&threads[i], NULL, writer, &numbers[i]) == 0);
     }
     REQUIRE(pthread_create(&change, NULL, changer, fds) == 0);
     for (unsigned i = 0; i < WRITERS; i++) {
@@ -97,8 +99,8 @@ int main(void)
     (void)fclose(lines.in);
     REQUIRE(lines.sure == WRITERS * ROUNDS);
     REQUIRE(lines.maybe <= WRITERS * ROUNDS); /* as the level was */
-    REQUIRE(sampled > 0 && sampled < WRITERS * ROUNDS);
-    REQUIRE(sampled + told + sampler.left_out == WRITERS * ROUNDS);
+    REQUIRE(sampled > 0 && sampled < (uint64_t)WRITERS * ROUNDS);
+    REQUIRE(sampled + told + sampler.left_out == (uint64_t)WRITERS * ROUNDS);
     (void)printf("ok: %u lines, %u of %u at info\n", lines.sure, lines.maybe, WRITERS * ROUNDS);
     return 0;
 }

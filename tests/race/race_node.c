@@ -82,7 +82,7 @@ static void *checker(void *argument)
 {
     static const char *const tenants[] = {"hot", "hot/a", "other", CAPPED};
     struct places *p = calloc(1, sizeof(*p));
-    unsigned seed = (unsigned)(uintptr_t)argument;
+    unsigned seed = *(unsigned *)argument;
 
     REQUIRE(p != NULL);
     p->worker = qd_worker_new(node);
@@ -147,13 +147,15 @@ int main(void)
     struct race_node race;
     struct qd_ledger_status status;
     pthread_t threads[CHECKERS];
+    unsigned numbers[CHECKERS];
     pthread_t change;
 
     race_node_make(&race, policy_of(0));
     node = race.node;
     atomic_store(&running, CHECKERS);
-    for (uintptr_t i = 0; i < CHECKERS; i++) {
-        REQUIRE(pthread_create(&threads[i], NULL, checker, (void *)i) == 0);
+    for (unsigned i = 0; i < CHECKERS; i++) {
+        numbers[i] = i;
+        REQUIRE(pthread_create(&threads[i], NULL, checker, &numbers[i]) == 0);
     }
     REQUIRE(pthread_create(&change, NULL, changer, NULL) == 0);
     for (unsigned i = 1; atomic_load(&running) > 0; i++) {

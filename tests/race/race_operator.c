@@ -16,8 +16,8 @@
 
 #include <pthread.h>
 
-#define CHECKERS 2
-#define ROUNDS   1500
+#define CHECKERS 2U
+#define ROUNDS   1500U
 #define RELOADS  40
 
 static struct qd_node *node;
@@ -57,7 +57,7 @@ static void *checker(void *argument)
 {
     static const char *const tenants[] = {"acme", "acme/search", "globex", "initech/a/b"};
     struct places *p = calloc(1, sizeof(*p));
-    unsigned seed = (unsigned)(uintptr_t)argument;
+    unsigned seed = *(unsigned *)argument;
 
     REQUIRE(p != NULL);
     p->worker = qd_worker_new(node);
@@ -293,7 +293,7 @@ static void check_ends(void)
                  (unsigned long long)core.allowed, (unsigned long long)core.settled,
                  (unsigned long long)core.late, (unsigned long long)core.cancelled,
                  (unsigned long long)open, (unsigned long long)atomic_load(&node->revision));
-    REQUIRE(core.allowed == CHECKERS * ROUNDS && core.settled == core.allowed / 2);
+    REQUIRE(core.allowed == (uint64_t)CHECKERS * ROUNDS && core.settled == core.allowed / 2);
     REQUIRE(core.cancelled == atomic_load(&released) && core.reservations_open == open);
     REQUIRE(core.settled - core.late + core.cancelled + open == core.allowed);
     REQUIRE(core.settled > core.late && core.cancelled > 0 && open > 0);
@@ -303,6 +303,7 @@ int main(void)
 {
     struct race_node race;
     pthread_t threads[CHECKERS + 4];
+    unsigned numbers[CHECKERS];
     char yaml[512];
 
     qd_tempdir_init(&dir);
@@ -311,8 +312,9 @@ int main(void)
     race_node_make(&race, race_policy(policy_text(0, yaml)));
     node = race.node;
     REQUIRE(pthread_barrier_init(&start, NULL, CHECKERS + 5) == 0);
-    for (uintptr_t i = 0; i < CHECKERS; i++) {
-        REQUIRE(pthread_create(&threads[i], NULL, checker, (void *)i) == 0);
+    for (unsigned i = 0; i < CHECKERS; i++) {
+        numbers[i] = i;
+        REQUIRE(pthread_create(&threads[i], NULL, checker, &numbers[i]) == 0);
     }
     REQUIRE(pthread_create(&threads[CHECKERS], NULL, operator, NULL) == 0);
     REQUIRE(pthread_create(&threads[CHECKERS + 1], NULL, scraper, NULL) == 0);
