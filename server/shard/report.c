@@ -9,6 +9,7 @@
 #include "server/shard/node.h"
 #include "server/shard/pricing.h"
 #include "server/shard/reference.h"
+#include "server/shard/stored_answer.h"
 #include "server/shard/validate.h"
 #include "storage/codec.h"
 
@@ -357,68 +358,7 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     return QD_ERROR_NONE;
 }
 
-/* --- the answer, and its bytes for duplicates --- */
-
-static void put_usage(struct qd_buf *buf, const struct qd_usage *usage)
-{
-    qd_put_varint(buf, usage->present);
-    for (uint32_t left = usage->present; left != 0; left &= left - 1) {
-        qd_put_varint(buf, (uint64_t)usage->amount[__builtin_ctz(left)]);
-    }
-}
-
-static void get_usage(struct qd_reader *reader, struct qd_usage *ret_usage)
-{
-    ret_usage->present = (uint32_t)qd_get_varint_max(reader, UINT32_MAX);
-    for (uint32_t left = ret_usage->present; left != 0; left &= left - 1) {
-        ret_usage->amount[__builtin_ctz(left)] = (int64_t)qd_get_varint_max(reader, INT64_MAX);
-    }
-}
-
-static void encode_answer(const struct qd_report_answer *a, struct qd_buf *buf)
-{
-    qd_put_varint(buf, 1); /* version */
-    qd_put_varint(buf, (uint64_t)a->cost_nano);
-    qd_put_varint(buf, (uint64_t)a->charge_nano);
-    qd_put_str(buf, (struct qd_str){a->cost_pico, strlen(a->cost_pico)});
-    qd_put_str(buf, (struct qd_str){a->charge_pico, strlen(a->charge_pico)});
-    qd_put_varint(buf, a->unpriced);
-    qd_put_varint(buf, a->unpriced_meters);
-    qd_put_varint(buf, (uint64_t)a->settlement);
-    put_usage(buf, &a->released);
-    put_usage(buf, &a->overrun);
-    qd_put_varint(buf, a->policy_revision);
-}
-
-static void get_text(struct qd_reader *reader, char text[QD_PICO_TEXT_MAX])
-{
-    struct qd_str s = qd_get_str(reader, QD_PICO_TEXT_MAX - 1);
-
-    if (s.len > 0) {
-        memcpy(text, s.ptr, s.len);
-    }
-    text[s.len] = '\0';
-}
-
-static bool decode_answer(struct qd_str bytes, struct qd_report_answer *ret_answer)
-{
-    struct qd_reader reader = qd_reader_of(bytes);
-    struct qd_report_answer *a = ret_answer;
-
-    memset(a, 0, sizeof(*a));
-    (void)qd_get_varint_max(&reader, 1);
-    a->cost_nano = (int64_t)qd_get_varint_max(&reader, INT64_MAX);
-    a->charge_nano = (int64_t)qd_get_varint_max(&reader, INT64_MAX);
-    get_text(&reader, a->cost_pico);
-    get_text(&reader, a->charge_pico);
-    a->unpriced = qd_get_varint_max(&reader, 1) == 1;
-    a->unpriced_meters = (uint32_t)qd_get_varint_max(&reader, UINT32_MAX);
-    a->settlement = (enum qd_settlement)qd_get_varint_max(&reader, QD_SETTLEMENT_LATE);
-    get_usage(&reader, &a->released);
-    get_usage(&reader, &a->overrun);
-    a->policy_revision = qd_get_varint(&reader);
-    return qd_reader_finish(&reader) == QD_STORE_OK;
-}
+/* --- the answer --- */
 
 /* Held against used, for the parts that close a reservation alone. */
 static void compare_with_estimate(const struct work *w, struct qd_report_answer *a)
@@ -506,7 +446,7 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
 
     qd_receipt_init(&receipt);
     qd_batch_init(&extra);
-    encode_answer(a, &bytes);
+    qd_stored_answer_encode(a, &bytes);
     if (w->has_reference && w->final && !w->closed_before) {
         qd_closed_key(&w->reference.token, &key);
         struct qd_hash128 identity = identity_of(&w->entry);
@@ -521,7 +461,7 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
     enum qd_book_result result = qd_ledger_book(w->worker->node->ledger, &booking, &receipt);
     enum qd_error_code code = booking_error(result, &receipt, ret_error);
     *ret_duplicate = result == QD_BOOK_DUPLICATE;
-    if (*ret_duplicate && !decode_answer(receipt.answer, a)) {
+    if (*ret_duplicate && !qd_stored_answer_decode(receipt.answer, a)) {
         code = qd_error_set(ret_error, QD_ERROR_STORE_ERROR,
                             "booked before as entry %llu, but its answer cannot be read",
                             (unsigned long long)receipt.sequence);
