@@ -98,6 +98,9 @@ bool qd_config_environment(struct qd_config *config, char *const *environment,
 
 /* A YAML map of settings. */
 bool qd_config_file(struct qd_config *config, const char *path, char error[QD_CONFIG_ERROR_MAX]);
+/* The same from bytes, `name` for the messages: for tests and fuzzing. */
+bool qd_config_bytes(struct qd_config *config, const char *name, const void *bytes, size_t size,
+                     char error[QD_CONFIG_ERROR_MAX]);
 
 /* What contradicts itself: --dev with --policy, neither, shards not a power of two. */
 bool qd_config_check(const struct qd_config *config, char error[QD_CONFIG_ERROR_MAX]);

@@ -6,6 +6,13 @@
 #include <string.h>
 #include <yaml.h>
 
+/* A text, as our strings hold it: whole, so without a NUL in it. */
+static bool is_text(const yaml_node_t *node)
+{
+    return node->type == YAML_SCALAR_NODE &&
+           strlen((const char *)node->data.scalar.value) == node->data.scalar.length;
+}
+
 static bool read_pair(struct qd_config *config, const char *path, yaml_document_t *document,
                       const yaml_node_pair_t *pair, char *error)
 {
@@ -13,7 +20,7 @@ static bool read_pair(struct qd_config *config, const char *path, yaml_document_
     const yaml_node_t *value = yaml_document_get_node(document, pair->value);
     char where[300];
     snprintf(where, sizeof(where), "%s:%zu", path, key->start_mark.line + 1);
-    if (key->type != YAML_SCALAR_NODE || value->type != YAML_SCALAR_NODE) {
+    if (!is_text(key) || !is_text(value)) {
         snprintf(error, QD_CONFIG_ERROR_MAX,
                  "%s: a line of the form \"setting: value\" is expected here", where);
         return false;
@@ -43,6 +50,21 @@ static bool read_document(struct qd_config *config, const char *path, yaml_docum
     return true;
 }
 
+/* Reads what the parser was given. */
+static bool read_parser(struct qd_config *config, const char *path, yaml_parser_t *parser,
+                        char *error)
+{
+    yaml_document_t document;
+    if (!yaml_parser_load(parser, &document)) {
+        snprintf(error, QD_CONFIG_ERROR_MAX, "%s:%zu:%zu: %s", path, parser->problem_mark.line + 1,
+                 parser->problem_mark.column + 1, parser->problem ? parser->problem : "not YAML");
+        return false;
+    }
+    bool good = read_document(config, path, &document, error);
+    yaml_document_delete(&document);
+    return good;
+}
+
 bool qd_config_file(struct qd_config *config, const char *path, char error[QD_CONFIG_ERROR_MAX])
 {
     FILE *file = fopen(path, "rbe");
@@ -53,21 +75,27 @@ bool qd_config_file(struct qd_config *config, const char *path, char error[QD_CO
     }
     bool good = false;
     yaml_parser_t parser;
-    yaml_document_t document;
+    if (yaml_parser_initialize(&parser)) {
+        yaml_parser_set_input_file(&parser, file);
+        good = read_parser(config, path, &parser, error);
+        yaml_parser_delete(&parser);
+    } else {
+        snprintf(error, QD_CONFIG_ERROR_MAX, "out of memory");
+    }
+    fclose(file);
+    return good;
+}
+
+bool qd_config_bytes(struct qd_config *config, const char *name, const void *bytes, size_t size,
+                     char error[QD_CONFIG_ERROR_MAX])
+{
+    yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
         snprintf(error, QD_CONFIG_ERROR_MAX, "out of memory");
-        fclose(file);
         return false;
     }
-    yaml_parser_set_input_file(&parser, file);
-    if (yaml_parser_load(&parser, &document)) {
-        good = read_document(config, path, &document, error);
-        yaml_document_delete(&document);
-    } else {
-        snprintf(error, QD_CONFIG_ERROR_MAX, "%s:%zu:%zu: %s", path, parser.problem_mark.line + 1,
-                 parser.problem_mark.column + 1, parser.problem ? parser.problem : "not YAML");
-    }
+    yaml_parser_set_input_string(&parser, bytes, size);
+    bool good = read_parser(config, name, &parser, error);
     yaml_parser_delete(&parser);
-    fclose(file);
     return good;
 }

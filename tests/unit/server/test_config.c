@@ -124,6 +124,9 @@ Test(config, I10_a_bad_file_says_the_line)
                  "quotad --help lists them all");
     refused_file("threads: [1]\n", "build-test-bad.yaml:1: a line of the form \"setting: value\" "
                                    "is expected here");
+    refused_file("data-dir: \"a\\0b\"\n",
+                 "build-test-bad.yaml:1: a line of the form \"setting: value\" "
+                 "is expected here");
     refused_file("- threads\n", "build-test-bad.yaml:1: a map of settings is expected");
     struct qd_config config = fresh();
     cr_expect_not(qd_config_file(&config, "no/such/file.yaml", error));
