@@ -11,6 +11,7 @@
 #define FILE_BYTES_MAX  65536U
 #define HEADER_BYTES    44U
 #define TRANSITIONS_MAX 4096U
+#define OFFSET_MAX_S    93600 /* 26 h */
 
 /* A zone's block: the struct, its transitions and its name behind it. */
 struct block {
@@ -68,26 +69,31 @@ static void add(struct block *b, int64_t from_s, int32_t offset_s)
     b->zone.count = n + 1;
 }
 
+/* The UTC offset of local time type `i`; false: out of RFC 8536's bounds (and so of the core's). */
+static bool read_offset(const uint8_t *types, size_t i, int32_t *ret_s)
+{
+    *ret_s = (int32_t)read_u32(types + 6 * i);
+    return *ret_s >= -OFFSET_MAX_S && *ret_s <= OFFSET_MAX_S;
+}
+
 static bool add_explicit(struct block *b, const struct header *h, const uint8_t *data,
                          int64_t *ret_last_s)
 {
     const uint8_t *indices = data + h->time_count * 8;
     const uint8_t *types = indices + h->time_count;
     int64_t last_s = INT64_MIN;
-    if (h->type_count == 0 || h->leap_count > 0) {
+    int32_t offset_s;
+    if (h->type_count == 0 || h->leap_count > 0 || !read_offset(types, 0, &offset_s)) {
         return false;
     }
-    add(b, INT64_MIN, (int32_t)read_u32(types));
+    add(b, INT64_MIN, offset_s);
     for (size_t i = 0; i < h->time_count; i++) {
         int64_t at_s = read_i64(data + 8 * i);
-        if (indices[i] >= h->type_count || (i > 0 && at_s <= last_s)) {
+        if (indices[i] >= h->type_count || (i > 0 && at_s <= last_s) ||
+            !read_offset(types, indices[i], &offset_s)) {
             return false;
         }
         last_s = at_s;
-        int32_t offset_s = (int32_t)read_u32(types + (size_t)6 * indices[i]);
-        if (offset_s < -93600 || offset_s > 93600) {
-            return false;
-        }
         add(b, at_s, offset_s);
     }
     *ret_last_s = last_s;

@@ -121,6 +121,27 @@ Test(zone, D6_a_file_cut_off_anywhere_is_refused)
     free(zone);
 }
 
+/* The offset before the first transition counts, too. */
+Test(zone, D6_an_offset_of_more_than_26_hours_is_refused)
+{
+    static const char header[44] = "TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                                   "\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\4";
+    char bytes[128];
+    size_t at = 0;
+    for (int version = 1; version <= 2; version++) {
+        memcpy(bytes + at, header, sizeof header);
+        memcpy(bytes + at + sizeof header, "\0\1\x6d\xa0\0\0XXX", 10); /* +26:00 */
+        at += sizeof header + 10;
+    }
+    memcpy(bytes + at, "\n\n", 2);
+    struct qd_zone *zone = qd_tzif_parse("X", bytes, at + 2);
+    cr_assert_not_null(zone);
+    cr_expect_eq(zone->transitions[0].offset_s, 93600);
+    free(zone);
+    bytes[at - 10 + 3]++;
+    cr_expect_null(qd_tzif_parse("X", bytes, at + 2));
+}
+
 Test(zone, D6_closing_rules)
 {
     static const char *const good[] = {"UTC0",
