@@ -404,18 +404,31 @@ static void read_expect(struct qd_compiler *c, const struct qd_at *at, const str
 /* --- steps and tests ----------------------------------------------------------------------------
  */
 
+/* Accepts only what ns can hold. */
+static bool add_length(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
+                       struct qd_wall_ns from, struct qd_wall_ns *ret_time)
+{
+    int64_t offset;
+    struct qd_wall_ns time;
+    if (!read_length(c, at, node, &offset)) {
+        return false;
+    }
+    if (__builtin_add_overflow(from.ns, offset, &time.ns)) {
+        qd_fail(c, at, node, "\"%.40s\": too late; times before 2262-04-11 are accepted",
+                node->text);
+        return false;
+    }
+    *ret_time = time;
+    return true;
+}
+
 /* "10s" after the test's start, or an absolute time. Times never go back. */
 static void read_at(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                     struct qd_wall_ns start, struct qd_wall_ns *now)
 {
     struct qd_wall_ns time;
-    int64_t offset;
-    if (node->kind == QD_NODE_SCALAR && strchr(node->text, 'T') != NULL) {
-        if (!read_time(c, at, node, &time)) {
-            return;
-        }
-    } else if (!read_length(c, at, node, &offset) ||
-               __builtin_add_overflow(start.ns, offset, &time.ns)) {
+    bool absolute = node->kind == QD_NODE_SCALAR && strchr(node->text, 'T') != NULL;
+    if (!(absolute ? read_time(c, at, node, &time) : add_length(c, at, node, start, &time))) {
         return;
     }
     if (time.ns < now->ns) {
@@ -432,13 +445,10 @@ static void read_step_key(struct qd_compiler *c, const struct qd_at *at, const s
     static const struct qd_field names[] = {{"at", NULL},     {"after", NULL},  {"check", NULL},
                                             {"report", NULL}, {"cancel", NULL}, {"expect", NULL}};
     struct qd_at below = {at, key->text};
-    int64_t offset;
     if (strcmp(key->text, "at") == 0) {
         read_at(c, &below, value, test->start, &step->at);
     } else if (strcmp(key->text, "after") == 0) {
-        if (read_length(c, &below, value, &offset)) {
-            (void)__builtin_add_overflow(step->at.ns, offset, &step->at.ns);
-        }
+        (void)add_length(c, &below, value, step->at, &step->at);
     } else if (strcmp(key->text, "expect") == 0) {
         read_expect(c, &below, value, &step->expect);
     } else if (step->action != QD_TEST_WAIT) {

@@ -130,6 +130,11 @@ Test(policy_test, I7_files_are_checked_like_policies)
          "reasoning_tokens, gpu_seconds, processing_ms, memory_gb_ms, images, max_output_tokens\n"},
         {"  - at: 5s\n  - at: 4s\n",
          "T:6:9: tests[0].steps[1].at: before the step above; times only go forward\n"},
+        {"  - after: 106751d\n",
+         "T:5:12: tests[0].steps[0].after: \"106751d\": too late; times before 2262-04-11 are "
+         "accepted\n"},
+        {"  - at: 106751d\n", "T:5:9: tests[0].steps[0].at: \"106751d\": too late; times before "
+                              "2262-04-11 are accepted\n"},
         {"  - check: {tenant: a, model: gpt-5o}\n",
          "T:5:31: tests[0].steps[0].check.model: \"gpt-5o\": unknown model; a name under "
          "\"models\" is accepted; did you mean "
