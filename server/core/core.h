@@ -236,6 +236,7 @@ struct qd_settle {
                           `requests` counts 1 with it, if the request was dispatched and no part
                           said otherwise: leave the meter out unless the report gives it */
     bool budgets_only; /* rebuilding at boot: rates are not charged */
+    bool unbound; /* its binding cannot be made: settle what the hold has charged, and no more */
     struct qd_hash128 request; /* zero: none. Its other attempts' holds are released (S1) */
     uint32_t attempt;
 };

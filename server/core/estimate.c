@@ -139,14 +139,14 @@ static void price_all(struct qd_estimate *e, struct qd_usage *u)
     int64_t charge = 0;
     bool known = price(e, c->cost_model, c->cost_pool, u, &cost);
     if (!known && check->unknown_price == QD_UNKNOWN_PRICE_CAP) {
-        known = price(e, check->cap_price, NULL, u, &cost);
+        known = price(e, check->cap_price, c->cost_pool, u, &cost);
     }
     charge = cost;
     bool as_cost = c->charge_model == c->cost_model && c->charge_pool == c->cost_pool;
     if (known && !as_cost && (c->charge_model != NULL || c->charge_pool != NULL)) {
         known = price(e, c->charge_model, c->charge_pool, u, &charge);
         if (!known && check->unknown_price == QD_UNKNOWN_PRICE_CAP) {
-            known = price(e, check->cap_price, NULL, u, &charge);
+            known = price(e, check->cap_price, c->charge_pool, u, &charge);
         }
     }
     if (known) {

@@ -193,29 +193,11 @@ static bool load_binding(struct settling *s)
     return true;
 }
 
-/* True if the hold alone doesn't say which counters to book in: one of them is gone from memory, or
- * the policy has changed and other limits may apply now. */
-static bool needs_binding(const struct settling *s)
-{
-    struct qd_reservation *r = s->reservation;
-    if (r == NULL || r->epoch != s->settle->epoch) {
-        return true;
-    }
-    const struct qd_charge *charges = qd_reservation_charges(s->home, r);
-    for (unsigned i = 0; i < r->charge_count; i++) {
-        struct qd_at at;
-        if (!qd_table_deref(s->home, s->commons, charges[i].ref, &at)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool is_charged(const struct settling *s, const struct qd_at *item)
 {
     struct qd_reservation *r = s->reservation;
-    if (r == NULL) {
-        return false;
+    if (r == NULL || QD_MUTANT(S2_unestimated)) {
+        return r != NULL;
     }
     const struct qd_charge *charges = qd_reservation_charges(s->home, r);
     for (unsigned i = 0; i < r->charge_count; i++) {
@@ -326,7 +308,9 @@ enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
     s.settled = &settled;
     s.now = qd_slice_now(home, commons, now);
     s.reservation = find_hold(home, settle);
-    if (needs_binding(&s) && !load_binding(&s)) {
+    /* The hold doesn't know all that the usage counts in: meters that nobody estimated, limits that
+     * came since, counters that are gone from memory. */
+    if (!settle->unbound && !load_binding(&s)) {
         return QD_RESULT_NEEDS_BINDING; /* D13 */
     }
 

@@ -355,6 +355,7 @@ void qd_resolve(const struct qd_resolve_input *input, struct qd_resolution *ret_
         const struct qd_override *o = override_at(&w, 1);
         if (p->default_plan == NULL) {
             r->status = QD_RESOLVE_UNKNOWN_TENANT;
+            apply_shared(&w); /* what it has used already counts there all the same */
             return;
         }
         for (uint8_t depth = 1; depth <= w.depths; depth++) {

@@ -178,15 +178,29 @@ static size_t fill_items(struct qd_worker *worker)
     return r->count;
 }
 
-/* D12: the item that found no room is left out for a while if its limit fails open; else the check
- * is denied. Returns false when it must be denied. */
-static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item,
-                      struct qd_wall_ns now)
+/* A binding of a part of the limits lies under a key of its own, where no check finds it. */
+static struct qd_hash128 partial_key(struct qd_hash128 key)
 {
-    if (item >= bind->item_count || worker->items[item].limit->failure_mode != QD_FAIL_OPEN) {
+    key.hi ^= UINT64_C(0x517cc1b727220a95);
+    return key;
+}
+
+/* D12: the item that found no room is left out for a while if its limit fails open; else the check
+ * is denied. Usage that has happened is counted wherever there is room. Returns false when nothing
+ * can be left out. */
+static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item,
+                      struct qd_wall_ns now, const struct qd_subject *settled)
+{
+    if (item >= bind->item_count ||
+        (worker->items[item].limit->failure_mode != QD_FAIL_OPEN && settled == NULL)) {
         return false;
     }
-    qd_count(&worker->figures.failed_open);
+    if (settled != NULL) {
+        qd_count(&worker->figures.unsettled);
+        bind->key = partial_key(settled->key);
+    } else {
+        qd_count(&worker->figures.failed_open);
+    }
     memmove(&worker->items[item], &worker->items[item + 1],
             (bind->item_count - item - 1) * sizeof(worker->items[0]));
     bind->item_count--;
@@ -199,6 +213,7 @@ static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t ite
 /* With all locks that it takes held: bind, making room where there is none. */
 static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_shard *home,
                                          struct qd_bind *bind, struct qd_wall_ns now,
+                                         const struct qd_subject *settled,
                                          struct qd_limit_state *ret_state)
 {
     struct qd_core *commons = worker->node->shards.commons.core;
@@ -218,7 +233,7 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
             qd_evict_one(worker, in_commons ? commons : home->core, now)) {
             continue;
         }
-        if (!leave_out(worker, bind, item, now)) {
+        if (!leave_out(worker, bind, item, now, settled)) {
             memset(ret_state, 0, sizeof(*ret_state));
             if (item < bind->item_count) {
                 ret_state->limit = bind->items[item].limit;
@@ -231,9 +246,13 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
     }
 }
 
-enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_published *published,
-                                    const struct qd_subject *subject, struct qd_shard *home,
-                                    struct qd_wall_ns now, struct qd_limit_state *ret_state)
+/* `settling`: usage that has happened is bound to whatever limits there are and have room. */
+static enum qd_bind_outcome bind_subject(struct qd_worker *worker,
+                                         const struct qd_published *published,
+                                         const struct qd_subject *subject, struct qd_shard *home,
+                                         struct qd_wall_ns now, bool settling,
+                                         struct qd_hash128 *ret_key,
+                                         struct qd_limit_state *ret_state)
 {
     struct qd_node *node = worker->node;
     const struct qd_attributes *a = &subject->attributes;
@@ -244,13 +263,14 @@ enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_pu
     qd_directory_lock_shared(node->directory);
     resolve_under_lock(worker, published, a, false, now);
     const struct qd_resolution *r = &worker->resolution;
-    if (r->status != QD_RESOLVED) {
+    bool whole = r->status == QD_RESOLVED;
+    if (!whole && !settling) {
         qd_directory_unlock_shared(node->directory);
         return r->status == QD_RESOLVE_UNKNOWN_TENANT ? QD_BIND_UNKNOWN_TENANT : QD_BIND_TOO_MANY;
     }
     XXH128_hash_t tenant = XXH3_128bits_withSeed(a->tenant.ptr, a->tenant.len, node->shards.seed);
     XXH128_hash_t model = XXH3_128bits_withSeed(a->model.ptr, a->model.len, tenant.low64);
-    struct qd_bind bind = {.key = subject->key,
+    struct qd_bind bind = {.key = whole ? subject->key : partial_key(subject->key),
                            .epoch = published->policy->epoch,
                            .valid_until = r->valid_until,
                            .tenant = a->tenant,
@@ -260,11 +280,31 @@ enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_pu
                            .item_count = fill_items(worker)};
     qd_shards_lock(&node->shards, home);
     if (atomic_load_explicit(&node->published, memory_order_acquire) == published) {
-        outcome = make_binding(worker, home, &bind, now, ret_state);
+        outcome = make_binding(worker, home, &bind, now, settling ? subject : NULL, ret_state);
     }
+    *ret_key = bind.key;
     qd_directory_unlock_shared(node->directory);
     if (outcome != QD_BIND_DONE) {
         qd_shards_unlock(&node->shards, home);
     }
     return outcome;
+}
+
+enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_published *published,
+                                    const struct qd_subject *subject, struct qd_shard *home,
+                                    struct qd_wall_ns now, struct qd_limit_state *ret_state)
+{
+    struct qd_hash128 key;
+
+    return bind_subject(worker, published, subject, home, now, false, &key, ret_state);
+}
+
+enum qd_bind_outcome qd_bind_to_settle(struct qd_worker *worker,
+                                       const struct qd_published *published,
+                                       const struct qd_subject *subject, struct qd_shard *home,
+                                       struct qd_wall_ns now, struct qd_hash128 *ret_key)
+{
+    struct qd_limit_state state;
+
+    return bind_subject(worker, published, subject, home, now, true, ret_key, &state);
 }

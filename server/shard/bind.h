@@ -47,6 +47,15 @@ enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_pu
                                     const struct qd_subject *subject, struct qd_shard *home,
                                     struct qd_wall_ns now, struct qd_limit_state *ret_state);
 
+/* The same for usage that has happened: a tenant that nobody knows any more counts in the limits
+ * that all tenants share, and a limit that finds no room is left out by itself (counted as
+ * unsettled). *ret_key: the key to settle by; a binding of a part lies apart from the checks'.
+ * QD_BIND_NO_ROOM: not even a binding finds room. */
+enum qd_bind_outcome qd_bind_to_settle(struct qd_worker *worker,
+                                       const struct qd_published *published,
+                                       const struct qd_subject *subject, struct qd_shard *home,
+                                       struct qd_wall_ns now, struct qd_hash128 *ret_key);
+
 /* Resolve only, into worker->resolution, which points into the directory: the caller holds its
  * shared lock for as long as it looks. `all`: see struct qd_resolve_input. */
 void qd_bind_resolve(struct qd_worker *worker, const struct qd_published *published,

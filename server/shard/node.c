@@ -302,7 +302,6 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     struct qd_node *node = r->worker->node;
     struct qd_subject subject;
     struct qd_settled settled;
-    struct qd_limit_state state;
 
     if (entry->kind != QD_ENTRY_USAGE) {
         return true; /* corrections come with their own call; grants are in the tenants' records */
@@ -327,17 +326,16 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     if (qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled) ==
         QD_RESULT_NEEDS_BINDING) {
         qd_shards_unlock(&node->shards, home);
-        uint64_t failed_open =
-            atomic_load_explicit(&r->worker->figures.failed_open, memory_order_relaxed);
+        uint64_t unsettled =
+            atomic_load_explicit(&r->worker->figures.unsettled, memory_order_relaxed);
         enum qd_bind_outcome outcome =
-            qd_bind_locked(r->worker, r->published, &subject, home, now, &state);
-        if (outcome == QD_BIND_NO_ROOM ||
-            atomic_load_explicit(&r->worker->figures.failed_open, memory_order_relaxed) !=
-                failed_open) {
+            qd_bind_to_settle(r->worker, r->published, &subject, home, now, &settle.binding);
+        if (outcome == QD_BIND_NO_ROOM || atomic_load_explicit(&r->worker->figures.unsettled,
+                                                               memory_order_relaxed) != unsettled) {
             node->rebuild_left_out++; /* D12: never silently */
         }
         if (outcome != QD_BIND_DONE) {
-            return true; /* a tenant that the policy no longer knows has no budgets */
+            return true;
         }
         (void)qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled);
     }

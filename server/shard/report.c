@@ -477,6 +477,31 @@ static enum qd_error_code book(struct work *w, struct qd_report_answer *a, bool 
 
 /* X5: only what is booked reaches the counters. What cannot be bound any more (its tenant is gone,
  * tables are full) stays in the ledger alone, and is counted. */
+/* Bind what the settling lacks; the home shard is locked afterwards. */
+static void bind_again(struct work *w, struct qd_shard *home, struct qd_settle *settle)
+{
+    struct qd_node *node = w->worker->node;
+    enum qd_bind_outcome outcome =
+        qd_bind_to_settle(w->worker, w->published, &w->reserved, home, w->now, &settle->binding);
+
+    if (outcome == QD_BIND_DONE) {
+        return;
+    }
+    if (outcome == QD_BIND_STALE) {
+        w->published = atomic_load_explicit(&node->published, memory_order_acquire);
+        struct qd_attributes *at = &w->reserved.attributes;
+        struct qd_subject_args subject = {at->tenant, at->model,  at->pool,       at->user,
+                                          {NULL, 0},  at->labels, at->label_count};
+        qd_subject_init(&w->reserved, w->published->policy, node->shards.seed, &subject);
+        settle->binding = w->reserved.key;
+        settle->epoch = w->published->policy->epoch;
+    } else { /* D12: counted; the hold at least is settled */
+        qd_count(&w->worker->figures.unsettled);
+        settle->unbound = true;
+    }
+    qd_shards_lock(&node->shards, home);
+}
+
 static void apply(struct work *w, struct qd_report_answer *a)
 {
     struct qd_node *node = w->worker->node;
@@ -510,30 +535,17 @@ static void apply(struct work *w, struct qd_report_answer *a)
         qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* counted before, or not at all */
     }
     qd_policy_derive(w->published->policy, &settle.used);
+    settle.binding = w->reserved.key;
+    settle.epoch = w->published->policy->epoch;
     qd_shards_lock(&node->shards, home);
     for (unsigned tries = 0; tries < QD_SETTLE_TRIES; tries++) {
-        settle.binding = w->reserved.key;
-        settle.epoch = w->published->policy->epoch;
         enum qd_result result =
             qd_core_settle(home->core, node->shards.commons.core, &settle, w->now, &settled);
         if (result != QD_RESULT_NEEDS_BINDING) {
             break;
         }
         qd_shards_unlock(&node->shards, home);
-        struct qd_limit_state state;
-        enum qd_bind_outcome outcome =
-            qd_bind_locked(w->worker, w->published, &w->reserved, home, w->now, &state);
-        if (outcome == QD_BIND_STALE) {
-            w->published = atomic_load_explicit(&node->published, memory_order_acquire);
-            struct qd_attributes *at = &w->reserved.attributes;
-            struct qd_subject_args subject = {at->tenant, at->model,  at->pool,       at->user,
-                                              {NULL, 0},  at->labels, at->label_count};
-            qd_subject_init(&w->reserved, w->published->policy, node->shards.seed, &subject);
-            qd_shards_lock(&node->shards, home);
-        } else if (outcome != QD_BIND_DONE) {
-            qd_count(&w->worker->figures.unsettled);
-            return;
-        }
+        bind_again(w, home, &settle);
     }
     qd_shards_unlock(&node->shards, home);
     a->limits_over = settled.over_limits;

@@ -452,12 +452,6 @@ static struct m_hold *settled_hold(struct model *m, const struct qd_settle *s)
     return (s->request.lo | s->request.hi) != 0 ? find_request(m, s->request, s->attempt) : NULL;
 }
 
-bool m_settle_needs_binding(struct model *m, const struct qd_settle *settle)
-{
-    struct m_hold *h = settled_hold(m, settle);
-    return h == NULL || h->epoch != settle->epoch;
-}
-
 /* What is still expected after this part. */
 static struct qd_usage rest_of(const struct qd_usage *expected, const struct qd_usage *part,
                                bool final)
@@ -569,7 +563,7 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
         request = h->request;
         attempt = h->attempt;
     }
-    for (unsigned i = 0; i < item_count && (h == NULL || h->epoch != s->epoch); i++) {
+    for (unsigned i = 0; i < item_count; i++) {
         struct m_counter *c = items[i].counter;
         bool charged = false;
         for (unsigned j = 0; h != NULL && j < h->charge_count; j++) {

@@ -105,8 +105,7 @@ void m_check(struct model *m, const struct qd_check *check, const struct m_candi
              struct m_answer *ret_answer);
 /* The core named the reservation that the last allowed check made. */
 void m_name_reservation(struct model *m, uint64_t number);
-/* True if the binding of the report's request is needed to settle it. */
-bool m_settle_needs_binding(struct model *m, const struct qd_settle *settle);
+/* `items`: the counters that apply to the report's request now. */
 void m_settle(struct model *m, const struct qd_settle *settle, const struct m_item *items,
               unsigned item_count, struct qd_settled *ret_settled);
 enum qd_result m_extend(struct model *m, uint64_t number, const struct qd_usage *used,
