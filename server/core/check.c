@@ -270,6 +270,10 @@ static struct qd_reservation *take_reservation(const struct deciding *d, const s
             break;
         }
     }
+    bool in_quota = quota == 0 || root->reservations < quota;
+    if (in_quota && qd_reservation_forget_kept(d->home)) { /* D12: a new hold before an old one */
+        return qd_reservation_take(d->home);
+    }
     return NULL;
 }
 

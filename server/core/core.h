@@ -42,7 +42,8 @@ struct qd_core_config {
                             (2 words a limit and 1 a meter in 33), at the same time; 784 bytes each */
     uint32_t estimators; /* (tenant, model) output quantiles: a cache as well */
     uint32_t roots;      /* tenants' root segments seen */
-    size_t name_bytes;   /* interned names of counters and tenants */
+    uint64_t first_number;          /* of the reservations; 0: 1 */
+    size_t name_bytes;              /* interned names of counters and tenants */
     uint32_t counters_per_root;     /* quota (D12); 0: no quota */
     uint32_t reservations_per_root; /* quota (D12); 0: no quota */
 };
@@ -320,6 +321,12 @@ struct qd_counter_state {
  * the 4,096 it looked at; the next call goes on from there. The caller stores it; until restored,
  * the counter starts empty. */
 bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state);
+
+/* The same in two steps, for a caller that must store the state before the counter goes: begin
+ * leaves it where it is, end takes it out. No other call on the slice comes between. */
+bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now,
+                         struct qd_counter_state *ret_state);
+void qd_core_evict_end(struct qd_core *core, const struct qd_counter_state *state);
 /* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a
  * state of this counter, or the counter has been used since. */
 bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state,
@@ -346,7 +353,7 @@ bool qd_core_event(struct qd_core *core, struct qd_event *ret_event);
 
 struct qd_core_stats {
     uint64_t allowed, denied, shadow_denied, settled, cancelled, expired, late, extended, stopped;
-    uint64_t capacity_denied, evicted, events_lost, repeated;
+    uint64_t capacity_denied, evicted, events_lost, repeated, kept_forgotten;
     uint32_t counters_live[4]; /* narrow, wide, bucket, gauge */
     uint32_t bindings_live, reservations_open, reservations_kept, roots_live, estimators_live;
     size_t name_bytes_used;

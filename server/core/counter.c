@@ -282,8 +282,17 @@ struct qd_wall_ns qd_counter_counts_until(const struct qd_at *at, struct qd_wall
                                           struct qd_wall_ns now)
 {
     if (at->class == QD_CLASS_BUCKET) {
+        /* At the latest when a full bucket has run empty since: what others charge keeps it from
+         * being empty, and is not this charge. */
         struct qd_bucket_spec spec = bucket_spec(at);
-        return qd_bucket_empty_at(bucket_of(at), &spec, now);
+        struct qd_wall_ns empty = qd_bucket_empty_at(bucket_of(at), &spec, now);
+        if (spec.amount <= 0) {
+            return empty;
+        }
+        qd_int128 drain_ns =
+            ((qd_int128)spec.burst * spec.window_ns + spec.amount - 1) / spec.amount;
+        qd_int128 drained = made_at.ns + drain_ns;
+        return drained < empty.ns ? (struct qd_wall_ns){.ns = (int64_t)drained} : empty;
     }
     if (at->class != QD_CLASS_GAUGE) { /* its slot, the window, and the ring's spare slots */
         return (struct qd_wall_ns){.ns = made_at.ns + at->limit->window_ns + slot_width(at->limit)};

@@ -57,7 +57,8 @@ static bool find_victim(struct qd_core *core, enum qd_class class, struct qd_wal
     return found > 0;
 }
 
-bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state)
+bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now,
+                         struct qd_counter_state *ret_state)
 {
     struct qd_at at;
     struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
@@ -71,8 +72,24 @@ bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counte
         return false;
     }
     qd_codec_write(&at, ret_state);
+    return true;
+}
+
+void qd_core_evict_end(struct qd_core *core, const struct qd_counter_state *state)
+{
+    struct qd_at at;
+    bool found = qd_table_find(core, state->id, &at);
+    QD_CHECK(found);
     qd_table_drop(&at);
     core->stats.evicted++;
+}
+
+bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state)
+{
+    if (!qd_core_evict_begin(core, now, ret_state)) {
+        return false;
+    }
+    qd_core_evict_end(core, ret_state);
     return true;
 }
 

@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+/* Places that one search for a kept hold looks at. */
+#define FORGET_LOOKS 4096U
+
 #define INLINE_CHARGE_WORDS (sizeof(struct qd_charge) / sizeof(uint64_t))
 
 static uint32_t place_of(const struct qd_core *core, const struct qd_reservation *r)
@@ -195,6 +198,35 @@ bool qd_reservation_expect(struct qd_core *core, struct qd_reservation *r,
     return true;
 }
 
+void qd_reservation_leave_root(struct qd_core *core, struct qd_reservation *r)
+{
+    if (r->root != QD_SLAB_NONE) {
+        struct qd_root *root = qd_root_at(core, r->root);
+        QD_CHECK(root->reservations > 0);
+        root->reservations--;
+        r->root = QD_SLAB_NONE;
+    }
+}
+
+bool qd_reservation_forget_kept(struct qd_core *core)
+{
+    uint32_t places = qd_core_hold_places(core);
+    uint32_t looks = places < FORGET_LOOKS ? places : FORGET_LOOKS;
+    for (uint32_t i = 0; i < looks && core->reservations_kept > 0; i++) {
+        if (core->kept_hand >= places) {
+            core->kept_hand = 0;
+        }
+        uint32_t place = core->kept_hand++;
+        struct qd_reservation *r = &core->reservations[place];
+        if (is_taken(core, place) && r->state == QD_RESERVATION_KEPT) {
+            qd_reservation_free(core, r);
+            core->stats.kept_forgotten++;
+            return true;
+        }
+    }
+    return false;
+}
+
 void qd_reservation_free(struct qd_core *core, struct qd_reservation *r)
 {
     uint32_t place = place_of(core, r);
@@ -206,11 +238,7 @@ void qd_reservation_free(struct qd_core *core, struct qd_reservation *r)
     if (r->spill != 0) {
         qd_slab_give(&core->spills, r->spill - 1);
     }
-    if (r->root != QD_SLAB_NONE) {
-        struct qd_root *root = qd_root_at(core, r->root);
-        QD_CHECK(root->reservations > 0);
-        root->reservations--;
-    }
+    qd_reservation_leave_root(core, r);
     qd_names_drop(&core->names, r->name);
     if (r->state == QD_RESERVATION_OPEN) {
         core->reservations_open--;

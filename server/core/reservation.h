@@ -30,6 +30,13 @@ bool qd_reservation_fill(struct qd_core *core, struct qd_reservation *r,
  */
 void qd_reservation_free(struct qd_core *core, struct qd_reservation *r);
 
+/* It counts no more in its root's quota. */
+void qd_reservation_leave_root(struct qd_core *core, struct qd_reservation *r);
+
+/* Give a kept record back though its windows go on, to make room: what it charged stays charged
+ * there, and a report that still comes is booked beside it. False: none was found. */
+bool qd_reservation_forget_kept(struct qd_core *core);
+
 struct qd_charge *qd_reservation_charges(struct qd_core *core, struct qd_reservation *r);
 
 /* What is still expected: estimated and not yet reported. */

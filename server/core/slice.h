@@ -246,6 +246,7 @@ struct qd_core {
     uint64_t next_number;
     uint32_t reservations_open;
     uint32_t reservations_kept;
+    uint32_t kept_hand; /* where the search for a kept one goes on */
     struct qd_index request_index;
     struct qd_slab spills;
     struct qd_wheel wheel;

@@ -133,7 +133,7 @@ static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t 
     if (!qd_core_hold(home->core, reservation, &hold)) {
         return false;
     }
-    if (!dry && qd_core_cancel(home->core, shards->commons.core, reservation,
+    if (!dry && qd_core_cancel(home->core, qd_shards_commons(shards), reservation,
                                qd_clock_now(&place->node->clock)) != QD_OK) {
         return false;
     }

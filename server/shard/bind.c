@@ -216,7 +216,7 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
                                          const struct qd_subject *settled,
                                          struct qd_limit_state *ret_state)
 {
-    struct qd_core *commons = worker->node->shards.commons.core;
+    struct qd_core *commons = qd_shards_commons(&worker->node->shards);
     unsigned evictions = 0;
 
     qd_count(&worker->figures.binds);
@@ -229,7 +229,7 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
         }
         qd_count(&worker->figures.bind_full);
         bool in_commons = item < bind->item_count && bind->items[item].depth == 0;
-        if (result == QD_BIND_FULL && evictions++ < QD_EVICT_TRIES &&
+        if (evictions++ < QD_EVICT_TRIES &&
             qd_evict_one(worker, in_commons ? commons : home->core, now)) {
             continue;
         }

@@ -370,7 +370,7 @@ static enum qd_error_code conclude(struct qd_check_work *w, size_t state_count,
         a->number = qd_shards_number(shards, w->home, a->verdict.reservation);
         code = make_token(w, a, ret_error);
         if (code != QD_ERROR_NONE) { /* nothing may stay held that nobody can settle */
-            (void)qd_core_cancel(w->home->core, shards->commons.core, a->verdict.reservation,
+            (void)qd_core_cancel(w->home->core, qd_shards_commons(shards), a->verdict.reservation,
                                  w->now);
             return code;
         }
@@ -404,7 +404,7 @@ static bool decide(struct qd_check_work *w, struct qd_check_answer *a, enum qd_e
     bool all = w->published->has_shadow || w->explanation != NULL ||
                atomic_load_explicit(&w->worker->node->runtime_shadow, memory_order_relaxed);
 
-    qd_core_check(w->home->core, shards->commons.core, &w->check, w->now, &a->verdict,
+    qd_core_check(w->home->core, qd_shards_commons(shards), &w->check, w->now, &a->verdict,
                   all ? w->worker->states : NULL, &state_count);
     switch (a->verdict.decision) {
     case QD_ALLOW:
@@ -523,7 +523,7 @@ void qd_check_approach(const struct qd_check_work *w)
     struct qd_shards *shards = &w->worker->node->shards;
 
     qd_shards_lock(shards, w->home);
-    qd_core_prefetch_counters(w->home->core, shards->commons.core, w->candidates[0].binding);
+    qd_core_prefetch_counters(w->home->core, qd_shards_commons(shards), w->candidates[0].binding);
     qd_shards_unlock(shards, w->home);
 }
 
@@ -595,7 +595,7 @@ void qd_node_undelivered(struct qd_worker *worker, uint64_t number)
 
     qd_shards_lock(shards, home);
     if (!qd_shard_was_repeated(home, reservation)) {
-        (void)qd_core_cancel(home->core, shards->commons.core, reservation,
+        (void)qd_core_cancel(home->core, qd_shards_commons(shards), reservation,
                              qd_clock_now(&worker->node->clock));
     }
     qd_shards_unlock(shards, home);

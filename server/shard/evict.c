@@ -55,7 +55,7 @@ bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall
     struct qd_batch batch;
     struct qd_buf key = {0};
 
-    if (!qd_core_evict(core, now, &state)) {
+    if (!qd_core_evict_begin(core, now, &state)) {
         return false;
     }
     /* Later binds look from here on. Set under the lock under which they read it. */
@@ -67,7 +67,10 @@ bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall
     bool stored = qd_store_write(worker->node->store, &batch, false, NULL) == QD_STORE_OK;
     qd_batch_release(&batch);
     qd_buf_release(&key);
-    qd_count(&worker->figures.evictions);
+    if (stored) { /* X4: a store that cannot be written takes nothing out of memory */
+        qd_core_evict_end(core, &state);
+        qd_count(&worker->figures.evictions);
+    }
     return stored;
 }
 

@@ -97,8 +97,8 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker, const struct qd_exte
     ret_answer->stopping.state.limit = NULL;
     qd_shards_lock(&node->shards, reference.home);
     enum qd_result result =
-        qd_core_extend(reference.home->core, node->shards.commons.core, reference.reservation,
-                       &used, ttl_ns, now, &ret_answer->expires, &stopping);
+        qd_core_extend(reference.home->core, qd_shards_commons(&node->shards),
+                       reference.reservation, &used, ttl_ns, now, &ret_answer->expires, &stopping);
     if (result == QD_STOP) {
         stop(ret_answer, &stopping, now); /* S3 */
     }
@@ -124,7 +124,7 @@ enum qd_error_code qd_node_cancel(struct qd_worker *worker, struct qd_str reserv
     }
     if (reference.ours) {
         qd_shards_lock(&node->shards, reference.home);
-        cancelled = qd_core_cancel(reference.home->core, node->shards.commons.core,
+        cancelled = qd_core_cancel(reference.home->core, qd_shards_commons(&node->shards),
                                    reference.reservation, qd_clock_now(&node->clock)) == QD_OK;
         qd_shards_unlock(&node->shards, reference.home);
     }

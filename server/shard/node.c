@@ -23,6 +23,13 @@
 #define QD_EXPIRE_ROUND 8U
 #define QD_EXPIRE_LATE  256U
 
+/* S1: no boot repeats another's numbers, so that a short id from before a restart names nobody
+ * else's reservation. The first one's ids stay short; 2^32 a slice and boot, and 2^20 boots. */
+static uint64_t first_number(uint64_t incarnation)
+{
+    return (((incarnation - 1) & 0xfffff) << 32) + 1;
+}
+
 struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error *ret_error)
 {
     struct qd_node *node = aligned_alloc(QD_CACHE_LINE, (sizeof(*node) + QD_CACHE_LINE - 1) /
@@ -33,7 +40,9 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
         return NULL;
     }
     memset(node, 0, sizeof(*node));
-    if (!qd_shards_init(&node->shards, &config->shards)) {
+    struct qd_shards_config shards = config->shards;
+    shards.slice.first_number = first_number(config->incarnation);
+    if (!qd_shards_init(&node->shards, &shards)) {
         (void)qd_error_set(
             ret_error, QD_ERROR_INTERNAL,
             "out of memory for the tables; lower --max-counters or --max-reservations");
@@ -220,7 +229,7 @@ void qd_node_expire(struct qd_node *node)
         struct qd_shard *home = &node->shards.home[i];
         qd_shards_lock(&node->shards, home);
         size_t budget = qd_core_expire_is_late(home->core, now) ? QD_EXPIRE_LATE : QD_EXPIRE_ROUND;
-        (void)qd_core_expire(home->core, node->shards.commons.core, now, budget);
+        (void)qd_core_expire(home->core, qd_shards_commons(&node->shards), now, budget);
         qd_shards_unlock(&node->shards, home);
     }
 }
@@ -323,7 +332,7 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     struct qd_shard *home = qd_shards_of(&node->shards, entry->tenant);
     struct qd_wall_ns now = qd_clock_now(&node->clock);
     qd_shards_lock(&node->shards, home);
-    if (qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled) ==
+    if (qd_core_settle(home->core, qd_shards_commons(&node->shards), &settle, now, &settled) ==
         QD_RESULT_NEEDS_BINDING) {
         qd_shards_unlock(&node->shards, home);
         uint64_t unsettled =
@@ -337,7 +346,7 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
         if (outcome != QD_BIND_DONE) {
             return true;
         }
-        (void)qd_core_settle(home->core, node->shards.commons.core, &settle, now, &settled);
+        (void)qd_core_settle(home->core, qd_shards_commons(&node->shards), &settle, now, &settled);
     }
     qd_shards_unlock(&node->shards, home);
     r->entries++;

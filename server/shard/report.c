@@ -180,7 +180,7 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
         w->open = qd_core_hold(r->home->core, r->reservation, &hold);
         qd_shards_unlock(&node->shards, r->home);
     }
-    if (w->open) {
+    if (w->open && !hold.expired) { /* one that is kept may have been closed by a report before */
         return QD_ERROR_NONE;
     }
     struct qd_buf key = {0};
@@ -330,7 +330,8 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     e->tier = tier;
     e->event_time = w->event_time;
     w->charged_at = t != NULL ? t->made_at : w->event_time;
-    e->charged_time = w->charged_at.ns < w->event_time.ns ? w->charged_at : w->event_time;
+    e->charged_time =
+        w->charged_at; /* X5: a restart counts it in the period that it counts in now */
     e->flags = w->final ? QD_ENTRY_FINAL : 0;
     set_labels(w);
     set_quantities(w);
@@ -402,10 +403,10 @@ static void make_answer(const struct work *w, struct qd_report_answer *a)
         (void)snprintf(a->charge_pico, sizeof(a->charge_pico), "%.*s",
                        (int)sizeof(a->charge_pico) - 1, text);
     }
-    a->settlement = !w->has_reference ? QD_SETTLEMENT_NONE
-                    : !w->open        ? QD_SETTLEMENT_LATE
-                    : w->final        ? QD_SETTLEMENT_CLOSED
-                                      : QD_SETTLEMENT_PARTIAL;
+    a->settlement = !w->has_reference              ? QD_SETTLEMENT_NONE
+                    : !w->open || w->closed_before ? QD_SETTLEMENT_LATE
+                    : w->final                     ? QD_SETTLEMENT_CLOSED
+                                                   : QD_SETTLEMENT_PARTIAL;
     compare_with_estimate(w, a);
 }
 
@@ -540,7 +541,7 @@ static void apply(struct work *w, struct qd_report_answer *a)
     qd_shards_lock(&node->shards, home);
     for (unsigned tries = 0; tries < QD_SETTLE_TRIES; tries++) {
         enum qd_result result =
-            qd_core_settle(home->core, node->shards.commons.core, &settle, w->now, &settled);
+            qd_core_settle(home->core, qd_shards_commons(&node->shards), &settle, w->now, &settled);
         if (result != QD_RESULT_NEEDS_BINDING) {
             break;
         }
@@ -563,7 +564,7 @@ static void release_booked(struct work *w)
         return;
     }
     qd_shards_lock(&node->shards, r->home);
-    (void)qd_core_cancel(r->home->core, node->shards.commons.core, r->reservation, w->now);
+    (void)qd_core_cancel(r->home->core, qd_shards_commons(&node->shards), r->reservation, w->now);
     qd_shards_unlock(&node->shards, r->home);
 }
 

@@ -95,6 +95,14 @@ static inline struct qd_shard *qd_shards_at(struct qd_shards *shards, uint64_t r
 void qd_shards_lock(struct qd_shards *shards, struct qd_shard *home);
 void qd_shards_unlock(struct qd_shards *shards, struct qd_shard *home);
 
+/* With a home shard locked by qd_shards_lock: commons if that locked it too, else NULL: nothing is
+ * shared, and nobody may touch it. */
+static inline struct qd_core *qd_shards_commons(struct qd_shards *shards)
+{
+    return atomic_load_explicit(&shards->shared, memory_order_relaxed) ? shards->commons.core
+                                                                       : NULL;
+}
+
 /* Lock everything (reload). */
 void qd_shards_lock_all(struct qd_shards *shards);
 void qd_shards_unlock_all(struct qd_shards *shards);

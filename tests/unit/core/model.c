@@ -309,8 +309,15 @@ static int64_t counts_until(struct model *m, const struct m_hold *h, const struc
     }
     if (is_bucket(l)) {
         struct qd_bucket_spec spec = m_bucket_spec(c->counter);
-        return qd_bucket_empty_at(&c->counter->bucket, &spec, (struct qd_wall_ns){.ns = m->now_ns})
-            .ns;
+        int64_t empty =
+            qd_bucket_empty_at(&c->counter->bucket, &spec, (struct qd_wall_ns){.ns = m->now_ns}).ns;
+        if (spec.amount <= 0) {
+            return empty;
+        }
+        /* Or when a full bucket would have drained since, whoever else charges it. */
+        qd_int128 drained =
+            ((qd_int128)spec.burst * spec.window_ns + spec.amount - 1) / spec.amount + h->made_ns;
+        return drained < empty ? (int64_t)drained : empty;
     }
     if (m_period_of(l, h->made_ns) != m_period_of(l, m->now_ns)) {
         return m->now_ns;

@@ -52,7 +52,9 @@ void fixture_open(struct fixture *f, const char *yaml)
     struct qd_ledger_config ledger = {0};
 
     if (f->store == NULL) {
+        uint32_t root_counters = f->root_counters;
         memset(f, 0, sizeof(*f));
+        f->root_counters = root_counters;
         f->wall = T0;
         f->mono = 1000;
         f->store = qd_store_memory_new();
@@ -68,6 +70,7 @@ void fixture_open(struct fixture *f, const char *yaml)
                                    .reservations = 64,
                                    .progress = 16,
                                    .estimators = 16,
+                                   .counters_per_root = f->root_counters,
                                    .roots = 512,
                                    .name_bytes = 65536};
     static uint64_t incarnation = 0;

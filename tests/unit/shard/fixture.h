@@ -20,6 +20,7 @@ struct fixture {
     struct qd_tenant_store *tenants;
     struct qd_node *node;
     struct qd_worker *worker;
+    uint32_t root_counters;
     uint32_t gauges;  /* of each slice, from the next boot on; 0: 64 */
     uint64_t rebuilt; /* entries that the last boot counted */
     struct qd_error error;
