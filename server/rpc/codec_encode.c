@@ -188,7 +188,8 @@ static void add_openai_duration(struct qd_text *text, int64_t ns)
     qd_text_add(text, "s");
 }
 
-/* `"free.tokens";q=40000;w=60`: a quoted name and two numbers. */
+/* `"free.tokens";q=40000;w=60`: a quoted name and two numbers; without the second where there is
+ * none, as a gauge has no window. */
 static void put_ietf_header(struct qd_out *out, uint32_t id, struct qd_str header,
                             const struct qd_limit_state *state, const char *first,
                             int64_t first_value, const char *second, int64_t second_value)
@@ -201,19 +202,69 @@ static void put_ietf_header(struct qd_out *out, uint32_t id, struct qd_str heade
     qd_describe_name(&text, state);
     qd_text_add(&text, first);
     qd_text_add_int(&text, first_value);
-    qd_text_add(&text, second);
-    qd_text_add_int(&text, second_value);
+    if (second_value > 0) {
+        qd_text_add(&text, second);
+        qd_text_add_int(&text, second_value);
+    }
     put_header(out, id, header, &text);
 }
 
+/* I5: OpenAI's form knows requests and tokens. What counts anything else has no place in it. */
+enum openai_form {
+    OPENAI_NONE,
+    OPENAI_REQUESTS,
+    OPENAI_TOKENS
+};
+
+static enum openai_form openai_form_of(const struct qd_limit *limit)
+{
+    const uint32_t tokens =
+        QD_METER_BIT(QD_METER_INPUT_TOKENS) | QD_METER_BIT(QD_METER_CACHED_INPUT_TOKENS) |
+        QD_METER_BIT(QD_METER_CACHE_WRITE_TOKENS) | QD_METER_BIT(QD_METER_OUTPUT_TOKENS) |
+        QD_METER_BIT(QD_METER_REASONING_TOKENS) | QD_METER_BIT(QD_METER_TOKENS);
+    uint32_t counted = 0;
+
+    for (size_t i = 0; i < limit->admit.count; i++) {
+        counted |= QD_METER_BIT(limit->admit.item[i].meter);
+    }
+    if (limit->algorithm == QD_CONCURRENCY || limit->algorithm == QD_PER_REQUEST || counted == 0) {
+        return OPENAI_NONE;
+    }
+    if (counted == QD_METER_BIT(QD_METER_REQUESTS)) {
+        return OPENAI_REQUESTS;
+    }
+    return (counted & ~tokens) == 0 ? OPENAI_TOKENS : OPENAI_NONE;
+}
+
 #define HEADER(text) ((struct qd_str){text, sizeof(text) - 1})
+
+static void put_openai_headers(struct qd_out *out, uint32_t id, const struct qd_limit_state *state,
+                               int64_t limit, int64_t wait_ns)
+{
+    enum openai_form form = openai_form_of(state->limit);
+    bool requests = form == OPENAI_REQUESTS;
+    char buffer[64];
+    struct qd_text reset;
+
+    if (form == OPENAI_NONE) {
+        return;
+    }
+    put_number_header(out, id, requests ? "x-ratelimit-limit-requests" : "x-ratelimit-limit-tokens",
+                      limit);
+    put_number_header(out, id,
+                      requests ? "x-ratelimit-remaining-requests" : "x-ratelimit-remaining-tokens",
+                      state->remaining);
+    qd_text_init(&reset, buffer, sizeof(buffer));
+    add_openai_duration(&reset, wait_ns);
+    put_header(out, id,
+               requests ? HEADER("x-ratelimit-reset-requests") : HEADER("x-ratelimit-reset-tokens"),
+               &reset);
+}
 
 void qd_codec_put_headers(struct qd_out *out, uint32_t id, const struct qd_check_answer *answer,
                           struct qd_wall_ns now)
 {
     const struct qd_limit_state *state = &answer->verdict.binding;
-    char buffer[64];
-    struct qd_text reset;
 
     if (answer->retry_useful && answer->retry_after_ns > 0) {
         put_number_header(out, id, "retry-after", seconds_up(answer->retry_after_ns));
@@ -228,18 +279,7 @@ void qd_codec_put_headers(struct qd_out *out, uint32_t id, const struct qd_check
                     ";w=", seconds_up(window_of(state->limit, now)));
     put_ietf_header(out, id, HEADER("ratelimit"), state, "\";r=", state->remaining,
                     ";t=", seconds_up(wait));
-    bool requests =
-        state->limit->admit.count == 1 && state->limit->admit.item[0].meter == QD_METER_REQUESTS;
-    put_number_header(out, id, requests ? "x-ratelimit-limit-requests" : "x-ratelimit-limit-tokens",
-                      limit);
-    put_number_header(out, id,
-                      requests ? "x-ratelimit-remaining-requests" : "x-ratelimit-remaining-tokens",
-                      state->remaining);
-    qd_text_init(&reset, buffer, sizeof(buffer));
-    add_openai_duration(&reset, wait);
-    put_header(out, id,
-               requests ? HEADER("x-ratelimit-reset-requests") : HEADER("x-ratelimit-reset-tokens"),
-               &reset);
+    put_openai_headers(out, id, state, limit, wait);
 }
 
 /* --- answers --- */

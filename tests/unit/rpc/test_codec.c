@@ -218,7 +218,10 @@ Test(codec, I5_headers_are_ready_to_copy)
 /* What `x-ratelimit-reset-tokens` says when `wait_ns` are to be waited. */
 static void resets_in(int64_t wait_ns, const char *expected)
 {
-    struct qd_limit limit = {.name = "tokens", .owner = "free", .algorithm = QD_SLIDING_WINDOW};
+    struct qd_limit limit = {.name = "tokens",
+                             .owner = "free",
+                             .algorithm = QD_SLIDING_WINDOW,
+                             .admit = {.count = 1, .den = 1, .item = {{QD_METER_TOKENS, 1}}}};
     struct qd_check_answer *a = calloc(1, sizeof(*a));
     static uint8_t bytes[1024];
     struct qd_out out;
@@ -249,6 +252,78 @@ Test(codec, I5_reset_headers_never_come_early)
     resets_in(60660 * QD_NS_PER_MS, "1m1s");
     resets_in(3599 * QD_NS_PER_S + 1, "1h0m0s");
     resets_in(5400 * QD_NS_PER_S, "1h30m0s");
+}
+
+/* The headers of a denial by `limit`, as "name: value\n" lines. */
+static void headers_of(const struct qd_limit *limit, int64_t retry_after_ns, char *ret, size_t size)
+{
+    static const struct qd_meter_def meters[] = {{.name = "requests"}};
+    struct qd_policy policy = {.meters = meters, .meter_count = 1};
+    struct qd_check_answer *a = calloc(1, sizeof(*a));
+    static uint8_t bytes[2048];
+    struct qd_out out;
+    size_t at = 0;
+
+    a->denial = QD_DENIAL_LIMIT;
+    a->retry_useful = true;
+    a->retry_after_ns = retry_after_ns;
+    a->verdict.binding = (struct qd_limit_state){
+        .limit = limit, .amount = 2, .burst = 3, .remaining = 1, .resets_at = {INT64_MAX}};
+    qd_out_init(&out, bytes, sizeof(bytes));
+    qd_codec_put_check(&out, &policy, a, true, (struct qd_wall_ns){1});
+    Quota__V1__CheckQuotaResponse *m =
+        quota__v1__check_quota_response__unpack(NULL, qd_out_used(&out), bytes);
+    cr_assert_not_null(m);
+    ret[0] = '\0';
+    for (size_t i = 0; i < m->n_headers; i++) {
+        at += (size_t)snprintf(ret + at, size - at, "%s: %s\n", m->headers[i]->name,
+                               m->headers[i]->value);
+    }
+    quota__v1__check_quota_response__free_unpacked(m, NULL);
+    free(a);
+}
+
+/* I5: OpenAI's form is for requests and tokens; a window is named where there is one. */
+Test(codec, I5_each_unit_gets_its_own_headers)
+{
+    char text[1024];
+    struct qd_limit limit = {.name = "l",
+                             .owner = "p",
+                             .algorithm = QD_SLIDING_WINDOW,
+                             .window_ns = 60 * QD_NS_PER_S,
+                             .admit = {.count = 1, .den = 1, .item = {{QD_METER_REQUESTS, 1}}}};
+
+    headers_of(&limit, QD_NS_PER_S, text, sizeof(text));
+    cr_expect_str_eq(text, "retry-after: 1\nratelimit-policy: \"p.l\";q=2;w=60\n"
+                           "ratelimit: \"p.l\";r=1;t=1\nx-ratelimit-limit-requests: 2\n"
+                           "x-ratelimit-remaining-requests: 1\n"
+                           "x-ratelimit-reset-requests: 1.0s\n");
+    limit.algorithm = QD_TOKEN_BUCKET;
+    limit.admit = (struct qd_weights){
+        .count = 2, .den = 1, .item = {{QD_METER_INPUT_TOKENS, 1}, {QD_METER_OUTPUT_TOKENS, 5}}};
+    headers_of(&limit, QD_NS_PER_S, text, sizeof(text));
+    cr_expect_str_eq(text, "retry-after: 1\nratelimit-policy: \"p.l\";q=3;w=60\n"
+                           "ratelimit: \"p.l\";r=1;t=1\nx-ratelimit-limit-tokens: 3\n"
+                           "x-ratelimit-remaining-tokens: 1\nx-ratelimit-reset-tokens: 1.0s\n");
+    limit.algorithm = QD_SLIDING_WINDOW;
+    limit.admit = (struct qd_weights){.count = 1, .den = 1, .item = {{QD_METER_GPU_MS, 1}}};
+    headers_of(&limit, QD_NS_PER_S, text, sizeof(text));
+    cr_expect_str_eq(text,
+                     "retry-after: 1\nratelimit-policy: \"p.l\";q=2;w=60\n"
+                     "ratelimit: \"p.l\";r=1;t=1\n",
+                     "GPU time is not tokens");
+    limit.admit.item[0].meter = QD_METER_CONCURRENCY;
+    limit.algorithm = QD_CONCURRENCY;
+    headers_of(&limit, QD_NS_PER_S, text, sizeof(text));
+    cr_expect_str_eq(text,
+                     "retry-after: 1\nratelimit-policy: \"p.l\";q=2\n"
+                     "ratelimit: \"p.l\";r=1;t=1\n",
+                     "concurrency has no window");
+    limit.admit.item[0].meter = QD_METER_COST;
+    limit.algorithm = QD_SLIDING_WINDOW;
+    limit.money = true;
+    headers_of(&limit, QD_NS_PER_S, text, sizeof(text));
+    cr_expect_str_eq(text, "retry-after: 1\n", "a tenant isn't told what it costs us");
 }
 
 Test(codec, I1_reports_extensions_and_cancellations_are_read)
