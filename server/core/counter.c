@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* D3: when only somebody's release can help, come back this much later and see. */
+/* D3: when only somebody's release can help, come back no sooner than this and see. */
 #define RETRY_HINT_NS QD_NS_PER_S
 
 static struct qd_window *window_of(const struct qd_at *at)
@@ -155,16 +155,33 @@ int64_t qd_counter_held(const struct qd_at *at)
     return at->class == QD_CLASS_GAUGE ? gauge_of(at)->held : 0;
 }
 
+/* D3: others' holds are in the way. Open requests end at any time, and concurrency is nothing else.
+ * A budget's holds are known to be over when its last lease is, which of kept ones (S5) is the end
+ * of the period: a hint of a second would bring every waiter back each second until then. */
+static struct qd_wall_ns held_retry_at(const struct qd_at *at, int64_t end_ns,
+                                       struct qd_wall_ns now)
+{
+    uint32_t busy_until_s = at->counter->busy_until_s;
+    int64_t soon_ns = now.ns + RETRY_HINT_NS;
+    int64_t hint_ns = end_ns;
+    if (qd_role_of(at->limit) == QD_ROLE_CONCURRENCY) {
+        hint_ns = soon_ns;
+    } else if (busy_until_s > qd_seconds_of(now) && busy_until_s < UINT32_MAX) {
+        hint_ns = (int64_t)busy_until_s * QD_NS_PER_S;
+    }
+    hint_ns = hint_ns > soon_ns ? hint_ns : soon_ns;
+    return (struct qd_wall_ns){.ns = hint_ns < end_ns ? hint_ns : end_ns};
+}
+
 static struct qd_wall_ns budget_retry_at(const struct qd_at *at, int64_t cost,
                                          struct qd_wall_ns now, bool *ret_hint)
 {
     struct qd_gauge_spec spec = gauge_spec(at);
     struct qd_gauge *gauge = gauge_of(at);
-    struct qd_wall_ns hint = {.ns = now.ns + RETRY_HINT_NS};
     qd_gauge_counted(gauge, &spec, now);
     if (gauge->held > 0 && qd_counter_fits(at, gauge->used > 0 ? gauge->used : 0, cost)) {
-        *ret_hint = true; /* D3: others' holds are in the way, and may end before the period */
-        return gauge->end_ns < hint.ns ? (struct qd_wall_ns){.ns = gauge->end_ns} : hint;
+        *ret_hint = true;
+        return held_retry_at(at, gauge->end_ns, now);
     }
     return qd_gauge_retry_at(gauge, &spec, at->counter->amount,
                              qd_counter_used_below(at) ? 1 : cost, now);

@@ -127,7 +127,27 @@ Test(check, D3_what_depends_on_others_is_a_hint)
     cr_expect(f.verdict.retry_useful);
     cr_expect_eq(fx_check(&f, 20, 0), QD_DENY);
     cr_expect(f.verdict.retry_is_hint, "held, not used, is in the way");
-    cr_expect_lt(f.verdict.retry_at.ns, FX_START_NS + QD_NS_PER_MINUTE);
+    cr_expect_geq(f.verdict.retry_at.ns, FX_START_NS + QD_TTL_DEFAULT_NS, "when its lease ends");
+    cr_expect_leq(f.verdict.retry_at.ns, FX_START_NS + QD_TTL_DEFAULT_NS + 2 * QD_NS_PER_S);
+    fx_release(&f);
+}
+
+/* S5: nothing but a report, an operator or the month's end frees what a hard limit kept. */
+Test(check, D3_kept_holds_send_nobody_back_before_the_reset)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    month->consistency = QD_HARD;
+    fx_apply(&f, month, 100, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 90, 0), QD_ALLOW);
+    f.now.ns += QD_TTL_DEFAULT_NS + 5 * QD_NS_PER_S;
+    (void)fx_expire(&f);
+    cr_assert_eq(fx_check(&f, 20, 0), QD_DENY);
+    cr_expect_eq(f.verdict.binding.held, 90);
+    cr_expect_eq(f.verdict.retry_at.ns, INT64_C(1790812800) * QD_NS_PER_S, "2026-10-01 00:00 UTC");
+    cr_expect(f.verdict.retry_useful && f.verdict.retry_is_hint);
     fx_release(&f);
 }
 
