@@ -148,13 +148,16 @@ static void print_allowed(struct ctl *ctl, const struct input *in, const char *w
     if (answer->limit != NULL) {
         ctl_limit_state_text(answer->limit, state, sizeof state);
         (void)fprintf(ctl->out, "; tightest %s: %s", answer->limit->name, state);
-    } else {
+    } else if (!answer->repeated) { /* the first answer named them */
         (void)fprintf(ctl->out, "; no limit applies");
     }
     int64_t tokens = held_of(answer, "tokens");
     if (tokens >= 0) {
-        (void)fprintf(ctl->out, "; %s %s tokens", in->check.dry_run ? "would hold" : "held",
-                      ctl_count_text(tokens).text);
+        const char *verb = in->check.dry_run && !in->check.no_reservation ? "would hold"
+                           : in->check.dry_run                            ? "would charge"
+                           : in->check.no_reservation                     ? "charged"
+                                                                          : "held";
+        (void)fprintf(ctl->out, "; %s %s tokens", verb, ctl_count_text(tokens).text);
     }
     if (answer->reservation.token != NULL) {
         (void)fprintf(ctl->out, "; id %s", answer->reservation.id);
