@@ -29,6 +29,10 @@ int ctl_print_config(struct ctl *ctl);
 
 /* help.c */
 int ctl_help(struct ctl *ctl);
+/* True if there are commands "NAME ...": "tenants". */
+bool ctl_is_group(const char *name);
+/* What a group's commands are, with their examples. */
+void ctl_help_group(FILE *out, const char *group);
 int ctl_help_command(struct ctl *ctl, const struct ctl_command *command);
 
 #endif /* QD_CLIENT_CTL_ARGS_H */

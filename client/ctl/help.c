@@ -26,6 +26,44 @@ int ctl_help(struct ctl *ctl)
     return CTL_OK;
 }
 
+/* "tenants ls" is of the group "tenants". */
+static bool in_group(const struct ctl_command *command, const char *group)
+{
+    size_t length = strlen(group);
+    return strncmp(command->name, group, length) == 0 && command->name[length] == ' ';
+}
+
+bool ctl_is_group(const char *name)
+{
+    struct ctl_command_walk walk = {0, 0};
+    const struct ctl_command *command;
+    while ((command = ctl_command_next(&walk)) != NULL) {
+        if (in_group(command, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ctl_help_group(FILE *out, const char *group)
+{
+    const struct ctl_command *command;
+    (void)fprintf(out, "usage: quotactl %s COMMAND [OPTION...] [ARGUMENT...]\n\ncommands:\n",
+                  group);
+    for (struct ctl_command_walk walk = {0, 0}; (command = ctl_command_next(&walk)) != NULL;) {
+        if (in_group(command, group)) {
+            (void)fprintf(out, "  %-22s %s\n", command->name, command->summary);
+        }
+    }
+    (void)fprintf(out, "\nexamples:\n");
+    for (struct ctl_command_walk walk = {0, 0}; (command = ctl_command_next(&walk)) != NULL;) {
+        if (in_group(command, group)) {
+            (void)fputs(command->examples, out);
+        }
+    }
+    (void)fprintf(out, "\nquotactl %s COMMAND --help shows a command's options\n", group);
+}
+
 int ctl_help_command(struct ctl *ctl, const struct ctl_command *command)
 {
     (void)fprintf(ctl->out, "%s: %s\n\nusage: quotactl %s%s%s [OPTION...]\n", command->name,

@@ -68,12 +68,46 @@ static int check_operands(struct ctl *ctl, const struct ctl_args *args)
     return CTL_OK;
 }
 
+/* "tenants", and no command of that group: its help is the answer, or part of the complaint. */
+static int run_group(struct ctl *ctl, int argc, char **argv)
+{
+    for (int i = 1; i < argc && (argv[i][0] == '-' || i == 1); i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 ||
+            strcmp(argv[i], "help") == 0) {
+            ctl_help_group(ctl->out, argv[0]);
+            return CTL_OK;
+        }
+    }
+    int rc = ctl_command_unknown(ctl, argc, argv);
+    if (argc == 1) {
+        (void)fputc('\n', ctl->err);
+        ctl_help_group(ctl->err, argv[0]);
+    }
+    return rc;
+}
+
+/* quotactl help WORD... */
+static int run_help(struct ctl *ctl, int argc, char **argv)
+{
+    int words = 0;
+    const struct ctl_command *command = ctl_command_find(argc, argv, &words);
+    if (command != NULL) {
+        return ctl_help_command(ctl, command);
+    }
+    if (argc == 1 && ctl_is_group(argv[0])) {
+        ctl_help_group(ctl->out, argv[0]);
+        return CTL_OK;
+    }
+    return ctl_command_unknown(ctl, argc, argv);
+}
+
 static int run_command(struct ctl *ctl, struct ctl_args *args, int argc, char **argv)
 {
     int words = 0;
     const struct ctl_command *command = ctl_command_find(argc, argv, &words);
     if (command == NULL) {
-        return ctl_command_unknown(ctl, argc, argv);
+        return ctl_is_group(argv[0]) ? run_group(ctl, argc, argv)
+                                     : ctl_command_unknown(ctl, argc, argv);
     }
     args->command = command;
     ctl->command = command->name;
@@ -108,11 +142,7 @@ int ctl_run(int argc, char **argv, FILE *out, FILE *err)
     if (ctl_flag(&args, "version")) {
         (void)fprintf(out, "quotactl %s\n", QD_VERSION);
     } else if (used < argc && strcmp(argv[used], "help") == 0 && used + 1 < argc) {
-        int words = 0;
-        const struct ctl_command *command =
-            ctl_command_find(argc - used - 1, argv + used + 1, &words);
-        rc = command != NULL ? ctl_help_command(&ctl, command)
-                             : ctl_command_unknown(&ctl, argc - used - 1, argv + used + 1);
+        rc = run_help(&ctl, argc - used - 1, argv + used + 1);
     } else if (ctl_flag(&args, "help") || (used < argc && strcmp(argv[used], "help") == 0)) {
         rc = ctl_help(&ctl);
     } else if (used < argc) {

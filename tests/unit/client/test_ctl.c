@@ -64,9 +64,11 @@ Test(ctl, I7_misspelt_commands_get_suggestions)
     expect("chek acme", 1, "", "quotactl: \"chek\": unknown command; did you mean \"check\"?\n");
     expect("tenants putt acme", 1, "",
            "quotactl: \"tenants putt\": unknown command; did you mean \"tenants put\"?\n");
-    expect("tenants", 1, "",
-           "quotactl: \"tenants\" needs one of: ls, put, delete, set-plan, block, unblock, grant, "
-           "boost\n");
+    run("tenants");
+    cr_assert(last.code == 1 && last.out[0] == '\0');
+    cr_assert_eq(strstr(last.err, "quotactl: \"tenants\" needs one of: ls, put, delete, set-plan, "
+                                  "block, unblock, grant, boost\n\nusage: quotactl tenants"),
+                 last.err);
     expect("xyzzy", 1, "", "quotactl: \"xyzzy\": unknown command; quotactl --help lists them\n");
     expect("check acme --modle x", 1, "",
            "quotactl check: --modle: unknown option; did you mean --model?\n");
@@ -164,6 +166,31 @@ Test(ctl, I7_every_command_has_help_with_examples)
     run("completion bash");
     cr_assert_eq(last.code, 0);
     cr_assert_not_null(strstr(last.out, "complete -o default -F _quotactl quotactl"));
+    ctl_run_release(&last);
+}
+
+Test(ctl, I7_every_group_has_help_with_examples)
+{
+    static const char *const groups[] = {"tenants", "counters", "reservations",
+                                         "ledger",  "policy",   "prices"};
+    static const char *const forms[] = {"%s --help", "%s -h", "help %s"};
+    for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+        for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++) {
+            char line[64];
+            char start[64];
+            char example[64];
+            const char *form = forms[k];
+            size_t before = (size_t)(strstr(form, "%s") - form);
+            snprintf(line, sizeof line, "%.*s%s%s", (int)before, form, groups[i],
+                     form + before + 2);
+            snprintf(start, sizeof start, "usage: quotactl %s COMMAND", groups[i]);
+            snprintf(example, sizeof example, "\nexamples:\n  quotactl %s ", groups[i]);
+            run(line);
+            cr_assert_eq(last.code, 0, "%s: %s", line, last.err);
+            cr_assert_eq(strstr(last.out, start), last.out);
+            cr_assert_not_null(strstr(last.out, example));
+        }
+    }
     ctl_run_release(&last);
 }
 
