@@ -44,6 +44,9 @@ static int run_list(struct ctl *ctl, const struct ctl_args *args)
     if (text != NULL && !ctl_read_time(ctl, "--until", text, NULL, &request.to_unix_ns)) {
         return CTL_ERROR;
     }
+    if (!ctl_check_range(ctl, request.from_unix_ns, request.to_unix_ns, NULL)) {
+        return CTL_ERROR;
+    }
     request.tenant = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
     request.cursor = ctl_wire(ctl_arg(args, "cursor"));
     request.page_size = (uint32_t)count;

@@ -160,6 +160,10 @@ static bool read_query(struct ctl *ctl, const struct ctl_args *args, struct quer
     if (text != NULL && !ctl_read_time(ctl, "--until", text, zone, &q->request.to_unix_ns)) {
         return false;
     }
+    int64_t to = q->request.to_unix_ns;
+    if (!ctl_check_range(ctl, q->request.from_unix_ns, to != 0 ? to : ctl_now_unix_ns(), zone)) {
+        return false;
+    }
     for (size_t i = 0; (text = ctl_arg_at(args, "by", i)) != NULL; i++) {
         while (*text != '\0') {
             size_t length = strcspn(text, ",");
@@ -225,13 +229,43 @@ static bool fetch(struct ctl *ctl, struct query *q, struct result *result)
     }
 }
 
-static void print_json(struct ctl *ctl, const struct result *result)
+/* Money and entries belong to a request, not to a meter: rows by meter have none (usage.proto). */
+static bool by_meter(const struct query *q)
+{
+    for (size_t i = 0; i < q->request.n_group_by; i++) {
+        if (q->groups[i].dimension == QUOTA__V1__DIMENSION__DIMENSION_METER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *zone_of(const struct query *q)
+{
+    return q->request.zone[0] != '\0' ? q->request.zone : NULL;
+}
+
+static struct json_object *json_row(const struct query *q, const Quota__V1__UsageRow *row)
+{
+    static const char *const of_entries[] = {"cost_pico_usd", "charge_pico_usd", "entries",
+                                             "unpriced_entries"};
+    struct json_object *object = ctl_json_message(&row->base);
+    for (size_t i = 0; by_meter(q) && i < sizeof of_entries / sizeof of_entries[0]; i++) {
+        json_object_object_del(object, of_entries[i]);
+    }
+    json_object_object_add(
+        object, "start",
+        json_object_new_string(ctl_time_text(row->start_unix_ns, zone_of(q)).text));
+    return object;
+}
+
+static void print_json(struct ctl *ctl, const struct query *q, const struct result *result)
 {
     struct json_object *object = ctl_json_message(&result->pages[result->page_count - 1]->base);
     struct json_object *rows = json_object_new_array();
     for (size_t p = 0; p < result->page_count; p++) {
         for (size_t i = 0; i < result->pages[p]->n_rows; i++) {
-            json_object_array_add(rows, ctl_json_message(&result->pages[p]->rows[i]->base));
+            json_object_array_add(rows, json_row(q, result->pages[p]->rows[i]));
         }
     }
     json_object_object_add(object, "rows", rows);
@@ -242,8 +276,7 @@ static void print_json(struct ctl *ctl, const struct result *result)
 static void print_row(struct ctl_table *table, const struct query *q, const struct result *result,
                       const Quota__V1__UsageRow *row)
 {
-    const char *zone = q->request.zone[0] != '\0' ? q->request.zone : NULL;
-    ctl_table_cell(table, ctl_time_text(row->start_unix_ns, zone).text);
+    ctl_table_cell(table, ctl_time_text(row->start_unix_ns, zone_of(q)).text);
     for (size_t i = 0; i < q->request.n_group_by; i++) {
         const char *value = i < row->n_groups ? row->groups[i]->value : "";
         ctl_table_cell(table, value[0] != '\0' ? value : "-");
@@ -260,6 +293,9 @@ static void print_row(struct ctl_table *table, const struct query *q, const stru
             }
         }
         ctl_table_cell(table, cell.text);
+    }
+    if (by_meter(q)) {
+        return;
     }
     bool priced = row->unpriced_entries < row->entries || row->entries == 0; /* P8: not $0 */
     ctl_table_cell(table, ctl_pico_text(priced ? row->cost_pico_usd : "").text);
@@ -290,10 +326,10 @@ static void print_table(struct ctl *ctl, const struct query *q, const struct res
                        gpu ? "gpu_seconds" : result->meters[m]);
         heads[columns++] = names[m];
     }
-    heads[columns++] = ">cost";
-    heads[columns++] = ">charge";
-    heads[columns++] = ">entries";
-    heads[columns++] = ">unpriced";
+    static const char *const of_entries[] = {">cost", ">charge", ">entries", ">unpriced"};
+    for (size_t i = 0; !by_meter(q) && i < sizeof of_entries / sizeof of_entries[0]; i++) {
+        heads[columns++] = of_entries[i];
+    }
     struct ctl_table *table = ctl_table_new(heads, columns);
     for (size_t p = 0; p < result->page_count; p++) {
         for (size_t i = 0; i < result->pages[p]->n_rows; i++) {
@@ -318,7 +354,7 @@ static int run_usage(struct ctl *ctl, const struct ctl_args *args)
     if (read_query(ctl, args, q) && fetch(ctl, q, &result)) {
         rc = CTL_OK;
         if (ctl->json) {
-            print_json(ctl, &result);
+            print_json(ctl, q, &result);
         } else {
             print_table(ctl, q, &result);
         }

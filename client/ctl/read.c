@@ -1,5 +1,6 @@
 /* Values as people write them. */
 #include "client/ctl/ctl.h"
+#include "client/ctl/text.h"
 
 #include "server/policy/amount.h"
 #include "server/policy/suggest.h"
@@ -120,6 +121,16 @@ bool ctl_read_time(struct ctl *ctl, const char *option, const char *text, const 
     return false;
 }
 
+bool ctl_check_range(struct ctl *ctl, int64_t from_unix_ns, int64_t to_unix_ns, const char *zone)
+{
+    if (from_unix_ns == 0 || to_unix_ns == 0 || from_unix_ns < to_unix_ns) {
+        return true;
+    }
+    (void)ctl_fail(ctl, "--since %s is not before --until %s; --until is exclusive",
+                   ctl_time_text(from_unix_ns, zone).text, ctl_time_text(to_unix_ns, zone).text);
+    return false;
+}
+
 bool ctl_read_use(struct ctl *ctl, const char *text, char ret_meter[CTL_METER_MAX],
                   int64_t *ret_amount)
 {
@@ -139,10 +150,11 @@ bool ctl_read_use(struct ctl *ctl, const char *text, char ret_meter[CTL_METER_MA
     const char *amount = equals + 1;
     enum qd_amount_problem problem = qd_amount_parse(amount, strlen(amount), scale, ret_amount);
     if (problem != QD_AMOUNT_OK) {
-        (void)ctl_fail(ctl,
-                       "--use %s: \"%s\" is %s; accepted: a whole number from 0 to 2^53, also as "
-                       "40k or 1.5M",
-                       text, amount, amount_problem(problem));
+        bool thousandths = scale == 1000 && problem == QD_AMOUNT_FRACTION;
+        (void)ctl_fail(ctl, "--use %s: \"%s\" is %s; accepted: %s", text, amount,
+                       thousandths ? "finer than 0.001 s" : amount_problem(problem),
+                       scale == 1000 ? "seconds from 0 to 2^53 ms, to the thousandth, as 1.5"
+                                     : "a whole number from 0 to 2^53, also as 40k or 1.5M");
         return false;
     }
     return true;

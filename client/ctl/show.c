@@ -35,21 +35,32 @@ void ctl_keys_text(size_t count, Quota__V1__Entry *const *keys, char *ret, size_
     }
 }
 
+/* "gpu_ms": shown in seconds. */
+static bool is_time(const char *meter)
+{
+    size_t length = strlen(meter);
+    return length > 3 && strcmp(meter + length - 3, "_ms") == 0 &&
+           strcmp(meter, "memory_gb_ms") != 0;
+}
+
 struct ctl_text ctl_meter_text(const char *meter, int64_t amount)
 {
     bool money = strcmp(meter, "cost") == 0 || strcmp(meter, "charge") == 0;
-    size_t length = strlen(meter);
-    bool time =
-        length > 3 && strcmp(meter + length - 3, "_ms") == 0 && strcmp(meter, "memory_gb_ms") != 0;
-    return ctl_amount_text(amount, money ? "nano_usd" : time ? "ms" : "");
+    return ctl_amount_text(amount, money ? "nano_usd" : is_time(meter) ? "ms" : "");
 }
 
 void ctl_held_text(size_t count, Quota__V1__Amount *const *amounts, char *ret, size_t size)
 {
     ret[0] = '\0';
     for (size_t i = 0; i < count; i++) {
-        append(ret, size, "%s%s %s", i > 0 ? ", " : "",
-               ctl_meter_text(amounts[i]->meter, amounts[i]->amount).text, amounts[i]->meter);
+        const char *meter = amounts[i]->meter;
+        struct ctl_text amount = ctl_meter_text(meter, amounts[i]->amount);
+        const char *comma = i > 0 ? ", " : "";
+        if (is_time(meter)) { /* "gpu 2.345 s": the unit once */
+            append(ret, size, "%s%.*s %s", comma, (int)strlen(meter) - 3, meter, amount.text);
+        } else {
+            append(ret, size, "%s%s %s", comma, amount.text, meter);
+        }
     }
 }
 

@@ -179,9 +179,12 @@ struct ctl_text ctl_time_text(int64_t unix_ns, const char *zone)
     struct tm parts;
     with_zone(zone, (time_t)s, &parts);
     size_t length = strftime(ret.text, sizeof ret.text, "%Y-%m-%d %H:%M:%S", &parts);
-    if (zone == NULL && length > 0) {
-        ret.text[length] = 'Z';
-        ret.text[length + 1] = '\0';
+    if (zone == NULL || strcmp(zone, "UTC") == 0) {
+        (void)snprintf(ret.text + length, sizeof ret.text - length, "Z");
+    } else { /* D6: the hour that a zone repeats in autumn is two hours */
+        long minutes = parts.tm_gmtoff / 60;
+        (void)snprintf(ret.text + length, sizeof ret.text - length, "%c%02ld:%02ld",
+                       minutes < 0 ? '-' : '+', labs(minutes) / 60, labs(minutes) % 60);
     }
     return ret;
 }

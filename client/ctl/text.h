@@ -26,7 +26,7 @@ struct ctl_text ctl_pico_text(const char *pico_usd);
 struct ctl_text ctl_amount_text(int64_t amount, const char *unit);
 /* "12.4 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 struct ctl_text ctl_span_text(int64_t ns);
-/* "2026-11-22 17:30:05" in `zone` (NULL: UTC, with a Z). "-" for 0. */
+/* "2026-11-22 17:30:05+01:00" in `zone`, "2026-11-22 16:30:05Z" in UTC (or NULL). "-" for 0. */
 struct ctl_text ctl_time_text(int64_t unix_ns, const char *zone);
 /* "41%" of part in whole; "-" when whole is 0. */
 struct ctl_text ctl_share_text(int64_t part, int64_t whole);

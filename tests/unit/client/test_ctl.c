@@ -110,6 +110,12 @@ Test(ctl, I7_values_say_what_is_accepted)
     expect("usage --since yesterday", 1, "",
            "quotactl usage: --since \"yesterday\" is not a time; accepted: 2026-11-01, "
            "2026-11-01T08:30, 2026-11-01T08:30:00Z, or 24h (ago)\n");
+    expect("usage --since 2026-11-02 --until 2026-11-01 --zone Europe/Berlin", 1, "",
+           "quotactl usage: --since 2026-11-02 00:00:00+01:00 is not before --until 2026-11-01 "
+           "00:00:00+01:00; --until is exclusive\n");
+    expect("check acme --use gpu_seconds=0.0001", 1, "",
+           "quotactl check: --use gpu_seconds=0.0001: \"0.0001\" is finer than 0.001 s; accepted: "
+           "seconds from 0 to 2^53 ms, to the thousandth, as 1.5\n");
     expect("usage --by modl", 1, "",
            "quotactl usage: --by \"modl\": did you mean \"model\"? accepted: tenant, model, pool, "
            "meter, price, label, user\n");
@@ -427,8 +433,8 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     answer.n_rows = 1;
     fake_server_reply(server, "/quota.v1.UsageService/QueryUsage", &answer.base);
     expect("usage acme --by model --every 1h --since 2026-11-01 --zone Europe/Berlin", 0,
-           "start                model      input_tokens   cost  charge  entries  unpriced\n"
-           "2026-11-01 00:00:00  llama-70b     1,433,000  $1.23   $1.23       17\n"
+           "start                      model      input_tokens   cost  charge  entries  unpriced\n"
+           "2026-11-01 00:00:00+01:00  llama-70b     1,433,000  $1.23   $1.23       17\n"
            "complete through -\n",
            "");
     size_t size = 0;
@@ -440,10 +446,22 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     cr_assert_str_eq(request->zone, "Europe/Berlin");
     quota__v1__query_usage_request__free_unpacked(request, NULL);
     free(bytes);
-    struct json_object *object = json("usage acme --by model -o json");
+    struct json_object *object = json("usage acme --by model --zone Europe/Berlin -o json");
     struct json_object *first =
         json_object_array_get_idx(json_object_object_get(object, "rows"), 0);
     cr_assert_str_eq(text_of(first, "cost_pico_usd"), "1234500000000");
+    cr_assert_str_eq(text_of(first, "start"), "2026-11-01 00:00:00+01:00");
+    json_object_put(object);
+    /* A report's money belongs to no meter of it. */
+    expect("usage acme --by meter", 0,
+           "start                 meter      input_tokens\n"
+           "2026-10-31 23:00:00Z  llama-70b     1,433,000\n"
+           "complete through -\n",
+           "");
+    object = json("usage acme --by meter -o json");
+    first = json_object_array_get_idx(json_object_object_get(object, "rows"), 0);
+    cr_assert_not(json_object_object_get_ex(first, "cost_pico_usd", NULL));
+    cr_assert_not(json_object_object_get_ex(first, "entries", NULL));
     json_object_put(object);
 }
 

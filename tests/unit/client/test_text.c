@@ -83,8 +83,13 @@ Test(text, times_in_their_zone)
 {
     int64_t at = INT64_C(1793487600000000000); /* 2026-10-31T23:00:00Z */
     cr_assert_str_eq(ctl_time_text(at, NULL).text, "2026-10-31 23:00:00Z");
-    cr_assert_str_eq(ctl_time_text(at, "Europe/Berlin").text, "2026-11-01 00:00:00");
-    cr_assert_str_eq(ctl_time_text(at, "UTC").text, "2026-10-31 23:00:00");
+    cr_assert_str_eq(ctl_time_text(at, "Europe/Berlin").text, "2026-11-01 00:00:00+01:00");
+    cr_assert_str_eq(ctl_time_text(at, "UTC").text, "2026-10-31 23:00:00Z");
+    /* D6: one hour of the clock, two of the day. */
+    int64_t twice = INT64_C(1793509200000000000);
+    cr_assert_str_eq(ctl_time_text(twice, "America/New_York").text, "2026-11-01 01:00:00-04:00");
+    cr_assert_str_eq(ctl_time_text(twice + INT64_C(3600000000000), "America/New_York").text,
+                     "2026-11-01 01:00:00-05:00");
     cr_assert_str_eq(ctl_time_text(0, NULL).text, "-");
     cr_assert_null(getenv("TZ"), "left as it was");
 }
