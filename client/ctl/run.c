@@ -17,10 +17,41 @@ int ctl_fail(struct ctl *ctl, const char *format, ...)
     return CTL_ERROR;
 }
 
+/* The server speaks of its API's fields: what quotactl calls them. */
+static const struct {
+    const char *api;
+    const char *here;
+} renamed[] = {
+    {"leave create_only out", "leave --create out"},
+    {"or set subtree", "or pass --subtree"},
+    {"balances of -2^53 to 2^53",
+     "balances of -2^53 to 2^53 (of money: -$9,007,199.25 to $9,007,199.25)"},
+};
+
+static void fail_in_our_words(struct ctl *ctl, const char *message)
+{
+    for (size_t i = 0; i < sizeof renamed / sizeof renamed[0]; i++) {
+        const char *found = strstr(message, renamed[i].api);
+        if (found != NULL) {
+            (void)ctl_fail(ctl, "%.*s%s%s", (int)(found - message), message, renamed[i].here,
+                           found + strlen(renamed[i].api));
+            return;
+        }
+    }
+    (void)ctl_fail(ctl, "%s", message);
+}
+
 int ctl_fail_call(struct ctl *ctl, const struct quota_error *error)
 {
-    (void)ctl_fail(ctl, "%s", error->message);
+    fail_in_our_words(ctl, error->message);
     bool reached = error->reason[0] != '\0';
+    if (strstr(error->message, "http1") != NULL || strstr(error->message, "HTTP/1") != NULL) {
+        (void)fprintf(ctl->err,
+                      "next: %s speaks plain HTTP, as the admin port (7071) does; "
+                      "name the gRPC port (7070) with --address\n",
+                      ctl->address);
+        return CTL_ERROR;
+    }
     if (error->status == QUOTA_UNAVAILABLE && !reached) {
         (void)fprintf(ctl->err, "next: start a node with quotad --dev, or name another with "
                                 "--address HOST:PORT (QUOTAD_ADDRESS)\n");
