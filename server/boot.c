@@ -94,8 +94,9 @@ enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
     }
     return qd_error_set(
         ret_error, QD_ERROR_POLICY_INVALID,
-        "%.300s; %zu errors in all; r%llu stays in force; run: quotactl policy validate", line,
-        qd_problems_errors(problems), (unsigned long long)revision);
+        "%.300s; %zu error%s in all; r%llu stays in force; run: quotactl policy validate", line,
+        qd_problems_errors(problems), qd_problems_errors(problems) == 1 ? "" : "s",
+        (unsigned long long)revision);
 }
 
 /* --- what is durable --- */

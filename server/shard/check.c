@@ -291,6 +291,12 @@ static void describe(struct qd_check_work *w, struct qd_check_answer *a)
         describe_block(w, &text);
         break;
     case QD_DENIAL_UNKNOWN_PRICE:
+        if (w->subjects[a->verdict.candidate].attributes.model.len == 0) {
+            qd_text_add(&text, "no price without a model, and a money limit applies "
+                               "(unknown_price: deny); name the request's model (quotactl: "
+                               "--model)");
+            break;
+        }
         qd_text_addf(
             &text,
             "no price for model %s, and a money limit applies (unknown_price: deny); add it under "
