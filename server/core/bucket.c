@@ -213,6 +213,34 @@ void qd_bucket_init(struct qd_bucket *b, struct qd_wall_ns now)
     b->updated_ns = clamp_time(now);
 }
 
+static bool low_is_valid(uint32_t code)
+{
+    return code == LOW_NONE || code <= low_encode(QD_BUCKET_LEVEL_MAX);
+}
+
+bool qd_bucket_is_valid(const struct qd_bucket *b, int64_t window_ns)
+{
+    if (b->level < 0 || b->level > QD_BUCKET_LEVEL_MAX || b->frac < 0 || b->frac >= window_ns ||
+        b->updated_ns < 0 || b->updated_ns > QD_BUCKET_TIME_MAX) {
+        return false;
+    }
+    unsigned n = steps_in_use(b);
+    uint32_t now_slot = slot_number(b->updated_ns);
+    for (unsigned i = 0; i < n; i++) {
+        bool in_order = i == 0 || (b->low[i] >= b->low[i - 1] &&
+                                   now_slot - b->slot[i] <= now_slot - b->slot[i - 1]);
+        if (!low_is_valid(b->low[i]) || !in_order) {
+            return false;
+        }
+    }
+    for (unsigned i = n; i < QD_BUCKET_STEPS; i++) {
+        if (b->low[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int64_t qd_bucket_level(struct qd_bucket *b, const struct qd_bucket_spec *spec,
                         struct qd_wall_ns now)
 {

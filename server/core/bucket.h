@@ -35,9 +35,9 @@
 #define QD_BUCKET_NS_MAX   (366 * QD_NS_PER_DAY)
 #define QD_BUCKET_TIME_MAX (INT64_C(1) << 62) /* year 2116 */
 
-/* Invariants: 0 <= level <= QD_BUCKET_LEVEL_MAX; 0 <= frac < window_ns; steps in use come first,
- * have strictly rising slots and strictly rising lows. All zero bytes are an empty bucket of 1970.
- */
+/* Invariants: 0 <= level <= QD_BUCKET_LEVEL_MAX; 0 <= frac < window_ns; 0 <= updated_ns <=
+ * QD_BUCKET_TIME_MAX; steps in use come first, none older than the one before it nor with a lower
+ * low. All zero bytes are an empty bucket of 1970. */
 struct qd_bucket {
     int64_t level;                  /* whole units, rounded down */
     int64_t frac;                   /* the rest of the level, in 1/window_ns units */
@@ -58,6 +58,9 @@ struct qd_bucket_spec {
 
 /* Start `b` empty (all tokens there) as of `now`. */
 void qd_bucket_init(struct qd_bucket *b, struct qd_wall_ns now);
+
+/* True if the invariants hold: for bytes that come from elsewhere. */
+bool qd_bucket_is_valid(const struct qd_bucket *b, int64_t window_ns);
 
 /* The level now, rounded up. Moves the bucket on to `now`. */
 int64_t qd_bucket_level(struct qd_bucket *b, const struct qd_bucket_spec *spec,

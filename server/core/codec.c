@@ -96,16 +96,16 @@ void qd_codec_write(const struct qd_at *at, struct qd_counter_state *ret_state)
     QD_CHECK(w.at == ret_state->bytes + ret_state->size);
 }
 
-static int32_t to_narrow(int64_t value)
+/* A slot as its kind may hold it, whatever the bytes say: sums over slots rely on that. */
+static int64_t clamp_slot(int64_t value, int64_t max)
 {
-    if (value > QD_WINDOW_NARROW_MAX) {
-        return (int32_t)QD_WINDOW_NARROW_MAX;
+    if (value > max) {
+        return max;
     }
-    return value < -QD_WINDOW_NARROW_MAX ? -(int32_t)QD_WINDOW_NARROW_MAX : (int32_t)value;
+    return value < -max ? -max : value;
 }
 
-static bool read_window(struct reader *r, const struct qd_at *at, bool from_wide,
-                        struct qd_wall_ns now)
+static bool read_window(struct reader *r, const struct qd_at *at, bool from_wide)
 {
     struct qd_window base = {.head = get_i64(r), .head_end_ns = get_i64(r), .total = get_i64(r)};
     int64_t width = (at->limit->window_ns + at->limit->slots - 1) / at->limit->slots;
@@ -120,16 +120,18 @@ static bool read_window(struct reader *r, const struct qd_at *at, bool from_wide
     for (unsigned i = 0; i < QD_WINDOW_RING; i++) {
         int64_t value = from_wide ? get_i64(r) : (int32_t)(uint32_t)get(r, 4);
         if (to_wide) {
-            v->own[i] = value;
+            v->own[i] = clamp_slot(value, QD_WINDOW_WIDE_MAX);
         } else {
-            n->own[i] = to_narrow(value);
+            n->own[i] = (int32_t)clamp_slot(value, QD_WINDOW_NARROW_MAX);
         }
     }
     struct qd_window_spec spec = {.window_ns = at->limit->window_ns,
                                   .slots = at->limit->slots,
                                   .weighted = at->limit->weighted,
                                   .wide = to_wide};
-    qd_window_refold(&n->base, &spec, now);
+    /* The total is summed anew where the window stands (time 0 moves nothing): moving on subtracts
+     * from it what leaves, so the bytes' own total cannot be trusted first. */
+    qd_window_refold(&n->base, &spec, (struct qd_wall_ns){.ns = 0});
     return true;
 }
 
@@ -140,19 +142,19 @@ static bool read_bucket(struct reader *r, const struct qd_at *at)
         b.slot[i] = (uint32_t)get(r, 4);
         b.low[i] = (uint32_t)get(r, 4);
     }
-    if (b.level < 0 || b.level > QD_BUCKET_LEVEL_MAX || b.frac < 0 ||
-        b.frac >= at->limit->window_ns || b.updated_ns < 0) {
+    if (!qd_bucket_is_valid(&b, at->limit->window_ns)) {
         return false;
     }
     ((struct qd_counter_bucket *)(void *)at->counter)->bucket = b;
     return true;
 }
 
-static bool read_gauge(struct reader *r, const struct qd_at *at)
+static bool read_gauge(struct reader *r, const struct qd_at *at, struct qd_wall_ns now)
 {
     struct qd_gauge g = {.used = get_i64(r), .held = get_i64(r), .start_ns = get_i64(r)};
     g.end_ns = get_i64(r);
-    if (g.start_ns >= g.end_ns || g.held < 0 || g.held > QD_GAUGE_MAX || g.used > QD_GAUGE_MAX ||
+    /* D12: only what nobody holds was taken out. A hold that no reservation ends would stay. */
+    if (g.start_ns > now.ns || g.start_ns >= g.end_ns || g.held != 0 || g.used > QD_GAUGE_MAX ||
         g.used < -QD_GAUGE_MAX) {
         return false;
     }
@@ -179,9 +181,9 @@ bool qd_codec_read(const struct qd_at *at, const struct qd_counter_state *state,
     if (at->class == QD_CLASS_BUCKET) {
         good = read_bucket(&r, at);
     } else if (at->class == QD_CLASS_GAUGE) {
-        good = read_gauge(&r, at);
+        good = read_gauge(&r, at, now);
     } else {
-        good = read_window(&r, at, class == QD_CLASS_WIDE, now);
+        good = read_window(&r, at, class == QD_CLASS_WIDE);
     }
     if (!good) {
         return false;

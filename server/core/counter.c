@@ -194,6 +194,10 @@ struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, stru
     if (qd_counter_never_fits(at, cost)) {
         return (struct qd_wall_ns){.ns = QD_WALL_NEVER};
     }
+    if (at->class != QD_CLASS_GAUGE || qd_role_of(at->limit) == QD_ROLE_RATE) {
+        /* D3: a hold that is still open may give back what it charged here. */
+        *ret_hint = *ret_hint || at->counter->busy_until_s > qd_seconds_of(now);
+    }
     if (at->class == QD_CLASS_BUCKET) {
         struct qd_bucket_spec spec = bucket_spec(at);
         return qd_bucket_retry_at(bucket_of(at), &spec, asked, now);

@@ -292,15 +292,13 @@ static void describe(struct qd_check_work *w, struct qd_check_answer *a)
         break;
     case QD_DENIAL_UNKNOWN_PRICE:
         if (w->subjects[a->verdict.candidate].attributes.model.len == 0) {
-            qd_text_add(&text, "no price without a model, and a money limit applies "
-                               "(unknown_price: deny); name the request's model (quotactl: "
-                               "--model)");
+            qd_text_add(&text, "no price without a model (unknown_price: deny); name the "
+                               "request's model");
             break;
         }
         qd_text_addf(
             &text,
-            "no price for model %s, and a money limit applies (unknown_price: deny); add it under "
-            "`prices:` in the policy",
+            "no price for model %s (unknown_price: deny); add it under `prices:` in the policy",
             qd_quote(w->subjects[a->verdict.candidate].attributes.model).text);
         break;
     case QD_DENIAL_CAPACITY:
