@@ -29,7 +29,7 @@ C7_forward_a_year() {
     alarm 3153
     say CheckQuota 'tenant: "acme"'
     expect_eq "$(field verdict)" VERDICT_DENIED
-    expect_match "$(field message)" '^basic.requests 2 used [+] 1 estimated > 2/hour; retry in (59 min [0-9]+ s|1 h [01] min)$'
+    expect_match "$(field message)" '^basic.requests 2 used [+] 1 estimated > 2/hour; retry in about (59 min [0-9]+ s|1 h [01] min)$'
 }
 
 C7_back_an_hour() {
@@ -37,7 +37,7 @@ C7_back_an_hour() {
     alarm -3
     say CheckQuota 'tenant: "acme"'
     expect_eq "$(field verdict)" VERDICT_DENIED
-    expect_match "$(field message)" 'retry in (59 min [0-9]+ s|1 h [01] min)$'
+    expect_match "$(field message)" 'retry in about (59 min [0-9]+ s|1 h [01] min)$'
     expect_match "$(curl -s "http://$QD_ADMIN/readyz?verbose")" 'clock'
 }
 

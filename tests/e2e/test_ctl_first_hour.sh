@@ -54,7 +54,7 @@ I7_denied_exits_2_and_says_why() {
     expect_match "$out" '^DENY  hobby gpt-4o: free\.tokens.*never fits, lower max_output_tokens$'
     expect_exit 0 ctl check hobby --model gpt-4o --use input_tokens=30k --use max_output_tokens=4096
     expect_exit 2 ctl check hobby --model gpt-4o --use input_tokens=30k --use max_output_tokens=4096
-    expect_match "$out" '^DENY  hobby gpt-4o: free\.tokens 34,096 used \+ 34,096 estimated > 40,000/min; retry in [0-9].* s$'
+    expect_match "$out" '^DENY  hobby gpt-4o: free\.tokens 34,096 used \+ 34,096 estimated > 40,000/min; retry in about [0-9].* s$'
 }
 
 D8_dry_run_changes_nothing() {
@@ -88,7 +88,7 @@ P2_tenants_come_and_go_at_run_time() {
         expect_exit 0 ctl check initech --model llama-70b --use input_tokens=5
     done
     expect_exit 2 ctl check initech --model llama-70b --use input_tokens=5
-    expect_match "$out" '^DENY  initech llama-70b: initech\.requests 3 used \+ 1 estimated > 3/min; retry in [0-9].* s$'
+    expect_match "$out" '^DENY  initech llama-70b: initech\.requests 3 used \+ 1 estimated > 3/min; retry in about [0-9].* s$'
     expect_exit 0 ctl counters reset initech requests
     expect_exit 0 ctl check initech --model llama-70b --use input_tokens=5
     expect_exit 0 ctl tenants block initech --reason 'invoice 4711 is open'

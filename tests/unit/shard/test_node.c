@@ -51,7 +51,7 @@ Test(node, D3_a_denial_names_the_limit_and_when_to_come_back)
     cr_assert_eq(f.answer.denial, QD_DENIAL_LIMIT);
     cr_assert(f.answer.retry_useful);
     cr_assert_str_eq(f.answer.message,
-                     "basic.input 900 used + 200 estimated > 1,000/min; retry in 1 min 1 s");
+                     "basic.input 900 used + 200 estimated > 1,000/min; retry in about 1 min 1 s");
     int64_t wait = f.answer.retry_after_ns;
     fixture_pass(&f, wait - 1);
     cr_assert_not(check(&f, "acme", 200), "not one nanosecond earlier");
