@@ -51,6 +51,8 @@ enum qd_setting_kind {
     X(HUGE_PAGES, "huge-pages", NULL, FLAG, 0, 1, "true", "ask for huge pages for the tables")    \
     X(DRAIN_GRACE, "drain-grace", "TIME", DURATION, 0, 3600000, "10s",                            \
       "how long SIGTERM waits for what is in flight")                                             \
+    X(DRAIN_DELAY, "drain-delay", "TIME", DURATION, 0, 3600000, "0s",                             \
+      "how long SIGTERM is not ready, and answers, before it stops: for load balancers")          \
     X(METRICS_TENANTS, "metrics-tenants", "N", COUNT, 0, 1000, "20",                              \
       "tenants with series of their own in /metrics; the rest is `other`")                        \
     X(LOG_LEVEL, "log-level", "LEVEL", LEVEL, 0, 0, "info", "debug, info, warn or error")

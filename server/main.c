@@ -42,7 +42,8 @@ static void raise_descriptors(void)
     }
 }
 
-/* --- stopping (X5): not serving -> finish what is in flight -> sync -> exit 0 --- */
+/* --- stopping (X5): not serving -> drain-delay -> finish what is in flight -> sync -> exit 0 ---
+ */
 
 static void *stop_main(void *argument)
 {
@@ -54,11 +55,19 @@ static void *stop_main(void *argument)
     return NULL;
 }
 
+/* As `quotactl drain`: no new reservations; reports and extensions go on. */
+static void on_unready(void *context)
+{
+    struct app *app = context;
+
+    atomic_store(&app->boot.node->draining, true);
+    qd_rpc_set_serving(app->rpc, false);
+}
+
 static void on_drain(void *context)
 {
     struct app *app = context;
 
-    qd_rpc_set_serving(app->rpc, false);
     app->stopping = pthread_create(&app->stopper, NULL, stop_main, app) == 0;
     if (!app->stopping) {
         qd_loop_end(app->loop);
@@ -110,6 +119,8 @@ static bool start_loop(struct app *app, const char *host, const char *config_tex
         .grpc_port = (uint16_t)qd_rpc_port(app->rpc),
         .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
         .config_text = config_text,
+        .drain_delay_ms = qd_config_number(&app->config, QD_SET_DRAIN_DELAY),
+        .unready = on_unready,
         .drain = on_drain,
         .abort = on_abort,
         .context = app};

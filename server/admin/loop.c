@@ -39,6 +39,7 @@ struct qd_loop {
     struct ev_timer tick;
     struct ev_timer expire;
     struct ev_timer reload_timer;
+    struct ev_timer drain_timer;
     struct ev_signal hup, term, interrupt;
     struct ev_async wake;
     struct ev_timer watch_timer;
@@ -198,6 +199,22 @@ static void begin_drain(struct qd_loop *loop, const char *why)
     }
     loop->draining = true;
     qd_log(QD_LOG_INFO, "draining", "why=%s", why);
+    loop->config.unready(loop->config.context);
+    if (loop->config.drain_delay_ms <= 0) {
+        loop->config.drain(loop->config.context);
+        return;
+    }
+    /* Load balancers look every few seconds: until they did, requests still come here. */
+    ev_timer_set(&loop->drain_timer, (double)loop->config.drain_delay_ms / 1000.0, 0.0);
+    ev_timer_start(loop->ev, &loop->drain_timer);
+}
+
+static void on_drain_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
+{
+    (void)ev;
+    (void)events;
+    struct qd_loop *loop = watcher->data;
+    qd_log(QD_LOG_INFO, "stopping", NULL);
     loop->config.drain(loop->config.context);
 }
 
@@ -306,6 +323,7 @@ static void start_watchers(struct qd_loop *loop)
     ev_timer_init(&loop->tick, on_tick, TICK_S, TICK_S);
     ev_timer_init(&loop->expire, on_expire, EXPIRE_S, EXPIRE_S);
     ev_timer_init(&loop->reload_timer, on_reload_timer, 0.0, RELOAD_DELAY_S);
+    ev_timer_init(&loop->drain_timer, on_drain_timer, 0.0, 0.0);
     ev_timer_init(&loop->watch_timer, on_watch_timer, WATCH_PERIOD_S, WATCH_PERIOD_S);
     ev_signal_init(&loop->hup, on_hup, SIGHUP);
     ev_signal_init(&loop->term, on_stop, SIGTERM);
@@ -314,6 +332,7 @@ static void start_watchers(struct qd_loop *loop)
     loop->tick.data = loop;
     loop->expire.data = loop;
     loop->reload_timer.data = loop;
+    loop->drain_timer.data = loop;
     loop->watch_timer.data = loop;
     loop->hup.data = loop;
     loop->term.data = loop;
@@ -364,6 +383,7 @@ void qd_loop_free(struct qd_loop *loop)
         ev_timer_stop(loop->ev, &loop->expire);
         ev_timer_stop(loop->ev, &loop->watch_timer);
         ev_timer_stop(loop->ev, &loop->reload_timer);
+        ev_timer_stop(loop->ev, &loop->drain_timer);
         ev_signal_stop(loop->ev, &loop->hup);
         ev_signal_stop(loop->ev, &loop->term);
         ev_signal_stop(loop->ev, &loop->interrupt);

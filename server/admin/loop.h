@@ -5,7 +5,8 @@
  * Memory:   owns its watchers and the HTTP daemon; node, texts and hooks are the caller's.
  *
  *   SIGHUP, a change of the policy file or of a file that it imports -> reload
- *   SIGTERM, SIGINT -> hooks.drain, once; a second one -> hooks.abort
+ *   SIGTERM, SIGINT -> hooks.unready, and drain_delay_ms later hooks.drain, once; a second one ->
+ *   hooks.abort
  *   4 times a second -> qd_node_tick (clock, expiry, old policies)
  */
 #ifndef QD_ADMIN_LOOP_H
@@ -26,6 +27,9 @@ struct qd_loop_config {
     uint16_t grpc_port;
     size_t metrics_tenants;
     const char *config_text; /* for /debug/config; holds no secrets (X7) */
+    int64_t drain_delay_ms;  /* from unready to drain; 0: none */
+    /* Be seen as not ready, and go on answering: must not block. */
+    void (*unready)(void *context);
     /* Begin to stop: must not block; call qd_loop_end when all is done. */
     void (*drain)(void *context);
     /* Stop now. */

@@ -256,4 +256,35 @@ X5_a_second_signal_ends_it_at_once() {
     expect_match "$(cat "$QD_LOG")" 'level=warn msg="second signal: stopping at once"$'
 }
 qd_run X5_a_second_signal_ends_it_at_once
+
+# A load balancer sees the node go, and what it still sends is answered.
+QUOTAD_DRAIN_DELAY=30s qd_start --policy "$T/policy.yaml" || exit 1
+
+X5_drain_delay_is_seen_before_the_node_stops() {
+    get /debug/config
+    expect_match "$page" '^drain-delay +30s +# QUOTAD_DRAIN_DELAY$'
+    kill -TERM "$QD_PID"
+    wait_log 'level=info msg=draining why=signal'
+    get /readyz
+    expect_eq "$code $page" "503 [-]serving failed: draining
+not ready"
+    expect_exit 2 ctl check acme --model m --use input_tokens=1
+    expect_in "$out" "this node drains"
+    expect_exit 0 ctl report --tenant acme --request-id late-1 --model m --use input_tokens=1
+    expect_match "$out" '^BOOKED '
+}
+qd_run X5_drain_delay_is_seen_before_the_node_stops
+second_code=0
+qd_stop TERM || second_code=$?
+qd_run X5_a_second_signal_ends_it_at_once
+
+QUOTAD_DRAIN_DELAY=500ms qd_start --policy "$T/policy.yaml" || exit 1
+delay_code=0
+qd_stop TERM || delay_code=$?
+X5_drain_delay_ends_by_itself() {
+    expect_eq "$delay_code" 0
+    expect_match "$(cat "$QD_LOG")" 'level=info msg=stopping$'
+    expect_match "$(cat "$QD_LOG")" 'level=info msg=stopped$'
+}
+qd_run X5_drain_delay_ends_by_itself
 qd_done
