@@ -168,11 +168,14 @@ static void print_allowed(struct ctl *ctl, const struct input *in, const char *w
     }
 }
 
-static void print_denied(struct ctl *ctl, const char *what, const struct quota_check_answer *answer)
+static void print_denied(struct ctl *ctl, const struct input *in, const char *what,
+                         const struct quota_check_answer *answer)
 {
+    bool nameless = answer->reason == QUOTA_REASON_UNKNOWN_PRICE && in->check.model == NULL &&
+                    in->check.candidate_count == 0;
     (void)fprintf(ctl->out, "%sDENY%s  %s: ", ctl_red(ctl), ctl_plain(ctl), what);
     if (answer->message[0] != '\0') {
-        (void)fprintf(ctl->out, "%s\n", answer->message);
+        (void)fprintf(ctl->out, "%s%s\n", answer->message, nameless ? ": --model NAME" : "");
         return;
     }
     (void)fprintf(ctl->out, "%s",
@@ -240,7 +243,7 @@ static void print_answer(struct ctl *ctl, const struct input *in,
     if (answer->verdict == QUOTA_ALLOWED) {
         print_allowed(ctl, in, what, answer);
     } else {
-        print_denied(ctl, what, answer);
+        print_denied(ctl, in, what, answer);
     }
     for (size_t i = 0; i < answer->would_deny_count; i++) {
         char state[320];
