@@ -267,10 +267,42 @@ static const char *smaller_hint(const struct qd_limit *limit)
     return "make the request smaller";
 }
 
+/* A balance is raised by grants alone: the command, with what is missing at least. */
+static void add_grant(struct qd_text *text, const struct qd_limit_state *state)
+{
+    const struct qd_limit *limit = state->limit;
+    int64_t cost = limit->admit_test == QD_ADMIT_USED_BELOW ? 1 : state->estimate;
+    int64_t missing = state->used + state->held + cost - state->amount;
+    struct qd_str keys;
+    struct qd_str tenant = qd_name_tenant(state->name, &keys);
+
+    qd_text_add(text, "; only a grant helps: quotactl tenants grant ");
+    qd_text_add_str(text, tenant);
+    qd_text_add(text, " ");
+    qd_text_add(text, limit->name);
+    if (limit->money) {
+        qd_text_add(text, " '");
+        qd_describe_amount(text, limit, missing);
+        qd_text_add(text, "'");
+    } else {
+        qd_text_add(text, " ");
+        qd_text_add_int(text, missing);
+    }
+    if (keys.len > 0) {
+        qd_text_add(text, " with a key for each of: ");
+        qd_text_add_str(text, keys);
+    }
+}
+
 void qd_describe_denial(struct qd_text *text, const struct qd_limit_state *state,
                         struct qd_wall_ns now, bool retry_useful, int64_t retry_after_ns)
 {
     qd_describe_name(text, state);
+    if (state->limit->algorithm == QD_PREPAID && !(retry_useful && retry_after_ns > 0)) {
+        add_state(text, state);
+        add_grant(text, state);
+        return;
+    }
     if (state->never_fits) {
         qd_text_add(text, ": estimate ");
         qd_describe_amount(text, state->limit, state->estimate);
@@ -287,8 +319,6 @@ void qd_describe_denial(struct qd_text *text, const struct qd_limit_state *state
     } else if (state->resets_at.ns > now.ns && state->resets_at.ns != QD_WALL_NEVER) {
         qd_text_add(text, "; resets ");
         qd_describe_time(text, state->resets_at);
-    } else if (state->limit->algorithm == QD_PREPAID) {
-        qd_text_add(text, "; the balance is spent: grant more");
     } else if (state->limit->algorithm == QD_CONCURRENCY) {
         qd_text_add(text, "; retry when one ends");
     }

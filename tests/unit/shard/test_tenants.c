@@ -164,6 +164,11 @@ Test(tenants, P2_a_grant_raises_a_balance_once)
     ten.estimate[0] = (struct qd_amount_arg){str("requests"), 12};
     cr_assert_eq(check_args(&f, &ten), QD_ERROR_NONE);
     cr_assert_not(f.answer.allowed);
+    cr_expect_eq(f.answer.denial, QD_DENIAL_LIMIT, "a grant helps: it may fit yet");
+    cr_expect_not(f.answer.retry_useful);
+    cr_expect_str_eq(f.answer.message,
+                     "paid.balance 0 used + 12 estimated > 10 granted; only a grant helps: "
+                     "quotactl tenants grant prepaid-co balance 2");
     cr_assert_eq(qd_tenants_grant(f.node, &args, work, &duplicate, &sequence, &f.error),
                  QD_ERROR_NONE, "%s", f.error.text);
     cr_assert_not(duplicate);
