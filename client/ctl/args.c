@@ -258,11 +258,40 @@ static const char *pick(const struct ctl_args *args, const char *option, const c
     return standard;
 }
 
+/* HOST:PORT is looked at here, a missing port is the standard one; what has a scheme (dns:///,
+ * unix:/) or is IPv6 in brackets without a port is left to gRPC. */
+static bool read_address(struct ctl *ctl, const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    if (strchr(address, '/') != NULL || address[0] == '\0' || colon != strchr(address, ':')) {
+        return true;
+    }
+    if (colon == NULL) {
+        (void)snprintf(ctl->address_text, sizeof ctl->address_text, "%.250s:7070", address);
+        ctl->address = ctl->address_text;
+        return true;
+    }
+    char *end = NULL;
+    long port = strtol(colon + 1, &end, 10);
+    if (colon == address || colon[1] < '0' || colon[1] > '9' || *end != '\0' || port < 1 ||
+        port > 65535) {
+        (void)ctl_fail(ctl,
+                       "%s \"%s\": accepted is HOST:PORT with a port from 1 to 65535, as in "
+                       "127.0.0.1:7070",
+                       ctl->address_from == CTL_FLAG ? "--address" : "QUOTAD_ADDRESS", address);
+        return false;
+    }
+    return true;
+}
+
 int ctl_settings(struct ctl *ctl, const struct ctl_args *args)
 {
     static const char *const outputs[] = {"table", "json", NULL};
     static const char *const colours[] = {"auto", "always", "never", NULL};
     ctl->address = pick(args, "address", "QUOTAD_ADDRESS", "127.0.0.1:7070", &ctl->address_from);
+    if (!read_address(ctl, ctl->address)) {
+        return CTL_ERROR;
+    }
     const char *output = pick(args, "output", "QUOTACTL_OUTPUT", "table", &ctl->output_from);
     int index = ctl_read_word(ctl, ctl->output_from == CTL_FLAG ? "--output" : "QUOTACTL_OUTPUT",
                               output, outputs);

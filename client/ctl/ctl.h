@@ -36,6 +36,7 @@ struct ctl {
     FILE *out;
     FILE *err;
     const char *address;
+    char address_text[264]; /* it with a port, if it came without */
     bool json;
     bool colour;
     int64_t timeout_ms;

@@ -215,6 +215,21 @@ Test(ctl, I10_flag_over_environment_over_default)
     ctl_run_release(&last);
 }
 
+Test(ctl, I10_addresses_are_looked_at_first)
+{
+    expect("status --print-config -a 10.0.0.1", 0,
+           "address  10.0.0.1:7070  (flag)\n"
+           "output   table  (default)\n"
+           "timeout  10000 ms  (default)\n"
+           "color    off  (default)\n",
+           "");
+    expect(
+        "status -a localhost:99999", 1, "",
+        "quotactl status: --address \"localhost:99999\": accepted is HOST:PORT with a port from 1 "
+        "to 65535, as in 127.0.0.1:7070\n");
+    ctl_run_release(&last);
+}
+
 Test(ctl, nobody_there_names_the_next_command)
 {
     ctl_run_release(&last);
