@@ -20,14 +20,19 @@ struct qd_meter_def {
     struct qd_weights weights;
 };
 
+/* The policy says nothing of a model's GPU-time. */
+#define QD_GPU_TIME_DEFAULT (-1)
+
 struct qd_model {
     const char *name;
-    const char *family;             /* NULL: itself */
-    const char *pool;               /* NULL: none */
-    int64_t max_output_tokens;      /* 0: unknown */
-    int64_t max_input_tokens;       /* 0: unknown */
-    int64_t gpu_us_per_input_token; /* estimate of GPU-time where a check gives none; 0: none */
+    const char *family;        /* NULL: itself */
+    const char *pool;          /* NULL: none */
+    int64_t max_output_tokens; /* 0: unknown */
+    int64_t max_input_tokens;  /* 0: unknown */
+    /* GPU-time where a check gives none; 0: none; QD_GPU_TIME_DEFAULT: see qd_gpu_time_of. */
+    int64_t gpu_us_per_input_token;
     int64_t gpu_us_per_output_token;
+    bool priced_by_gpu_time;           /* by a line of its own, in either book */
     struct qd_price_list cost;         /* count 0: not priced */
     struct qd_price_list charge;       /* count 0: as the cost */
     const struct qd_limit_use *limits; /* shared by all tenants */
@@ -36,6 +41,7 @@ struct qd_model {
 
 struct qd_pool {
     const char *name;
+    bool priced_by_gpu_time; /* in either book */
     struct qd_price_list cost;
     struct qd_price_list charge;
     const struct qd_limit_use *limits; /* shared by all tenants */
@@ -90,6 +96,7 @@ struct qd_policy {
 
     enum qd_unknown_price unknown_price; /* P8 */
     struct qd_price_list cap_price;      /* for QD_UNKNOWN_PRICE_CAP */
+    bool cap_by_gpu_time;                /* the cap has a price of GPU-time */
     int64_t reservation_ttl_ns;
     int64_t report_horizon_ns;        /* S6, default 35 days */
     const char *const *rollup_labels; /* <= 4 (L4) */

@@ -288,6 +288,8 @@ void qd_compile_models(struct qd_compiler *c, const struct qd_node *models,
         for (size_t i = 0; i < models->count; i++) {
             struct qd_at below = {&at_models, pairs[2 * i]->text};
             list[count].name = qd_read_name(c, &at_models, pairs[2 * i]);
+            list[count].gpu_us_per_input_token = QD_GPU_TIME_DEFAULT;
+            list[count].gpu_us_per_output_token = QD_GPU_TIME_DEFAULT;
             if (list[count].name != NULL) {
                 (void)qd_read_fields(c, &below, pairs[2 * i + 1], model_fields,
                                      sizeof model_fields / sizeof model_fields[0], &list[count]);

@@ -1,6 +1,7 @@
 /* What only the whole policy can tell: bounded estimates of hard limits (H1), prices behind money
  * limits (P8). */
 #include "server/policy/compile.h"
+#include "server/policy/gpu_time.h"
 
 #include <string.h>
 
@@ -67,6 +68,64 @@ static void check_bound(struct qd_compiler *c, const struct qd_pending_check *ch
     }
 }
 
+/* What a model costs by the second, and nobody estimates. NULL: nothing, or it is estimated. */
+static const char *unbounded_time(const struct qd_policy *p, const struct qd_model *m)
+{
+    static const struct {
+        unsigned meter;
+        const char *name;
+    } times[] = {{QD_METER_PROCESSING_MS, "processing_second"},
+                 {QD_METER_MEMORY_GB_MS, "memory_gb_second"}};
+    const struct qd_pool *pool = m->pool != NULL ? qd_find_pool(p, m->pool) : NULL;
+    struct qd_gpu_time gpu = qd_gpu_time_of(p, m, pool);
+    if ((m->priced_by_gpu_time || (pool != NULL && pool->priced_by_gpu_time)) &&
+        gpu.us_per_input_token == 0 && gpu.us_per_output_token == 0) {
+        return "gpu_second";
+    }
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        uint32_t bit = QD_METER_BIT(times[i].meter);
+        if (qd_price_list_prices(&m->cost, bit) || qd_price_list_prices(&m->charge, bit) ||
+            (pool != NULL && (qd_price_list_prices(&pool->cost, bit) ||
+                              qd_price_list_prices(&pool->charge, bit)))) {
+            return times[i].name;
+        }
+    }
+    return NULL;
+}
+
+/* H1, P8: time that has a price and no estimate would be held as $0. */
+static void check_times(struct qd_compiler *c, const struct qd_pending_check *check)
+{
+    const struct qd_limit *limit = check->limit;
+    struct qd_at at = {NULL, check->path};
+    if (!limit->money ||
+        !weighs_any(&limit->admit, QD_METER_BIT(QD_METER_COST) | QD_METER_BIT(QD_METER_CHARGE))) {
+        return;
+    }
+    for (size_t i = 0; i < c->policy->model_count; i++) {
+        const struct qd_model *m = &c->policy->models[i];
+        const char *time = may_apply(limit, m) ? unbounded_time(c->policy, m) : NULL;
+        if (time == NULL) {
+            continue;
+        }
+        const char *fix = strcmp(time, "gpu_second") == 0
+                              ? "a \"gpu_time\" above 0 there is accepted"
+                              : "a price by \"gpu_second\" is estimated from the tokens";
+        if (limit->consistency == QD_HARD) {
+            qd_fail(c, &at, check->node,
+                    "a hard limit of money needs an estimate of what costs money, and model \"%s\" "
+                    "has a price by \"%s\" and no estimate of that time; %s",
+                    m->name, time, fix);
+        } else {
+            qd_warn(c, &at, check->node,
+                    "holds $0 of the price by \"%s\" of model \"%s\": nothing estimates that "
+                    "time; %s",
+                    time, m->name, fix);
+        }
+        return;
+    }
+}
+
 static void check_money(struct qd_compiler *c, const struct qd_pending_check *check,
                         bool has_prices)
 {
@@ -112,6 +171,7 @@ void qd_check_policy(struct qd_compiler *c, const struct qd_node *root)
         qd_node_get(root, "prices") != NULL || c->policy->unknown_price == QD_UNKNOWN_PRICE_CAP;
     for (size_t i = 0; i < c->pending_count; i++) {
         check_bound(c, &c->pending[i]);
+        check_times(c, &c->pending[i]);
         check_money(c, &c->pending[i], has_prices);
     }
     warn_of_unpriced(c, root);

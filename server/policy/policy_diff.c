@@ -66,6 +66,12 @@ static const char *number_text(struct diff *d, int64_t value)
     return value == 0 ? NULL : qd_arena_printf(d->arena, "%lld", (long long)value);
 }
 
+/* 0 and nothing said are not the same: see qd_gpu_time_of. */
+static const char *gpu_time_text(struct diff *d, int64_t us)
+{
+    return us == QD_GPU_TIME_DEFAULT ? NULL : qd_arena_printf(d->arena, "%lldus", (long long)us);
+}
+
 /* --- limits -------------------------------------------------------------------------------------
  */
 
@@ -210,7 +216,8 @@ static int order(const char *a, const char *b)
 
 static void compare_model(struct diff *d, const struct qd_model *old, const struct qd_model *new)
 {
-    static const struct qd_model none;
+    static const struct qd_model none = {.gpu_us_per_input_token = QD_GPU_TIME_DEFAULT,
+                                         .gpu_us_per_output_token = QD_GPU_TIME_DEFAULT};
     const char *name = old != NULL ? old->name : new != NULL ? new->name : "";
     const char *path = qd_arena_printf(d->arena, "models.%s", name);
     if (old == NULL || new == NULL) {
@@ -227,11 +234,11 @@ static void compare_model(struct diff *d, const struct qd_model *old, const stru
     compare(d, qd_arena_printf(d->arena, "%s.max_input_tokens", path),
             number_text(d, old->max_input_tokens), number_text(d, new->max_input_tokens));
     compare(d, qd_arena_printf(d->arena, "%s.gpu_time.input_token", path),
-            number_text(d, old->gpu_us_per_input_token),
-            number_text(d, new->gpu_us_per_input_token));
+            gpu_time_text(d, old->gpu_us_per_input_token),
+            gpu_time_text(d, new->gpu_us_per_input_token));
     compare(d, qd_arena_printf(d->arena, "%s.gpu_time.output_token", path),
-            number_text(d, old->gpu_us_per_output_token),
-            number_text(d, new->gpu_us_per_output_token));
+            gpu_time_text(d, old->gpu_us_per_output_token),
+            gpu_time_text(d, new->gpu_us_per_output_token));
     compare_limits(d, qd_arena_printf(d->arena, "%s.limits", path), old->limits, old->limit_count,
                    new->limits, new->limit_count);
     path = qd_arena_printf(d->arena, "prices.%s", name);

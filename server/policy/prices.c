@@ -1,6 +1,7 @@
 /* The "prices" section and "unknown_price" (P7, P8). */
 #include "server/policy/amount.h"
 #include "server/policy/compile.h"
+#include "server/policy/gpu_time.h"
 #include "server/policy/import.h"
 #include "server/policy/intern.h"
 #include "server/policy/price_lines.h"
@@ -412,6 +413,12 @@ static void unknown_subject(struct qd_compiler *c, const struct qd_at *at,
         key->text, qd_did_you_mean(c, &s));
 }
 
+static bool prices_gpu_time(const struct qd_price_list *cost, const struct qd_price_list *charge)
+{
+    uint32_t gpu = QD_METER_BIT(QD_METER_GPU_MS);
+    return qd_price_list_prices(cost, gpu) || qd_price_list_prices(charge, gpu);
+}
+
 static void compile_subject(struct qd_compiler *c, const struct qd_at *at,
                             const struct qd_node *key, const struct qd_node *value)
 {
@@ -441,10 +448,12 @@ static void compile_subject(struct qd_compiler *c, const struct qd_at *at,
         struct qd_model *mine = qd_own_model(c, model);
         mine->cost = cost;
         mine->charge = charge;
+        mine->priced_by_gpu_time = prices_gpu_time(&cost, &charge);
     } else {
         struct qd_pool *mine = qd_own_pool(c, pool);
         mine->cost = cost;
         mine->charge = charge;
+        mine->priced_by_gpu_time = prices_gpu_time(&cost, &charge);
     }
 }
 
@@ -464,6 +473,7 @@ static void compile_rest(struct qd_compiler *c, const struct qd_at *at, const st
         struct qd_model *model = &c->models[i];
         if (model->cost.count == 0 && qd_import_has(c, &below, import, model->name)) {
             (void)read_subject(c, at, node, model->name, &model->cost, &model->charge);
+            model->priced_by_gpu_time = prices_gpu_time(&model->cost, &model->charge);
         }
     }
 }
@@ -513,4 +523,5 @@ void qd_compile_unknown_price(struct qd_compiler *c, const struct qd_node *node)
     struct qd_price_list charge;
     p->unknown_price = QD_UNKNOWN_PRICE_CAP;
     (void)read_subject(c, &below, cap, "cap", &p->cap_price, &charge);
+    p->cap_by_gpu_time = qd_price_list_prices(&p->cap_price, QD_METER_BIT(QD_METER_GPU_MS));
 }

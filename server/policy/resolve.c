@@ -251,26 +251,47 @@ static void note_block(struct work *w, const struct qd_tenant_rule *rule,
 
 /* The plan's limits, each replaced by the rule's or the record's of its name, and what else those
  * have. */
-static void apply_depth(struct work *w, uint8_t depth, const struct qd_tenant_rule *rule,
-                        const struct qd_override *o, const struct qd_plan *plan)
+/* What gives one path its limits. A limit of the same name in a later one takes the place of an
+ * earlier one's. */
+struct sources {
+    const struct qd_plan *plan;
+    const struct qd_tenant_rule *pattern; /* where no line or record gives a plan (P2) */
+    const struct qd_tenant_rule *rule;    /* the policy's own line for the path */
+    const struct qd_override *record;
+};
+
+static bool rule_has(const struct qd_tenant_rule *rule, const char *name)
 {
-    const struct qd_limit_use *own = rule != NULL ? rule->limits : NULL;
-    size_t own_count = rule != NULL ? rule->limit_count : 0;
-    const struct qd_limit_use *late = o != NULL ? o->limits : NULL;
-    size_t late_count = o != NULL ? o->limit_count : 0;
-    for (size_t i = 0; plan != NULL && i < plan->limit_count; i++) {
-        const char *name = plan->limits[i].limit->name;
-        if (!has_limit(own, own_count, name) && !has_limit(late, late_count, name)) {
-            apply(w, &plan->limits[i], depth, o, plan, false);
+    return rule != NULL && has_limit(rule->limits, rule->limit_count, name);
+}
+
+static bool record_has(const struct qd_override *o, const char *name)
+{
+    return o != NULL && has_limit(o->limits, o->limit_count, name);
+}
+
+static void apply_depth(struct work *w, uint8_t depth, const struct sources *from)
+{
+    const struct qd_override *o = from->record;
+    for (size_t i = 0; from->plan != NULL && i < from->plan->limit_count; i++) {
+        const char *name = from->plan->limits[i].limit->name;
+        if (!rule_has(from->pattern, name) && !rule_has(from->rule, name) && !record_has(o, name)) {
+            apply(w, &from->plan->limits[i], depth, o, from->plan, false);
         }
     }
-    for (size_t i = 0; i < own_count; i++) {
-        if (!has_limit(late, late_count, own[i].limit->name)) {
-            apply(w, &own[i], depth, o, NULL, false);
+    for (size_t i = 0; from->pattern != NULL && i < from->pattern->limit_count; i++) {
+        const char *name = from->pattern->limits[i].limit->name;
+        if (!rule_has(from->rule, name) && !record_has(o, name)) {
+            apply(w, &from->pattern->limits[i], depth, o, NULL, false);
         }
     }
-    for (size_t i = 0; i < late_count; i++) {
-        apply(w, &late[i], depth, o, NULL, true);
+    for (size_t i = 0; from->rule != NULL && i < from->rule->limit_count; i++) {
+        if (!record_has(o, from->rule->limits[i].limit->name)) {
+            apply(w, &from->rule->limits[i], depth, o, NULL, false);
+        }
+    }
+    for (size_t i = 0; o != NULL && i < o->limit_count; i++) {
+        apply(w, &o->limits[i], depth, o, NULL, true);
     }
 }
 
@@ -278,24 +299,29 @@ static void resolve_depth(struct work *w, uint8_t depth)
 {
     const struct qd_policy *p = w->in->policy;
     struct qd_str path = qd_tenant_path_prefix(w->in->attributes->tenant, depth);
-    const struct qd_tenant_rule *rule = qd_policy_tenant_rule(p, path);
     const struct qd_override *o = override_at(w, depth);
-    if (rule != NULL && rule->is_pattern && o != NULL && o->listed) {
-        rule = NULL; /* P2: patterns are for tenants that nobody lists */
+    struct sources from = {.record = o, .rule = qd_policy_tenant_rule(p, path)};
+    struct qd_str plan_from = path;
+    /* P2: patterns are for tenants that the policy doesn't list. A record without a plan only adds
+     * to what the pattern gives; one with a plan takes its place. */
+    if (from.rule != NULL && from.rule->is_pattern) {
+        from.pattern = o != NULL && o->has_plan ? NULL : from.rule;
+        from.rule = NULL;
     }
-    const struct qd_plan *plan = rule != NULL ? rule->plan : NULL;
-    struct qd_str from = path;
     if (o != NULL && o->has_plan) {
-        plan = o->plan;
-    } else if (rule != NULL) {
-        from = (struct qd_str){rule->pattern, strlen(rule->pattern)};
+        from.plan = o->plan;
+    } else if (from.rule != NULL) {
+        from.plan = from.rule->plan;
+    } else if (from.pattern != NULL) {
+        from.plan = from.pattern->plan;
+        plan_from = (struct qd_str){from.pattern->pattern, strlen(from.pattern->pattern)};
     }
-    note_block(w, rule, o, depth);
-    if (plan != NULL) {
-        w->out->plan = plan;
-        w->out->plan_from = from;
+    note_block(w, from.rule != NULL ? from.rule : from.pattern, o, depth);
+    if (from.plan != NULL) {
+        w->out->plan = from.plan;
+        w->out->plan_from = plan_from;
     }
-    apply_depth(w, depth, rule, o, plan);
+    apply_depth(w, depth, &from);
 }
 
 static void apply_shared(struct work *w)
@@ -321,7 +347,10 @@ static bool is_known(const struct work *w)
     for (uint8_t depth = 1; depth <= w->depths; depth++) {
         struct qd_str path = qd_tenant_path_prefix(w->in->attributes->tenant, depth);
         const struct qd_override *o = override_at(w, depth);
-        if ((o != NULL && o->listed) || qd_policy_tenant_rule(w->in->policy, path) != NULL) {
+        /* With a default plan, a record without one only adds to that. */
+        bool by_record =
+            o != NULL && o->listed && (o->has_plan || w->in->policy->default_plan == NULL);
+        if (by_record || qd_policy_tenant_rule(w->in->policy, path) != NULL) {
             return true;
         }
     }
@@ -352,7 +381,6 @@ void qd_resolve(const struct qd_resolve_input *input, struct qd_resolution *ret_
             resolve_depth(&w, depth);
         }
     } else {
-        const struct qd_override *o = override_at(&w, 1);
         if (p->default_plan == NULL) {
             r->status = QD_RESOLVE_UNKNOWN_TENANT;
             apply_shared(&w); /* what it has used already counts there all the same */
@@ -363,7 +391,11 @@ void qd_resolve(const struct qd_resolve_input *input, struct qd_resolution *ret_
         }
         r->plan = p->default_plan;
         r->plan_from = (struct qd_str){default_plan, sizeof default_plan - 1};
-        apply_depth(&w, 1, NULL, o, p->default_plan);
+        for (uint8_t depth = 1; depth <= w.depths; depth++) {
+            struct sources from = {.plan = depth == 1 ? p->default_plan : NULL,
+                                   .record = override_at(&w, depth)};
+            apply_depth(&w, depth, &from);
+        }
     }
     apply_shared(&w);
 }

@@ -39,7 +39,7 @@ struct qd_adjust {
 
 /* The run-time record of one path. All pointers may be NULL with a count of 0. */
 struct qd_override {
-    bool listed;   /* there is a tenant record: patterns do not apply to this path */
+    bool listed;   /* there is a tenant record: the path is known */
     bool has_plan; /* the record decides about the plan; `plan` NULL: none */
     const struct qd_plan *plan;
     const struct qd_limit_use *limits;

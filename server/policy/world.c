@@ -1,6 +1,7 @@
 #include "server/policy/world.h"
 
 #include "server/core/hash.h"
+#include "server/policy/gpu_time.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -175,10 +176,9 @@ void qd_world_check(struct qd_world *world, const struct qd_world_check *check,
     candidate.max_output_tokens = check->has_max_output   ? check->max_output_tokens
                                   : v->hold.model != NULL ? v->hold.model->max_output_tokens
                                                           : 0;
-    candidate.gpu_us_per_input_token =
-        v->hold.model != NULL ? v->hold.model->gpu_us_per_input_token : 0;
-    candidate.gpu_us_per_output_token =
-        v->hold.model != NULL ? v->hold.model->gpu_us_per_output_token : 0;
+    struct qd_gpu_time gpu = qd_gpu_time_of(w->policy, v->hold.model, v->hold.pool);
+    candidate.gpu_us_per_input_token = gpu.us_per_input_token;
+    candidate.gpu_us_per_output_token = gpu.us_per_output_token;
     struct qd_check request = {
         .epoch = w->policy->epoch,
         .root = qd_tenant_path_prefix(a.tenant, 1),

@@ -2,6 +2,7 @@
 #include "server/shard/check.h"
 
 #include "server/core/check.h"
+#include "server/policy/gpu_time.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
 #include "server/shard/node.h"
@@ -46,11 +47,12 @@ static void fill_candidate(struct qd_check_work *w, size_t index,
     const struct qd_pool *pool = s->pool;
     memset(c, 0, sizeof(*c));
     c->binding = s->key;
+    struct qd_gpu_time gpu = qd_gpu_time_of(w->published->policy, model, pool);
+    c->gpu_us_per_input_token = gpu.us_per_input_token;
+    c->gpu_us_per_output_token = gpu.us_per_output_token;
     if (model != NULL) {
         c->cost_model = priced(&model->cost);
         c->charge_model = model->charge.count > 0 ? &model->charge : c->cost_model;
-        c->gpu_us_per_input_token = model->gpu_us_per_input_token;
-        c->gpu_us_per_output_token = model->gpu_us_per_output_token;
     }
     if (pool != NULL) {
         c->cost_pool = priced(&pool->cost);

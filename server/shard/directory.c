@@ -155,8 +155,8 @@ static bool compile_adjusts(const struct qd_tenant_record *record, struct compil
     return true;
 }
 
-/* A record that only carries a block, boosts or grants doesn't list its tenant: patterns go on
- * applying. Neither does one whose plan is gone: no plan would mean no limits. */
+/* A record that only carries a block, boosts or grants doesn't list its tenant; neither does one
+ * whose plan is gone. Without a plan of its own what the policy gives goes on applying (P2). */
 static void fill_override(const struct qd_policy *policy, const struct qd_tenant_record *record,
                           struct compiled *c)
 {
@@ -164,7 +164,7 @@ static void fill_override(const struct qd_policy *policy, const struct qd_tenant
     bool plan_gone = record->plan.len > 0 && plan == NULL;
 
     c->override.listed = record->listed && !plan_gone;
-    c->override.has_plan = c->override.listed;
+    c->override.has_plan = plan != NULL;
     c->override.plan = plan;
     if (c->limits != NULL) {
         c->override.limits = c->limits->uses;

@@ -49,6 +49,11 @@ S6_same_report_again_is_booked_once() {
     expect_match "$err" '^quotactl report: .+'
 }
 
+H1_gpu_time_is_held_as_money() { # its price is by the second, and the check gives tokens
+    expect_exit 0 ctl explain acme/search --model llama-70b --use input_tokens=1000 --use max_output_tokens=100
+    expect_match "$out" 'estimate = \$0\.00033 cost'
+}
+
 I7_denied_exits_2_and_says_why() {
     expect_exit 2 ctl check hobby --model gpt-4o --use input_tokens=50000
     expect_match "$out" '^DENY  hobby gpt-4o: free\.tokens.*never fits, lower max_output_tokens$'
@@ -175,7 +180,8 @@ cp "$POLICY" "$T/policy.yaml"
 cp "$SOURCE/deploy/examples/prices.json" "$T/prices.json"
 qd_run I7_policy_is_validated_without_a_node
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run I7_check_reserves_and_report_books_once S6_same_report_again_is_booked_once I7_denied_exits_2_and_says_why \
+qd_run I7_check_reserves_and_report_books_once S6_same_report_again_is_booked_once \
+    H1_gpu_time_is_held_as_money I7_denied_exits_2_and_says_why \
     D8_dry_run_changes_nothing I7_limits_name_their_line I8_unknown_meter_gets_a_suggestion \
     P2_tenants_come_and_go_at_run_time S9_operator_lists_and_releases_holds S3_extend_goes_on \
     P6_reload_shows_what_changed I7_colours_only_on_a_terminal I7_status_and_top I2_drain_stops_reserving_and_is_taken_back

@@ -302,6 +302,17 @@ Test(errors, H1_hard_needs_a_bounded_estimate_and_fails_closed)
         "\"unknown_price: deny\" or a cap is accepted\n");
 }
 
+Test(errors, H1_hard_money_needs_an_estimate_of_the_time_that_it_pays)
+{
+    expect_refused(
+        "version: 1\nmodels: {m: {pool: g, max_output_tokens: 9, gpu_time: {input_token: 0us, "
+        "output_token: 0us}}}\npools: {g: {}}\nprices: {g: {gpu_second: $1}}\nplans:\n  p:\n"
+        "    cost: {limit: $5/day, hard: true}\n",
+        "policy.yaml:7:5: plans.p.cost: a hard limit of money needs an estimate of what costs "
+        "money, and model \"m\" has a price by \"gpu_second\" and no estimate of that time; a "
+        "\"gpu_time\" above 0 there is accepted\n");
+}
+
 Test(errors, H1_hard_needs_models_or_a_default_bound)
 {
     expect_refused(

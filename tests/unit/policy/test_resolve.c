@@ -112,6 +112,8 @@ Test(resolve, P2_unknown_tenants_and_the_default_plan)
     p = load("version: 1\nplans: {free: {requests: 5/min}}\ndefault_plan: free\n");
     expect(p, "hobby/x", NULL, NULL, "requests 5 @1 hobby\n");
     cr_expect_eq(strncmp(r.plan_from.ptr, "default_plan", 12), 0);
+    const struct qd_override *labelled[2] = {&listed, NULL};
+    expect(p, "hobby/x", NULL, labelled, "requests 5 @1 hobby\n");
     qd_policy_free(p);
 }
 
@@ -151,9 +153,11 @@ Test(resolve, P2_run_time_records_set_plans_and_limits)
         "tokens 1000000 @1 hobby\nb 60 @1 hobby\nrequests 7 @1 hobby\ntokens 9000000 @0 global\n");
     cr_expect(r.limit[2].runtime);
     cr_expect_eq(strncmp(r.plan_from.ptr, "hobby", 5), 0);
-    /* A record without a plan takes the pattern's away; an exact rule stays. */
+    /* A record without a plan adds to what the pattern gives, or the policy's own line. */
     o.has_plan = false;
-    expect(p, "hobby", "n", records, "requests 7 @1 hobby\ntokens 9000000 @0 global\n");
+    expect(p, "hobby", "n", records,
+           "tokens 40000 @1 hobby model=n\nrequests 7 @1 hobby\ntokens 9000000 @0 global\n");
+    cr_expect_str_eq(r.plan->name, "free");
     expect(p, "acme", "n", records,
            "b 60 @1 acme\ntokens 5000000 @1 acme\nrequests 7 @1 acme\ntokens 9000000 @0 global\n");
     o.has_plan = true;
