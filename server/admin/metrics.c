@@ -261,6 +261,11 @@ static void write_node(struct qd_node *node, FILE *out)
     labelled(out, "quotad_build_info", "version", QD_VERSION, 1);
     one(out, "quotad_start_time_seconds", "gauge", "When this process started, Unix time.",
         (uint64_t)(node->started_at.ns / QD_NS_PER_S));
+    one(out, "quotad_policy_reload_failures_total", "counter", "Policies that were refused.",
+        atomic_load_explicit(&node->reload_failures, memory_order_relaxed));
+    one(out, "quotad_policy_reload_refused", "gauge",
+        "1: the last policy was refused, and an older one goes on.",
+        atomic_load_explicit(&node->reload_refused, memory_order_relaxed) ? 1 : 0);
     one(out, "quotad_policy_revision", "gauge", "Revision of the policy in force.",
         atomic_load_explicit(&node->revision, memory_order_relaxed));
     one(out, "quotad_draining", "gauge", "1 while the node drains.",

@@ -33,10 +33,13 @@ static bool check(FILE *body, bool verbose, bool good, const char *name, const c
 
 static bool check_policy(struct qd_node *node, FILE *body, bool verbose)
 {
-    char detail[64] = "";
+    char detail[128] = "";
     uint64_t revision = atomic_load_explicit(&node->revision, memory_order_relaxed);
     if (revision > 0) {
-        snprintf(detail, sizeof(detail), "r%" PRIu64, revision);
+        /* An older policy that goes on is no reason to take the node out. But said. */
+        bool refused = atomic_load_explicit(&node->reload_refused, memory_order_relaxed);
+        snprintf(detail, sizeof(detail), "r%" PRIu64 "%s", revision,
+                 refused ? "; its newer file was refused, the log says why" : "");
     }
     return check(body, verbose, revision > 0, "policy", detail);
 }

@@ -172,7 +172,7 @@ enum qd_bind_result qd_core_bind(struct qd_core *home, struct qd_core *commons,
     b.root = qd_root_obtain(home, bind->tenant, b.now);
     if (b.root == QD_SLAB_NONE) {
         home->full_names = true; /* whichever counters go, roots go with them */
-        return give_up(&b, QD_BIND_FULL, 0, ret_item);
+        return give_up(&b, QD_BIND_FULL, bind->item_count, ret_item); /* none of them: all */
     }
 
     uint32_t name = qd_names_intern(&home->names, bind->tenant);
@@ -182,7 +182,7 @@ enum qd_bind_result qd_core_bind(struct qd_core *home, struct qd_core *commons,
     }
     if (name == 0) {
         home->full_names = true;
-        return give_up(&b, QD_BIND_FULL, 0, ret_item);
+        return give_up(&b, QD_BIND_FULL, bind->item_count, ret_item); /* none of them: all */
     }
     for (size_t i = 0; i < bind->item_count; i++) {
         enum qd_bind_result result = bind_item(&b, i);

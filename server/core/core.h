@@ -93,7 +93,8 @@ enum qd_bind_result {
  * amount becomes the item's (P6). On failure the binding isn't made and no counter changed:
  * qd_core_evict on the slice that was full (on a quota: home, where it takes one of the root's
  * own), then again; else the failure mode, see qd_verdict.reason CAPACITY. ret_item (may be NULL):
- * on failure the item that found no room, for its failure mode. */
+ * on failure the item that found no room, for its failure mode; item_count if the binding itself
+ * found none. */
 enum qd_bind_result qd_core_bind(struct qd_core *home, struct qd_core *commons,
                                  const struct qd_bind *bind, struct qd_wall_ns now,
                                  size_t *ret_item);

@@ -249,8 +249,6 @@ static void note_block(struct work *w, const struct qd_tenant_rule *rule,
     }
 }
 
-/* The plan's limits, each replaced by the rule's or the record's of its name, and what else those
- * have. */
 /* What gives one path its limits. A limit of the same name in a later one takes the place of an
  * earlier one's. */
 struct sources {

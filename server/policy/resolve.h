@@ -8,7 +8,7 @@
  *
  * For each ancestor of the tenant's path, from the root (depth 1) to the path itself:
  *   - the rule is the policy's exact rule; without one, the most specific pattern, unless a
- * run-time record lists the path (P2);
+ * run-time record gives the path a plan (P2);
  *   - the plan is the record's (if it says anything about the plan), else the rule's; a tenant
  * whose path and ancestors nobody lists or matches has the default plan at depth 1, or is unknown;
  *   - limits: the plan's, each replaced by the rule's own and then the record's own limit of the

@@ -78,6 +78,13 @@ struct qd_place {
 };
 bool qd_place_init(struct qd_place *place, struct qd_rpc *rpc);
 void qd_place_release(struct qd_place *place);
+/* X2: what is refused as invalid is counted, a stream's item as well as a call. */
+static inline void qd_place_count_refusal(struct qd_place *place, enum qd_error_code code)
+{
+    if (qd_error_status(code) == QD_STATUS_INVALID_ARGUMENT) {
+        qd_count(&place->worker->figures.bad_requests);
+    }
+}
 /* Before each message. */
 void qd_place_clear(struct qd_place *place);
 

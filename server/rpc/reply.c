@@ -22,6 +22,7 @@ static void count_error(struct qd_place *place, struct qd_call *call, enum qd_er
                                    ? &call->thread->errors_by_code[code]
                                    : &place->rpc->booking_errors_by_code[code];
     atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
+    qd_place_count_refusal(place, code);
 }
 
 static grpc_byte_buffer *out_buffer(struct qd_place *place)

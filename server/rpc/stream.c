@@ -193,6 +193,7 @@ static void put_item(struct qd_place *place, struct qd_call *call, struct turn *
     uint8_t *result = qd_out_begin(out, item->kind != QD_ITEM_NONE ? (uint32_t)item->kind : 6);
     enum qd_error_code code = answer_item(place, call, turn, &error);
     if (code != QD_ERROR_NONE) { /* take the begun answer back, and say what is wrong instead */
+        qd_place_count_refusal(place, code);
         out->at = before;
         result = qd_out_begin(out, 6);
         qd_out_number(out, 1, (uint64_t)qd_error_status(code));

@@ -70,6 +70,8 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     atomic_init(&node->draining, false);
     atomic_init(&node->evicted, false);
     atomic_init(&node->revision, 0);
+    atomic_init(&node->reload_failures, 0);
+    atomic_init(&node->reload_refused, false);
     (void)pthread_mutex_init(&node->admin, NULL);
     (void)pthread_mutex_init(&node->workers_lock, NULL);
     for (size_t i = 0; i < QD_REPORT_LOCKS; i++) {

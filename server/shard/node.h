@@ -76,8 +76,10 @@ struct qd_node {
     _Atomic bool runtime_shadow; /* some run-time tenant had a limit that only watches */
     _Atomic bool evicted;        /* some counter's state lies in the store */
     _Atomic uint64_t revision;
-    _Atomic uint64_t events[3]; /* by enum qd_event_kind, since the start */
-    pthread_mutex_t admin;      /* serializes changes of policy and tenants */
+    _Atomic uint64_t reload_failures; /* policies refused since the start */
+    _Atomic bool reload_refused;      /* the last one was: an older policy is in force */
+    _Atomic uint64_t events[3];       /* by enum qd_event_kind, since the start */
+    pthread_mutex_t admin;            /* serializes changes of policy and tenants */
     pthread_mutex_t
         report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
     pthread_mutex_t workers_lock;

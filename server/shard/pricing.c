@@ -79,7 +79,7 @@ static bool nothing_used(const struct qd_usage *usage)
 {
     for (uint32_t left = usage->present; left != 0; left &= left - 1) {
         unsigned meter = (unsigned)__builtin_ctz(left);
-        if (usage->amount[meter] != 0 && meter != QD_METER_REQUESTS) {
+        if (usage->amount[meter] != 0) {
             return false;
         }
     }

@@ -26,6 +26,10 @@ enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_
     } else {
         qd_node_publish(node, policy, problems);
     }
+    if (result == QD_RELOAD_BAD) {
+        atomic_fetch_add_explicit(&node->reload_failures, 1, memory_order_relaxed);
+    }
+    atomic_store_explicit(&node->reload_refused, result == QD_RELOAD_BAD, memory_order_relaxed);
     pthread_mutex_unlock(&node->admin);
     return result;
 }

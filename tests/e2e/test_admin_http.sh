@@ -142,10 +142,15 @@ P1_a_broken_policy_leaves_the_old_one() {
         'level=error msg="policy problem" problem=".*policy\.yaml:7:9: .*reqests.*did you mean .*requests'
     get '/readyz?verbose'
     expect_eq "$code" 200
-    expect_in "$page" "[+]policy ok: r2"
+    expect_in "$page" "[+]policy ok: r2; its newer file was refused, the log says why"
+    get /metrics
+    expect_match "$page" '^quotad_policy_reload_failures_total 1$'
+    expect_match "$page" '^quotad_policy_reload_refused 1$'
     expect_exit 0 ctl check acme --model m --use input_tokens=10
     mv "$T/good" "$T/policy.yaml"
     wait_log 'msg="policy unchanged" revision=r2' 2
+    get /metrics
+    expect_match "$page" '^quotad_policy_reload_refused 0$'
 }
 
 P7_a_price_that_changes_without_a_date_is_told() {

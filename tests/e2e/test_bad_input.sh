@@ -164,6 +164,10 @@ I8_admin_errors() {
     expect_match "$status" '^9 NOT_PREPAID limit: "requests" is no prepaid limit of this tenant'
 }
 
+X2_refusals_are_counted() {
+    expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_bad_requests_total [1-9][0-9]+$'
+}
+
 X2_still_serves() {
     say CheckQuota 'tenant: "acme" model: "m" dry_run: true'
     expect_eq "$(field verdict)" "VERDICT_ALLOWED"
@@ -173,5 +177,5 @@ qd_start --policy "$T/policy.yaml" || exit 1
 qd_run P2_unknown_tenant X2_bad_path I8_unknown_meter X2_amounts X2_malformed_protobuf X2_truncated_frames \
     X2_oversize_messages X2_ten_thousand_labels X2_names_that_are_not_utf8 D9_too_many_candidates \
     S1_another_tenants_reservation S6_replayed_conflicting_and_late_reports S7_post_paid_needs_an_id I8_unknown_methods \
-    I8_admin_errors X2_still_serves
+    I8_admin_errors X2_refusals_are_counted X2_still_serves
 qd_done

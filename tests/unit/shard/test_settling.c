@@ -331,3 +331,18 @@ Test(settling, P8_an_assumed_price_is_added_to_the_pools)
     cr_expect_eq(f.report.cost_nano, INT64_C(5001000000));
     fixture_end(&f);
 }
+
+/* P8: an unknown model is not free because nothing but its requests was reported. */
+Test(settling, P8_requests_alone_of_an_unknown_model_are_unpriced)
+{
+    fixture_open(&f, unp);
+    struct qd_report_args a = report_of("", 0);
+    a.reservation = str(NULL);
+    a.tenant = str("acme");
+    a.model = str("nobody-knows-it");
+    a.request_id = str("r1");
+    a.usage[0] = (struct qd_amount_arg){str("requests"), 1};
+    cr_assert_eq(report_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect(f.report.unpriced);
+    fixture_end(&f);
+}
