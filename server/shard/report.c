@@ -171,6 +171,7 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
     struct qd_node *node = w->worker->node;
     struct qd_reference *r = &w->reference;
     struct qd_hold hold;
+    bool live = false; /* one that is kept may have been closed by a report before */
 
     if (!w->has_reference) {
         return QD_ERROR_NONE;
@@ -178,9 +179,10 @@ static enum qd_error_code look_at_reservation(struct work *w, struct qd_error *r
     if (r->ours) {
         qd_shards_lock(&node->shards, r->home);
         w->open = qd_core_hold(r->home->core, r->reservation, &hold);
+        live = w->open && !hold.expired;
         qd_shards_unlock(&node->shards, r->home);
     }
-    if (w->open && !hold.expired) { /* one that is kept may have been closed by a report before */
+    if (live) {
         return QD_ERROR_NONE;
     }
     struct qd_buf key = {0};
