@@ -213,16 +213,17 @@ bench_core() {
 # Cache lines that a decision misses, counted by valgrind with a last cache of 2 MiB, which the tenants exceed 30 times;
 # and where: the functions that miss, for the details.
 count_misses() {
-    decisions=20000 # and as many before, to warm up
+    decisions=20000 # and as many before, to warm up, and in batches of 64 again
+    all=$((2 * decisions + decisions / 64 * 64))
     valgrind --tool=callgrind --cache-sim=yes --LL=2097152,16,64 --toggle-collect=qd_core_check \
         --callgrind-out-file="$T/callgrind" "$build/tests/bench/bench_core_decide" 50000 "$decisions" charge alone \
         >"$T/misses" 2>&1 || die "valgrind: $(tail -n 5 "$T/misses")"
-    misses=$(awk -v n="$((2 * decisions))" '/LLd misses:/ { gsub(",", "", $4); printf "%.1f\n", $4 / n }' "$T/misses")
-    instructions=$(awk -v n="$((2 * decisions))" '/ I +refs:/ { gsub(",", "", $4); printf "%.0f\n", $4 / n }' "$T/misses")
+    misses=$(awk -v n="$all" '/LLd misses:/ { gsub(",", "", $4); printf "%.1f\n", $4 / n }' "$T/misses")
+    instructions=$(awk -v n="$all" '/ I +refs:/ { gsub(",", "", $4); printf "%.0f\n", $4 / n }' "$T/misses")
     printf 'core decision, cache lines missed|%s|lines|counted and explained|true\n' "$misses" >>"$list"
     note "a decision takes $instructions instructions and misses $misses cache lines (last cache of 2 MiB):"
     callgrind_annotate --show=DLmr,DLmw --sort=DLmr "$T/callgrind" 2>/dev/null |
-        awk -v n="$((2 * decisions))" '/server\/core\// && !/x\)/ && shown < 10 {
+        awk -v n="$all" '/server\/core\// && !/x\)/ && shown < 10 {
             misses = $1; gsub(",", "", misses); where = $0; sub(/.*server\/core\//, "", where); sub(/ \[.*/, "", where)
             if (misses / n >= 0.05) { printf "     %.1f in %s\n", misses / n, where; shown++ }
         }' | tee -a "$details"
