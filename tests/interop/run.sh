@@ -135,8 +135,8 @@ start_server
 run_grpcurl
 run_js
 code=0
-# A second signal would end it at once: the last case of client.js has sent the first.
-grep -q "^ok js_health_watch_follows" "$cases" || kill -TERM "$server" 2>/dev/null
+# A second signal would end it at once: the last case of client.js has sent the first, also when it failed.
+grep -qE "^(not )?ok js_health_watch_follows" "$cases" || kill -TERM "$server" 2>/dev/null
 wait "$server" || code=$?
 server=''
 if [ "$code" -eq 0 ]; then
