@@ -1,6 +1,7 @@
 #include "counter.h"
 
 #include "mutant.h"
+#include "wheel.h"
 
 #include <string.h>
 
@@ -187,6 +188,19 @@ static struct qd_wall_ns budget_retry_at(const struct qd_at *at, int64_t cost,
                              qd_counter_used_below(at) ? 1 : cost, now);
 }
 
+/* D3: a rate may get back what holds have charged: those that are open by its last lease, and those
+ * that are due but wait to be ended. Other slices' wheels are out of sight; they are a moment late
+ * at most. */
+static bool may_get_back(const struct qd_at *at, struct qd_wall_ns now)
+{
+    uint32_t busy_until_s = at->counter->busy_until_s;
+    uint32_t now_s = qd_seconds_of(now);
+    if (busy_until_s >= now_s) {
+        return busy_until_s > now_s || at->counter->depth == 0 || qd_wheel_is_behind(at->core, now);
+    }
+    return at->counter->depth > 0 && busy_until_s >= at->core->wheel.cursor_s;
+}
+
 struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, struct qd_wall_ns now,
                                       bool *ret_hint)
 {
@@ -195,8 +209,7 @@ struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, stru
         return (struct qd_wall_ns){.ns = QD_WALL_NEVER};
     }
     if (at->class != QD_CLASS_GAUGE || qd_role_of(at->limit) == QD_ROLE_RATE) {
-        /* D3: a hold that is still open may give back what it charged here. */
-        *ret_hint = *ret_hint || at->counter->busy_until_s > qd_seconds_of(now);
+        *ret_hint = *ret_hint || (may_get_back(at, now) && !QD_MUTANT(D3_hint));
     }
     if (at->class == QD_CLASS_BUCKET) {
         struct qd_bucket_spec spec = bucket_spec(at);

@@ -22,4 +22,11 @@ void qd_wheel_unlink(struct qd_core *core, struct qd_reservation *r);
 /* The next reservation whose due second has come, still linked; NULL when none is left. */
 struct qd_reservation *qd_wheel_due(struct qd_core *core, struct qd_wall_ns now);
 
+/* After qd_wheel_due at `now`: some that are due may still be linked. */
+static inline bool qd_wheel_is_behind(const struct qd_core *core, struct qd_wall_ns now)
+{
+    int64_t now_s = now.ns / QD_NS_PER_S;
+    return core->wheel.cursor_s < now_s || core->wheel.slots[now_s & (QD_WHEEL_SECONDS - 1)] != 0;
+}
+
 #endif /* QD_CORE_WHEEL_H */

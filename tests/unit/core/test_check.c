@@ -162,49 +162,72 @@ static enum qd_decision peek(struct fx *f, int64_t cost)
     return f->verdict.decision;
 }
 
-/* One limit of a random kind, filled at random; then the property. */
-static bool retry_property_holds(struct qd_prng *g)
+static void apply_three_at_random(struct fx *f, struct qd_prng *g)
 {
     static const enum qd_algorithm algorithms[] = {QD_TOKEN_BUCKET, QD_LEAKY_BUCKET,
                                                    QD_FIXED_WINDOW, QD_SLIDING_WINDOW, QD_CALENDAR};
-    struct fx f;
-    fx_init(&f, NULL);
     for (unsigned i = 0; i < 3; i++) {
         struct qd_limit *limit =
-            fx_limit(&f, algorithms[qd_prng_below(g, 5)], QD_METER_INPUT_TOKENS);
+            fx_limit(f, algorithms[qd_prng_below(g, 5)], QD_METER_INPUT_TOKENS);
         limit->window_ns = qd_prng_between(g, 1, 4000) * QD_NS_PER_S;
         limit->slots = (uint16_t)qd_prng_between(g, 1, 60);
         limit->weighted = qd_prng_chance(g, 1, 2);
         limit->calendar.unit = (enum qd_calendar_unit)qd_prng_below(g, 5);
+        limit->on_expiry = (enum qd_keep)qd_prng_below(g, 3);
         limit->admit_test =
             qd_prng_chance(g, 1, 4) ? QD_ADMIT_USED_BELOW : QD_ADMIT_USED_PLUS_ESTIMATE;
-        fx_apply(&f, limit, qd_prng_between(g, 100, 1000), i == 2 ? "" : "acme");
-        f.items[i].burst = qd_prng_between(g, 100, 1000);
+        fx_apply(f, limit, qd_prng_between(g, 100, 1000), i == 2 ? "" : "acme");
+        f->items[i].burst = qd_prng_between(g, 100, 1000);
     }
-    fx_bind(&f);
+    fx_bind(f);
+}
+
+/* Time passes; budgets are used by reports. */
+static void pass_and_book(struct fx *f, struct qd_prng *g)
+{
+    fx_advance(f, qd_prng_between(g, 0, 20 * QD_NS_PER_S));
+    if (qd_prng_chance(g, 1, 3)) {
+        fx_settle_begin(f, 0);
+        qd_usage_set(&f->settle.used, QD_METER_INPUT_TOKENS, qd_prng_between(g, 0, 100));
+        f->settle.budgets_only = true;
+        cr_assert_eq(fx_settle_as_is(f), QD_OK);
+    }
+}
+
+/* Denied just now: the same passes at the time told, and not 1 ns earlier. */
+static void expect_exact(struct fx *f, int64_t cost)
+{
+    int64_t retry_ns = f->verdict.retry_at.ns;
+    cr_assert_gt(retry_ns, f->now.ns);
+    f->now.ns = retry_ns - 1;
+    cr_assert_eq(peek(f, cost), QD_DENY, "one ns before it passes already");
+    cr_assert_eq(f->verdict.retry_at.ns, retry_ns, "and it says the same");
+    f->now.ns = retry_ns;
+    cr_assert_eq(peek(f, cost), QD_ALLOW, "it doesn't pass when it was told to");
+}
+
+static bool may_retry(const struct fx *f)
+{
+    return f->verdict.decision == QD_DENY && f->verdict.retry_useful &&
+           f->verdict.retry_at.ns != QD_WALL_NEVER;
+}
+
+/* Limits of random kinds, filled at random; then the property. */
+static bool retry_property_holds(struct qd_prng *g)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    apply_three_at_random(&f, g);
     f.check.reserve = false; /* nothing else changes: no hold ends meanwhile */
     bool found = false;
     for (unsigned i = 0; i < 60 && !found; i++) {
-        fx_advance(&f, qd_prng_between(g, 0, 20 * QD_NS_PER_S));
-        if (qd_prng_chance(g, 1, 3)) {
-            fx_settle_begin(&f, 0); /* budgets are used by reports */
-            qd_usage_set(&f.settle.used, QD_METER_INPUT_TOKENS, qd_prng_between(g, 0, 100));
-            f.settle.budgets_only = true;
-            cr_assert_eq(fx_settle_as_is(&f), QD_OK);
-        }
+        pass_and_book(&f, g);
         int64_t cost = qd_prng_between(g, 1, 130);
-        if (fx_check(&f, cost, 0) == QD_ALLOW || !f.verdict.retry_useful ||
-            f.verdict.retry_at.ns == QD_WALL_NEVER) {
-            continue;
+        fx_check(&f, cost, 0);
+        if (may_retry(&f)) {
+            found = true;
+            expect_exact(&f, cost);
         }
-        found = true;
-        int64_t retry_ns = f.verdict.retry_at.ns;
-        cr_assert_gt(retry_ns, f.now.ns);
-        f.now.ns = retry_ns - 1;
-        cr_assert_eq(peek(&f, cost), QD_DENY, "one ns before it passes already");
-        cr_assert_eq(f.verdict.retry_at.ns, retry_ns, "and it says the same");
-        f.now.ns = retry_ns;
-        cr_assert_eq(peek(&f, cost), QD_ALLOW, "it doesn't pass when it was told to");
     }
     fx_release(&f);
     return found;
@@ -219,6 +242,153 @@ Test(check, D3_passes_at_retry_at_and_not_a_nanosecond_earlier)
         found += retry_property_holds(&g);
     }
     cr_expect_gt(found, 500, "only %u denials were looked at", found);
+}
+
+/* A budget's holds are in the way: its time is no bound, see D3_what_depends_on_others_is_a_hint.
+ */
+static bool some_budget_denies(const struct fx *f)
+{
+    for (size_t i = 0; i < f->state_count; i++) {
+        if (f->states[i].denies && qd_limit_is_budget(f->states[i].limit)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same with holds, of which some are settled and some expire: what is not flagged is exact, and
+ * a rate's hint comes true at the latest when it says. */
+static void look_at_hints(struct qd_prng *g, unsigned *exact, unsigned *hints, unsigned *sooner)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    apply_three_at_random(&f, g);
+    int64_t ttl_ns = qd_prng_between(g, 1, 15) * QD_NS_PER_S;
+    for (unsigned i = 0; i < 60; i++) {
+        pass_and_book(&f, g);
+        int64_t cost = qd_prng_between(g, 1, 130);
+        f.check.dry_run = false;
+        f.check.ttl_ns = ttl_ns + qd_prng_between(g, 0, QD_NS_PER_S - 1);
+        if (fx_check(&f, cost, 0) == QD_ALLOW && qd_prng_chance(g, 1, 3)) {
+            cr_assert_eq(fx_settle(&f, qd_prng_between(g, 0, cost), 0), QD_OK);
+        }
+        if (!may_retry(&f)) {
+            continue;
+        }
+        if (!f.verdict.retry_is_hint) {
+            ++*exact;
+            expect_exact(&f, cost);
+        } else if (!some_budget_denies(&f)) {
+            ++*hints;
+            int64_t retry_ns = f.verdict.retry_at.ns;
+            f.now.ns += (retry_ns - f.now.ns) / 2;
+            *sooner += peek(&f, cost) == QD_ALLOW;
+            f.now.ns = retry_ns;
+            cr_assert_eq(peek(&f, cost), QD_ALLOW, "it passes later than the hint said");
+        }
+        break;
+    }
+    fx_release(&f);
+}
+
+Test(check, D3_with_open_holds_what_is_not_a_hint_is_exact_and_a_rates_hint_is_never_late)
+{
+    struct qd_prng g;
+    unsigned exact = 0;
+    unsigned hints = 0;
+    unsigned sooner = 0;
+    qd_prng_init(&g, qd_prng_seed("hints", 20262));
+    for (unsigned i = 0; i < 3000; i++) {
+        look_at_hints(&g, &exact, &hints, &sooner);
+    }
+    cr_expect_gt(exact, 100, "only %u exact times were looked at", exact);
+    cr_expect_gt(hints, 300, "only %u hints were looked at", hints);
+    cr_expect_gt(sooner, 100, "only %u of them passed sooner", sooner);
+}
+
+Test(check, D3_a_rate_that_open_holds_may_free_is_a_hint)
+{
+    const enum qd_algorithm rates[] = {QD_SLIDING_WINDOW, QD_TOKEN_BUCKET, QD_LEAKY_BUCKET,
+                                       QD_FIXED_WINDOW};
+    for (unsigned i = 0; i < 4; i++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *limit = fx_limit(&f, rates[i], QD_METER_INPUT_TOKENS);
+        bool leaky = rates[i] == QD_LEAKY_BUCKET; /* which admits until it is over its capacity */
+        int64_t used = leaky ? 1900 : 900;
+        fx_apply(&f, limit, 1000, "acme");
+        fx_bind(&f);
+        f.check.ttl_ns = QD_NS_PER_S;
+        cr_assert_eq(fx_check(&f, leaky ? 1000 : 900, 0), QD_ALLOW);
+        if (leaky) {
+            cr_assert_eq(fx_check(&f, 900, 0), QD_ALLOW);
+        }
+        cr_assert_eq(fx_used(&f, limit, "acme"), used);
+        cr_assert_eq(fx_check(&f, 200, 0), QD_DENY);
+        cr_expect(f.verdict.retry_is_hint && f.verdict.binding.retry_is_hint);
+        fx_advance(&f, 2300 * QD_NS_PER_MS); /* they have expired */
+        cr_assert_lt(f.now.ns, f.verdict.retry_at.ns);
+        cr_expect_eq(fx_check(&f, 200, 0), QD_ALLOW);
+
+        /* Without holds the same is exact. */
+        fx_advance(&f, 2 * QD_NS_PER_S); /* the last one is over, too */
+        f.check.reserve = false;
+        while (fx_check(&f, 300, 0) == QD_ALLOW) {
+        }
+        cr_assert_eq(fx_check(&f, 900, 0), QD_DENY);
+        cr_expect_not(f.verdict.retry_is_hint, "algorithm %d", (int)rates[i]);
+        fx_release(&f);
+    }
+}
+
+/* More are due than one check ends: those that wait may give something back. */
+Test(check, D3_holds_that_wait_to_be_ended_make_a_hint)
+{
+    for (unsigned late_s = 0; late_s < 2; late_s++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+        fx_apply(&f, limit, 2000, "acme");
+        fx_bind(&f);
+        f.check.ttl_ns = QD_NS_PER_S;
+        for (unsigned i = 0; i < 200; i++) {
+            cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        }
+        fx_advance(&f, (1 + late_s) * QD_NS_PER_S);
+        cr_assert_eq(fx_check(&f, 2000, 0), QD_DENY);
+        cr_expect(f.verdict.retry_is_hint, "%u s late", late_s);
+        while (fx_expire(&f) > 0) {
+        }
+        cr_expect_eq(fx_check(&f, 2000, 0), QD_ALLOW);
+        fx_release(&f);
+    }
+}
+
+/* A shared counter's holds lie in any slice, which ends them at its own time. */
+Test(check, D3_another_slices_holds_on_a_shared_rate_make_a_hint)
+{
+    struct fx f;
+    struct fx g;
+    fx_init(&f, NULL);
+    fx_init(&g, NULL);
+    struct qd_core *own = g.commons;
+    struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, limit, 1000, "");
+    fx_apply(&g, limit, 1000, "");
+    g.commons = f.commons;
+    fx_bind(&f);
+    fx_bind(&g);
+    f.check.ttl_ns = QD_NS_PER_S;
+    cr_assert_eq(fx_check(&f, 900, 0), QD_ALLOW);
+    fx_advance(&g, QD_NS_PER_S);
+    cr_assert_eq(fx_check(&g, 200, 0), QD_DENY);
+    cr_expect(g.verdict.retry_is_hint, "due, and not ended yet");
+    f.now = g.now;
+    cr_assert_eq(fx_expire(&f), 1);
+    cr_expect_eq(fx_check(&g, 200, 0), QD_ALLOW);
+    g.commons = own;
+    fx_release(&f);
+    fx_release(&g);
 }
 
 Test(check, D5_a_clock_that_steps_back_is_taken_as_the_latest_time_seen)
