@@ -329,7 +329,8 @@ bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now,
                          struct qd_counter_state *ret_state);
 void qd_core_evict_end(struct qd_core *core, const struct qd_counter_state *state);
 /* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a
- * state of this counter, or the counter has been used since. */
+ * state of this counter, which starts empty then (a size of 0 says that the store's copy is
+ * damaged; stats.states_lost counts both), or the counter has been used since. */
 bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state,
                      struct qd_wall_ns now);
 
@@ -354,7 +355,7 @@ bool qd_core_event(struct qd_core *core, struct qd_event *ret_event);
 
 struct qd_core_stats {
     uint64_t allowed, denied, shadow_denied, settled, cancelled, expired, late, extended, stopped;
-    uint64_t capacity_denied, evicted, events_lost, repeated, kept_forgotten;
+    uint64_t capacity_denied, evicted, events_lost, repeated, kept_forgotten, states_lost;
     uint32_t counters_live[4]; /* narrow, wide, bucket, gauge */
     uint32_t bindings_live, reservations_open, reservations_kept, roots_live, estimators_live;
     size_t name_bytes_used;

@@ -98,8 +98,11 @@ bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state,
 {
     struct qd_at at;
     struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
-    if (!qd_table_find(core, state->id, &at) || !qd_counter_is_fresh(&at, seen) ||
-        (!QD_MUTANT(D12_restore) && !qd_codec_read(&at, state, seen))) {
+    if (!qd_table_find(core, state->id, &at) || !qd_counter_is_fresh(&at, seen)) {
+        return false;
+    }
+    if (!QD_MUTANT(D12_restore) && !qd_codec_read(&at, state, seen)) {
+        core->stats.states_lost++; /* D12: never silent forgetting */
         return false;
     }
     at.counter->stored = 1;

@@ -7,6 +7,11 @@
 
 #define QD_EVICT_PREFIX "c"
 
+/* 'C', which none of the types in storage/codec.h is. These records end with the boot that wrote
+ * them: see qd_evict_wipe. */
+#define QD_RECORD_COUNTER         ((enum qd_record_type)0x43)
+#define QD_RECORD_COUNTER_VERSION 1
+
 static void state_key(struct qd_hash128 id, struct qd_buf *key)
 {
     qd_buf_append(key, QD_EVICT_PREFIX, 1);
@@ -20,6 +25,54 @@ static struct qd_core *core_of(struct qd_node *node, struct qd_shard *home,
     return item->depth == 0 ? node->shards.commons.core : home->core;
 }
 
+/* The record of a state, checksum and all. */
+static void put_record(struct qd_buf *record, const struct qd_counter_state *state)
+{
+    size_t begin = qd_record_begin(record, QD_RECORD_COUNTER, QD_RECORD_COUNTER_VERSION);
+    qd_buf_append(record, state->bytes, state->size);
+    qd_record_end(record, begin);
+}
+
+/* Size 0 if the record is damaged. */
+static void read_record(const struct qd_buf *record, struct qd_counter_state *ret_state)
+{
+    uint8_t version;
+    struct qd_reader body;
+
+    ret_state->size = 0;
+    if (record->failed ||
+        qd_record_open(qd_buf_str(record), QD_RECORD_COUNTER, QD_RECORD_COUNTER_VERSION, &version,
+                       &body) != QD_STORE_OK) {
+        return;
+    }
+    size_t size = (size_t)(body.end - body.at);
+    if (size > 0 && size <= sizeof(ret_state->bytes)) {
+        memcpy(ret_state->bytes, body.at, size);
+        ret_state->size = (uint32_t)size;
+    }
+}
+
+/* A state that cannot be read is as lost as a damaged one: the core counts it. */
+static void bring_back(struct qd_worker *worker, struct qd_core *core, struct qd_hash128 id,
+                       struct qd_wall_ns now)
+{
+    struct qd_buf key = {0};
+    struct qd_buf record = {0};
+    struct qd_counter_state state = {.id = id, .size = 0};
+
+    state_key(id, &key);
+    enum qd_store_err err =
+        qd_store_get(worker->node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
+    if (err == QD_STORE_OK) {
+        read_record(&record, &state);
+    }
+    if (err != QD_STORE_NOT_FOUND && qd_core_restore(core, &state, now)) {
+        qd_count(&worker->figures.restores);
+    }
+    qd_buf_release(&key);
+    qd_buf_release(&record);
+}
+
 void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
                          const struct qd_bind *bind, struct qd_wall_ns now)
 {
@@ -28,24 +81,10 @@ void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
     }
     uint32_t missing = qd_core_bound_new(home->core);
     for (size_t i = 0; i < bind->item_count; i++) {
-        if ((missing >> i & 1U) == 0) {
-            continue;
+        if (missing >> i & 1U) {
+            const struct qd_bind_item *item = &bind->items[i];
+            bring_back(worker, core_of(worker->node, home, item), item->counter, now);
         }
-        struct qd_buf key = {0};
-        struct qd_buf value = {0};
-        state_key(bind->items[i].counter, &key);
-        if (qd_store_get(worker->node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &value, NULL) ==
-                QD_STORE_OK &&
-            value.size <= QD_COUNTER_STATE_MAX) {
-            struct qd_counter_state state = {.id = bind->items[i].counter,
-                                             .size = (uint32_t)value.size};
-            memcpy(state.bytes, value.data, value.size);
-            if (qd_core_restore(core_of(worker->node, home, &bind->items[i]), &state, now)) {
-                qd_count(&worker->figures.restores);
-            }
-        }
-        qd_buf_release(&key);
-        qd_buf_release(&value);
     }
 }
 
@@ -54,6 +93,7 @@ bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall
     struct qd_counter_state state;
     struct qd_batch batch;
     struct qd_buf key = {0};
+    struct qd_buf record = {0};
 
     if (!qd_core_evict_begin(core, now, &state)) {
         return false;
@@ -62,11 +102,13 @@ bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall
     atomic_store_explicit(&worker->node->evicted, true, memory_order_relaxed);
     qd_batch_init(&batch);
     state_key(state.id, &key);
-    qd_batch_put(&batch, QD_STORE_SNAPSHOT, qd_buf_str(&key),
-                 (struct qd_str){(const char *)state.bytes, state.size});
-    bool stored = qd_store_write(worker->node->store, &batch, false, NULL) == QD_STORE_OK;
+    put_record(&record, &state);
+    qd_batch_put(&batch, QD_STORE_SNAPSHOT, qd_buf_str(&key), qd_buf_str(&record));
+    bool stored = !key.failed && !record.failed &&
+                  qd_store_write(worker->node->store, &batch, false, NULL) == QD_STORE_OK;
     qd_batch_release(&batch);
     qd_buf_release(&key);
+    qd_buf_release(&record);
     if (stored) { /* X4: a store that cannot be written takes nothing out of memory */
         qd_core_evict_end(core, &state);
         qd_count(&worker->figures.evictions);

@@ -169,6 +169,7 @@ Test(evict, D12_states_that_are_not_ours_are_refused)
     cr_expect_not(qd_core_restore(f.home, &bad, f.now), "a window is no bucket");
     bad.id = fx_counter_id(month, "acme");
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    cr_expect_eq(fx_stats(&f).states_lost, 6, "each is counted");
     cr_expect(qd_core_restore(f.home, &state, f.now));
     cr_expect_eq(fx_used(&f, window, "acme"), 10);
     fx_release(&f);
