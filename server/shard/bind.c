@@ -1,6 +1,7 @@
 #include "server/shard/bind.h"
 
 #include "server/core/check.h"
+#include "server/core/mutant.h"
 #include "server/shard/directory.h"
 #include "server/shard/evict.h"
 
@@ -191,8 +192,11 @@ static struct qd_hash128 partial_key(struct qd_hash128 key)
 static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item,
                       struct qd_wall_ns now, const struct qd_subject *settled)
 {
-    if (item >= bind->item_count ||
-        (worker->items[item].limit->failure_mode != QD_FAIL_OPEN && settled == NULL)) {
+    if (item >= bind->item_count) {
+        return false;
+    }
+    bool open = worker->items[item].limit->failure_mode == QD_FAIL_OPEN;
+    if (settled == NULL && ((!open && !QD_MUTANT(D12_closed)) || QD_MUTANT(D12_open))) {
         return false;
     }
     if (settled != NULL) {
