@@ -98,7 +98,7 @@ Test(estimate, P7_cost_and_charge_are_estimated_in_dollars)
     f.candidates[0].charge_model = &twice;
     cr_assert_eq(fx_check(&f, 1001, 400), QD_ALLOW);
     cr_expect_eq(f.verdict.estimate_charge_nano, 13005);
-    cr_expect_eq(fx_held(&f, cost, "acme"), 2 * 6503);
+    cr_expect_eq(fx_held(&f, cost, "acme"), INT64_C(2) * 6503);
     cr_expect_eq(fx_held(&f, charge, "acme"), 6503 + 13005);
     fx_release(&f);
 }
@@ -200,5 +200,181 @@ Test(estimate, D9_each_candidate_is_priced_by_itself)
     cr_expect_eq(f.verdict.candidate, 1);
     cr_expect_eq(f.verdict.estimate_cost_nano, 3500);
     cr_expect_eq(fx_held(&f, cost, "acme"), 3500);
+    fx_release(&f);
+}
+
+static struct qd_price_list times(struct qd_price_line lines[2], struct qd_price_sheet *sheet,
+                                  int64_t factor)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        lines[i] = token_lines[i];
+        lines[i].amount_pico *= factor;
+    }
+    *sheet = (struct qd_price_sheet){.version = 2, .lines = lines, .line_count = 2};
+    return (struct qd_price_list){.name = "m", .sheets = sheet, .count = 1};
+}
+
+/* P8 holds for each book by itself: what a tenant is billed has an unknown price, too. */
+Test(estimate, P8_an_unknown_charge_is_never_0_nor_the_cost)
+{
+    struct fx f;
+    struct qd_price_line lines[2];
+    struct qd_price_sheet sheet;
+    fx_init(&f, NULL);
+    struct qd_price_list cap = times(lines, &sheet, 3);
+    const struct qd_price_list nothing = {.name = "m"};
+    struct qd_limit *charge = fx_month(&f, QD_METER_CHARGE);
+    fx_apply(&f, charge, 1000000, "acme");
+    fx_bind(&f);
+    f.check.cap_price = &cap;
+    for (unsigned by_pool = 0; by_pool < 2; by_pool++) {
+        f.check.dry_run = true;
+        f.candidates[0].cost_model = &token_prices;
+        f.candidates[0].charge_model = by_pool ? NULL : &nothing;
+        f.candidates[0].charge_pool = by_pool ? &nothing : NULL;
+        f.check.unknown_price = QD_UNKNOWN_PRICE_DENY;
+        cr_expect_eq(fx_check(&f, 1000, 400), QD_DENY);
+        cr_expect_eq(f.verdict.reason, QD_REASON_UNKNOWN_PRICE);
+        f.check.unknown_price = QD_UNKNOWN_PRICE_UNPRICED;
+        cr_expect_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+        cr_expect(f.verdict.unpriced);
+        cr_expect_not(qd_usage_has(&f.verdict.estimate, QD_METER_CHARGE), "missing, not 0");
+        f.check.unknown_price = QD_UNKNOWN_PRICE_CAP;
+        cr_expect_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+        cr_expect_not(f.verdict.unpriced);
+        cr_expect_eq(f.verdict.estimate_cost_nano, 6500, "which is known");
+        cr_expect_eq(f.verdict.estimate_charge_nano, 19500, "the stated price's");
+        f.check.dry_run = false;
+        cr_assert_eq(fx_check_as_is(&f), QD_ALLOW);
+        cr_expect_eq(fx_held(&f, charge, "acme"), INT64_C(19500) * (by_pool + 1));
+
+        /* A cap that knows no price of it either. */
+        f.check.dry_run = true;
+        f.check.cap_price = &nothing;
+        cr_expect_eq(fx_check(&f, 1000, 400), QD_DENY);
+        cr_expect_eq(f.verdict.reason, QD_REASON_UNKNOWN_PRICE);
+        f.check.cap_price = &cap;
+    }
+    fx_release(&f);
+}
+
+/* The stated price stands in for each book that is unknown, and for the input's part (S5). */
+Test(estimate, P8_a_cap_prices_both_books)
+{
+    struct fx f;
+    struct qd_price_line lines[2];
+    struct qd_price_sheet sheet;
+    fx_init(&f, NULL);
+    struct qd_price_list cap = times(lines, &sheet, 3);
+    const struct qd_price_list nothing = {.name = "m"};
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    cost->on_expiry = QD_KEEP_INPUT;
+    fx_apply(&f, cost, 1000000, "acme");
+    fx_bind(&f);
+    f.check.unknown_price = QD_UNKNOWN_PRICE_CAP;
+    f.check.cap_price = &cap;
+    f.candidates[0].charge_model = &nothing;
+    cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(f.verdict.estimate_cost_nano, 19500);
+    cr_expect_eq(f.verdict.estimate_charge_nano, 19500);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_expect_eq(fx_expire(&f), 1);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 7500, "the input at the stated price");
+    fx_release(&f);
+}
+
+Test(estimate, P7_a_pool_may_be_billed_by_another_book_than_it_costs)
+{
+    struct fx f;
+    struct qd_price_line lines[2];
+    struct qd_price_sheet sheet;
+    const struct qd_price_line second = {
+        .meter = QD_METER_GPU_MS, .amount_pico = 1000, .quantity = 1};
+    const struct qd_price_sheet seconds = {.version = 1, .lines = &second, .line_count = 1};
+    const struct qd_price_list cheap = {.name = "h100", .sheets = &seconds, .count = 1};
+    fx_init(&f, NULL);
+    struct qd_price_list twice = times(lines, &sheet, 2);
+    fx_apply(&f, fx_month(&f, QD_METER_COST), 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].cost_model = &token_prices;
+    f.candidates[0].charge_model = &token_prices;
+    f.candidates[0].cost_pool = &cheap;
+    f.candidates[0].gpu_us_per_output_token = 10000; /* none for the input */
+    cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(qd_usage_get(&f.verdict.estimate, QD_METER_GPU_MS), 4000);
+    cr_expect_eq(f.verdict.estimate_cost_nano, 6500 + 4000);
+    cr_expect_eq(f.verdict.estimate_charge_nano, 6500);
+    f.candidates[0].charge_pool = &twice;
+    f.candidates[0].charge_model = NULL;
+    f.candidates[0].cost_pool = NULL;
+    cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(f.verdict.estimate_cost_nano, 6500);
+    cr_expect_eq(f.verdict.estimate_charge_nano, 13000);
+    fx_release(&f);
+}
+
+/* Weights and amounts at their largest: their sum saturates, and fits nothing. */
+Test(estimate, P3_no_weight_overflows)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *product = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    struct qd_limit *sum = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    product->admit =
+        (struct qd_weights){.count = 1, .den = 1, .item = {{QD_METER_INPUT_TOKENS, INT32_MAX}}};
+    sum->admit = (struct qd_weights){
+        .count = 3,
+        .den = 1,
+        .item = {{QD_METER_INPUT_TOKENS, 1}, {QD_METER_IMAGES, 1000}, {QD_METER_GPU_MS, 1000}}};
+    for (unsigned i = 0; i < 2; i++) {
+        f.item_count = 0;
+        fx_apply(&f, i == 0 ? product : sum, QD_AMOUNT_MAX, "acme");
+        fx_bind(&f);
+        f.check.estimate.present = 0;
+        qd_usage_set(&f.check.estimate, QD_METER_INPUT_TOKENS, QD_AMOUNT_MAX);
+        if (i == 1) {
+            qd_usage_set(&f.check.estimate, QD_METER_IMAGES, QD_AMOUNT_MAX);
+            qd_usage_set(&f.check.estimate, QD_METER_GPU_MS, QD_AMOUNT_MAX);
+        }
+        cr_expect_eq(fx_check_as_is(&f), QD_DENY);
+        cr_expect_eq(f.verdict.reason, QD_REASON_NEVER_FITS);
+        cr_expect_gt(f.states[0].estimate, QD_AMOUNT_MAX, "%ld", (long)f.states[0].estimate);
+    }
+    fx_release(&f);
+}
+
+/* D8: nothing is estimated and no output may come: what it would need is asked, nothing changes. */
+Test(estimate, D8_an_estimate_of_nothing_is_a_peek_whatever_the_model_might_do)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_token_limit(&f, QD_SLIDING_WINDOW);
+    fx_apply(&f, limit, 1000, "acme");
+    fx_bind(&f);
+    f.check.estimate.present = 0;
+    qd_usage_set(&f.check.estimate, QD_METER_INPUT_TOKENS, 0);
+    f.candidates[0].max_output_given = true;
+    f.candidates[0].max_output_tokens = 0;
+    cr_expect_eq(fx_check_as_is(&f), QD_ALLOW);
+    cr_expect_eq(f.verdict.reservation, 0);
+    cr_expect_eq(fx_stats(&f).allowed, 0);
+    f.candidates[0].max_output_tokens = 1;
+    cr_expect_eq(fx_check_as_is(&f), QD_ALLOW);
+    cr_expect_neq(f.verdict.reservation, 0, "an output may come");
+    cr_expect_eq(fx_used(&f, limit, "acme"), 1);
+    fx_release(&f);
+}
+
+/* 0 forbids what costs something, and only that. */
+Test(estimate, P3_an_amount_of_0_forbids_only_what_it_counts)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, limit, 0, "acme");
+    fx_bind(&f);
+    cr_expect_eq(fx_check(&f, 1, 0), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_NEVER_FITS);
+    cr_expect_eq(fx_check(&f, 0, 0), QD_ALLOW, "a request without input");
     fx_release(&f);
 }

@@ -301,3 +301,24 @@ Test(price, P7_nano_is_pico_rounded_up_once)
     cr_assert_eq(qd_nano_usd_from_pico((qd_int128)INT64_MAX * 1000), INT64_MAX);
     cr_assert_eq(qd_nano_usd_from_pico((qd_int128)1 << 120), INT64_MAX);
 }
+
+Test(price, P7_nano_of_more_than_63_bits_is_the_largest)
+{
+    cr_assert_eq(qd_nano_usd_from_pico((qd_int128)INT64_MAX * 1000 + 1), INT64_MAX);
+    cr_assert_eq(qd_nano_usd_from_pico((qd_int128)INT64_MAX * 1000000), INT64_MAX);
+    cr_assert_eq(qd_nano_usd_from_pico((qd_int128)INT64_MAX * 999), INT64_MAX / 1000 * 999 + 807);
+}
+
+Test(price, P8_reasoning_has_no_price_where_output_has_none)
+{
+    static const struct qd_price_line input = {
+        .meter = QD_METER_INPUT_TOKENS, .amount_pico = 5, .quantity = 1};
+    static const struct qd_price_sheet sheet = {.version = 4, .lines = &input, .line_count = 1};
+    static const struct qd_price_list list = {.name = "embed", .sheets = &sheet, .count = 1};
+    struct qd_usage u = tokens(3, 0);
+    cr_assert_eq(compute(&list, NULL, &u, QD_TIER_STANDARD, 1).pico, 15);
+    qd_usage_set(&u, QD_METER_REASONING_TOKENS, 10);
+    struct answer a = compute(&list, NULL, &u, QD_TIER_STANDARD, 1);
+    cr_assert_eq(a.result, QD_PRICE_UNKNOWN);
+    cr_assert_eq(a.missing, QD_METER_BIT(QD_METER_REASONING_TOKENS));
+}
