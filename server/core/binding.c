@@ -111,7 +111,7 @@ static struct qd_binding *make_place(struct qd_core *core, struct qd_hash128 key
             victim = b;
             break;
         }
-        if (victim->state != QD_BINDING_EMPTY && !is_stale(core, victim, now) &&
+        if (!is_stale(core, victim, now) &&
             (is_stale(core, b, now) || b->used_s < victim->used_s)) {
             victim = b;
         }

@@ -3,9 +3,10 @@
  * Layer:    core (pure: no I/O, clock, locks, allocation after init, randomness, floating point)
  * Units:    wall ns; amounts in each limit's unit; ids are slice-local.
  * Threads:  none. Whoever holds the slice's lock may call; `home` and `commons` are two slices,
- * locked in that order by the caller. `commons` holds the counters that tenants share. Memory: one
- * block, handed over at init; qd_core_memory tells its size. Every table has a fixed capacity, and
- * "full" is a documented verdict (D12).
+ * locked in that order by the caller. `commons` holds the counters that tenants share; it may be
+ * NULL as long as no binding had one.
+ * Memory:   one block, handed over at init; qd_core_memory tells its size. Every table has a fixed
+ * capacity, and "full" is a documented verdict (D12).
  *
  * The life of a request:
  *   qd_core_check   -> ALLOW (all limits charged, a reservation made), DENY (nothing changed), or

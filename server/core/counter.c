@@ -209,7 +209,7 @@ struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, stru
         return (struct qd_wall_ns){.ns = QD_WALL_NEVER};
     }
     if (at->class != QD_CLASS_GAUGE || qd_role_of(at->limit) == QD_ROLE_RATE) {
-        *ret_hint = *ret_hint || (may_get_back(at, now) && !QD_MUTANT(D3_hint));
+        *ret_hint = may_get_back(at, now) && !QD_MUTANT(D3_hint);
     }
     if (at->class == QD_CLASS_BUCKET) {
         struct qd_bucket_spec spec = bucket_spec(at);
@@ -279,19 +279,15 @@ static void settle_gauge(const struct qd_at *at, struct qd_wall_ns made_at, int6
                          int64_t booked, struct qd_wall_ns now)
 {
     struct qd_gauge_spec spec = gauge_spec(at);
-    switch (qd_role_of(at->limit)) {
-    case QD_ROLE_RATE:
+    enum qd_role role = qd_role_of(at->limit);
+    QD_CHECK(role != QD_ROLE_PER_REQUEST); /* which nobody charges */
+    if (role == QD_ROLE_RATE) {
         qd_gauge_book(gauge_of(at), &spec, made_at, hold_delta + booked, now);
-        break;
-    case QD_ROLE_BUDGET:
-        qd_gauge_rehold(gauge_of(at), &spec, made_at, hold_delta, now);
+        return;
+    }
+    qd_gauge_rehold(gauge_of(at), &spec, made_at, hold_delta, now);
+    if (role == QD_ROLE_BUDGET) {
         qd_gauge_book(gauge_of(at), &spec, QD_MUTANT(S2_period) ? now : made_at, booked, now);
-        break;
-    case QD_ROLE_CONCURRENCY:
-        qd_gauge_rehold(gauge_of(at), &spec, made_at, hold_delta, now);
-        break;
-    case QD_ROLE_PER_REQUEST:
-        break;
     }
 }
 

@@ -1,7 +1,6 @@
 /* Taking idle counters out with their state, and putting them back (D12). */
 #include "codec.h"
 #include "mutant.h"
-#include "root.h"
 
 /* Of so many idle counters the least recently used one goes. */
 #define EVICT_SAMPLE 64U
@@ -28,11 +27,7 @@ static const struct qd_hash128 *root_to_evict(const struct qd_core *core)
 
 static bool may_go(const struct qd_at *at, const struct qd_hash128 *root, struct qd_wall_ns now)
 {
-    if (!qd_table_is_idle(at, now)) {
-        return false;
-    }
-    return root == NULL || (at->counter->depth > 0 &&
-                            qd_hash128_equal(qd_root_id(at->core, qd_table_name(at)), *root));
+    return qd_table_is_idle(at, now) && qd_table_is_of_root(at, root);
 }
 
 static bool find_victim(struct qd_core *core, enum qd_class class, struct qd_wall_ns now,

@@ -267,7 +267,6 @@ struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd
 }
 
 struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_hash128 request,
-                                                const struct qd_reservation *except,
                                                 uint32_t attempt)
 {
     struct qd_index_walk walk = {0};
@@ -275,7 +274,7 @@ struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_
     while ((place = qd_index_next(&core->request_index, (uint32_t)request.hi, &walk)) !=
            QD_INDEX_NONE) {
         struct qd_reservation *r = &core->reservations[place];
-        if (r != except && r->attempt != attempt && qd_hash128_equal(r->request, request)) {
+        if (r->attempt != attempt && qd_hash128_equal(r->request, request)) {
             return r;
         }
     }

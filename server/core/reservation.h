@@ -52,9 +52,8 @@ bool qd_reservation_expect(struct qd_core *core, struct qd_reservation *r,
 struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd_hash128 request,
                                                  uint32_t attempt);
 
-/* One of `request`'s other live records than `except`, or NULL. */
+/* A live record of another attempt of this request, or NULL. */
 struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_hash128 request,
-                                                const struct qd_reservation *except,
                                                 uint32_t attempt);
 
 static inline bool qd_request_given(struct qd_hash128 request)

@@ -41,7 +41,8 @@ static void reclaim(struct qd_core *core)
         }
         uint32_t index = core->root_hand++;
         struct qd_root *root = qd_root_at(core, index);
-        if ((root->generation & 1U) != 0 && root->counters == 0 && root->reservations == 0) {
+        QD_CHECK(root->generation & 1U); /* all are live, or there were room */
+        if (root->counters == 0 && root->reservations == 0) {
             qd_index_remove(&core->root_index, (uint32_t)root->id.hi, index);
             root->generation++;
             qd_slab_give(&core->roots, index);

@@ -115,22 +115,20 @@ static int64_t hold_after(const struct settling *s, const struct qd_limit *limit
     if (limit->algorithm == QD_CONCURRENCY) {
         return 0;
     }
-    switch (keep_rule(s, limit)) {
-    case QD_KEEP_NOTHING:
+    enum qd_keep keep = keep_rule(s, limit);
+    if (keep == QD_KEEP_NOTHING) {
         return 0;
-    case QD_KEEP_INPUT:
-        return qd_input_part(limit, hold, s->reservation, &s->rest);
-    case QD_KEEP_ALL:
-        return touched ? smaller(hold, qd_hold_of(limit, &s->rest, UINT32_MAX)) : hold;
     }
-    return 0;
+    if (keep == QD_KEEP_INPUT) {
+        return qd_input_part(limit, hold, s->reservation, &s->rest);
+    }
+    return touched ? smaller(hold, qd_hold_of(limit, &s->rest, UINT32_MAX)) : hold;
 }
 
-/* A limit that gives nothing back before its reset (Azure, P5) gives back nothing here. */
+/* A rate that gives nothing back before its reset (Azure, P5) gives back nothing here. */
 static int64_t without_refund(const struct settling *s, const struct qd_limit *limit, int64_t delta)
 {
-    bool rate = qd_role_of(limit) == QD_ROLE_RATE;
-    bool sticks = rate && !limit->refunds && s->settle->outcome != QD_OUTCOME_NOT_DISPATCHED;
+    bool sticks = !limit->refunds && s->settle->outcome != QD_OUTCOME_NOT_DISPATCHED;
     return sticks && delta < 0 ? 0 : delta;
 }
 
@@ -259,7 +257,7 @@ static void release_attempts(struct settling *s, struct qd_hash128 request, uint
         return;
     }
     struct qd_reservation *other;
-    while ((other = qd_reservation_of_others(s->home, request, NULL, attempt)) != NULL) {
+    while ((other = qd_reservation_of_others(s->home, request, attempt)) != NULL) {
         qd_release(s->home, s->commons, other, s->now);
         s->settled->released_attempts++;
     }
@@ -273,12 +271,8 @@ static void learn_output(struct settling *s)
         !qd_usage_has(&settle->used, QD_METER_OUTPUT_TOKENS)) {
         return;
     }
-    struct qd_binding *b = s->binding;
-    if (b == NULL) {
-        b = qd_binding_find(s->home, settle->binding, settle->epoch);
-    }
-    if (b != NULL) {
-        qd_estimator_add(s->home, b,
+    if (s->binding != NULL) { /* else it is settled unbound */
+        qd_estimator_add(s->home, s->binding,
                          qd_usage_get(&settle->used, QD_METER_OUTPUT_TOKENS) +
                              qd_usage_get(&settle->used, QD_METER_REASONING_TOKENS),
                          s->now);

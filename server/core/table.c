@@ -220,10 +220,9 @@ bool qd_table_is_idle(const struct qd_at *at, struct qd_wall_ns now)
     return qd_counter_held(at) == 0 || QD_MUTANT(D12_pin);
 }
 
-static bool of_root(const struct qd_at *at, const struct qd_hash128 *root)
+bool qd_table_is_of_root(const struct qd_at *at, const struct qd_hash128 *root)
 {
-    return root == NULL || (at->counter->depth > 0 &&
-                            qd_hash128_equal(qd_root_id(at->core, qd_table_name(at)), *root));
+    return root == NULL || qd_hash128_equal(qd_root_id(at->core, qd_table_name(at)), *root);
 }
 
 uint32_t qd_table_sweep(struct qd_core *core, enum qd_class class, const struct qd_hash128 *root,
@@ -248,7 +247,7 @@ uint32_t qd_table_sweep(struct qd_core *core, enum qd_class class, const struct 
                 dropped++;
             }
         } else if (qd_table_is_idle(&at, now) && qd_counter_is_fresh(&at, now) &&
-                   of_root(&at, root)) {
+                   qd_table_is_of_root(&at, root)) {
             qd_table_drop(&at);
             dropped++;
         }

@@ -70,6 +70,10 @@ void qd_table_drop(const struct qd_at *at);
 /* True if no reservation and no use in this second needs it. */
 bool qd_table_is_idle(const struct qd_at *at, struct qd_wall_ns now);
 
+/* True if the counter's name begins with this root's (NULL: any). Ask of a home slice only: shared
+ * counters are nobody's. */
+bool qd_table_is_of_root(const struct qd_at *at, const struct qd_hash128 *root);
+
 /* Drop idle counters that equal fresh ones: at most `wanted` of this class, of one root or (root
  * NULL) of any. Returns how many. */
 uint32_t qd_table_sweep(struct qd_core *core, enum qd_class class, const struct qd_hash128 *root,
