@@ -59,9 +59,14 @@ void fx_init(struct fx *f, const struct qd_core_config *given)
     TAKE(name_bytes)
     TAKE(counters_per_root)
     TAKE(reservations_per_root)
+    fx_init_exactly(f, &config);
+}
+
+void fx_init_exactly(struct fx *f, const struct qd_core_config *config)
+{
     memset(f, 0, sizeof(*f));
-    f->home = make_core(&config, &f->memory[0]);
-    f->commons = make_core(&config, &f->memory[1]);
+    f->home = make_core(config, &f->memory[0]);
+    f->commons = make_core(config, &f->memory[1]);
     f->now.ns = FX_START_NS;
     f->tenant = "acme/search/key-7";
     f->model = "gpt-4o";

@@ -45,6 +45,8 @@ struct fx {
 
 /* Small tables; fields that `given` sets (not 0) are taken from it. */
 void fx_init(struct fx *f, const struct qd_core_config *given);
+/* Tables of just these sizes: 0 is none. */
+void fx_init_exactly(struct fx *f, const struct qd_core_config *config);
 void fx_release(struct fx *f);
 
 /* A limit of a 60 s window and 60 slots that weighs one meter once. */

@@ -1,5 +1,6 @@
 /* Bindings: reload and usage (P6), forgetting (P2), handles (D13), resets. */
 #include "fixture.h"
+#include "server/core/binding.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -343,5 +344,102 @@ Test(binding, P6_the_old_record_of_a_widened_window_is_given_back)
     fx_apply(&f, other, INT64_C(10000000000), "globex");
     fx_bind(&f); /* acme's wide window is empty by now */
     cr_expect_eq(fx_stats(&f).counters_live[1], 1);
+    fx_release(&f);
+}
+
+/* Keys that differ in a half, or name the further entry of another's, are different bindings. */
+Test(binding, D13_keys_are_compared_whole)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limits[12];
+    for (unsigned i = 0; i < 12; i++) {
+        limits[i] = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    }
+    const struct qd_hash128 keys[] = {
+        {5, 1}, {5, 2}, {5 ^ UINT64_C(0x9e3779b97f4a7c15), 1}, {6, 1}};
+    for (unsigned i = 0; i < 4; i++) {
+        struct qd_bind bind = {.key = keys[i],
+                               .epoch = f.epoch,
+                               .valid_until.ns = QD_WALL_NEVER,
+                               .tenant = fx_str("acme"),
+                               .items = f.items};
+        f.item_count = 0;
+        for (unsigned k = 0; k < (i == 0 ? 12 : i); k++) { /* the first needs a further entry */
+            fx_apply(&f, limits[k], 1000, "acme");
+        }
+        bind.item_count = f.item_count;
+        cr_assert_eq(qd_core_bind(f.home, f.commons, &bind, f.now, NULL), QD_BOUND);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        f.candidates[0].binding = keys[i];
+        cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW, "%u", i);
+        cr_expect_eq(f.state_count, i == 0 ? 12 : i);
+    }
+    fx_release(&f);
+}
+
+/* A binding whose further entry was pushed out is bound again: by checks, and by reports. */
+Test(binding, D13_a_binding_that_lost_a_part_is_bound_again)
+{
+    struct qd_core_config config = {.bindings = 1};
+    struct fx f;
+    fx_init(&f, &config);
+    for (unsigned i = 0; i < 12; i++) {
+        fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS), 100000, "acme");
+    }
+    unsigned lost_to_checks = 0;
+    unsigned lost_to_reports = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        struct qd_bind other = {.key = {i * UINT64_C(0x9e3779b97f4a7c15), i},
+                                .epoch = f.epoch,
+                                .valid_until.ns = QD_WALL_NEVER,
+                                .tenant = fx_str("globex")};
+        struct qd_hash128 key = fx_key(&f, f.tenant, f.model);
+        f.candidates[0].binding = key;
+        if (qd_binding_any(f.home, key) == NULL) {
+            fx_bind(&f);
+        }
+        cr_assert_eq(qd_core_bind(f.home, f.commons, &other, f.now, NULL), QD_BOUND);
+        if (qd_binding_any(f.home, key) == NULL) {
+            continue;
+        }
+        if (i % 2 == 0 && fx_check(&f, 1, 0) == QD_NEEDS_BINDING) {
+            lost_to_checks++;
+            fx_bind(&f);
+            cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        } else if (i % 2 == 1) {
+            struct qd_settle *s = fx_settle_begin(&f, 0);
+            qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 1);
+            if (fx_settle_as_is(&f) == QD_RESULT_NEEDS_BINDING) {
+                lost_to_reports++;
+                fx_bind(&f);
+                cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+            }
+        }
+        fx_expire(&f);
+        if (f.verdict.reservation != 0) {
+            fx_cancel(&f, f.verdict.reservation);
+        }
+    }
+    cr_expect_gt(lost_to_checks, 0);
+    cr_expect_gt(lost_to_reports, 0);
+    fx_release(&f);
+}
+
+/* Without a cache of bindings each check asks for its own, in vain: it is answered as unbound. */
+Test(binding, D12_without_a_cache_nothing_is_found)
+{
+    struct qd_core_config config = {
+        .narrow_windows = 4, .reservations = 4, .roots = 4, .name_bytes = 1024};
+    struct fx f;
+    fx_init_exactly(&f, &config);
+    fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS), 1000, "acme");
+    for (unsigned i = 0; i < 10; i++) {
+        fx_bind(&f);
+        cr_expect_eq(fx_check(&f, 1, 0), QD_NEEDS_BINDING);
+    }
+    cr_expect_eq(fx_stats(&f).bindings_live, 0);
+    cr_expect_eq(fx_stats(&f).name_bytes_used, 32, "the counter's; none is left behind");
     fx_release(&f);
 }

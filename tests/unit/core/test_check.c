@@ -4,6 +4,7 @@
 #include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
+#include <string.h>
 
 TestSuite(check, .timeout = 60);
 
@@ -667,5 +668,140 @@ Test(check, P4_a_cap_on_one_request_counts_nothing)
     }
     cr_expect_eq(fx_check(&f, 101, 0), QD_DENY);
     cr_expect_eq(fx_used(&f, cap, "acme"), 0);
+    fx_release(&f);
+}
+
+/* D3: the tightest limit is named by its scope, also where an attribute splits it or it is shared.
+ */
+Test(check, D3_an_allowed_check_names_the_tightest_limits_scope)
+{
+    for (unsigned kind = 0; kind < 3; kind++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+        fx_apply(&f, limit, 1000, kind == 1 ? "" : "acme/search");
+        const char *wanted = kind == 1 ? "shared" : "acme/search";
+        if (kind == 2) {
+            limit->per = QD_ATTR_MODEL;
+            wanted = "acme/search model=gpt-4o";
+            f.items[0].name = fx_str(wanted);
+        }
+        fx_bind(&f);
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        struct qd_str name = f.verdict.binding.name;
+        cr_expect(name.len == strlen(wanted) && memcmp(name.ptr, wanted, name.len) == 0,
+                  "%.*s, not %s", (int)name.len, name.ptr, wanted);
+        fx_release(&f);
+    }
+}
+
+Test(check, D8_a_caller_may_want_the_states_without_their_number)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, limit, 1000, "acme");
+    fx_bind(&f);
+    f.check.estimate.present = 0;
+    qd_usage_set(&f.check.estimate, QD_METER_INPUT_TOKENS, 1001);
+    f.check.epoch = f.epoch;
+    f.check.candidates = f.candidates;
+    f.states[0].limit = NULL;
+    qd_core_check(f.home, f.commons, &f.check, f.now, &f.verdict, f.states, NULL);
+    cr_expect_eq(f.verdict.decision, QD_DENY);
+    cr_expect_eq(f.states[0].limit, limit);
+    cr_expect_eq(f.states[0].estimate, 1001);
+    fx_release(&f);
+}
+
+/* Asking ahead, in either step, whether the binding is there or not: nothing changes by it. */
+Test(check, D8_asking_ahead_changes_nothing)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, window, 1000, "acme");
+    fx_apply(&f, fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS), 1000, "");
+    for (unsigned i = 0; i < 12; i++) { /* more than an entry of the cache names */
+        fx_apply(&f, fx_month(&f, QD_METER_INPUT_TOKENS), 1000, "acme");
+    }
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    struct qd_core_stats before = fx_stats(&f);
+    const struct qd_hash128 keys[] = {f.candidates[0].binding, fx_key(&f, "nobody", "nothing")};
+    for (unsigned i = 0; i < 2; i++) {
+        qd_core_prefetch(f.home, keys[i]);
+        qd_core_prefetch_counters(f.home, f.commons, keys[i]);
+    }
+    struct qd_core_stats after = fx_stats(&f);
+    cr_expect(after.allowed == before.allowed && after.denied == before.denied);
+    cr_expect_eq(after.bindings_live, before.bindings_live);
+    cr_expect_eq(after.reservations_open, before.reservations_open);
+    cr_expect_eq(fx_used(&f, window, "acme"), 10);
+    cr_expect_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    fx_release(&f);
+}
+
+/* D3: the wheel is behind on a lease of long ago, and this second's use says nothing of it. */
+Test(check, D3_leases_of_long_ago_that_wait_to_be_ended_make_a_hint)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, limit, 2000, "acme");
+    fx_bind(&f);
+    f.check.ttl_ns = QD_NS_PER_S;
+    for (unsigned i = 0; i < 199; i++) {
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    }
+    fx_advance(&f, 5 * QD_NS_PER_S);
+    f.check.reserve = false;
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    cr_assert_eq(fx_check(&f, 2000, 0), QD_DENY);
+    cr_expect(f.verdict.retry_is_hint);
+    while (fx_expire(&f) > 0) {
+    }
+    cr_assert_eq(fx_check(&f, 2000, 0), QD_DENY);
+    cr_expect_not(f.verdict.retry_is_hint, "none waits any more");
+    fx_release(&f);
+}
+
+/* D3: what a budget holds for leases that are over is a hint of a second: they are about to end. */
+Test(check, D3_a_budgets_due_holds_are_a_hint_of_a_second)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, month, 2000, "acme");
+    fx_bind(&f);
+    f.check.ttl_ns = QD_NS_PER_S;
+    for (unsigned i = 0; i < 200; i++) {
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    }
+    fx_advance(&f, 2 * QD_NS_PER_S);
+    cr_assert_eq(fx_check(&f, 2000, 0), QD_DENY);
+    cr_expect(f.verdict.retry_is_hint);
+    cr_expect_gt(f.verdict.retry_at.ns, f.now.ns);
+    fx_release(&f);
+}
+
+/* What a prepaid balance keeps (S5) has no end: only a report or an operator frees it. */
+Test(check, D3_a_balance_that_is_kept_for_ever_names_no_time)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *balance = fx_limit(&f, QD_PREPAID, QD_METER_INPUT_TOKENS);
+    balance->consistency = QD_HARD;
+    fx_apply(&f, balance, 1000, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 900, 0), QD_ALLOW);
+    fx_advance(&f, QD_TTL_DEFAULT_NS + QD_NS_PER_S);
+    cr_assert_eq(fx_expire(&f), 1);
+    cr_assert_eq(fx_check(&f, 200, 0), QD_DENY);
+    cr_expect_eq(f.verdict.binding.held, 900);
+    cr_expect_eq(f.verdict.retry_at.ns, QD_WALL_NEVER);
+    cr_expect_not(f.verdict.retry_useful);
+    cr_assert_eq(fx_cancel(&f, 1), QD_OK);
+    cr_expect_eq(fx_check(&f, 200, 0), QD_ALLOW);
     fx_release(&f);
 }

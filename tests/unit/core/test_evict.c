@@ -161,6 +161,8 @@ Test(evict, D12_states_that_are_not_ours_are_refused)
     bad = state;
     bad.size = 0;
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
+    bad.size = QD_COUNTER_STATE_MAX + 1;
+    cr_expect_not(qd_core_restore(f.home, &bad, f.now));
     bad = state;
     bad.bytes[4] ^= 1; /* the newest slot's number no longer fits its end */
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
@@ -169,7 +171,7 @@ Test(evict, D12_states_that_are_not_ours_are_refused)
     cr_expect_not(qd_core_restore(f.home, &bad, f.now), "a window is no bucket");
     bad.id = fx_counter_id(month, "acme");
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
-    cr_expect_eq(fx_stats(&f).states_lost, 6, "each is counted");
+    cr_expect_eq(fx_stats(&f).states_lost, 7, "each is counted");
     cr_expect(qd_core_restore(f.home, &state, f.now));
     cr_expect_eq(fx_used(&f, window, "acme"), 10);
     fx_release(&f);
@@ -469,4 +471,29 @@ Test(evict, D12_broken_states_break_nothing)
         restored += restore_damaged(seed, QD_SLIDING_WINDOW, INT64_C(5000000000));
     }
     cr_expect_gt(restored, 2000, "only %u of 12,000 were read at all", restored);
+}
+
+/* Bindings that are over give their tenants' names back at once, others when they were idle. */
+Test(evict, D12_bindings_that_are_over_make_room_for_names)
+{
+    struct qd_core_config config = {.name_bytes = 1024};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *shared = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    char tenants[40][24];
+    unsigned bound = 0;
+    f.valid_until.ns = f.now.ns + 10 * QD_NS_PER_S;
+    for (unsigned i = 0; i < 40; i++) {
+        (void)snprintf(tenants[i], sizeof(tenants[i]), "tenant-number-%u", i);
+        f.tenant = tenants[i];
+        f.item_count = 0;
+        fx_apply(&f, shared, 1000, "");
+        bound += fx_try_bind(&f) == QD_BOUND;
+    }
+    cr_expect_eq(bound, 32);
+    fx_advance(&f, 9 * QD_NS_PER_S);
+    cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL);
+    fx_advance(&f, QD_NS_PER_S);
+    cr_expect_eq(fx_try_bind(&f), QD_BOUND);
+    fx_release(&f);
 }

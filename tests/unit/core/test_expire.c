@@ -169,3 +169,56 @@ Test(expire, S5_a_jump_of_a_year_ends_all_and_a_step_back_ends_none)
     cr_expect_eq(fx_held(&f, parallel, "acme"), 0);
     fx_release(&f);
 }
+
+/* A kept hold in a bucket whose rate became 0 stays as long as the bucket has anything. */
+Test(expire, S5_what_a_bucket_keeps_stays_while_nothing_drains)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+    bucket->on_expiry = QD_KEEP_ALL;
+    bucket->window_ns = QD_NS_PER_DAY;
+    fx_apply(&f, bucket, 1000, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 900, 0), QD_ALLOW);
+    fx_set_amount(&f, bucket, 0);
+    f.epoch++;
+    fx_bind(&f);
+    fx_advance(&f, QD_TTL_DEFAULT_NS + QD_NS_PER_S);
+    cr_assert_eq(fx_expire(&f), 1);
+    cr_expect_eq(fx_stats(&f).reservations_kept, 1);
+    fx_advance(&f, 365 * QD_NS_PER_DAY);
+    fx_expire(&f);
+    cr_expect_eq(fx_stats(&f).reservations_kept, 1);
+    cr_expect_eq(fx_used(&f, bucket, "acme"), 900);
+    cr_expect_eq(fx_cancel(&f, 1), QD_OK, "until an operator releases it");
+    cr_expect_eq(fx_stats(&f).reservations_kept, 0);
+    fx_release(&f);
+}
+
+/* Holds with more limits than a record has room for end like the others, next to them. */
+Test(expire, S5_holds_of_many_limits_end_beside_small_ones)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limits[20];
+    for (unsigned i = 0; i < 20; i++) {
+        limits[i] = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    }
+    for (unsigned n = 0; n < 12; n++) {
+        f.item_count = 0;
+        f.epoch++;
+        for (unsigned i = 0; i < (n % 2 == 0 ? 20 : 2); i++) {
+            fx_apply(&f, limits[i], 1000, "acme");
+        }
+        fx_bind(&f);
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    }
+    cr_expect_eq(fx_used(&f, limits[19], "acme"), 60);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_expect_eq(fx_expire(&f), 12);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_expect_eq(fx_used(&f, limits[i], "acme"), 0);
+    }
+    fx_release(&f);
+}

@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 TestSuite(extend, .timeout = 60);
 
@@ -111,7 +112,7 @@ Test(extend, S3_meters_that_were_not_estimated_join_the_hold)
         cr_expect_eq(qd_core_extend(f.home, f.commons, f.verdict.reservation, &used,
                                     QD_TTL_DEFAULT_NS, f.now, &expires, NULL),
                      i == 0 ? QD_OK : QD_STOP);
-        cr_expect_eq(fx_held(&f, images, "acme"), 3 * (i + 1));
+        cr_expect_eq(fx_held(&f, images, "acme"), INT64_C(3) * (i + 1));
     }
     fx_release(&f);
 }
@@ -136,5 +137,69 @@ Test(extend, S9_cancelling_undoes_the_check)
     }
     cr_expect_eq(fx_cancel(&f, f.verdict.reservation), QD_NO_RESERVATION);
     cr_expect_eq(fx_stats(&f).cancelled, 1);
+    fx_release(&f);
+}
+
+/* A binding that is gone from the cache, or whose block has ended, stops nobody. */
+Test(extend, S3_only_a_block_that_is_known_and_goes_on_stops)
+{
+    struct qd_core_config config = {.bindings = 1};
+    struct fx f;
+    struct qd_wall_ns expires;
+    struct qd_usage none = {0};
+    fx_init(&f, &config);
+    fx_apply(&f, fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY), 3, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    uint64_t hold = f.verdict.reservation;
+    f.blocked = true;
+    f.valid_until.ns = f.now.ns + 10 * QD_NS_PER_S;
+    fx_bind(&f);
+    cr_expect_eq(
+        qd_core_extend(f.home, f.commons, hold, &none, QD_TTL_DEFAULT_NS, f.now, &expires, NULL),
+        QD_STOP);
+    fx_advance(&f, 10 * QD_NS_PER_S);
+    cr_expect_eq(fx_extend(&f, hold, 0), QD_OK, "the block is over");
+
+    f.valid_until.ns = QD_WALL_NEVER;
+    fx_bind(&f);
+    cr_expect_eq(fx_extend(&f, hold, 0), QD_STOP);
+    f.blocked = false;
+    char models[200][8];
+    for (unsigned i = 0; i < 200 && fx_extend(&f, hold, 0) == QD_STOP; i++) {
+        (void)snprintf(models[i], sizeof(models[i]), "m%u", i);
+        f.model = models[i];
+        fx_bind(&f);
+        fx_advance(&f, QD_NS_PER_S);
+    }
+    cr_expect_eq(fx_extend(&f, hold, 0), QD_OK, "others have taken its place");
+    fx_release(&f);
+}
+
+/* One reservation is one, whatever a report of concurrency says. */
+Test(extend, S3_concurrency_is_not_extended)
+{
+    struct fx f;
+    struct qd_wall_ns expires;
+    struct qd_usage used = {0};
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    fx_apply(&f, limit, 3, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    uint64_t hold = f.verdict.reservation;
+    qd_usage_set(&used, QD_METER_CONCURRENCY, 5);
+    cr_expect_eq(
+        qd_core_extend(f.home, f.commons, hold, &used, QD_TTL_DEFAULT_NS, f.now, &expires, NULL),
+        QD_OK);
+    cr_expect_eq(fx_held(&f, limit, "acme"), 1);
+    struct qd_settle *s = fx_settle_begin(&f, hold);
+    s->final = false;
+    qd_usage_set(&s->used, QD_METER_CONCURRENCY, 5);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_held(&f, limit, "acme"), 1, "a part of the report ends nothing");
+    s->final = true;
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_held(&f, limit, "acme"), 0);
     fx_release(&f);
 }

@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 TestSuite(reserve, .timeout = 60);
 
@@ -272,5 +273,189 @@ Test(reserve, D13_numbers_name_their_holds_while_the_ring_widens)
         cr_assert_eq(fx_cancel(&f, numbers[i]), QD_OK);
         cr_expect_not(qd_core_hold(f.home, numbers[i], &hold));
     }
+    fx_release(&f);
+}
+
+/* Kept holds (S5) give way to new ones: what they charged stays, a later report books anew. */
+Test(reserve, D12_a_full_table_forgets_what_is_kept_before_it_denies)
+{
+    for (uint32_t quota = 0; quota <= 100; quota += 100) {
+        struct qd_core_config config = {.reservations = 32, .reservations_per_root = quota};
+        struct fx f;
+        fx_init(&f, &config);
+        struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+        month->on_expiry = QD_KEEP_ALL;
+        fx_apply(&f, month, 100000, "acme");
+        fx_bind(&f);
+        f.check.ttl_ns = QD_NS_PER_S;
+        for (unsigned i = 0; i < 12; i++) {
+            cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        }
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        cr_assert_eq(fx_expire(&f), 12);
+        cr_assert_eq(fx_stats(&f).reservations_kept, 12);
+        f.check.ttl_ns = QD_TTL_DEFAULT_NS;
+        for (unsigned i = 0; i < 32; i++) {
+            cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW, "%u", i);
+        }
+        struct qd_core_stats stats = fx_stats(&f);
+        cr_expect_eq(stats.reservations_kept, 0);
+        cr_expect_eq(stats.kept_forgotten, 12);
+        cr_expect_eq(fx_held(&f, month, "acme"), INT64_C(440), "their charges stay");
+        cr_expect_eq(fx_check(&f, 10, 0), QD_DENY, "open ones are not forgotten");
+        cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+        fx_release(&f);
+    }
+}
+
+/* Holds that end to make room help only those whose quota they are in. */
+Test(reserve, D12_others_due_holds_make_no_room_in_a_roots_quota)
+{
+    for (unsigned others = 2; others <= 60;
+         others += 58) { /* a few, and more than one search ends */
+        struct qd_core_config config = {.reservations_per_root = 3};
+        struct fx f;
+        char tenants[60][8];
+        fx_init(&f, &config);
+        struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+        for (unsigned t = 0; t <= others; t++) {
+            f.tenant = "acme";
+            if (t < others) {
+                (void)snprintf(tenants[t], sizeof(tenants[t]), "t%u", t);
+                f.tenant = tenants[t];
+            }
+            f.item_count = 0;
+            fx_apply(&f, window, 1000, f.tenant);
+            fx_bind(&f);
+            f.check.ttl_ns = t < others ? QD_NS_PER_S : QD_TTL_DEFAULT_NS;
+            for (unsigned i = 0; i < 3; i++) {
+                cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+            }
+        }
+        fx_advance(&f, QD_NS_PER_S);
+        cr_expect_eq(fx_check(&f, 1, 0), QD_DENY);
+        cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+        struct qd_core_stats stats = fx_stats(&f);
+        uint64_t most = 1 + 2 * 64; /* what one check may end */
+        cr_expect_eq(stats.expired, UINT64_C(3) * others < most ? UINT64_C(3) * others : most);
+        cr_expect_eq(stats.reservations_open, UINT64_C(3) * (others + 1) - stats.expired);
+        fx_release(&f);
+    }
+}
+
+/* Requests that share a hash, and attempts of one request, are told apart. */
+Test(reserve, S1_requests_that_share_a_hash_are_not_the_same)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, window, 10000, "acme");
+    fx_bind(&f);
+    uint64_t holds[4];
+    for (unsigned i = 0; i < 4; i++) { /* two requests, two attempts of each */
+        f.check.request = (struct qd_hash128){.lo = 1 + i / 2, .hi = 7};
+        f.check.attempt = 1 + i % 2;
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        holds[i] = f.verdict.reservation;
+        cr_expect_not(f.verdict.repeated);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        f.check.request = (struct qd_hash128){.lo = 1 + i / 2, .hi = 7};
+        f.check.attempt = 1 + i % 2;
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        cr_expect(f.verdict.repeated);
+        cr_expect_eq(f.verdict.reservation, holds[i]);
+    }
+    /* Booking one releases the other attempt of its own request alone. */
+    struct qd_settle *s = fx_settle_begin(&f, holds[0]);
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 10);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(f.settled.released_attempts, 1);
+    cr_expect_eq(fx_stats(&f).reservations_open, 2);
+    cr_expect_eq(fx_used(&f, window, "acme"), 30);
+    fx_release(&f);
+}
+
+/* A kept hold and its successors by the same (request, attempt): the newest is the one meant. */
+Test(reserve, S1_of_several_holds_of_one_attempt_the_newest_is_meant)
+{
+    struct qd_core_config config = {.reservations = 64};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    month->on_expiry = QD_KEEP_ALL;
+    fx_apply(&f, month, 10000, "acme");
+    fx_bind(&f);
+    f.check.ttl_ns = QD_NS_PER_S;
+    f.check.request = fx_request(1);
+    f.check.attempt = 1;
+    uint64_t newest = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        cr_expect_gt(f.verdict.reservation, newest);
+        newest = f.verdict.reservation;
+        if (i == 2) { /* a gap in the index, which the next one takes: it comes before the others */
+            cr_assert_eq(fx_cancel(&f, newest - 2), QD_OK);
+        }
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        cr_expect(f.verdict.repeated);
+        cr_expect_eq(f.verdict.reservation, newest);
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        cr_assert_eq(fx_expire(&f), 1);
+    }
+    cr_expect_eq(fx_stats(&f).reservations_kept, 5);
+    fx_release(&f);
+}
+
+Test(reserve, D13_numbers_begin_where_they_are_told)
+{
+    struct qd_core_config config = {
+        .gauges = 4, .bindings = 4, .reservations = 8, .roots = 4, .name_bytes = 1024};
+    struct fx f;
+    config.first_number = 123456789012;
+    fx_init_exactly(&f, &config);
+    fx_apply(&f, fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY), 10, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+        cr_expect_eq(f.verdict.reservation, config.first_number + i);
+        cr_expect_eq(fx_cancel(&f, i), QD_NO_RESERVATION);
+    }
+    fx_release(&f);
+}
+
+/* A search for a kept hold looks at 4,096 places and goes on from there the next time. */
+Test(reserve, D12_a_search_for_kept_holds_goes_on_where_it_ended)
+{
+    enum {
+        PLACES = 8192,
+        KEPT = 5000
+    };
+    struct qd_core_config config = {.reservations = PLACES};
+    struct fx f;
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    month->on_expiry = QD_KEEP_ALL;
+    fx_apply(&f, month, INT64_C(1) << 40, "acme");
+    fx_bind(&f);
+    for (unsigned i = 0; i < PLACES; i++) {
+        f.check.ttl_ns = i == KEPT ? QD_NS_PER_S : QD_TTL_DEFAULT_NS;
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    }
+    unsigned denied = 0;
+    for (unsigned round = 0; round < 4; round++) { /* and round again, past the end */
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        fx_expire(&f);
+        cr_assert_eq(fx_stats(&f).reservations_kept, 1);
+        f.check.ttl_ns = QD_NS_PER_S;
+        unsigned tries = 1;
+        while (fx_check(&f, 10, 0) != QD_ALLOW) {
+            cr_assert_eq(f.verdict.reason, QD_REASON_CAPACITY);
+            cr_assert_leq(++tries, 3);
+            denied++;
+        }
+        cr_expect_eq(fx_stats(&f).kept_forgotten, round + 1);
+    }
+    cr_expect_geq(denied, 4, "one search is not enough for all of them");
     fx_release(&f);
 }

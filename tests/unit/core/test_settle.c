@@ -457,3 +457,48 @@ Test(settle, P3_estimators_are_a_cache_and_forget_the_least_recently_used)
     cr_expect_eq(f.states[0].estimate, 113, "with no bound known, what was seen");
     fx_release(&f);
 }
+
+/* Azure gives nothing back before the reset (P5), except what was never sent to it. */
+Test(settle, S4_what_was_not_dispatched_is_given_back_even_without_refunds)
+{
+    const enum qd_outcome outcomes[] = {QD_OUTCOME_NOT_DISPATCHED, QD_OUTCOME_FAILED,
+                                        QD_OUTCOME_DISCONNECTED, QD_OUTCOME_OK};
+    for (unsigned i = 0; i < 4; i++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+        limit->refunds = false;
+        fx_apply(&f, limit, 1000, "acme");
+        fx_bind(&f);
+        cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+        struct qd_settle *s = fx_settle_begin(&f, f.verdict.reservation);
+        s->outcome = outcomes[i];
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        cr_expect_eq(fx_used(&f, limit, "acme"), i == 0 ? 0 : 100, "outcome %u", i);
+        fx_release(&f);
+    }
+}
+
+/* A report whose binding cannot be made settles what its hold has charged, and no more. */
+Test(settle, S2_an_unbound_report_settles_its_hold_alone)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *held = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *since = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, held, 1000, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    uint64_t hold = f.verdict.reservation;
+    f.epoch++;
+    struct qd_settle *s = fx_settle_begin(&f, hold);
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 40);
+    cr_expect_eq(fx_settle_as_is(&f), QD_RESULT_NEEDS_BINDING);
+    fx_apply(&f, since, 1000, "acme");
+    fx_bind(&f);
+    s->unbound = true;
+    cr_expect_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_used(&f, held, "acme"), 40);
+    cr_expect_eq(fx_used(&f, since, "acme"), 0);
+    fx_release(&f);
+}

@@ -1,4 +1,5 @@
 /* The tables under the slice against plain arrays: slab, index, names. */
+#include "server/core/hash.h"
 #include "server/core/index.h"
 #include "server/core/names.h"
 #include "server/core/slab.h"
@@ -146,4 +147,82 @@ Test(tables, D12_names_are_shared_counted_and_given_back)
     cr_expect_eq(whole, names.high / 32);
     cr_expect_gt(refused + names.high, 0U);
     free(slots);
+}
+
+/* Two texts of one length, and two of different ones, whose hashes share the index's 32 bits. */
+static void find_names(uint64_t seed, bool same_size, char ret_a[32], char ret_b[32])
+{
+    enum {
+        PLACES = 1 << 20
+    };
+    static uint32_t seen[PLACES];
+    memset(seen, 0, sizeof(seen));
+    for (uint32_t i = 0; i < 2000000; i++) {
+        char text[32];
+        int size = snprintf(text, sizeof(text), i % 2 == 0 ? "n%07u" : "name%07u", i);
+        uint32_t hash = (uint32_t)qd_hash64_bytes(text, (size_t)size, seed);
+        uint32_t *place = &seen[hash % PLACES];
+        if (*place != 0 && ((*place - 1) % 2 == i % 2) == same_size) {
+            char other[32];
+            uint32_t j = *place - 1;
+            size = snprintf(other, sizeof(other), j % 2 == 0 ? "n%07u" : "name%07u", j);
+            if ((uint32_t)qd_hash64_bytes(other, (size_t)size, seed) == hash) {
+                memcpy(ret_a, other, sizeof(other));
+                memcpy(ret_b, text, sizeof(text));
+                return;
+            }
+        }
+        *place = i + 1;
+    }
+    cr_assert_fail("no two collide");
+}
+
+Test(tables, D12_names_that_share_a_hash_stay_apart)
+{
+    enum {
+        GRANULES = 64
+    };
+    static uint8_t arena[GRANULES * QD_NAME_GRANULE];
+    static uint8_t order[GRANULES];
+    static uint64_t slots[2 * GRANULES];
+    cr_assert_leq(qd_index_slots(GRANULES), 2 * GRANULES);
+    for (unsigned same = 0; same < 2; same++) {
+        struct qd_names names;
+        char a[32];
+        char b[32];
+        memset(order, 0, sizeof(order));
+        memset(slots, 0, sizeof(slots));
+        qd_names_init(&names, arena, order, GRANULES, slots, 5);
+        find_names(5, same == 1, a, b);
+        struct qd_str text_a = {a, strlen(a)};
+        struct qd_str text_b = {b, strlen(b)};
+        uint32_t first = qd_names_intern(&names, text_a);
+        uint32_t second = qd_names_intern(&names, text_b);
+        cr_assert(first != 0 && second != 0);
+        cr_expect_neq(first, second);
+        cr_expect_eq(qd_names_intern(&names, text_a), first);
+        cr_expect_eq(qd_names_intern(&names, text_b), second);
+        cr_expect_eq(memcmp(qd_names_text(&names, second).ptr, b, strlen(b)), 0);
+        qd_names_drop(&names, first);
+        qd_names_drop(&names, first);
+        cr_expect_eq(qd_names_intern(&names, text_b), second);
+    }
+}
+
+Test(tables, D12_no_name_is_a_handle_of_0_that_everybody_lets_be)
+{
+    enum {
+        GRANULES = 32
+    };
+    static uint8_t arena[GRANULES * QD_NAME_GRANULE];
+    static uint8_t order[GRANULES];
+    static uint64_t slots[2 * GRANULES];
+    struct qd_names names;
+    qd_names_init(&names, arena, order, GRANULES, slots, 5);
+    cr_expect_eq(qd_names_intern(&names, (struct qd_str){NULL, 0}), 0);
+    qd_names_hold(&names, 0);
+    qd_names_drop(&names, 0);
+    cr_expect_eq(qd_names_text(&names, 0).len, 0);
+    cr_expect_null(qd_names_text(&names, 0).ptr);
+    cr_expect_eq(names.used, 0);
 }

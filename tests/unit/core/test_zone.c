@@ -372,3 +372,20 @@ Test(zone, P5_gemini_requests_per_day_reset_at_pacific_midnight)
     assert_period(&c, (utc_of(2026, 3, 8) + 9 * HOUR_S) * QD_NS_PER_S,
                   utc_of(2026, 3, 8) + 8 * HOUR_S, utc_of(2026, 3, 9) + 7 * HOUR_S);
 }
+
+/* A clock that goes back over midnight shows the day before again: it belongs to the new day, which
+ * has begun. */
+Test(zone, D6_a_day_that_has_begun_does_not_end_when_the_clock_goes_back)
+{
+    const int64_t midnight = utc_of(2026, 11, 1); /* 00:30 at +1 becomes 23:30 at +0 */
+    const struct qd_zone_transition table[] = {{INT64_MIN, 3600}, {midnight - 1800, 0}};
+    const struct qd_zone zone = {"Back/Over_Midnight", table, 2};
+    struct qd_calendar c = {QD_CALENDAR_DAY, 0, &zone};
+    assert_period(&c, (midnight - 3601) * QD_NS_PER_S, midnight - 86400 - 3600, midnight - 3600);
+    assert_period(&c, (midnight - 3600) * QD_NS_PER_S, midnight - 3600, midnight + 86400);
+    assert_period(&c, (midnight - 1800) * QD_NS_PER_S, midnight - 3600, midnight + 86400);
+    assert_period(&c, (midnight - 1) * QD_NS_PER_S, midnight - 3600, midnight + 86400);
+    assert_period(&c, midnight * QD_NS_PER_S, midnight - 3600, midnight + 86400);
+    c.unit = QD_CALENDAR_MONTH;
+    assert_period(&c, (midnight - 600) * QD_NS_PER_S, midnight - 3600, utc_of(2026, 12, 1));
+}
