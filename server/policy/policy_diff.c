@@ -2,7 +2,6 @@
 
 #include "server/core/decimal.h"
 #include "server/policy/arena.h"
-#include "server/policy/json_text.h"
 #include "server/policy/limit_detail.h"
 #include "server/policy/limit_text.h"
 
@@ -429,54 +428,4 @@ void qd_policy_changes_free(struct qd_policy_changes *changes)
     struct owned_changes *o = (struct owned_changes *)changes;
     qd_arena_release(&o->arena);
     free(o);
-}
-
-void qd_policy_changes_print(const struct qd_policy_changes *changes, FILE *out)
-{
-    size_t restarts = 0;
-    for (size_t i = 0; i < changes->count; i++) {
-        const struct qd_policy_change *c = &changes->changes[i];
-        const char *empty = c->restarts_counters ? "  (counters start empty)" : "";
-        restarts += c->restarts_counters;
-        switch (c->kind) {
-        case QD_CHANGE_ADDED:
-            fprintf(out, "+ %s: %s%s\n", c->path, c->after, empty);
-            break;
-        case QD_CHANGE_REMOVED:
-            fprintf(out, "- %s: %s%s\n", c->path, c->before, empty);
-            break;
-        case QD_CHANGE_CHANGED:
-            fprintf(out, "~ %s: %s -> %s%s\n", c->path, c->before, c->after, empty);
-            break;
-        }
-    }
-    if (changes->dropped > 0) {
-        fprintf(out, "and %zu more\n", changes->dropped);
-    }
-    size_t count = changes->count + changes->dropped;
-    if (count == 0) {
-        fputs("no changes\n", out);
-    } else {
-        fprintf(out, "%zu change%s; %zu limit%s start%s with empty counters\n", count,
-                count == 1 ? "" : "s", restarts, restarts == 1 ? "" : "s",
-                restarts == 1 ? "s" : "");
-    }
-}
-
-void qd_policy_changes_print_json(const struct qd_policy_changes *changes, FILE *out)
-{
-    static const char *const kinds[] = {"added", "removed", "changed"};
-    fputs("{\"changes\":[", out);
-    for (size_t i = 0; i < changes->count; i++) {
-        const struct qd_policy_change *c = &changes->changes[i];
-        fprintf(out, "%s{\"kind\":\"%s\",\"path\":", i > 0 ? "," : "", kinds[c->kind]);
-        qd_json_text(out, c->path);
-        fputs(",\"before\":", out);
-        qd_json_text(out, c->before);
-        fputs(",\"after\":", out);
-        qd_json_text(out, c->after);
-        fprintf(out, ",\"restarts_counters\":%s,\"line\":%u}",
-                c->restarts_counters ? "true" : "false", c->line);
-    }
-    fprintf(out, "],\"dropped\":%zu}\n", changes->dropped);
 }

@@ -9,8 +9,6 @@
 
 #include "server/core/policy.h"
 
-#include <stdio.h>
-
 #define QD_CHANGES_MAX 1000
 
 enum qd_change_kind {
@@ -40,10 +38,5 @@ struct qd_policy_changes *qd_policy_diff(const struct qd_policy *before,
                                          const struct qd_policy *after)
     __attribute__((warn_unused_result));
 void qd_policy_changes_free(struct qd_policy_changes *changes);
-
-/* Lines like "~ plans.pro.tokens: 1,000,000/min -> 2,000,000/min" with "(counters start empty)"
- * where they do, and a count; "no changes" if there are none. */
-void qd_policy_changes_print(const struct qd_policy_changes *changes, FILE *out);
-void qd_policy_changes_print_json(const struct qd_policy_changes *changes, FILE *out);
 
 #endif /* QD_POLICY_POLICY_DIFF_H */
