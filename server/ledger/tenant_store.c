@@ -73,6 +73,16 @@ static void add_audit(struct qd_tenant_store *tenants, const struct qd_tenant_ch
                  qd_buf_str(&tenants->audit));
 }
 
+static enum qd_store_err decode_audit(struct qd_str value, struct qd_audit_record *ret_record,
+                                      struct qd_store_error *error)
+{
+    enum qd_store_err err = qd_audit_record_decode(value, ret_record);
+    if (err != QD_STORE_OK) {
+        qd_store_error_set(error, err, "audit record: %s", qd_store_err_text(err));
+    }
+    return err;
+}
+
 /* The last audit sequence, from the store. */
 static enum qd_store_err recover(struct qd_tenant_store *tenants, struct qd_store_error *error)
 {
@@ -90,10 +100,7 @@ static enum qd_store_err recover(struct qd_tenant_store *tenants, struct qd_stor
     struct qd_audit_record last = {0};
     enum qd_store_err err = qd_store_iter_next(iter, &key, &value, error);
     if (err == QD_STORE_OK) {
-        err = qd_audit_record_decode(value, &last);
-        if (err != QD_STORE_OK) {
-            qd_store_error_set(error, err, "audit record: %s", qd_store_err_text(err));
-        }
+        err = decode_audit(value, &last, error);
     }
     qd_store_iter_close(iter);
     if (err != QD_STORE_OK && err != QD_STORE_END) {
@@ -149,39 +156,21 @@ static enum qd_store_err decode(struct qd_str value, struct qd_str path,
     return err;
 }
 
-enum qd_store_err qd_tenant_store_get(struct qd_tenant_store *tenants, struct qd_str path,
-                                      struct qd_buf *bytes, struct qd_tenant_record *ret_record,
-                                      struct qd_store_error *error)
-{
-    struct qd_buf key = {0};
-    tenant_key(path, &key);
-    enum qd_store_err err =
-        key.failed ? qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to read a tenant")
-                   : qd_store_get(tenants->store, QD_STORE_TENANT, qd_buf_str(&key), bytes, error);
-    qd_buf_release(&key);
-    return err == QD_STORE_OK ? decode(qd_buf_str(bytes), path, ret_record, error) : err;
-}
+/* What a walk does with one row; *ret_more false ends it. */
+typedef enum qd_store_err (*row_visitor)(void *context, struct qd_str key, struct qd_str value,
+                                         bool *ret_more, struct qd_store_error *error);
 
-enum qd_store_err qd_tenant_store_list(struct qd_tenant_store *tenants, struct qd_str subtree,
-                                       struct qd_str after, qd_tenant_visitor visit, void *context,
-                                       struct qd_store_error *error)
+/* Walk the rows from `lower` up to `upper`. */
+static enum qd_store_err walk(struct qd_tenant_store *tenants, const struct qd_buf *lower,
+                              const struct qd_buf *upper, row_visitor visit, void *context,
+                              struct qd_store_error *error)
 {
-    struct qd_buf lower = {0};
-    struct qd_buf upper = {0};
     struct qd_store_iter *iter = NULL;
-    qd_buf_append_u8(&lower, KEY_TENANT);
-    qd_buf_append_u8(&upper, KEY_TENANT);
-    qd_put_key_subtree_lower(&lower, subtree);
-    qd_put_key_subtree_upper(&upper, subtree);
-    if (after.len > 0) {
-        tenant_key(after, &lower);
-        qd_buf_append_u8(&lower, 0); /* the first key after it */
-    }
-    if (!lower.failed && !upper.failed) {
+    if (!lower->failed && !upper->failed) {
         iter = qd_store_iter_open(tenants->store,
                                   &(struct qd_store_range){.space = QD_STORE_TENANT,
-                                                           .lower = qd_buf_str(&lower),
-                                                           .upper = qd_buf_str(&upper)});
+                                                           .lower = qd_buf_str(lower),
+                                                           .upper = qd_buf_str(upper)});
     }
     enum qd_store_err err =
         iter != NULL ? QD_STORE_OK
@@ -190,57 +179,85 @@ enum qd_store_err qd_tenant_store_list(struct qd_tenant_store *tenants, struct q
     while (err == QD_STORE_OK && more) {
         struct qd_str key;
         struct qd_str value;
-        struct qd_tenant_record record;
         err = qd_store_iter_next(iter, &key, &value, error);
         if (err == QD_STORE_OK) {
-            err = decode(value, (struct qd_str){key.ptr + 1, key.len - 1}, &record, error);
-        }
-        if (err == QD_STORE_OK) {
-            more = visit(context, &record);
+            err = visit(context, key, value, &more, error);
         }
     }
     qd_store_iter_close(iter);
+    return err == QD_STORE_END ? QD_STORE_OK : err;
+}
+
+struct tenant_visit {
+    qd_tenant_visitor visit;
+    void *context;
+};
+
+static enum qd_store_err visit_tenant(void *context, struct qd_str key, struct qd_str value,
+                                      bool *ret_more, struct qd_store_error *error)
+{
+    const struct tenant_visit *v = context;
+    struct qd_tenant_record record;
+    enum qd_store_err err =
+        decode(value, (struct qd_str){key.ptr + 1, key.len - 1}, &record, error);
+    if (err == QD_STORE_OK) {
+        *ret_more = v->visit(v->context, &record);
+    }
+    return err;
+}
+
+enum qd_store_err qd_tenant_store_list(struct qd_tenant_store *tenants, struct qd_str subtree,
+                                       struct qd_str after, qd_tenant_visitor visit, void *context,
+                                       struct qd_store_error *error)
+{
+    struct qd_buf lower = {0};
+    struct qd_buf upper = {0};
+    qd_buf_append_u8(&lower, KEY_TENANT);
+    qd_buf_append_u8(&upper, KEY_TENANT);
+    qd_put_key_subtree_lower(&lower, subtree);
+    qd_put_key_subtree_upper(&upper, subtree);
+    if (after.len > 0) {
+        tenant_key(after, &lower);
+        qd_buf_append_u8(&lower, 0); /* the first key after it */
+    }
+    struct tenant_visit v = {visit, context};
+    enum qd_store_err err = walk(tenants, &lower, &upper, visit_tenant, &v, error);
     qd_buf_release(&lower);
     qd_buf_release(&upper);
-    return err == QD_STORE_END ? QD_STORE_OK : err;
+    return err;
+}
+
+struct audit_visit {
+    qd_audit_visitor visit;
+    void *context;
+};
+
+static enum qd_store_err visit_audit(void *context, struct qd_str key, struct qd_str value,
+                                     bool *ret_more, struct qd_store_error *error)
+{
+    (void)key;
+    const struct audit_visit *v = context;
+    struct qd_audit_record record;
+    enum qd_store_err err = decode_audit(value, &record, error);
+    if (err == QD_STORE_OK) {
+        *ret_more = v->visit(v->context, &record);
+    }
+    return err;
 }
 
 enum qd_store_err qd_tenant_store_audit(struct qd_tenant_store *tenants, uint64_t after,
                                         qd_audit_visitor visit, void *context,
                                         struct qd_store_error *error)
 {
-    static const char upper = KEY_AUDIT + 1;
     struct qd_buf lower = {0};
-    struct qd_store_iter *iter = NULL;
+    struct qd_buf upper = {0};
     audit_key(after + 1, &lower);
-    if (!lower.failed) {
-        iter =
-            qd_store_iter_open(tenants->store, &(struct qd_store_range){.space = QD_STORE_TENANT,
-                                                                        .lower = qd_buf_str(&lower),
-                                                                        .upper = {&upper, 1}});
-    }
-    enum qd_store_err err =
-        iter != NULL ? QD_STORE_OK
-                     : qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to list the audit");
-    bool more = true;
-    while (err == QD_STORE_OK && more) {
-        struct qd_str key;
-        struct qd_str value;
-        struct qd_audit_record record;
-        err = qd_store_iter_next(iter, &key, &value, error);
-        if (err == QD_STORE_OK) {
-            err = qd_audit_record_decode(value, &record);
-            if (err != QD_STORE_OK) {
-                qd_store_error_set(error, err, "audit record: %s", qd_store_err_text(err));
-            }
-        }
-        if (err == QD_STORE_OK) {
-            more = visit(context, &record);
-        }
-    }
-    qd_store_iter_close(iter);
+    qd_buf_append_u8(&upper, KEY_AUDIT + 1);
+    struct audit_visit v = {visit, context};
+    enum qd_store_err err = walk(tenants, &lower, &upper, visit_audit, &v, error);
     qd_buf_release(&lower);
-    return err == QD_STORE_END ? QD_STORE_OK : err;
+    qd_buf_release(&upper);
+    return err;
 }
 
 /* --- changing (the mutex is held) --- */

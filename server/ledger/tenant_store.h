@@ -30,11 +30,6 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_open(
     struct qd_store *store, struct qd_tenant_store **ret_tenants, struct qd_store_error *error);
 void qd_tenant_store_close(struct qd_tenant_store *tenants); /* NULL is fine */
 
-/* OK and the record, which points into `bytes`; NOT_FOUND; CORRUPT; IO. */
-__attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_get(
-    struct qd_tenant_store *tenants, struct qd_str path, struct qd_buf *bytes,
-    struct qd_tenant_record *ret_record, struct qd_store_error *error);
-
 /* Store the record as a whole. `updated`, `audit_sequence` and, for a known tenant, `created` are
  * filled in here, in *record too. OK; INVALID: the record isn't valid; else it is not known to be
  * stored: put again. *ret_created: there was none. */

@@ -75,6 +75,23 @@ static bool check_audit(void *context, const struct qd_audit_record *record)
     return true;
 }
 
+/* Stops at the first, which is "acme" itself. */
+static bool check_acme(void *context, const struct qd_tenant_record *record)
+{
+    (void)context;
+    cr_assert(qd_slice_equal(record->tenant, qd_slice_of("acme")));
+    cr_assert(qd_slice_equal(record->plan, qd_slice_of("enterprise")));
+    cr_assert_eq(record->audit_sequence, 5);
+    cr_assert_eq(record->created.ns, ORACLE_NOW_NS);
+    return false;
+}
+
+static bool first_grant(void *context, const struct qd_tenant_record *record)
+{
+    *(int64_t *)context = record->grants[0].amount;
+    return false;
+}
+
 Test(tenants, P2_records_are_durable_and_listed_by_subtree)
 {
     struct qd_store *store = qd_store_memory_new();
@@ -92,19 +109,12 @@ Test(tenants, P2_records_are_durable_and_listed_by_subtree)
     qd_tenant_store_close(tenants);
     qd_store_memory_crash(store, 0);
     cr_assert_eq(qd_tenant_store_open(store, &tenants, NULL), QD_STORE_OK);
-    struct qd_buf bytes = {0};
-    struct qd_tenant_record record;
-    cr_assert_eq(qd_tenant_store_get(tenants, qd_slice_of("acme"), &bytes, &record, NULL),
-                 QD_STORE_OK);
-    cr_assert(qd_slice_equal(record.plan, qd_slice_of("enterprise")));
-    cr_assert_eq(record.audit_sequence, 5);
-    cr_assert_eq(record.created.ns, ORACLE_NOW_NS);
-    cr_assert_eq(qd_tenant_store_get(tenants, qd_slice_of("nobody"), &bytes, &record, NULL),
-                 QD_STORE_NOT_FOUND);
+    cr_assert_eq(
+        qd_tenant_store_list(tenants, qd_slice_of("acme"), qd_slice_of(""), check_acme, NULL, NULL),
+        QD_STORE_OK);
     struct audits audits = {0};
     cr_assert_eq(qd_tenant_store_audit(tenants, 0, check_audit, &audits, NULL), QD_STORE_OK);
     cr_assert_eq(audits.count, 5);
-    qd_buf_release(&bytes);
     qd_tenant_store_close(tenants);
     qd_store_close(store);
 }
@@ -199,53 +209,51 @@ Test(tenants, L2_a_grant_and_its_entry_are_one_write_and_count_once)
     cr_assert_eq(qd_tenant_store_book(tenants, &record, &change, ledger, &booking, &receipt),
                  QD_BOOK_DUPLICATE);
     qd_store_memory_crash(store, 0);
-    struct qd_buf bytes = {0};
-    cr_assert_eq(qd_tenant_store_get(tenants, qd_slice_of("acme"), &bytes, &record, NULL),
+    int64_t granted = 0;
+    cr_assert_eq(qd_tenant_store_list(tenants, qd_slice_of("acme"), qd_slice_of(""), first_grant,
+                                      &granted, NULL),
                  QD_STORE_OK);
-    cr_assert_eq(record.grants[0].amount, 500);
+    cr_assert_eq(granted, 500);
     struct audits audits = {0};
     cr_assert_eq(qd_tenant_store_audit(tenants, 0, check_audit, &audits, NULL), QD_STORE_OK);
     cr_assert_eq(audits.count, 1);
-    qd_buf_release(&bytes);
     qd_receipt_release(&receipt);
     qd_ledger_close(ledger);
     qd_tenant_store_close(tenants);
     qd_store_close(store);
 }
 
-static bool count_price(void *context, const struct qd_price_record *record)
+static void keep(struct qd_store *store, const struct qd_price_record *record)
 {
-    (void)record;
-    ++*(unsigned *)context;
-    return true;
+    struct qd_batch batch = {0};
+    qd_price_store_add(&batch, record);
+    cr_assert_eq(qd_store_write(store, &batch, true, NULL), QD_STORE_OK);
+    qd_batch_release(&batch);
 }
 
-Test(prices, P7_a_version_is_immutable)
+Test(prices, P7_each_book_keeps_its_versions)
 {
     struct qd_store *store = qd_store_memory_new();
-    struct qd_store_error error = {0};
     struct qd_price_record record = {
         .book = QD_PRICE_BOOK_COST,
         .version = qd_slice_of("gpt-4o@2026-01-01"),
         .effective = {5},
         .content = qd_slice_of("input_tokens 2500000/1000000"),
     };
-    cr_assert_eq(qd_price_store_put(store, &record, &error), QD_STORE_OK, "%s", error.text);
-    cr_assert_eq(qd_price_store_put(store, &record, &error), QD_STORE_OK);
-    record.content = qd_slice_of("input_tokens 1/1");
-    cr_assert_eq(qd_price_store_put(store, &record, &error), QD_STORE_INVALID);
-    cr_assert_str_eq(error.text, "price version \"gpt-4o@2026-01-01\" was used with other content: "
-                                 "give the new one another name");
-    record.book = QD_PRICE_BOOK_CHARGE;
-    cr_assert_eq(qd_price_store_put(store, &record, &error), QD_STORE_OK);
     struct qd_buf bytes = {0};
     struct qd_price_record read;
+    keep(store, &record);
+    cr_assert_eq(
+        qd_price_store_get(store, QD_PRICE_BOOK_CHARGE, record.version, &bytes, &read, NULL),
+        QD_STORE_NOT_FOUND);
+    record.book = QD_PRICE_BOOK_CHARGE;
+    record.content = qd_slice_of("input_tokens 1/1");
+    keep(store, &record);
+    qd_store_memory_crash(store, 0);
     cr_assert_eq(qd_price_store_get(store, QD_PRICE_BOOK_COST, record.version, &bytes, &read, NULL),
                  QD_STORE_OK);
     cr_assert(qd_slice_equal(read.content, qd_slice_of("input_tokens 2500000/1000000")));
-    unsigned count = 0;
-    cr_assert_eq(qd_price_store_list(store, count_price, &count, NULL), QD_STORE_OK);
-    cr_assert_eq(count, 2);
+    cr_assert_eq(read.effective.ns, 5);
     qd_buf_release(&bytes);
     qd_store_close(store);
 }
