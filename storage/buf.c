@@ -4,11 +4,6 @@
 
 #define BUF_FIRST_CAPACITY 256
 
-void qd_buf_init(struct qd_buf *buf)
-{
-    *buf = (struct qd_buf){0};
-}
-
 void qd_buf_release(struct qd_buf *buf)
 {
     free(buf->data);

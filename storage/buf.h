@@ -2,7 +2,7 @@
  *
  * Layer:    storage
  * Threads:  none; the owner's.
- * Memory:   qd_buf_init or {0} makes an empty one, qd_buf_release frees it; clearing keeps the
+ * Memory:   {0} is an empty one, qd_buf_release frees it; clearing keeps the
  * memory.
  *
  * A buffer that could not grow stays `failed`: later appends do nothing, so that an encoder checks
@@ -22,7 +22,6 @@ struct qd_buf {
     bool failed; /* memory ran out: the contents are not complete */
 };
 
-void qd_buf_init(struct qd_buf *buf);
 void qd_buf_release(struct qd_buf *buf);
 void qd_buf_clear(struct qd_buf *buf);
 

@@ -5,24 +5,12 @@
 #define ENTRY_VERSION 1
 #define PICO_PER_NANO 1000
 
-static const char *const kind_names[] = {
-    [QD_ENTRY_USAGE] = "USAGE",
-    [QD_ENTRY_CORRECTION] = "CORRECTION",
-    [QD_ENTRY_GRANT] = "GRANT",
-    [QD_ENTRY_ADJUSTMENT] = "ADJUSTMENT",
-};
-
 static const char *const outcome_names[] = {
     [QD_OUTCOME_OK] = "OK",
     [QD_OUTCOME_NOT_DISPATCHED] = "NOT_DISPATCHED",
     [QD_OUTCOME_FAILED] = "FAILED",
     [QD_OUTCOME_DISCONNECTED] = "DISCONNECTED",
 };
-
-const char *qd_entry_kind_name(enum qd_entry_kind kind)
-{
-    return kind >= QD_ENTRY_USAGE && kind <= QD_ENTRY_ADJUSTMENT ? kind_names[kind] : "UNKNOWN";
-}
 
 const char *qd_entry_outcome_name(enum qd_outcome outcome)
 {

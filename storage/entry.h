@@ -102,8 +102,6 @@ bool qd_entry_quantity(const struct qd_entry *entry, struct qd_str meter, int64_
 /* The value of one label; {NULL, 0} if it has none. */
 struct qd_str qd_entry_label(const struct qd_entry *entry, struct qd_str name);
 
-/* "USAGE", "CORRECTION", ... */
-const char *qd_entry_kind_name(enum qd_entry_kind kind);
 /* "OK", "NOT_DISPATCHED", ... */
 const char *qd_entry_outcome_name(enum qd_outcome outcome);
 

@@ -94,20 +94,3 @@ void qd_store_iter_close(struct qd_store_iter *iter)
         iter->ops->iter_close(iter);
     }
 }
-
-uint64_t qd_store_disk_bytes(struct qd_store *store)
-{
-    return store->ops->disk_bytes(store);
-}
-
-void qd_store_prefix_end(struct qd_str prefix, struct qd_buf *ret_upper)
-{
-    qd_buf_clear(ret_upper);
-    qd_buf_append_str(ret_upper, prefix);
-    while (ret_upper->size > 0 && ret_upper->data[ret_upper->size - 1] == 0xff) {
-        ret_upper->size--;
-    }
-    if (ret_upper->size > 0) {
-        ret_upper->data[ret_upper->size - 1]++;
-    }
-}

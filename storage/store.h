@@ -80,7 +80,6 @@ struct qd_store_ops {
                                    struct qd_str *ret_value, struct qd_store_error *error);
     void (*iter_seek)(struct qd_store_iter *iter, struct qd_str key);
     void (*iter_close)(struct qd_store_iter *iter);
-    uint64_t (*disk_bytes)(struct qd_store *store);
 };
 
 /* Each implementation's struct begins with this. */
@@ -127,12 +126,5 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_store_iter_next(
 /* The next move goes to the first key >= `key` (backwards: the last key <= `key`) of the range. */
 void qd_store_iter_seek(struct qd_store_iter *iter, struct qd_str key);
 void qd_store_iter_close(struct qd_store_iter *iter); /* NULL is fine */
-
-/* Bytes on disk, roughly. */
-uint64_t qd_store_disk_bytes(struct qd_store *store);
-
-/* The smallest byte string above every one that starts with `prefix`, into `ret_upper`: the upper
- * bound of a prefix range. Empty when there is none (the prefix is all 0xff). */
-void qd_store_prefix_end(struct qd_str prefix, struct qd_buf *ret_upper);
 
 #endif /* QD_STORAGE_STORE_H */

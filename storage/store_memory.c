@@ -233,15 +233,6 @@ static void memory_snapshot_close(struct qd_store *base, struct qd_store_snapsho
     free(snapshot);
 }
 
-static uint64_t memory_disk_bytes(struct qd_store *base)
-{
-    struct memory_store *store = of(base);
-    pthread_mutex_lock(&store->mutex);
-    uint64_t bytes = used_bytes(store);
-    pthread_mutex_unlock(&store->mutex);
-    return bytes;
-}
-
 /* --- iterators: they remember a key, not a place --- */
 
 static void memory_iter_close(struct qd_store_iter *base)
@@ -386,7 +377,6 @@ static const struct qd_store_ops memory_ops = {
     .iter_next = memory_iter_next,
     .iter_seek = memory_iter_seek,
     .iter_close = memory_iter_close,
-    .disk_bytes = memory_disk_bytes,
 };
 
 struct qd_store *qd_store_memory_new(void)

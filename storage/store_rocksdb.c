@@ -410,20 +410,6 @@ static void rocks_snapshot_close(struct qd_store *base, struct qd_store_snapshot
     free(snapshot);
 }
 
-static uint64_t rocks_disk_bytes(struct qd_store *base)
-{
-    struct rocks_store *store = (struct rocks_store *)base;
-    uint64_t total = 0;
-    for (size_t i = 0; i < QD_STORE_SPACE_COUNT; i++) {
-        uint64_t bytes = 0;
-        if (rocksdb_property_int_cf(store->db, store->spaces[i], "rocksdb.total-sst-files-size",
-                                    &bytes) == 0) {
-            total += bytes;
-        }
-    }
-    return total;
-}
-
 /* --- iterators --- */
 
 static void rocks_iter_close(struct qd_store_iter *base)
@@ -530,7 +516,6 @@ static const struct qd_store_ops rocks_ops = {
     .iter_next = rocks_iter_next,
     .iter_seek = rocks_iter_seek,
     .iter_close = rocks_iter_close,
-    .disk_bytes = rocks_disk_bytes,
 };
 
 enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *config,
@@ -553,12 +538,4 @@ enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *co
     }
     *ret_store = &store->base;
     return QD_STORE_OK;
-}
-
-void qd_store_rocksdb_compact(struct qd_store *store)
-{
-    struct rocks_store *rocks = (struct rocks_store *)store;
-    for (size_t i = 0; i < QD_STORE_SPACE_COUNT; i++) {
-        rocksdb_compact_range_cf(rocks->db, rocks->spaces[i], NULL, 0, NULL, 0);
-    }
 }

@@ -30,7 +30,4 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_store_rocksdb_open(
     const struct qd_store_rocksdb_config *config, struct qd_store **ret_store,
     struct qd_store_error *error);
 
-/* Compact every key space as far as it goes: for measurements and operators. Takes long. */
-void qd_store_rocksdb_compact(struct qd_store *store);
-
 #endif /* QD_STORAGE_STORE_ROCKSDB_H */

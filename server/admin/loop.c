@@ -46,7 +46,7 @@ struct qd_loop {
     struct watched watched[WATCHED_MAX];
     size_t watched_count;
     uint64_t watched_revision; /* the policy whose files are watched */
-    _Atomic bool want_drain, want_end, want_reload;
+    _Atomic bool want_end;
     bool draining;
 };
 
@@ -281,41 +281,20 @@ static void on_expire(struct ev_loop *ev, struct ev_timer *watcher, int events)
     qd_node_expire(loop->config.node);
 }
 
-/* Wakes coalesce: look at every wish. Acquire pairs with the wisher's release. */
+/* Acquire pairs with qd_loop_end's release. */
 static void on_wake(struct ev_loop *ev, struct ev_async *watcher, int events)
 {
     (void)events;
     struct qd_loop *loop = watcher->data;
-    if (atomic_exchange_explicit(&loop->want_reload, false, memory_order_acquire)) {
-        reload(loop);
-    }
-    if (atomic_exchange_explicit(&loop->want_drain, false, memory_order_acquire)) {
-        begin_drain(loop, "request");
-    }
     if (atomic_load_explicit(&loop->want_end, memory_order_acquire)) {
         ev_break(ev, EVBREAK_ALL);
     }
 }
 
-static void wish(struct qd_loop *loop, _Atomic bool *flag)
-{
-    atomic_store_explicit(flag, true, memory_order_release);
-    ev_async_send(loop->ev, &loop->wake);
-}
-
-void qd_loop_drain(struct qd_loop *loop)
-{
-    wish(loop, &loop->want_drain);
-}
-
 void qd_loop_end(struct qd_loop *loop)
 {
-    wish(loop, &loop->want_end);
-}
-
-void qd_loop_reload(struct qd_loop *loop)
-{
-    wish(loop, &loop->want_reload);
+    atomic_store_explicit(&loop->want_end, true, memory_order_release);
+    ev_async_send(loop->ev, &loop->wake);
 }
 
 static void start_watchers(struct qd_loop *loop)

@@ -1,7 +1,7 @@
 /* The loop thread: timers, signals, policy reload, admin HTTP, on libev.
  *
  * Layer:    admin
- * Threads:  new, run and free on one thread (the main one); wake functions from any.
+ * Threads:  new, run and free on one thread (the main one); qd_loop_end from any.
  * Memory:   owns its watchers and the HTTP daemon; node, texts and hooks are the caller's.
  *
  *   SIGHUP, a change of the policy file or of a file that it imports -> reload
@@ -46,10 +46,8 @@ void qd_loop_free(struct qd_loop *loop);
 /* Serve until qd_loop_end. */
 void qd_loop_run(struct qd_loop *loop);
 
-/* From any thread: begin to stop as SIGTERM does; end the loop; reload soon. */
-void qd_loop_drain(struct qd_loop *loop);
+/* End the loop. From any thread. */
 void qd_loop_end(struct qd_loop *loop);
-void qd_loop_reload(struct qd_loop *loop);
 
 uint16_t qd_loop_admin_port(const struct qd_loop *loop);
 

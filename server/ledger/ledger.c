@@ -12,23 +12,6 @@
 /* META's key of the promise that qd_ledger_heartbeat makes. */
 static const struct qd_str floor_key = {"ledger/floor", 12};
 
-#define BOOK_NAME(name, status)   #name,
-#define BOOK_STATUS(name, status) status,
-static const char *const result_names[] = {QD_BOOKINGS(BOOK_NAME)};
-static const char *const result_statuses[] = {QD_BOOKINGS(BOOK_STATUS)};
-#undef BOOK_NAME
-#undef BOOK_STATUS
-
-const char *qd_book_result_name(enum qd_book_result result)
-{
-    return result < QD_BOOK_RESULT_COUNT ? result_names[result] : "UNKNOWN";
-}
-
-const char *qd_book_result_status(enum qd_book_result result)
-{
-    return result < QD_BOOK_RESULT_COUNT ? result_statuses[result] : "UNKNOWN";
-}
-
 /* --- reading entries --- */
 
 void qd_ledger_entry_key(uint64_t sequence, struct qd_buf *ret_key)

@@ -38,24 +38,16 @@ struct qd_ledger_config {
     size_t rollup_label_count;        /* <= QD_LEDGER_ROLLUP_LABELS_MAX */
 };
 
-/* What became of a booking: name, and the gRPC status it stands for (in words). */
-#define QD_BOOKINGS(X)               \
-    X(BOOKED, "OK")                  \
-    X(DUPLICATE, "OK")               \
-    X(CONFLICT, "ALREADY_EXISTS")    \
-    X(TOO_OLD, "INVALID_ARGUMENT")   \
-    X(IN_FUTURE, "INVALID_ARGUMENT") \
-    X(INVALID, "INVALID_ARGUMENT")   \
-    X(STORE_ERROR, "UNAVAILABLE")
-
-#define QD_BOOKING_ENUM(name, status) QD_BOOK_##name,
+/* What became of a booking. */
 enum qd_book_result {
-    QD_BOOKINGS(QD_BOOKING_ENUM) QD_BOOK_RESULT_COUNT
+    QD_BOOK_BOOKED,
+    QD_BOOK_DUPLICATE,
+    QD_BOOK_CONFLICT,
+    QD_BOOK_TOO_OLD,
+    QD_BOOK_IN_FUTURE,
+    QD_BOOK_INVALID,
+    QD_BOOK_STORE_ERROR
 };
-#undef QD_BOOKING_ENUM
-
-const char *qd_book_result_name(enum qd_book_result result);
-const char *qd_book_result_status(enum qd_book_result result);
 
 struct qd_booking {
     const struct qd_entry

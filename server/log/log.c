@@ -23,17 +23,6 @@ void qd_log_set_fd(int fd)
     atomic_store_explicit(&log_fd, fd, memory_order_relaxed);
 }
 
-bool qd_log_level_parse(const char *text, enum qd_log_level *ret_level)
-{
-    for (int i = 0; i <= QD_LOG_ERROR; i++) {
-        if (strcmp(text, level_names[i]) == 0) {
-            *ret_level = (enum qd_log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static size_t add_time(char *line, size_t size)
 {
     struct timespec now;

@@ -22,8 +22,6 @@ enum qd_log_level {
 
 /* Lines below `level` are dropped; INFO at start. */
 void qd_log_set_level(enum qd_log_level level);
-/* "debug", "info", "warn" or "error"; false: none of them. */
-bool qd_log_level_parse(const char *text, enum qd_log_level *ret_level);
 
 /* Where lines go: a file descriptor that the caller keeps open; 2 at start. Tests use it. */
 void qd_log_set_fd(int fd);

@@ -88,9 +88,6 @@ static inline void qd_place_count_refusal(struct qd_place *place, enum qd_error_
 /* Before each message. */
 void qd_place_clear(struct qd_place *place);
 
-/* Pack a message into place->out. */
-enum qd_error_code qd_place_pack(struct qd_place *place, const ProtobufCMessage *message,
-                                 struct qd_error *ret_error);
 /* Unpack from bytes; NULL with *ret_error: malformed, or too many items. */
 void *qd_place_unpack(struct qd_place *place, const ProtobufCMessageDescriptor *descriptor,
                       struct qd_str bytes, struct qd_error *ret_error);

@@ -73,20 +73,6 @@ void qd_place_clear(struct qd_place *place)
     qd_out_init(&place->out, place->out_memory, QD_OUT_BYTES);
 }
 
-enum qd_error_code qd_place_pack(struct qd_place *place, const ProtobufCMessage *message,
-                                 struct qd_error *ret_error)
-{
-    size_t size = protobuf_c_message_get_packed_size(message);
-
-    if (size > (size_t)(place->out.end - place->out.at)) {
-        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
-                            "the answer has more than %zu bytes; ask for a smaller page",
-                            QD_OUT_BYTES);
-    }
-    place->out.at += protobuf_c_message_pack(message, place->out.at);
-    return QD_ERROR_NONE;
-}
-
 void *qd_place_unpack(struct qd_place *place, const ProtobufCMessageDescriptor *descriptor,
                       struct qd_str bytes, struct qd_error *ret_error)
 {

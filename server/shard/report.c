@@ -432,7 +432,6 @@ static enum qd_error_code booking_error(enum qd_book_result result,
                             "not booked: %s; retry the same report", receipt->text);
     case QD_BOOK_BOOKED:
     case QD_BOOK_DUPLICATE:
-    case QD_BOOK_RESULT_COUNT:
         break;
     }
     return QD_ERROR_NONE;

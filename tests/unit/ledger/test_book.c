@@ -107,7 +107,6 @@ Test(book, S6_same_key_other_content_says_what_differs)
         "booked: give another part another sequence, a retry the same content");
     cr_assert_eq(receipt.sequence, 1);
     cr_assert_eq(qd_ledger_watermark(ledger).sequence, 1);
-    cr_assert_str_eq(qd_book_result_status(QD_BOOK_CONFLICT), "ALREADY_EXISTS");
     qd_receipt_release(&receipt);
     qd_ledger_close(ledger);
     qd_store_close(store);
