@@ -6,43 +6,45 @@
 
 #include <stdlib.h>
 
+static void print_list(struct ctl *ctl, const void *message, const void *context)
+{
+    (void)context;
+    const Quota__V1__ListCountersResponse *answer = message;
+    ctl_print_states(ctl, answer->n_counters, answer->counters);
+    ctl_print_more(ctl, answer->next_page_token);
+}
+
 static int run_list(struct ctl *ctl, const struct ctl_args *args)
 {
     int64_t percent = 0;
-    int64_t count = 100;
-    const char *text = ctl_arg(args, "min-used");
-    if (text != NULL && !ctl_read_count(ctl, "--min-used", text, 0, 1000, &percent)) {
-        return CTL_ERROR;
-    }
-    text = ctl_arg(args, "count");
-    if (text != NULL && !ctl_read_count(ctl, "--count", text, 1, 1000, &count)) {
-        return CTL_ERROR;
-    }
     Quota__V1__ListCountersRequest request;
     quota__v1__list_counters_request__init(&request);
+    const char *text = ctl_arg(args, "min-used");
+    if ((text != NULL && !ctl_read_count(ctl, "--min-used", text, 0, 1000, &percent)) ||
+        !ctl_read_rows(ctl, args, &request.page_size)) {
+        return CTL_ERROR;
+    }
     request.tenant = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
     request.limit = ctl_wire(ctl_arg(args, "limit"));
     request.min_used_percent = (uint32_t)percent;
     request.order = ctl_flag(args, "fullest") ? QUOTA__V1__COUNTER_ORDER__COUNTER_ORDER_FULLEST
                                               : QUOTA__V1__COUNTER_ORDER__COUNTER_ORDER_UNSPECIFIED;
-    request.page_size = (uint32_t)count;
     request.page_token = ctl_wire(ctl_arg(args, "page"));
-    Quota__V1__ListCountersResponse *answer =
-        ctl_call(ctl, "AdminService/ListCounters", &request.base,
-                 &quota__v1__list_counters_response__descriptor, true);
-    if (answer == NULL) {
-        return CTL_ERROR;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/ListCounters", &request.base,
+                             &quota__v1__list_counters_response__descriptor, true),
+                    print_list, NULL);
+}
+
+static void print_reset(struct ctl *ctl, const void *message, const void *context)
+{
+    (void)context;
+    const Quota__V1__ResetCounterResponse *answer = message;
+    (void)fprintf(ctl->out, "%u counter%s reset%s\n", answer->reset, answer->reset == 1 ? "" : "s",
+                  answer->n_before > 0 ? "; before:" : "");
+    if (answer->n_before > 0) {
+        ctl_print_states(ctl, answer->n_before, answer->before);
     }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        ctl_print_states(ctl, answer->n_counters, answer->counters);
-        if (answer->next_page_token[0] != '\0') {
-            (void)fprintf(ctl->out, "more: --page %s\n", answer->next_page_token);
-        }
-    }
-    ctl_free(answer);
-    return CTL_OK;
 }
 
 static int run_reset(struct ctl *ctl, const struct ctl_args *args)
@@ -64,23 +66,10 @@ static int run_reset(struct ctl *ctl, const struct ctl_args *args)
         return ctl_fail(ctl,
                         "needs TENANT LIMIT; or LIMIT --shared for one that all tenants share");
     }
-    Quota__V1__ResetCounterResponse *answer =
-        ctl_call(ctl, "AdminService/ResetCounter", &request.base,
-                 &quota__v1__reset_counter_response__descriptor, false);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        (void)fprintf(ctl->out, "%u counter%s reset%s\n", answer->reset,
-                      answer->reset == 1 ? "" : "s", answer->n_before > 0 ? "; before:" : "");
-        if (answer->n_before > 0) {
-            ctl_print_states(ctl, answer->n_before, answer->before);
-        }
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/ResetCounter", &request.base,
+                             &quota__v1__reset_counter_response__descriptor, false),
+                    print_reset, NULL);
 }
 
 static const struct ctl_option list_options[] = {

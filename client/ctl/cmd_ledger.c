@@ -25,18 +25,27 @@ static void row(struct ctl_table *table, const Quota__V1__LedgerEntry *entry)
     ctl_table_cell(table, entry->request_id[0] != '\0' ? entry->request_id : entry->reservation_id);
 }
 
-static int run_list(struct ctl *ctl, const struct ctl_args *args)
+static void print_list(struct ctl *ctl, const void *message, const void *context)
 {
     static const char *const heads[] = {"entry",  "event time", "kind",  "tenant",  "model",
                                         "source", "quantities", ">cost", ">charge", "request"};
+    (void)context;
+    const Quota__V1__ListLedgerEntriesResponse *answer = message;
+    struct ctl_table *table = ctl_table_new(heads, sizeof heads / sizeof heads[0]);
+    for (size_t i = 0; i < answer->n_entries; i++) {
+        row(table, answer->entries[i]);
+    }
+    ctl_table_print(table, ctl->out);
+    ctl_table_free(table);
+    (void)fprintf(ctl->out, "%s: --cursor %s\n", answer->end ? "end; later" : "more",
+                  answer->next_cursor);
+}
+
+static int run_list(struct ctl *ctl, const struct ctl_args *args)
+{
     Quota__V1__ListLedgerEntriesRequest request;
     quota__v1__list_ledger_entries_request__init(&request);
-    int64_t count = 100;
-    const char *text = ctl_arg(args, "count");
-    if (text != NULL && !ctl_read_count(ctl, "--count", text, 1, 1000, &count)) {
-        return CTL_ERROR;
-    }
-    text = ctl_arg(args, "since");
+    const char *text = ctl_arg(args, "since");
     if (text != NULL && !ctl_read_time(ctl, "--since", text, NULL, &request.from_unix_ns)) {
         return CTL_ERROR;
     }
@@ -44,32 +53,16 @@ static int run_list(struct ctl *ctl, const struct ctl_args *args)
     if (text != NULL && !ctl_read_time(ctl, "--until", text, NULL, &request.to_unix_ns)) {
         return CTL_ERROR;
     }
-    if (!ctl_check_range(ctl, request.from_unix_ns, request.to_unix_ns, NULL)) {
+    if (!ctl_check_range(ctl, request.from_unix_ns, request.to_unix_ns, NULL) ||
+        !ctl_read_rows(ctl, args, &request.page_size)) {
         return CTL_ERROR;
     }
     request.tenant = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
     request.cursor = ctl_wire(ctl_arg(args, "cursor"));
-    request.page_size = (uint32_t)count;
-    Quota__V1__ListLedgerEntriesResponse *answer =
-        ctl_call(ctl, "UsageService/ListLedgerEntries", &request.base,
-                 &quota__v1__list_ledger_entries_response__descriptor, true);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        struct ctl_table *table = ctl_table_new(heads, sizeof heads / sizeof heads[0]);
-        for (size_t i = 0; i < answer->n_entries; i++) {
-            row(table, answer->entries[i]);
-        }
-        ctl_table_print(table, ctl->out);
-        ctl_table_free(table);
-        (void)fprintf(ctl->out, "%s: --cursor %s\n", answer->end ? "end; later" : "more",
-                      answer->next_cursor);
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "UsageService/ListLedgerEntries", &request.base,
+                             &quota__v1__list_ledger_entries_response__descriptor, true),
+                    print_list, NULL);
 }
 
 static const struct ctl_option list_options[] = {

@@ -8,10 +8,68 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int run_limits(struct ctl *ctl, const struct ctl_args *args)
+/* "hard, shadow, boosted until 2026-11-02 10:00:00" */
+static void notes_text(const Quota__V1__EffectiveLimit *limit, char *ret, size_t size)
+{
+    const Quota__V1__LimitState *state = limit->state;
+    bool shadow = state != NULL && state->action == QUOTA__V1__LIMIT_ACTION__LIMIT_ACTION_SHADOW;
+    bool hard = state != NULL && state->hard != 0;
+    bool boosted = limit->boosted_until_unix_ns != 0;
+    (void)snprintf(ret, size, "%s%s%s%s%s%s", hard ? "hard" : "",
+                   hard && (shadow || boosted) ? ", " : "", shadow ? "shadow" : "",
+                   shadow && boosted ? ", " : "", boosted ? "boosted until " : "",
+                   boosted ? ctl_time_text(limit->boosted_until_unix_ns, NULL).text : "");
+}
+
+/* Whose counter, how full it is, and when it starts anew; a limit without one has none of it. */
+static void state_cells(struct ctl_table *table, const Quota__V1__LimitState *state)
+{
+    if (state == NULL) {
+        for (int i = 0; i < 5; i++) {
+            ctl_table_cell(table, "");
+        }
+        return;
+    }
+    char keys[256];
+    char text[512];
+    ctl_keys_text(state->n_keys, state->keys, keys, sizeof keys);
+    (void)snprintf(text, sizeof text, "%s%s%s", state->tenant[0] != '\0' ? state->tenant : "(all)",
+                   keys[0] != '\0' ? " " : "", keys);
+    ctl_table_cell(table, text);
+    ctl_table_cell(table, ctl_amount_text(state->used, state->unit).text);
+    ctl_table_cell(table, ctl_amount_text(state->held, state->unit).text);
+    ctl_table_cell(table, ctl_fullness_text(state).text);
+    ctl_table_cell(table, ctl_in_text(state->resets_at_unix_ns).text);
+}
+
+static void print_limits(struct ctl *ctl, const void *message, const void *tenant)
 {
     static const char *const heads[] = {"limit", "amount", "counter of", ">used", ">held",
                                         ">full", "resets", "from",       "notes"};
+    const Quota__V1__GetEffectiveLimitsResponse *answer = message;
+    char text[512];
+    ctl_block_text(answer->block, text, sizeof text);
+    (void)fprintf(ctl->out, "%s: plan %s%s%s%s%s; policy r%llu\n", (const char *)tenant,
+                  answer->plan[0] != '\0' ? answer->plan : "(none)",
+                  answer->plan_from[0] != '\0' ? " from " : "", answer->plan_from,
+                  text[0] != '\0' ? "; " : "", text, (unsigned long long)answer->policy_revision);
+    struct ctl_table *table = ctl_table_new(heads, sizeof heads / sizeof heads[0]);
+    for (size_t i = 0; i < answer->n_limits; i++) {
+        const Quota__V1__EffectiveLimit *limit = answer->limits[i];
+        ctl_table_cell(table, limit->state != NULL ? limit->state->name : "");
+        ctl_table_cell(table, limit->text);
+        state_cells(table, limit->state);
+        ctl_place_text(limit, text, sizeof text);
+        ctl_table_cell(table, text);
+        notes_text(limit, text, sizeof text);
+        ctl_table_cell(table, text);
+    }
+    ctl_table_print(table, ctl->out);
+    ctl_table_free(table);
+}
+
+static int run_limits(struct ctl *ctl, const struct ctl_args *args)
+{
     struct ctl_labels labels;
     Quota__V1__Entry entries[CTL_LABELS_MAX];
     Quota__V1__Entry *pointers[CTL_LABELS_MAX];
@@ -27,58 +85,10 @@ static int run_limits(struct ctl *ctl, const struct ctl_args *args)
     request.user = ctl_wire(ctl_arg(args, "user"));
     request.labels = pointers;
     request.n_labels = labels.count;
-    Quota__V1__GetEffectiveLimitsResponse *answer =
-        ctl_call(ctl, "AdminService/GetEffectiveLimits", &request.base,
-                 &quota__v1__get_effective_limits_response__descriptor, true);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        int rc = ctl_json_print_message(ctl, &answer->base);
-        ctl_free(answer);
-        return rc;
-    }
-    char text[512];
-    ctl_block_text(answer->block, text, sizeof text);
-    (void)fprintf(ctl->out, "%s: plan %s%s%s%s%s%s; policy r%llu\n", args->operands[0],
-                  answer->plan[0] != '\0' ? answer->plan : "(none)",
-                  answer->plan_from[0] != '\0' ? " from " : "", answer->plan_from,
-                  text[0] != '\0' ? "; " : "", text, "",
-                  (unsigned long long)answer->policy_revision);
-    struct ctl_table *table = ctl_table_new(heads, sizeof heads / sizeof heads[0]);
-    for (size_t i = 0; i < answer->n_limits; i++) {
-        const Quota__V1__EffectiveLimit *limit = answer->limits[i];
-        const Quota__V1__LimitState *state = limit->state;
-        ctl_table_cell(table, state != NULL ? state->name : "");
-        ctl_table_cell(table, limit->text);
-        char keys[256] = "";
-        if (state != NULL) {
-            ctl_keys_text(state->n_keys, state->keys, keys, sizeof keys);
-            (void)snprintf(text, sizeof text, "%s%s%s",
-                           state->tenant[0] != '\0' ? state->tenant : "(all)",
-                           keys[0] != '\0' ? " " : "", keys);
-        }
-        ctl_table_cell(table, state != NULL ? text : "");
-        ctl_table_cell(table, state != NULL ? ctl_amount_text(state->used, state->unit).text : "");
-        ctl_table_cell(table, state != NULL ? ctl_amount_text(state->held, state->unit).text : "");
-        ctl_table_cell(table, state != NULL ? ctl_fullness_text(state).text : "");
-        ctl_table_cell(table, state != NULL ? ctl_in_text(state->resets_at_unix_ns).text : "");
-        ctl_place_text(limit, text, sizeof text);
-        ctl_table_cell(table, text);
-        bool shadow =
-            state != NULL && state->action == QUOTA__V1__LIMIT_ACTION__LIMIT_ACTION_SHADOW;
-        bool hard = state != NULL && state->hard != 0;
-        bool boosted = limit->boosted_until_unix_ns != 0;
-        (void)snprintf(text, sizeof text, "%s%s%s%s%s%s", hard ? "hard" : "",
-                       hard && (shadow || boosted) ? ", " : "", shadow ? "shadow" : "",
-                       shadow && boosted ? ", " : "", boosted ? "boosted until " : "",
-                       boosted ? ctl_time_text(limit->boosted_until_unix_ns, NULL).text : "");
-        ctl_table_cell(table, text);
-    }
-    ctl_table_print(table, ctl->out);
-    ctl_table_free(table);
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/GetEffectiveLimits", &request.base,
+                             &quota__v1__get_effective_limits_response__descriptor, true),
+                    print_limits, args->operands[0]);
 }
 
 /* ---- explain */

@@ -85,33 +85,31 @@ static int run_validate(struct ctl *ctl, const struct ctl_args *args)
 
 /* ---- the running policy */
 
+static void print_policy(struct ctl *ctl, const void *message, const void *context)
+{
+    (void)context;
+    const Quota__V1__GetPolicyResponse *answer = message;
+    const Quota__V1__PolicyInfo *info = answer->policy;
+    if (info != NULL) {
+        (void)fprintf(ctl->out, "# r%llu %s, loaded %s: %s\n# sha256 %s\n",
+                      (unsigned long long)info->revision, info->file,
+                      ctl_time_text(info->loaded_at_unix_ns, NULL).text, info->summary,
+                      info->sha256);
+    }
+    size_t length = strlen(answer->yaml);
+    (void)fprintf(ctl->out, "%s%s", answer->yaml,
+                  length > 0 && answer->yaml[length - 1] != '\n' ? "\n" : "");
+}
+
 static int run_show(struct ctl *ctl, const struct ctl_args *args)
 {
     Quota__V1__GetPolicyRequest request;
     quota__v1__get_policy_request__init(&request);
     (void)args;
-    Quota__V1__GetPolicyResponse *answer =
-        ctl_call(ctl, "AdminService/GetPolicy", &request.base,
-                 &quota__v1__get_policy_response__descriptor, true);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        const Quota__V1__PolicyInfo *info = answer->policy;
-        if (info != NULL) {
-            (void)fprintf(ctl->out, "# r%llu %s, loaded %s: %s\n# sha256 %s\n",
-                          (unsigned long long)info->revision, info->file,
-                          ctl_time_text(info->loaded_at_unix_ns, NULL).text, info->summary,
-                          info->sha256);
-        }
-        size_t length = strlen(answer->yaml);
-        (void)fprintf(ctl->out, "%s%s", answer->yaml,
-                      length > 0 && answer->yaml[length - 1] != '\n' ? "\n" : "");
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/GetPolicy", &request.base,
+                             &quota__v1__get_policy_response__descriptor, true),
+                    print_policy, NULL);
 }
 
 static void print_wire_problems(struct ctl *ctl, size_t count,
@@ -154,6 +152,19 @@ static void print_wire_changes(struct ctl *ctl, size_t count,
     }
 }
 
+static void print_reload(struct ctl *ctl, const void *message, const void *context)
+{
+    (void)context;
+    const Quota__V1__ReloadPolicyResponse *answer = message;
+    print_wire_problems(ctl, answer->n_problems, answer->problems);
+    print_wire_changes(ctl, answer->n_changes, answer->changes);
+    if (answer->policy != NULL) {
+        (void)fprintf(ctl->out, "policy r%llu %s: %s\n",
+                      (unsigned long long)answer->policy->revision,
+                      answer->changed ? "applied" : "unchanged", answer->policy->summary);
+    }
+}
+
 static int run_reload(struct ctl *ctl, const struct ctl_args *args)
 {
     Quota__V1__ReloadPolicyRequest request;
@@ -165,25 +176,10 @@ static int run_reload(struct ctl *ctl, const struct ctl_args *args)
         return CTL_ERROR;
     }
     request.expected_revision = (uint64_t)revision;
-    Quota__V1__ReloadPolicyResponse *answer =
-        ctl_call(ctl, "AdminService/ReloadPolicy", &request.base,
-                 &quota__v1__reload_policy_response__descriptor, revision == 0);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        print_wire_problems(ctl, answer->n_problems, answer->problems);
-        print_wire_changes(ctl, answer->n_changes, answer->changes);
-        if (answer->policy != NULL) {
-            (void)fprintf(ctl->out, "policy r%llu %s: %s\n",
-                          (unsigned long long)answer->policy->revision,
-                          answer->changed ? "applied" : "unchanged", answer->policy->summary);
-        }
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/ReloadPolicy", &request.base,
+                             &quota__v1__reload_policy_response__descriptor, revision == 0),
+                    print_reload, NULL);
 }
 
 /* ---- diff */
@@ -213,6 +209,17 @@ static char *read_text(struct ctl *ctl, const char *path)
     return text;
 }
 
+static void print_difference(struct ctl *ctl, const void *message, const void *context)
+{
+    (void)context;
+    const Quota__V1__ValidatePolicyResponse *answer = message;
+    print_wire_problems(ctl, answer->n_problems, answer->problems);
+    print_wire_changes(ctl, answer->n_changes, answer->changes);
+    if (answer->valid && answer->n_changes == 0) {
+        (void)fprintf(ctl->out, "no difference\n");
+    }
+}
+
 static int diff_running(struct ctl *ctl, const char *path)
 {
     Quota__V1__ValidatePolicyRequest request;
@@ -229,18 +236,9 @@ static int diff_running(struct ctl *ctl, const char *path)
     if (answer == NULL) {
         return CTL_ERROR;
     }
-    int rc = answer->valid ? CTL_OK : CTL_ERROR;
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        print_wire_problems(ctl, answer->n_problems, answer->problems);
-        print_wire_changes(ctl, answer->n_changes, answer->changes);
-        if (answer->valid && answer->n_changes == 0) {
-            (void)fprintf(ctl->out, "no difference\n");
-        }
-    }
-    ctl_free(answer);
-    return rc;
+    bool valid = answer->valid;
+    (void)ctl_show(ctl, answer, print_difference, NULL);
+    return valid ? CTL_OK : CTL_ERROR;
 }
 
 static struct json_object *json_change(const struct qd_policy_change *change)

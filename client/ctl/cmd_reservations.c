@@ -30,41 +30,45 @@ static void row(struct ctl_table *table, const Quota__V1__ReservationInfo *info)
     ctl_table_cell(table, held);
 }
 
-static int run_list(struct ctl *ctl, const struct ctl_args *args)
+static void print_list(struct ctl *ctl, const void *message, const void *context)
 {
     static const char *const heads[] = {"id", "tenant", ">age", "expires", "held"};
+    (void)context;
+    const Quota__V1__ListReservationsResponse *answer = message;
+    struct ctl_table *table = ctl_table_new(heads, sizeof heads / sizeof heads[0]);
+    for (size_t i = 0; i < answer->n_reservations; i++) {
+        row(table, answer->reservations[i]);
+    }
+    ctl_table_print(table, ctl->out);
+    ctl_table_free(table);
+    ctl_print_more(ctl, answer->next_page_token);
+}
+
+static int run_list(struct ctl *ctl, const struct ctl_args *args)
+{
     Quota__V1__ListReservationsRequest request;
     quota__v1__list_reservations_request__init(&request);
-    int64_t count = 100;
-    const char *text = ctl_arg(args, "count");
     if (!read_age(ctl, args, &request.older_than_ms) ||
-        (text != NULL && !ctl_read_count(ctl, "--count", text, 1, 1000, &count))) {
+        !ctl_read_rows(ctl, args, &request.page_size)) {
         return CTL_ERROR;
     }
     request.tenant = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
-    request.page_size = (uint32_t)count;
     request.page_token = ctl_wire(ctl_arg(args, "page"));
-    Quota__V1__ListReservationsResponse *answer =
-        ctl_call(ctl, "AdminService/ListReservations", &request.base,
-                 &quota__v1__list_reservations_response__descriptor, true);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        struct ctl_table *table = ctl_table_new(heads, sizeof heads / sizeof heads[0]);
-        for (size_t i = 0; i < answer->n_reservations; i++) {
-            row(table, answer->reservations[i]);
-        }
-        ctl_table_print(table, ctl->out);
-        ctl_table_free(table);
-        if (answer->next_page_token[0] != '\0') {
-            (void)fprintf(ctl->out, "more: --page %s\n", answer->next_page_token);
-        }
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/ListReservations", &request.base,
+                             &quota__v1__list_reservations_response__descriptor, true),
+                    print_list, NULL);
+}
+
+static void print_released(struct ctl *ctl, const void *message, const void *context)
+{
+    const Quota__V1__ReleaseReservationResponse *answer = message;
+    const bool *dry_run = context;
+    char held[256];
+    ctl_held_text(answer->n_amounts, answer->amounts, held, sizeof held);
+    (void)fprintf(ctl->out, "%s %u reservation%s%s%s\n", *dry_run ? "would release" : "released",
+                  answer->released, answer->released == 1 ? "" : "s", held[0] != '\0' ? ": " : "",
+                  held);
 }
 
 static int run_release(struct ctl *ctl, const struct ctl_args *args)
@@ -74,29 +78,17 @@ static int run_release(struct ctl *ctl, const struct ctl_args *args)
     if (!read_age(ctl, args, &request.older_than_ms)) {
         return CTL_ERROR;
     }
+    bool dry_run = ctl_flag(args, "dry-run");
     request.reservation = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
     request.tenant = ctl_wire(ctl_arg(args, "tenant"));
-    request.dry_run = ctl_flag(args, "dry-run");
+    request.dry_run = dry_run;
     if (request.reservation[0] == '\0' && request.tenant[0] == '\0') {
         return ctl_fail(ctl, "needs a RESERVATION, or --tenant TENANT (with --older-than TIME)");
     }
-    Quota__V1__ReleaseReservationResponse *answer =
-        ctl_call(ctl, "AdminService/ReleaseReservation", &request.base,
-                 &quota__v1__release_reservation_response__descriptor, false);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        char held[256];
-        ctl_held_text(answer->n_amounts, answer->amounts, held, sizeof held);
-        (void)fprintf(ctl->out, "%s %u reservation%s%s%s\n",
-                      request.dry_run ? "would release" : "released", answer->released,
-                      answer->released == 1 ? "" : "s", held[0] != '\0' ? ": " : "", held);
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/ReleaseReservation", &request.base,
+                             &quota__v1__release_reservation_response__descriptor, false),
+                    print_released, &dry_run);
 }
 
 static const struct ctl_option list_options[] = {

@@ -186,35 +186,34 @@ static int run_top(struct ctl *ctl, const struct ctl_args *args)
     return rc;
 }
 
+static void print_drain(struct ctl *ctl, const void *message, const void *context)
+{
+    const Quota__V1__DrainResponse *answer = message;
+    const Quota__V1__DrainRequest *request = context;
+    char state[32];
+    (void)fprintf(
+        ctl->out, "%s; %s open reservations",
+        ctl_enum_words(&quota__v1__node_state__descriptor, (int)answer->state, state, sizeof state),
+        ctl_count_text((int64_t)answer->open_reservations).text);
+    if (answer->last_expiry_unix_ns != 0) {
+        (void)fprintf(ctl->out, ", the last expires %s",
+                      ctl_in_text(answer->last_expiry_unix_ns).text);
+    }
+    (void)fputc('\n', ctl->out);
+    if (!request->cancel) {
+        (void)fprintf(ctl->out, "next: quotactl drain --cancel takes it back\n");
+    }
+}
+
 static int run_drain(struct ctl *ctl, const struct ctl_args *args)
 {
     Quota__V1__DrainRequest request;
     quota__v1__drain_request__init(&request);
     request.cancel = ctl_flag(args, "cancel");
-    Quota__V1__DrainResponse *answer = ctl_call(ctl, "AdminService/Drain", &request.base,
-                                                &quota__v1__drain_response__descriptor, true);
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, &answer->base);
-    } else {
-        char state[32];
-        (void)fprintf(ctl->out, "%s; %s open reservations",
-                      ctl_enum_words(&quota__v1__node_state__descriptor, (int)answer->state, state,
-                                     sizeof state),
-                      ctl_count_text((int64_t)answer->open_reservations).text);
-        if (answer->last_expiry_unix_ns != 0) {
-            (void)fprintf(ctl->out, ", the last expires %s",
-                          ctl_in_text(answer->last_expiry_unix_ns).text);
-        }
-        (void)fputc('\n', ctl->out);
-        if (!request.cancel) {
-            (void)fprintf(ctl->out, "next: quotactl drain --cancel takes it back\n");
-        }
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/Drain", &request.base,
+                             &quota__v1__drain_response__descriptor, true),
+                    print_drain, &request);
 }
 
 static const struct ctl_option top_options[] = {

@@ -9,19 +9,16 @@
 #include <string.h>
 #include <time.h>
 
-/* Print as JSON, or say `format`. */
+static void say(struct ctl *ctl, const void *answer, const void *line)
+{
+    (void)answer;
+    (void)fprintf(ctl->out, "%s\n", (const char *)line);
+}
+
+/* Print as JSON, or say `line`. */
 static int done(struct ctl *ctl, void *answer, const char *line)
 {
-    if (answer == NULL) {
-        return CTL_ERROR;
-    }
-    if (ctl->json) {
-        (void)ctl_json_print_message(ctl, answer);
-    } else {
-        (void)fprintf(ctl->out, "%s\n", line);
-    }
-    ctl_free(answer);
-    return CTL_OK;
+    return ctl_show(ctl, answer, say, line);
 }
 
 static void tenant_row(struct ctl_table *table, const Quota__V1__Tenant *tenant)

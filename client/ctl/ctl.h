@@ -113,6 +113,8 @@ struct quota_client *ctl_client(struct ctl *ctl);
 
 bool ctl_read_count(struct ctl *ctl, const char *option, const char *text, int64_t min, int64_t max,
                     int64_t *ret);
+/* `--count` of a list: how many rows a page has; 100 unless given. */
+bool ctl_read_rows(struct ctl *ctl, const struct ctl_args *args, uint32_t *ret_rows);
 /* A length of time: "90s", "5min", "1h", "2 weeks"; in ns. */
 bool ctl_read_span(struct ctl *ctl, const char *option, const char *text, int64_t *ret_ns);
 /* A time: "2026-11-01" (midnight in `zone`), "2026-11-01T08:30" there, "...Z", or "24h" (ago). */

@@ -48,6 +48,17 @@ bool ctl_read_count(struct ctl *ctl, const char *option, const char *text, int64
     return true;
 }
 
+bool ctl_read_rows(struct ctl *ctl, const struct ctl_args *args, uint32_t *ret_rows)
+{
+    const char *text = ctl_arg(args, "count");
+    int64_t rows = 100;
+    if (text != NULL && !ctl_read_count(ctl, "--count", text, 1, 1000, &rows)) {
+        return false;
+    }
+    *ret_rows = (uint32_t)rows;
+    return true;
+}
+
 static bool read_span(const char *text, int64_t *ret_ns)
 {
     struct qd_span span;

@@ -211,3 +211,17 @@ int ctl_json_print_message(struct ctl *ctl, const ProtobufCMessage *message)
 {
     return ctl_json_print(ctl, ctl_json_message(message));
 }
+
+int ctl_show(struct ctl *ctl, void *answer, ctl_people people, const void *context)
+{
+    if (answer == NULL) {
+        return CTL_ERROR;
+    }
+    if (ctl->json) {
+        (void)ctl_json_print_message(ctl, answer);
+    } else {
+        people(ctl, answer, context);
+    }
+    ctl_free(answer);
+    return CTL_OK;
+}

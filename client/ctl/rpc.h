@@ -31,6 +31,10 @@ struct json_object *ctl_json_message(const ProtobufCMessage *message);
 int ctl_json_print(struct ctl *ctl, struct json_object *object);
 /* The message as JSON, printed. Returns CTL_OK. */
 int ctl_json_print_message(struct ctl *ctl, const ProtobufCMessage *message);
+/* Show an answer, as JSON if asked for, else by `people`, and free it. Returns CTL_OK, or CTL_ERROR
+ * for NULL: its call has said why. */
+typedef void (*ctl_people)(struct ctl *ctl, const void *answer, const void *context);
+int ctl_show(struct ctl *ctl, void *answer, ctl_people people, const void *context);
 /* The word of an enum value: "SLIDING_WINDOW"; its number as text when it is unknown. */
 const char *ctl_enum_word(const ProtobufCEnumDescriptor *type, int value);
 /* The same in lower case with spaces: "sliding window". */

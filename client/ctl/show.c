@@ -136,3 +136,10 @@ void ctl_block_text(const Quota__V1__BlockState *block, char *ret, size_t size)
         }
     }
 }
+
+void ctl_print_more(struct ctl *ctl, const char *next_page_token)
+{
+    if (next_page_token[0] != '\0') {
+        (void)fprintf(ctl->out, "more: --page %s\n", next_page_token);
+    }
+}

@@ -18,6 +18,8 @@ struct ctl_text ctl_fullness_text(const Quota__V1__LimitState *state);
 struct ctl_text ctl_in_text(int64_t unix_ns);
 /* A limit's counters as a table. */
 void ctl_print_states(struct ctl *ctl, size_t count, Quota__V1__LimitState *const *states);
+/* "more: --page TOKEN", if there is more. */
+void ctl_print_more(struct ctl *ctl, const char *next_page_token);
 /* "policy.yaml:14:5", "run time". */
 void ctl_place_text(const Quota__V1__EffectiveLimit *limit, char *ret, size_t size);
 /* Pairs as repeated Entry of a request; `entries` and `pointers` have CTL_LABELS_MAX places. */
