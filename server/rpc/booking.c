@@ -28,7 +28,7 @@ void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
     }
 }
 
-/* I9: a report whose caller has gone away isn't begun. */
+/* I9: a call whose deadline passed while it waited isn't begun. */
 static bool too_late(const struct qd_call *call)
 {
     return gpr_time_cmp(gpr_now(call->deadline.clock_type), call->deadline) > 0;

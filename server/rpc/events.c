@@ -254,9 +254,15 @@ static void give_back(struct qd_rpc_thread *thread, struct qd_call *call)
     call->number_count = 0;
 }
 
-static void end_if_done(struct qd_call *call)
+/* A stream: nobody else works on it any more, and it is known how it closed. S1, I9: what a
+ * cancelled one was told last counts as unheard, also where it went out before the cancellation
+ * came in. */
+static void end_if_done(struct qd_rpc_thread *thread, struct qd_call *call)
 {
     if (call->closed && call->finished && !call->reading) {
+        if (call->cancelled != 0) {
+            give_back(thread, call);
+        }
         call_end(call);
     }
 }
@@ -267,12 +273,12 @@ static void on_read(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
     if (!ok) {
         give_back(thread, call);
     }
-    call->number_count = 0;
     if (!ok || call->received == NULL) {
         call->half_closed = true;
         qd_call_stream_status(call, QD_ERROR_NONE, NULL);
         return;
     }
+    call->number_count = 0; /* it goes on: it has heard the last answer */
     atomic_fetch_add_explicit(&thread->stream_messages, 1, memory_order_relaxed);
     grpc_slice slice;
     struct qd_str bytes = qd_message_bytes(call->received, &slice);
@@ -297,7 +303,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
     case QD_TAG_REPLY:
         if (call->method->kind == QD_METHOD_WATCH) {
             qd_health_sent(thread->rpc, call);
-            end_if_done(call);
+            end_if_done(thread, call);
             break;
         }
         if (!ok || call->cancelled != 0) {
@@ -314,11 +320,11 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
             qd_health_unwatch(thread->rpc, call);
             call->finished = true;
         }
-        end_if_done(call);
+        end_if_done(thread, call);
         break;
     case QD_TAG_STATUS:
         call->finished = true;
-        end_if_done(call);
+        end_if_done(thread, call);
         break;
     case QD_TAG_COUNT:
         break;

@@ -1,0 +1,326 @@
+/* I9: callers that give up while the server waits for its disk. A real server, a client of gRPC's
+ * C core, and a store whose writes wait as long as the test wants. */
+#include "server/ledger/tenant_store.h"
+#include "server/policy/policy_file.h"
+#include "server/rpc/server.h"
+#include "server/shard/node.h"
+#include "storage/store_memory.h"
+#include "tests/unit/rpc/gate.h"
+
+#include "quota/v1/quota.pb-c.h"
+
+#include <criterion/criterion.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/time.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LONG_MS  INT64_C(60000)
+#define SHORT_MS INT64_C(500)
+
+static struct qd_store *store;
+static struct qd_ledger *ledger;
+static struct qd_tenant_store *tenants;
+static struct qd_node *node;
+static struct qd_rpc *rpc;
+static grpc_channel *channel;
+static grpc_completion_queue *queue;
+
+static struct qd_policy *policy(void)
+{
+    static const char yaml[] = "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}}\n"
+                               "tenants: {'*': {plan: free}}\n";
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    struct qd_policy *loaded =
+        qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
+    char *text = qd_problems_text(problems);
+
+    cr_assert_not_null(loaded, "%s", text);
+    free(text);
+    qd_problems_free(problems);
+    return loaded;
+}
+
+static void setup(void)
+{
+    struct qd_ledger_config in_ledger = {0};
+    struct qd_core_config slice = {.hash_seed = 7,
+                                   .narrow_windows = 64,
+                                   .wide_windows = 64,
+                                   .buckets = 64,
+                                   .gauges = 64,
+                                   .bindings = 64,
+                                   .reservations = 64,
+                                   .progress = 16,
+                                   .estimators = 16,
+                                   .roots = 64,
+                                   .name_bytes = 65536};
+    struct qd_node_config config = {.shards = {.count = 1, .slice = slice, .common = slice},
+                                    .clock = qd_clock_system,
+                                    .name = "test",
+                                    .incarnation = 1,
+                                    .tenants_max = 10};
+    /* One booking thread: the next report waits in the queue. */
+    struct qd_rpc_config listen = {.listen = "127.0.0.1:0",
+                                   .threads = 1,
+                                   .booking_threads = 1,
+                                   .booking_queue = 16,
+                                   .streams_max = 16};
+    struct qd_error error;
+    char address[64];
+
+    store = gate_new(qd_store_memory_new());
+    cr_assert_eq(qd_ledger_open(store, &in_ledger, &ledger, NULL), QD_STORE_OK);
+    cr_assert_eq(qd_tenant_store_open(store, &tenants, NULL), QD_STORE_OK);
+    config.store = store;
+    config.ledger = ledger;
+    node = qd_node_new(&config, &error);
+    cr_assert_not_null(node);
+    node->tenants = tenants;
+    qd_node_publish(node, policy(), NULL);
+    rpc = qd_rpc_start(node, &listen, &error);
+    cr_assert_not_null(rpc, "%s", error.text);
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", qd_rpc_port(rpc));
+    grpc_init();
+    grpc_channel_credentials *insecure = grpc_insecure_credentials_create();
+    channel = grpc_channel_create(address, insecure, NULL);
+    grpc_channel_credentials_release(insecure);
+    queue = grpc_completion_queue_create_for_pluck(NULL);
+}
+
+static void teardown(void)
+{
+    grpc_channel_destroy(channel);
+    grpc_completion_queue_shutdown(queue);
+    grpc_completion_queue_destroy(queue);
+    qd_rpc_stop(rpc, 5000);
+    qd_node_free(node);
+    qd_tenant_store_close(tenants);
+    qd_ledger_close(ledger);
+    qd_store_close(store);
+    grpc_shutdown_blocking();
+}
+
+TestSuite(caller, .init = setup, .fini = teardown, .timeout = 60);
+
+/* --- a call --- */
+
+struct call {
+    grpc_call *call;
+    grpc_metadata_array initial, trailing;
+    grpc_status_code status;
+    grpc_slice details;
+    grpc_byte_buffer *sent, *received;
+};
+
+/* protobuf-c's fields are char *, though packing only reads them. */
+static char *text_of(const char *text)
+{
+    union {
+        const char *in;
+        char *out;
+    } both = {.in = text};
+
+    return both.out;
+}
+
+/* A stream's caller keeps its side open: what it cancels is not over. */
+static void start(struct call *c, const char *method, const ProtobufCMessage *request,
+                  int64_t deadline_ms)
+{
+    char path[128];
+    grpc_op ops[6];
+    uint8_t bytes[1024];
+
+    memset(c, 0, sizeof(*c));
+    memset(ops, 0, sizeof(ops));
+    (void)snprintf(path, sizeof(path), "/quota.v1.QuotaService/%s", method);
+    grpc_slice slice =
+        grpc_slice_from_copied_buffer((const char *)bytes, protobuf_c_message_pack(request, bytes));
+    grpc_slice name = grpc_slice_from_copied_string(path);
+    c->sent = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    grpc_metadata_array_init(&c->initial);
+    grpc_metadata_array_init(&c->trailing);
+    gpr_timespec deadline =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
+    c->call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue, name, NULL,
+                                       deadline, NULL);
+    grpc_slice_unref(name);
+    size_t n = 0;
+    ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[n].op = GRPC_OP_SEND_MESSAGE;
+    ops[n++].data.send_message.send_message = c->sent;
+    ops[n].op = GRPC_OP_RECV_INITIAL_METADATA;
+    ops[n++].data.recv_initial_metadata.recv_initial_metadata = &c->initial;
+    ops[n].op = GRPC_OP_RECV_MESSAGE;
+    ops[n++].data.recv_message.recv_message = &c->received;
+    ops[n].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+    ops[n].data.recv_status_on_client.trailing_metadata = &c->trailing;
+    ops[n].data.recv_status_on_client.status = &c->status;
+    ops[n++].data.recv_status_on_client.status_details = &c->details;
+    if (strcmp(method, "StreamQuota") != 0) {
+        ops[n++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    }
+    cr_assert_eq(grpc_call_start_batch(c->call, ops, n, c, NULL), GRPC_CALL_OK);
+}
+
+/* Wait for the call's end; its status. *ret_answer, if wanted, is the answer of that type. */
+static grpc_status_code finish(struct call *c, const ProtobufCMessageDescriptor *type,
+                               ProtobufCMessage **ret_answer)
+{
+    grpc_event event =
+        grpc_completion_queue_pluck(queue, c, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+
+    cr_assert_eq(event.type, GRPC_OP_COMPLETE);
+    if (ret_answer != NULL && c->received != NULL) {
+        grpc_byte_buffer_reader reader;
+        cr_assert(grpc_byte_buffer_reader_init(&reader, c->received));
+        grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+        *ret_answer = protobuf_c_message_unpack(type, NULL, GRPC_SLICE_LENGTH(slice),
+                                                GRPC_SLICE_START_PTR(slice));
+        grpc_slice_unref(slice);
+        grpc_byte_buffer_reader_destroy(&reader);
+    }
+    grpc_byte_buffer_destroy(c->sent);
+    if (c->received != NULL) {
+        grpc_byte_buffer_destroy(c->received);
+    }
+    grpc_slice_unref(c->details);
+    grpc_metadata_array_destroy(&c->initial);
+    grpc_metadata_array_destroy(&c->trailing);
+    grpc_call_unref(c->call);
+    return c->status;
+}
+
+static Quota__V1__ReportUsageRequest report_of(const char *request_id)
+{
+    Quota__V1__ReportUsageRequest m;
+
+    quota__v1__report_usage_request__init(&m);
+    m.tenant = text_of("acme");
+    m.model = text_of("m");
+    m.request_id = text_of(request_id);
+    return m;
+}
+
+/* Report once more, with time; true: it had been booked before. */
+static bool was_booked(const char *request_id)
+{
+    Quota__V1__ReportUsageRequest m = report_of(request_id);
+    ProtobufCMessage *answer = NULL;
+    struct call c;
+
+    start(&c, "ReportUsage", &m.base, LONG_MS);
+    cr_assert_eq(finish(&c, &quota__v1__report_usage_response__descriptor, &answer),
+                 GRPC_STATUS_OK);
+    cr_assert_not_null(answer);
+    bool duplicate = ((Quota__V1__ReportUsageResponse *)(void *)answer)->duplicate != 0;
+    protobuf_c_message_free_unpacked(answer, NULL);
+    return duplicate;
+}
+
+/* --- what the server is at --- */
+
+static uint64_t waiting(void)
+{
+    struct qd_rpc_figures figures;
+
+    qd_rpc_figures(rpc, &figures);
+    return figures.booking_waiting;
+}
+
+static uint64_t too_late(void)
+{
+    struct qd_rpc_figures figures;
+
+    qd_rpc_figures(rpc, &figures);
+    return figures.errors_by_code[QD_ERROR_DEADLINE];
+}
+
+static uint64_t open_holds(void)
+{
+    struct qd_shard *home = &node->shards.home[0];
+    struct qd_core_stats stats;
+
+    qd_shards_lock(&node->shards, home);
+    qd_core_stats(home->core, &stats);
+    qd_shards_unlock(&node->shards, home);
+    return stats.reservations_open;
+}
+
+static void pause_ms(int64_t ms)
+{
+    struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+/* Look again until it is so; the suite's timeout ends what never comes. */
+static void await(uint64_t (*figure)(void), uint64_t wanted)
+{
+    while (figure() != wanted) {
+        pause_ms(1);
+    }
+}
+
+/* --- */
+
+Test(caller, I9_a_report_that_waited_past_its_deadline_is_not_begun)
+{
+    Quota__V1__ReportUsageRequest first = report_of("first");
+    Quota__V1__ReportUsageRequest late = report_of("late");
+    struct call a;
+    struct call b;
+
+    gate_shut(store);
+    start(&a, "ReportUsage", &first.base, LONG_MS);
+    gate_await_writer(store);
+    start(&b, "ReportUsage", &late.base, SHORT_MS);
+    await(waiting, 1);
+    cr_assert_eq(finish(&b, NULL, NULL), GRPC_STATUS_DEADLINE_EXCEEDED);
+    pause_ms(2 * SHORT_MS); /* the server's deadline is the rest of the time, from its arrival on */
+    gate_open(store);
+    cr_assert_eq(finish(&a, NULL, NULL), GRPC_STATUS_OK, "its own deadline is far");
+    await(too_late, 1);
+    cr_assert_not(was_booked("late"));
+    cr_assert(was_booked("first"));
+}
+
+Test(caller, I9_a_cancelled_stream_leaves_no_hold_and_books_whole)
+{
+    Quota__V1__ReportUsageRequest report = report_of("r");
+    Quota__V1__CheckQuotaRequest check;
+    quota__v1__check_quota_request__init(&check);
+    Quota__V1__StreamRequest items[2];
+    Quota__V1__StreamRequest *pointers[2] = {&items[0], &items[1]};
+    Quota__V1__StreamQuotaRequest batch;
+    quota__v1__stream_quota_request__init(&batch);
+    struct call c;
+
+    check.tenant = text_of("acme");
+    check.model = text_of("m");
+    for (size_t i = 0; i < 2; i++) {
+        quota__v1__stream_request__init(&items[i]);
+    }
+    items[0].call_case = QUOTA__V1__STREAM_REQUEST__CALL_CHECK;
+    items[0].check = &check;
+    items[1].call_case = QUOTA__V1__STREAM_REQUEST__CALL_REPORT;
+    items[1].report = &report;
+    batch.items = pointers;
+    batch.n_items = 2;
+    gate_shut(store);
+    start(&c, "StreamQuota", &batch.base, LONG_MS);
+    gate_await_writer(store);
+    cr_assert_eq(open_holds(), 1);
+    cr_assert_eq(grpc_call_cancel(c.call, NULL), GRPC_CALL_OK);
+    cr_assert_eq(finish(&c, NULL, NULL), GRPC_STATUS_CANCELLED);
+    gate_open(store);
+    await(open_holds, 0); /* S1: nobody heard of it */
+    cr_assert(was_booked("r"));
+}
