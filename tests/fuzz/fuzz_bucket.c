@@ -2,32 +2,11 @@
  * back, never below the path after, and it admits again at retry_at and not 1 ns earlier. */
 #include "server/core/bucket.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
-#include <stdlib.h>
+#include <assert.h>
 
 #define CHARGES_MAX 128
-
-static void require(bool ok)
-{
-    if (!ok) {
-        abort();
-    }
-}
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint64_t take(struct input *in, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes && in->left > 0; i++) {
-        value = value << 8 | *in->at++;
-        in->left--;
-    }
-    return value;
-}
 
 static struct qd_wall_ns wall(int64_t ns)
 {
@@ -64,14 +43,14 @@ static void check_retry(const struct qd_bucket *b, const struct qd_bucket_spec *
 {
     struct qd_bucket copy = *b;
     int64_t at = qd_bucket_retry_at(&copy, spec, cost, wall(now)).ns;
-    require(at >= now);
+    assert(at >= now);
     if (at == QD_WALL_NEVER) {
         return;
     }
     copy = *b;
-    require(qd_bucket_fits(&copy, spec, cost, wall(at)));
+    assert(qd_bucket_fits(&copy, spec, cost, wall(at)));
     copy = *b;
-    require(at == now || !qd_bucket_fits(&copy, spec, cost, wall(at - 1)));
+    assert(at == now || !qd_bucket_fits(&copy, spec, cost, wall(at - 1)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -109,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         qd_uint128 ours =
             (qd_uint128)(uint64_t)b.level * (uint64_t)spec.window_ns + (uint64_t)b.frac;
         qd_uint128 exact = path_level(&p, &spec, now);
-        require(gave_back ? ours >= exact : ours == exact);
+        assert(gave_back ? ours >= exact : ours == exact);
     }
     return 0;
 }

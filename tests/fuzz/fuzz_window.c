@@ -2,33 +2,12 @@
  * again at retry_at and not 1 ns earlier. */
 #include "server/core/window.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
-#include <stdlib.h>
+#include <assert.h>
 #include <string.h>
 
 #define CHARGES_MAX 256
-
-static void require(bool ok)
-{
-    if (!ok) {
-        abort();
-    }
-}
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint64_t take(struct input *in, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes && in->left > 0; i++) {
-        value = value << 8 | *in->at++;
-        in->left--;
-    }
-    return value;
-}
 
 static struct qd_wall_ns wall(int64_t ns)
 {
@@ -74,11 +53,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         copy = w;
         int64_t at = qd_window_retry_at(&copy.base, &spec, amount, cost, wall(now)).ns;
-        require(at >= now && at != QD_WALL_NEVER);
+        assert(at >= now && at != QD_WALL_NEVER);
         copy = w;
-        require(qd_window_fits(&copy.base, &spec, amount, cost, wall(at)));
+        assert(qd_window_fits(&copy.base, &spec, amount, cost, wall(at)));
         copy = w;
-        require(at == now || !qd_window_fits(&copy.base, &spec, amount, cost, wall(at - 1)));
+        assert(at == now || !qd_window_fits(&copy.base, &spec, amount, cost, wall(at - 1)));
         if (op & 16) {
             now = at;
         }
@@ -93,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < count; i++) {
             sum += log[i].at_ns >= now - spec.window_ns ? log[i].cost : 0;
         }
-        require(sum <= bound);
+        assert(sum <= bound);
     }
     return 0;
 }
