@@ -113,6 +113,17 @@ static bool resets_wrap(const struct world *w)
     return false;
 }
 
+/* Reloads, each of which may double an amount, have left what a policy accepts. */
+static bool amount_is_too_large(const struct world *w)
+{
+    for (unsigned i = 0; i < LIMITS; i++) {
+        if (w->amount[i] > QD_AMOUNT_MAX / 4) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A bucket that comes back from the store drains for the whole time away at the amount that it has
  * then; the model's drains at the old one until the counter is bound again. So an input also ends
  * with a reload while a bucket is away. */
@@ -139,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < OPERATIONS_MAX && bytes.at < bytes.end && !resets_wrap(w); i++) {
         uint32_t epoch = w->f.epoch;
         one_operation(w);
-        if (w->f.epoch != epoch && bucket_is_away(w)) {
+        if (w->f.epoch != epoch && (bucket_is_away(w) || amount_is_too_large(w))) {
             break;
         }
     }
