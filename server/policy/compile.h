@@ -177,7 +177,10 @@ void qd_compile_tenants(struct qd_compiler *c, const struct qd_node *node);
 void qd_compile_prices(struct qd_compiler *c, const struct qd_node *node);
 void qd_compile_unknown_price(struct qd_compiler *c, const struct qd_node *node);
 
-/* Checks that need the whole policy: H1's bounded estimates, prices behind money limits. */
+/* The checks of one limit that need the whole policy: H1's bounded estimates, prices behind money.
+ */
+void qd_check_limit(struct qd_compiler *c, const struct qd_pending_check *check, bool has_prices);
+/* All of the policy's own. */
 void qd_check_policy(struct qd_compiler *c, const struct qd_node *root);
 
 /* Look-up among the compiled ones by plain name (the arrays are sorted). */

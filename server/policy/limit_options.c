@@ -31,14 +31,14 @@ static bool bool_option(struct qd_limit_draft *d, enum qd_limit_key key, bool *v
     return true;
 }
 
-/* True if the limit weighs output or what is priced by it, so that its estimate needs an upper
+/* True if the limit weighs output or what is estimated from it, so that its estimate needs an upper
  * bound. */
 static bool depends_on_output(const struct qd_limit *l)
 {
     for (size_t i = 0; i < l->admit.count; i++) {
         uint8_t m = l->admit.item[i].meter;
         if (m == QD_METER_OUTPUT_TOKENS || m == QD_METER_REASONING_TOKENS || m == QD_METER_COST ||
-            m == QD_METER_CHARGE) {
+            m == QD_METER_CHARGE || m == QD_METER_GPU_MS) {
             return true;
         }
     }

@@ -1,5 +1,5 @@
-/* What only the whole policy can tell: bounded estimates of hard limits (H1), prices behind money
- * limits (P8). */
+/* What only the whole policy can tell of a limit: bounded estimates of hard ones (H1), prices
+ * behind those of money (P8). Limits of run-time tenants get the same checks (runtime_limits.c). */
 #include "server/policy/compile.h"
 #include "server/policy/gpu_time.h"
 
@@ -44,7 +44,7 @@ static void check_bound(struct qd_compiler *c, const struct qd_pending_check *ch
     const struct qd_limit *limit = check->limit;
     uint32_t outputs = QD_METER_BIT(QD_METER_OUTPUT_TOKENS) |
                        QD_METER_BIT(QD_METER_REASONING_TOKENS) | QD_METER_BIT(QD_METER_COST) |
-                       QD_METER_BIT(QD_METER_CHARGE);
+                       QD_METER_BIT(QD_METER_CHARGE) | QD_METER_BIT(QD_METER_GPU_MS);
     struct qd_at at = {NULL, check->path};
     if (limit->consistency != QD_HARD || limit->default_max_output > 0 ||
         !weighs_any(&limit->admit, outputs)) {
@@ -68,6 +68,43 @@ static void check_bound(struct qd_compiler *c, const struct qd_pending_check *ch
     }
 }
 
+static bool estimates_gpu_time(const struct qd_policy *p, const struct qd_model *m)
+{
+    const struct qd_pool *pool = m->pool != NULL ? qd_find_pool(p, m->pool) : NULL;
+    struct qd_gpu_time gpu = qd_gpu_time_of(p, m, pool);
+    return gpu.us_per_input_token > 0 || gpu.us_per_output_token > 0;
+}
+
+/* H1: time that nothing estimates would be held as 0. */
+static void check_held_time(struct qd_compiler *c, const struct qd_pending_check *check)
+{
+    const struct qd_limit *limit = check->limit;
+    uint32_t never = QD_METER_BIT(QD_METER_PROCESSING_MS) | QD_METER_BIT(QD_METER_MEMORY_GB_MS);
+    struct qd_at at = {NULL, check->path};
+    if (limit->consistency != QD_HARD) {
+        return;
+    }
+    if (weighs_any(&limit->admit, never)) {
+        qd_fail(c, &at, check->node,
+                "a hard limit must hold an estimate, and nothing estimates processing or memory "
+                "time; GPU-time (\"gpu_seconds\") is accepted, it is estimated from the tokens");
+        return;
+    }
+    if (!weighs_any(&limit->admit, QD_METER_BIT(QD_METER_GPU_MS))) {
+        return;
+    }
+    for (size_t i = 0; i < c->policy->model_count; i++) {
+        const struct qd_model *m = &c->policy->models[i];
+        if (may_apply(limit, m) && !estimates_gpu_time(c->policy, m)) {
+            qd_fail(c, &at, check->node,
+                    "a hard limit of GPU-time needs an estimate of it, and model \"%s\" has none; "
+                    "a \"gpu_time\" above 0 there is accepted",
+                    m->name);
+            return;
+        }
+    }
+}
+
 /* What a model costs by the second, and nobody estimates. NULL: nothing, or it is estimated. */
 static const char *unbounded_time(const struct qd_policy *p, const struct qd_model *m)
 {
@@ -77,9 +114,8 @@ static const char *unbounded_time(const struct qd_policy *p, const struct qd_mod
     } times[] = {{QD_METER_PROCESSING_MS, "processing_second"},
                  {QD_METER_MEMORY_GB_MS, "memory_gb_second"}};
     const struct qd_pool *pool = m->pool != NULL ? qd_find_pool(p, m->pool) : NULL;
-    struct qd_gpu_time gpu = qd_gpu_time_of(p, m, pool);
     if ((m->priced_by_gpu_time || (pool != NULL && pool->priced_by_gpu_time)) &&
-        gpu.us_per_input_token == 0 && gpu.us_per_output_token == 0) {
+        !estimates_gpu_time(p, m)) {
         return "gpu_second";
     }
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
@@ -165,14 +201,20 @@ static void warn_of_unpriced(struct qd_compiler *c, const struct qd_node *root)
     }
 }
 
+void qd_check_limit(struct qd_compiler *c, const struct qd_pending_check *check, bool has_prices)
+{
+    check_bound(c, check);
+    check_held_time(c, check);
+    check_times(c, check);
+    check_money(c, check, has_prices);
+}
+
 void qd_check_policy(struct qd_compiler *c, const struct qd_node *root)
 {
     bool has_prices =
         qd_node_get(root, "prices") != NULL || c->policy->unknown_price == QD_UNKNOWN_PRICE_CAP;
     for (size_t i = 0; i < c->pending_count; i++) {
-        check_bound(c, &c->pending[i]);
-        check_times(c, &c->pending[i]);
-        check_money(c, &c->pending[i], has_prices);
+        qd_check_limit(c, &c->pending[i], has_prices);
     }
     warn_of_unpriced(c, root);
 }

@@ -85,6 +85,13 @@ struct qd_limit_set *qd_policy_compile_limits(const struct qd_policy *policy,
                                               const struct qd_limit_entry *entries, size_t count,
                                               struct qd_problems *problems)
     __attribute__((warn_unused_result));
+
+/* What the policy as a whole says of compiled limits: the checks that its own limits got when it
+ * was loaded (H1, P8), with the same sentences. False: one would be refused there. Limits that were
+ * taken under an earlier policy may fail them, and still work as far as they can: their tenant is
+ * better off with them. */
+bool qd_policy_check_limits(const struct qd_policy *policy, const struct qd_limit_set *set,
+                            struct qd_problems *problems) __attribute__((warn_unused_result));
 void qd_limit_set_free(struct qd_limit_set *set);
 
 #endif /* QD_POLICY_POLICY_FILE_H */

@@ -12,6 +12,7 @@ struct job {
     const struct qd_limit_entry *entries;
     size_t count;
     struct qd_use_list list;
+    const struct qd_limit_set *set; /* to check */
 };
 
 static struct qd_node *key_node(struct qd_arena *a, const char *text)
@@ -58,24 +59,34 @@ static void compile_all(struct job *j)
     for (size_t i = 0; i < j->count; i++) {
         compile_entry(j, i);
     }
-    for (size_t i = 0; i < j->list.count; i++) {
-        if (j->list.uses[i].limit->money && !c->policy->uses_money) {
-            bool has_prices = c->policy->cap_price.count > 0;
-            for (size_t m = 0; m < c->policy->model_count; m++) {
-                has_prices = has_prices || c->policy->models[m].cost.count > 0;
-            }
-            for (size_t m = 0; m < c->policy->pool_count; m++) {
-                has_prices = has_prices || c->policy->pools[m].cost.count > 0;
-            }
-            if (!has_prices) {
-                qd_fail(c, &limits, NULL, "%s: a limit of money needs prices; the policy has none",
-                        j->list.uses[i].limit->name);
-            }
-        }
+}
+
+static bool has_prices(const struct qd_policy *p)
+{
+    bool has = p->uses_money || p->unknown_price == QD_UNKNOWN_PRICE_CAP;
+    for (size_t i = 0; i < p->model_count; i++) {
+        has = has || p->models[i].cost.count > 0;
+    }
+    for (size_t i = 0; i < p->pool_count; i++) {
+        has = has || p->pools[i].cost.count > 0;
+    }
+    return has;
+}
+
+static void check_all(struct job *j)
+{
+    struct qd_compiler *c = &j->compiler;
+    struct qd_at top = {0};
+    struct qd_at limits = {&top, "limits"};
+    for (size_t i = 0; i < j->set->count; i++) {
+        const struct qd_limit *limit = j->set->uses[i].limit;
+        struct qd_at at = {&limits, limit->name};
+        struct qd_pending_check check = {limit, NULL, qd_at_text(c, &at)};
+        qd_check_limit(c, &check, has_prices(c->policy));
     }
 }
 
-static bool run_guarded(struct job *j)
+static bool run_guarded(struct job *j, void (*run)(struct job *))
 {
     jmp_buf oom;
     if (setjmp(oom) != 0) {
@@ -83,8 +94,23 @@ static bool run_guarded(struct job *j)
         return false;
     }
     qd_arena_init(&j->arena, &oom);
-    compile_all(j);
+    run(j);
     return true;
+}
+
+/* NULL, and reported: out of memory. */
+static struct job *job_new(const struct qd_policy *policy, struct qd_problems *problems)
+{
+    struct job *j = calloc(1, sizeof *j);
+    if (j == NULL) {
+        qd_problems_add(problems, QD_SEVERITY_ERROR, "", 0, 0, "out of memory");
+        return NULL;
+    }
+    j->compiler = (struct qd_compiler){.file = "", .problems = problems, .is_runtime = true};
+    j->policy = *policy;
+    j->compiler.arena = &j->arena;
+    j->compiler.policy = &j->policy;
+    return j;
 }
 
 struct qd_limit_set *qd_policy_compile_limits(const struct qd_policy *policy,
@@ -93,21 +119,14 @@ struct qd_limit_set *qd_policy_compile_limits(const struct qd_policy *policy,
                                               struct qd_problems *problems)
 {
     size_t errors = qd_problems_errors(problems);
-    struct job *j = calloc(1, sizeof *j);
+    struct job *j = job_new(policy, problems);
     if (j == NULL) {
-        qd_problems_add(problems, QD_SEVERITY_ERROR, "", 0, 0, "out of memory");
         return NULL;
     }
-    *j = (struct job){
-        .compiler = {.file = "", .problems = problems, .is_runtime = true},
-        .policy = *policy,
-        .plan = plan,
-        .entries = entries,
-        .count = count,
-    };
-    j->compiler.arena = &j->arena;
-    j->compiler.policy = &j->policy;
-    bool good = run_guarded(j) && qd_problems_errors(problems) == errors;
+    j->plan = plan;
+    j->entries = entries;
+    j->count = count;
+    bool good = run_guarded(j, compile_all) && qd_problems_errors(problems) == errors;
     struct qd_limit_set *set = NULL;
     if (good) {
         set = calloc(1, sizeof *set + j->list.count * sizeof set->uses[0]);
@@ -123,6 +142,21 @@ struct qd_limit_set *qd_policy_compile_limits(const struct qd_policy *policy,
     qd_arena_release(&j->arena);
     free(j);
     return set;
+}
+
+bool qd_policy_check_limits(const struct qd_policy *policy, const struct qd_limit_set *set,
+                            struct qd_problems *problems)
+{
+    size_t errors = qd_problems_errors(problems);
+    struct job *j = job_new(policy, problems);
+    if (j == NULL) {
+        return false;
+    }
+    j->set = set;
+    bool good = run_guarded(j, check_all) && qd_problems_errors(problems) == errors;
+    qd_arena_release(&j->arena);
+    free(j);
+    return good;
 }
 
 void qd_limit_set_free(struct qd_limit_set *set)

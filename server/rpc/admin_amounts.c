@@ -3,6 +3,7 @@
 #include "server/rpc/admin.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/limits.h"
+#include "server/shard/describe.h"
 #include "server/shard/directory.h"
 #include "server/shard/tenants.h"
 #include "server/shard/validate.h"
@@ -227,6 +228,39 @@ static enum qd_error_code validate_boost(const Quota__V1__BoostRequest *q, struc
     return QD_ERROR_NONE;
 }
 
+/* A size that the policy's file would be refused for, before it is clamped to one that works. */
+static enum qd_error_code check_boost_size(const struct qd_limit_use *use,
+                                           const Quota__V1__BoostRequest *q,
+                                           struct qd_error *ret_error)
+{
+    bool percent = q->size_case == QUOTA__V1__BOOST_REQUEST__SIZE_PERCENT;
+    qd_int128 num = percent ? (qd_int128)q->percent : (qd_int128)q->amount;
+    qd_int128 den = percent ? 100 : (qd_int128)use->amount;
+    qd_int128 amount = percent ? use->amount * num / den : num;
+    qd_int128 burst = den > 0 ? use->burst * num / den : num;
+    char size[QD_MESSAGE_MAX];
+    struct qd_text text;
+
+    if (q->remove) {
+        return QD_ERROR_NONE;
+    }
+    qd_text_init(&text, size, sizeof(size));
+    qd_describe_size(&text, use->limit, use->amount);
+    if (amount > QD_AMOUNT_MAX || burst > QD_AMOUNT_MAX) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_AMOUNT,
+                            "percent or amount: too large for a limit of %s; at most 2^53 of what "
+                            "it counts is accepted",
+                            size);
+    }
+    if (amount > 0 && use->burst > 0 && burst == 0) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_AMOUNT,
+                            "percent or amount: the burst of a limit of %s would be 0; a capacity "
+                            "of at least 1 is accepted",
+                            size);
+    }
+    return QD_ERROR_NONE;
+}
+
 enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                   struct qd_error *ret_error)
 {
@@ -251,12 +285,15 @@ enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, 
             "limit: %s is not this tenant's own but an ancestor's or shared; boost it there",
             qd_quote(qd_str_of(q->limit)).text);
     }
+    if (code == QD_ERROR_NONE) {
+        code = check_boost_size(found->use, q, ret_error);
+    }
     qd_limits_close(&limits);
     if (code != QD_ERROR_NONE) {
         return code;
     }
     struct boost_change change = {q, qd_str_of(name), now};
-    struct qd_tenants_edit edit = {subject.tenant, "Boost", edit_boost, &change};
+    struct qd_tenants_edit edit = {subject.tenant, "Boost", edit_boost, &change, false};
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
     if (work == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");

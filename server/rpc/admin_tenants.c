@@ -172,7 +172,8 @@ enum qd_error_code qd_admin_put_tenant(struct qd_place *place, struct qd_call *c
     if (put.request == NULL || validate_put(put.request, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    struct qd_tenants_edit edit = {qd_str_of(put.request->tenant), "PutTenant", edit_put, &put};
+    struct qd_tenants_edit edit = {qd_str_of(put.request->tenant), "PutTenant", edit_put, &put,
+                                   true};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         put_record(&place->out, 1, &work->record, qd_clock_now(&place->node->clock));
@@ -235,7 +236,7 @@ enum qd_error_code qd_admin_set_plan(struct qd_place *place, struct qd_call *cal
         return ret_error->code;
     }
     change.plan = qd_str_of(q->plan);
-    struct qd_tenants_edit edit = {qd_str_of(q->tenant), "SetPlan", edit_plan, &change};
+    struct qd_tenants_edit edit = {qd_str_of(q->tenant), "SetPlan", edit_plan, &change, true};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         put_record(&place->out, 1, &work->record, qd_clock_now(&place->node->clock));
@@ -313,7 +314,7 @@ enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, 
     }
     struct qd_tenants_edit edit = {qd_str_of(change.request->tenant),
                                    change.request->unblock ? "Unblock" : "Block", edit_block,
-                                   &change};
+                                   &change, false};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         if (work->record.block.blocked) {

@@ -51,6 +51,17 @@ static const struct qd_plan *plan_of(const struct qd_policy *policy,
     return record->plan.len > 0 ? qd_policy_plan(policy, record->plan) : NULL;
 }
 
+/* `problems` may be NULL: there was no memory for it. */
+static const char *first_error(const struct qd_problems *problems)
+{
+    for (size_t i = 0; problems != NULL && i < qd_problems_count(problems); i++) {
+        if (qd_problems_at(problems, i)->severity == QD_SEVERITY_ERROR) {
+            return qd_problems_at(problems, i)->message;
+        }
+    }
+    return "out of memory";
+}
+
 /* Own limits as NUL-terminated texts for the policy's compiler. */
 static enum qd_error_code compile_limits(const struct qd_policy *policy,
                                          const struct qd_tenant_record *record,
@@ -77,13 +88,26 @@ static enum qd_error_code compile_limits(const struct qd_policy *policy,
                                                            record->limit_count, problems)
                                 : NULL;
     if (*ret_set == NULL) {
-        const char *why = problems != NULL && qd_problems_count(problems) > 0
-                              ? qd_problems_at(problems, 0)->message
-                              : "out of memory";
-        (void)qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT, "%s", why);
+        (void)qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT, "%s", first_error(problems));
     }
     qd_problems_free(problems);
     return *ret_set != NULL ? QD_ERROR_NONE : QD_ERROR_INVALID_LIMIT;
+}
+
+/* H1, P8: what the policy's file would be refused for. */
+static enum qd_error_code check_limits(const struct qd_policy *policy,
+                                       const struct qd_limit_set *set, struct qd_error *ret_error)
+{
+    if (set == NULL) {
+        return QD_ERROR_NONE;
+    }
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    bool good = problems != NULL && qd_policy_check_limits(policy, set, problems);
+    if (!good) {
+        (void)qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT, "%s", first_error(problems));
+    }
+    qd_problems_free(problems);
+    return good ? QD_ERROR_NONE : QD_ERROR_INVALID_LIMIT;
 }
 
 static struct qd_hash128 hash_of_hex(struct qd_str hex)
@@ -194,19 +218,6 @@ static enum qd_error_code compile(const struct qd_policy *policy,
     return QD_ERROR_NONE;
 }
 
-enum qd_error_code qd_directory_try(const struct qd_policy *policy,
-                                    const struct qd_tenant_record *record,
-                                    struct qd_error *ret_error)
-{
-    struct compiled c = {0};
-
-    if (compile(policy, record, &c, ret_error) != QD_ERROR_NONE) {
-        return ret_error->code;
-    }
-    compiled_clear(&c);
-    return QD_ERROR_NONE;
-}
-
 /* --- the table --- */
 
 struct qd_directory *qd_directory_new(uint32_t tenants_max, uint64_t seed)
@@ -303,6 +314,50 @@ void qd_directory_overrides(struct qd_directory *d, struct qd_str path,
             ret_overrides[i] = t != NULL ? &t->compiled.override : NULL;
         }
     }
+}
+
+/* P1: more limits than one check can hold would be found out by the tenant. */
+static enum qd_error_code check_count(struct qd_directory *d, const struct qd_policy *policy,
+                                      struct qd_str path, const struct compiled *c,
+                                      struct qd_error *ret_error)
+{
+    const struct qd_override *overrides[QD_TENANT_SEGMENTS_MAX];
+    struct qd_attributes attributes = {.tenant = path};
+    struct qd_resolve_input in = {
+        .policy = policy, .attributes = &attributes, .overrides = overrides, .all = true};
+    struct qd_resolution *r = malloc(sizeof(*r));
+
+    if (r == NULL) {
+        return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+    }
+    qd_directory_lock_shared(d);
+    qd_directory_overrides(d, path, overrides);
+    overrides[qd_tenant_path_depth(path) - 1] = &c->override;
+    qd_resolve(&in, r);
+    qd_directory_unlock_shared(d);
+    bool too_many = r->status == QD_RESOLVE_TOO_MANY;
+    free(r);
+    return too_many ? qd_error_set(ret_error, QD_ERROR_INVALID_LIMIT,
+                                   "limits: more than %d limits would apply to %s",
+                                   QD_LIMITS_PER_CHECK_MAX, qd_quote(path).text)
+                    : QD_ERROR_NONE;
+}
+
+enum qd_error_code qd_directory_try(struct qd_directory *d, const struct qd_policy *policy,
+                                    const struct qd_tenant_record *record, bool new_limits,
+                                    struct qd_error *ret_error)
+{
+    struct compiled c = {0};
+
+    enum qd_error_code code = compile(policy, record, &c, ret_error);
+    if (code == QD_ERROR_NONE && new_limits) {
+        code = check_limits(policy, c.limits, ret_error);
+    }
+    if (code == QD_ERROR_NONE && new_limits) {
+        code = check_count(d, policy, record->tenant, &c, ret_error);
+    }
+    compiled_clear(&c);
+    return code;
 }
 
 int qd_path_compare(struct qd_str a, struct qd_str b)
@@ -476,6 +531,11 @@ size_t qd_directory_recompile(struct qd_directory *d, const struct qd_policy *po
                 qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0, "tenant %.*s: %s",
                                 (int)t->path.len, t->path.ptr, error.text);
             }
+        } else if (problems != NULL &&
+                   check_limits(policy, compiled.limits, &error) != QD_ERROR_NONE) {
+            qd_problems_add(problems, QD_SEVERITY_WARNING, "", 0, 0,
+                            "tenant %.*s: %s; the limit stays as it is", (int)t->path.len,
+                            t->path.ptr, error.text);
         }
         compiled_clear(&t->compiled);
         t->compiled = compiled;

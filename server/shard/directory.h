@@ -31,9 +31,12 @@ void qd_directory_unlock_shared(struct qd_directory *d);
 void qd_directory_overrides(struct qd_directory *d, struct qd_str path,
                             const struct qd_override *ret_overrides[QD_TENANT_SEGMENTS_MAX]);
 
-/* Compile a record's limits without putting it: QD_ERROR_NONE, or what is wrong with which. */
-enum qd_error_code qd_directory_try(const struct qd_policy *policy,
-                                    const struct qd_tenant_record *record,
+/* Compile a record's limits without putting it: QD_ERROR_NONE, or what is wrong with which.
+ * `new_limits`: its limits or its plan are new, so that what the policy's file would be refused for
+ * is refused (H1, P1); otherwise what was taken before stays good, and a block can always be set.
+ */
+enum qd_error_code qd_directory_try(struct qd_directory *d, const struct qd_policy *policy,
+                                    const struct qd_tenant_record *record, bool new_limits,
                                     struct qd_error *ret_error);
 
 /* Put a record in, or replace it. Under the admin lock. On an error nothing has changed. */
@@ -44,7 +47,8 @@ enum qd_error_code qd_directory_put(struct qd_directory *d, const struct qd_poli
 bool qd_directory_remove(struct qd_directory *d, struct qd_str path);
 
 /* Compile all again for a new policy. Under the admin lock. Limits that no longer compile are left
- * out and reported. Returns how many records had such. */
+ * out and reported; those that would be refused if they were new stay and are reported. Returns how
+ * many records had such. */
 size_t qd_directory_recompile(struct qd_directory *d, const struct qd_policy *policy,
                               struct qd_problems *problems);
 

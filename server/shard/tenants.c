@@ -66,7 +66,8 @@ static enum qd_error_code change_locked(struct qd_node *node, const struct qd_te
         work->record.tenant = edit->path;
     }
     if (edit->edit(edit->context, policy, exists, &work->record, ret_error) != QD_ERROR_NONE ||
-        qd_directory_try(policy, &work->record, ret_error) != QD_ERROR_NONE) {
+        qd_directory_try(node->directory, policy, &work->record, edit->new_limits, ret_error) !=
+            QD_ERROR_NONE) {
         return ret_error->code;
     }
     if (qd_tenant_store_put(node->tenants, &work->record, &change, &work->created, &error) !=
@@ -237,7 +238,10 @@ static enum qd_error_code grant_locked(struct qd_node *node, const struct qd_gra
             QD_TENANT_GRANTS_MAX);
     }
     grant->count++;
-    if (book_grant(node, args, work, ret_duplicate, ret_sequence, ret_error) != QD_ERROR_NONE) {
+    /* What could not be put must not be booked either. */
+    if (qd_directory_try(node->directory, policy_of(node), &work->record, false, ret_error) !=
+            QD_ERROR_NONE ||
+        book_grant(node, args, work, ret_duplicate, ret_sequence, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     if (*ret_duplicate) {

@@ -25,6 +25,7 @@ struct qd_tenants_edit {
     const char *action; /* "PutTenant" */
     qd_tenant_edit edit;
     void *context;
+    bool new_limits; /* it sets limits or the plan: see qd_directory_try */
 };
 
 /* A place for one change and what came of it: large, keep it on the heap. */

@@ -164,6 +164,18 @@ I8_admin_errors() {
     expect_match "$status" '^9 NOT_PREPAID limit: "requests" is no prepaid limit of this tenant'
 }
 
+P2_boost_to_a_size_that_no_policy_takes() {
+    until=$(($(date +%s) + 100))
+    say AdminService/PutTenant 'tenant: "big" limits {key: "requests" value: "10000G/min"} limits {key: "input_tokens" value: "{limit: 100/min, algorithm: token_bucket, burst: 10}"}'
+    expect_eq "$status" "0"
+    say AdminService/Boost "tenant: \"big\" limit: \"requests\" percent: 100000 until_unix_ns: ${until}000000000"
+    expect_eq "$status" '3 INVALID_AMOUNT percent or amount: too large for a limit of 10,000,000,000,000/min; at most 2^53 of what it counts is accepted'
+    say AdminService/Boost "tenant: \"big\" limit: \"input_tokens\" percent: 5 until_unix_ns: ${until}000000000"
+    expect_eq "$status" '3 INVALID_AMOUNT percent or amount: the burst of a limit of 100/min would be 0; a capacity of at least 1 is accepted'
+    say AdminService/Boost "tenant: \"big\" limit: \"input_tokens\" amount: 0 until_unix_ns: ${until}000000000"
+    expect_eq "$status" "0"
+}
+
 X2_refusals_are_counted() {
     expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_bad_requests_total [1-9][0-9]+$'
 }
@@ -177,5 +189,5 @@ qd_start --policy "$T/policy.yaml" || exit 1
 qd_run P2_unknown_tenant X2_bad_path I8_unknown_meter X2_amounts X2_malformed_protobuf X2_truncated_frames \
     X2_oversize_messages X2_ten_thousand_labels X2_names_that_are_not_utf8 D9_too_many_candidates \
     S1_another_tenants_reservation S6_replayed_conflicting_and_late_reports S7_post_paid_needs_an_id I8_unknown_methods \
-    I8_admin_errors X2_refusals_are_counted X2_still_serves
+    I8_admin_errors P2_boost_to_a_size_that_no_policy_takes X2_refusals_are_counted X2_still_serves
 qd_done

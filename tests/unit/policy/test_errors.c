@@ -313,6 +313,31 @@ Test(errors, H1_hard_money_needs_an_estimate_of_the_time_that_it_pays)
         "\"gpu_time\" above 0 there is accepted\n");
 }
 
+Test(errors, H1_hard_gpu_time_needs_an_estimate)
+{
+    expect_refused("version: 1\nmodels: {m: {max_output_tokens: 9}}\nplans:\n  p:\n"
+                   "    gpu_seconds: {limit: 5/day, hard: true}\n",
+                   "policy.yaml:5:5: plans.p.gpu_seconds: a hard limit of GPU-time needs an "
+                   "estimate of it, and model \"m\" has none; a \"gpu_time\" above 0 there is "
+                   "accepted\n");
+    expect_refused("version: 1\nmodels: {m: {gpu_time: {output_token: 2ms}}}\nplans:\n  p:\n"
+                   "    gpu_seconds: {limit: 5/day, hard: true}\n",
+                   "policy.yaml:5:5: plans.p.gpu_seconds: a hard limit needs an upper bound of the "
+                   "output, and model \"m\" has no \"max_output_tokens\"; give it there, or "
+                   "\"default_max_output\" here\n");
+    expect_limit_refused("gpu_seconds: {limit: 5/day, hard: true, output: quantile}",
+                         "6:53: plans.p.gpu_seconds.output: a hard limit needs an upper bound of "
+                         "the output; \"output: worst_case\" is accepted");
+    expect_refused("version: 1\nmodels: {m: {max_output_tokens: 9}}\nplans:\n  p:\n"
+                   "    processing_seconds: {limit: 5/day, hard: true}\n",
+                   "policy.yaml:5:5: plans.p.processing_seconds: a hard limit must hold an "
+                   "estimate, and nothing estimates processing or memory time; GPU-time "
+                   "(\"gpu_seconds\") is accepted, it is estimated from the tokens\n");
+    free(problems_of("version: 1\nmodels: {m: {max_output_tokens: 9, gpu_time: {output_token: "
+                     "2ms}}}\nplans:\n  p:\n    gpu_seconds: {limit: 5/day, hard: true}\n",
+                     false));
+}
+
 Test(errors, H1_hard_needs_models_or_a_default_bound)
 {
     expect_refused(
