@@ -89,6 +89,33 @@ static int run_list(struct ctl *ctl, const struct ctl_args *args)
     return rc;
 }
 
+/* "plan pro", or what applies to a tenant whose record has none: "no plan of its own: plan free
+ * from
+ * * applies". */
+static void plan_text(struct ctl *ctl, const char *tenant, const char *own, char *ret, size_t size)
+{
+    if (own[0] != '\0') {
+        (void)snprintf(ret, size, "plan %s", own);
+        return;
+    }
+    struct quota_error unused;
+    Quota__V1__GetEffectiveLimitsRequest request;
+    quota__v1__get_effective_limits_request__init(&request);
+    request.tenant = ctl_wire(tenant);
+    Quota__V1__GetEffectiveLimitsResponse *answer =
+        ctl_call_quiet(ctl, "AdminService/GetEffectiveLimits", &request.base,
+                       &quota__v1__get_effective_limits_response__descriptor, true, &unused);
+    if (answer == NULL) {
+        (void)snprintf(ret, size, "no plan of its own");
+    } else if (answer->plan[0] == '\0') {
+        (void)snprintf(ret, size, "no plan");
+    } else {
+        (void)snprintf(ret, size, "no plan of its own: plan %s from %s applies", answer->plan,
+                       answer->plan_from);
+    }
+    ctl_free(answer);
+}
+
 static int run_put(struct ctl *ctl, const struct ctl_args *args)
 {
     struct ctl_labels limits;
@@ -115,11 +142,13 @@ static int run_put(struct ctl *ctl, const struct ctl_args *args)
     Quota__V1__PutTenantResponse *answer =
         ctl_call(ctl, "AdminService/PutTenant", &request.base,
                  &quota__v1__put_tenant_response__descriptor, !request.create_only);
-    char line[700] = "";
-    if (answer != NULL) {
-        (void)snprintf(line, sizeof line, "%s %s, plan %s\nnext: quotactl limits %s",
-                       answer->created ? "created" : "replaced", args->operands[0],
-                       request.plan[0] != '\0' ? request.plan : "(none)", args->operands[0]);
+    char plan[512];
+    char line[1200] = "";
+    if (answer != NULL && !ctl->json) {
+        plan_text(ctl, args->operands[0], request.plan, plan, sizeof plan);
+        (void)snprintf(line, sizeof line, "%s %s, %s\nnext: quotactl limits %s",
+                       answer->created ? "created" : "replaced", args->operands[0], plan,
+                       args->operands[0]);
     }
     return done(ctl, answer, line);
 }
@@ -148,15 +177,17 @@ static int run_set_plan(struct ctl *ctl, const struct ctl_args *args)
     request.tenant = ctl_wire(args->operands[0]);
     request.plan = ctl_wire(args->operand_count > 1 ? args->operands[1] : NULL);
     if (request.plan[0] == '\0' && !ctl_flag(args, "none")) {
-        return ctl_fail(ctl, "needs a PLAN, or --none to take the plan away");
+        return ctl_fail(ctl, "needs a PLAN, or --none to take its own plan away");
     }
     Quota__V1__SetPlanResponse *answer = ctl_call(ctl, "AdminService/SetPlan", &request.base,
                                                   &quota__v1__set_plan_response__descriptor, true);
-    char line[1024] = "";
-    if (answer != NULL) {
-        (void)snprintf(line, sizeof line, "%s: plan %s (was %s)", args->operands[0],
-                       request.plan[0] != '\0' ? request.plan : "(none)",
-                       answer->previous_plan[0] != '\0' ? answer->previous_plan : "(none)");
+    char plan[512];
+    char line[1200] = "";
+    if (answer != NULL && !ctl->json) {
+        plan_text(ctl, args->operands[0], request.plan, plan, sizeof plan);
+        (void)snprintf(line, sizeof line, "%s: %s (was %s)", args->operands[0], plan,
+                       answer->previous_plan[0] != '\0' ? answer->previous_plan
+                                                        : "none of its own");
     }
     return done(ctl, answer, line);
 }
@@ -364,7 +395,7 @@ static const struct ctl_option delete_options[] = {
     {NULL, 0, NULL, NULL},
 };
 static const struct ctl_option plan_options[] = {
-    {"none", 0, NULL, "take the plan away"},
+    {"none", 0, NULL, "take its own plan away: what the policy gives applies again"},
     {NULL, 0, NULL, NULL},
 };
 static const struct ctl_option block_options[] = {

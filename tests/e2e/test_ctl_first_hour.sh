@@ -106,6 +106,19 @@ P2_tenants_come_and_go_at_run_time() {
     expect_exit 1 ctl tenants delete initech
 }
 
+P2_no_plan_of_its_own_says_what_applies() {
+    expect_exit 0 ctl tenants put umbrella --label region=eu
+    expect_match "$out" '^created umbrella, no plan of its own: plan free from [*] applies$'
+    expect_exit 0 ctl tenants set-plan umbrella pro
+    expect_eq "$out" 'umbrella: plan pro (was none of its own)'
+    expect_exit 0 ctl tenants set-plan umbrella --none
+    expect_eq "$out" 'umbrella: no plan of its own: plan free from * applies (was pro)'
+    expect_exit 0 ctl tenants put acme/new
+    expect_match "$out" '^created acme/new, no plan of its own: plan pro from acme applies$'
+    expect_exit 0 ctl tenants delete acme/new
+    expect_exit 0 ctl tenants delete umbrella
+}
+
 S9_operator_lists_and_releases_holds() {
     expect_exit 0 ctl check acme/holds --model llama-70b --use input_tokens=7
     expect_exit 0 ctl reservations ls acme/holds
@@ -183,6 +196,6 @@ qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I7_check_reserves_and_report_books_once S6_same_report_again_is_booked_once \
     H1_gpu_time_is_held_as_money I7_denied_exits_2_and_says_why \
     D8_dry_run_changes_nothing I7_limits_name_their_line I8_unknown_meter_gets_a_suggestion \
-    P2_tenants_come_and_go_at_run_time S9_operator_lists_and_releases_holds S3_extend_goes_on \
+    P2_tenants_come_and_go_at_run_time P2_no_plan_of_its_own_says_what_applies S9_operator_lists_and_releases_holds S3_extend_goes_on \
     P6_reload_shows_what_changed I7_colours_only_on_a_terminal I7_status_and_top I2_drain_stops_reserving_and_is_taken_back
 qd_done
