@@ -28,18 +28,22 @@ static void print_head(struct ctl *ctl, const Quota__V1__GetStatusResponse *stat
                   (unsigned long long)status->incarnation,
                   ctl_span_text(status->now_unix_ns - status->started_at_unix_ns).text);
     if (status->policy != NULL) {
-        (void)fprintf(ctl->out, "policy r%llu %s: %s\n",
+        (void)fprintf(ctl->out, "policy r%llu %s: %s%s\n",
                       (unsigned long long)status->policy->revision, status->policy->file,
-                      status->policy->summary);
+                      status->policy->summary,
+                      status->policy_reload_refused ? "; its newer file was refused" : "");
     }
     (void)fprintf(ctl->out, "open reservations %s; ledger at #%s, complete through %s\n",
                   ctl_count_text((int64_t)status->open_reservations).text,
                   ctl_count_text((int64_t)status->ledger_sequence).text,
                   ctl_time_text(status->complete_through_unix_ns, NULL).text);
     for (size_t i = 0; i < status->n_alarms; i++) {
-        (void)fprintf(ctl->out, "%sALARM%s %s: %s (since %s)\n", ctl_red(ctl), ctl_plain(ctl),
-                      status->alarms[i]->code, status->alarms[i]->message,
-                      ctl_time_text(status->alarms[i]->since_unix_ns, NULL).text);
+        const Quota__V1__Alarm *alarm = status->alarms[i];
+        bool since = alarm->since_unix_ns != 0;
+        (void)fprintf(ctl->out, "%sALARM%s %s: %s%s%s%s\n", ctl_red(ctl), ctl_plain(ctl),
+                      alarm->code, alarm->message, since ? " (since " : "",
+                      since ? ctl_time_text(alarm->since_unix_ns, NULL).text : "",
+                      since ? ")" : "");
     }
 }
 

@@ -65,6 +65,8 @@ static void add_stats(struct qd_core_stats *sum, const struct qd_core_stats *s)
     sum->shadow_denied += s->shadow_denied;
     sum->capacity_denied += s->capacity_denied;
     sum->events_lost += s->events_lost;
+    sum->kept_forgotten += s->kept_forgotten;
+    sum->states_lost += s->states_lost;
     for (size_t i = 0; i < sizeof(sum->counters_live) / sizeof(sum->counters_live[0]); i++) {
         sum->counters_live[i] += s->counters_live[i];
     }
@@ -142,6 +144,14 @@ static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_
     one(out, "quotad_stopped_total", "counter", "Extensions answered with stop.", s->stopped);
     one(out, "quotad_capacity_denials_total", "counter", "Checks denied because a table was full.",
         s->capacity_denied);
+    one(out, "quotad_reservations_kept_forgotten_total", "counter",
+        "Expired reservations that were forgotten before a report came, because the table was "
+        "full; their charge stays, a late report is booked without them.",
+        s->kept_forgotten);
+    one(out, "quotad_counter_states_lost_total", "counter",
+        "States of evicted counters that the store gave back damaged or not at all; those "
+        "counters began empty.",
+        s->states_lost);
     one(out, "quotad_events_lost_total", "counter", "Events that nobody read in time.",
         s->events_lost);
     one(out, "quotad_bindings_made_total", "counter", "Bindings resolved from the policy.",

@@ -44,6 +44,8 @@ static void add_totals(struct totals *t, struct qd_shard *shard)
     t->stats.late += s.late;
     t->stats.capacity_denied += s.capacity_denied;
     t->stats.evicted += s.evicted;
+    t->stats.kept_forgotten += s.kept_forgotten;
+    t->stats.states_lost += s.states_lost;
 }
 
 static void sum_up(struct qd_node *node, struct totals *ret_totals)
@@ -85,6 +87,8 @@ static void put_stats(struct qd_out *out, const struct qd_core_stats *s)
     put_stat(out, "reports_late", s->late);
     put_stat(out, "checks_capacity_denied", s->capacity_denied);
     put_stat(out, "counters_evicted", s->evicted);
+    put_stat(out, "reservations_kept_forgotten", s->kept_forgotten);
+    put_stat(out, "counter_states_lost", s->states_lost);
 }
 
 static void put_alarm(struct qd_out *out, const char *code, const char *message,
@@ -115,6 +119,15 @@ static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status
         count++;
         if (write) {
             put_alarm(&place->out, "CLOCK_STEP", text, since);
+        }
+    }
+    if (atomic_load_explicit(&place->node->reload_refused, memory_order_relaxed)) {
+        count++;
+        if (write) {
+            put_alarm(&place->out, "POLICY_INVALID",
+                      "the policy's newer file was refused, an older policy goes on; run: quotactl "
+                      "policy validate FILE",
+                      (struct qd_wall_ns){0});
         }
     }
     if (ledger->failed) {
@@ -166,6 +179,8 @@ enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *c
     put_stats(out, &t.stats);
     (void)put_alarms(place, &ledger, true);
     qd_out_number(out, 13, t.reservations);
+    qd_out_number(out, 14, atomic_load_explicit(&node->reload_refused, memory_order_relaxed));
+    qd_out_number(out, 15, atomic_load_explicit(&node->reload_failures, memory_order_relaxed));
     return QD_ERROR_NONE;
 }
 

@@ -86,6 +86,11 @@ I6_metrics_follow_the_text_format() {
     expect_match "$page" '^quotad_ledger_sequence 1$'
     expect_match "$page" '^quotad_reservations_open 1$'
     expect_match "$page" '^quotad_ledger_failed 0$'
+    expect_match "$page" '^quotad_reservations_kept_forgotten_total 0$'
+    expect_match "$page" '^quotad_counter_states_lost_total 0$'
+    expect_exit 0 ctl status
+    expect_match "$out" '^reservations_kept_forgotten +0$'
+    expect_match "$out" '^counter_states_lost +0$'
 }
 
 L5_the_watermark_of_an_idle_node_goes_on() {
@@ -146,11 +151,19 @@ P1_a_broken_policy_leaves_the_old_one() {
     get /metrics
     expect_match "$page" '^quotad_policy_reload_failures_total 1$'
     expect_match "$page" '^quotad_policy_reload_refused 1$'
+    expect_exit 0 ctl status
+    expect_match "$out" '^[^ ]+: degraded; '
+    expect_match "$out" '^policy r2 .*; its newer file was refused$'
+    expect_match "$out" "^ALARM POLICY_INVALID: the policy's newer file was refused, an older policy goes on; run: quotactl policy validate FILE\$"
     expect_exit 0 ctl check acme --model m --use input_tokens=10
     mv "$T/good" "$T/policy.yaml"
     wait_log 'msg="policy unchanged" revision=r2' 2
     get /metrics
     expect_match "$page" '^quotad_policy_reload_refused 0$'
+    expect_exit 0 ctl status -o json
+    expect_match "$out" '"state": *"SERVING"'
+    expect_match "$out" '"policy_reload_refused": *false'
+    expect_match "$out" '"policy_reload_failures": *"?1"?'
 }
 
 P7_a_price_that_changes_without_a_date_is_told() {
