@@ -3,6 +3,7 @@
 #include "server/rpc/codec.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
+#include "server/shard/peek.h"
 
 #include <stdlib.h>
 
@@ -91,6 +92,13 @@ void qd_limits_state(const struct qd_limits *limits, const struct qd_resolved_li
     bool found = qd_core_counter(core, limit->counter, limits->now, state);
 
     qd_limits_unlock(limits);
+    if (!found) { /* D12: out in the store, or never counted */
+        struct qd_bind_item item = {.limit = limit->use->limit,
+                                    .amount = limit->amount,
+                                    .burst = limit->burst,
+                                    .counter = limit->counter};
+        found = qd_peek_stored(limits->place->node, &item, limits->now, state);
+    }
     if (!found) {
         memset(state, 0, sizeof(*state));
         state->resets_at.ns = QD_WALL_NEVER;

@@ -28,7 +28,7 @@ enum qd_error_code qd_limits_find(const struct qd_limits *limits, struct qd_str 
                                   const struct qd_resolved_limit **ret_limit,
                                   struct qd_error *ret_error);
 
-/* Its counter now, or zeros where nothing was counted yet. */
+/* Its counter now, in memory or out in the store; zeros where nothing was counted yet. */
 void qd_limits_state(const struct qd_limits *limits, const struct qd_resolved_limit *limit,
                      struct qd_state_copy *ret_state);
 

@@ -52,25 +52,32 @@ static void read_record(const struct qd_buf *record, struct qd_counter_state *re
     }
 }
 
+bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_counter_state *ret_state)
+{
+    struct qd_buf key = {0};
+    struct qd_buf record = {0};
+
+    *ret_state = (struct qd_counter_state){.id = id, .size = 0};
+    state_key(id, &key);
+    enum qd_store_err err =
+        qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
+    if (err == QD_STORE_OK) {
+        read_record(&record, ret_state);
+    }
+    qd_buf_release(&key);
+    qd_buf_release(&record);
+    return err != QD_STORE_NOT_FOUND;
+}
+
 /* A state that cannot be read is as lost as a damaged one: the core counts it. */
 static void bring_back(struct qd_worker *worker, struct qd_core *core, struct qd_hash128 id,
                        struct qd_wall_ns now)
 {
-    struct qd_buf key = {0};
-    struct qd_buf record = {0};
-    struct qd_counter_state state = {.id = id, .size = 0};
+    struct qd_counter_state state;
 
-    state_key(id, &key);
-    enum qd_store_err err =
-        qd_store_get(worker->node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
-    if (err == QD_STORE_OK) {
-        read_record(&record, &state);
-    }
-    if (err != QD_STORE_NOT_FOUND && qd_core_restore(core, &state, now)) {
+    if (qd_evict_read(worker->node, id, &state) && qd_core_restore(core, &state, now)) {
         qd_count(&worker->figures.restores);
     }
-    qd_buf_release(&key);
-    qd_buf_release(&record);
 }
 
 void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,

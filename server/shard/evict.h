@@ -22,6 +22,10 @@ void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
 /* Make room for one counter. False: nothing can go, or the store refuses (then nothing is lost). */
 bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall_ns now);
 
+/* The stored state of one counter. False: there is none. Size 0: it is damaged or cannot be read.
+ * Any thread, nothing locked. */
+bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_counter_state *ret_state);
+
 /* Forget all stored states (boot). False: store error. */
 bool qd_evict_wipe(struct qd_store *store, struct qd_store_error *error);
 

@@ -1,4 +1,6 @@
 /* D12: counters that make room go to the store and come back with their state. */
+#include "server/shard/bind.h"
+#include "server/shard/peek.h"
 #include "tests/unit/shard/fixture.h"
 
 #include <criterion/criterion.h>
@@ -169,4 +171,52 @@ Test(evict, D12_when_all_is_live_the_verdict_is_capacity)
     cr_assert_gt(full, 0);
     cr_assert_leq(TENANTS - full, 256);
     fixture_end(&f);
+}
+
+/* What a binding of `tenant` would bring back for its only limit. -1: nothing. */
+static int64_t stored_use(const char *tenant)
+{
+    struct qd_attributes a = {.tenant = str(tenant), .model = str("m"), .family = str("m")};
+    struct qd_wall_ns now = qd_clock_now(&f.node->clock);
+    const struct qd_published *p = qd_worker_enter(f.worker);
+    struct qd_limit_state state;
+
+    qd_directory_lock_shared(f.node->directory);
+    qd_bind_resolve(f.worker, p, &a, false, now);
+    const struct qd_resolved_limit *l = &f.worker->resolution.limit[0];
+    struct qd_bind_item item = {
+        .limit = l->use->limit, .amount = l->amount, .burst = l->burst, .counter = l->counter};
+    bool found = qd_peek_stored(f.node, &item, now, &state);
+    qd_directory_unlock_shared(f.node->directory);
+    qd_worker_leave(f.worker);
+    return found ? state.used : -1;
+}
+
+/* Operators see what a counter in the store has counted, and looking changes nothing. */
+Test(evict, D12_a_counter_in_the_store_can_be_looked_at)
+{
+    static const char *const limits[] = {
+        "{limit: 2/hour, algorithm: sliding_window}", "{limit: 3G/hour, algorithm: sliding_window}",
+        "{limit: 2/year, algorithm: token_bucket}", "{limit: 2/30min, algorithm: fixed_window}"};
+    for (size_t k = 0; k < sizeof(limits) / sizeof(limits[0]); k++) {
+        char yaml[256];
+        (void)snprintf(yaml, sizeof(yaml),
+                       "version: 1\nmodels: {m: {max_output_tokens: 100}}\n"
+                       "plans: {two: {requests: %s}}\ntenants: {\"*\": {plan: two}}\n",
+                       limits[k]);
+        fixture_open(&f, yaml);
+        cr_assert_eq(stored_use("t0"), -1, "nothing is out");
+        for (unsigned i = 0; i < TENANTS; i++) {
+            cr_assert(check_number(i, false), "%u: %s", i, f.answer.message);
+            fixture_pass(&f, S);
+        }
+        uint64_t evictions = f.worker->figures.evictions;
+        cr_assert_gt(evictions, 0, "%s", limits[k]);
+        cr_expect_eq(used_of(&f, "t0", "requests"), 0, "it is not in memory");
+        cr_expect_eq(stored_use("t0"), 1, "%s: %lld", limits[k], (long long)stored_use("t0"));
+        cr_expect_eq(stored_use("t9999"), -1);
+        cr_expect_eq(f.worker->figures.evictions, evictions);
+        cr_expect_eq(states_lost(), 0);
+        fixture_end(&f);
+    }
 }
