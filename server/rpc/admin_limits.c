@@ -1,5 +1,6 @@
 /* AdminService: GetEffectiveLimits, ExplainCheck, ResetCounter, ListCounters. */
 #include "quota/v1/admin.pb-c.h"
+#include "server/policy/gpu_time.h"
 #include "server/rpc/admin.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/limits.h"
@@ -107,10 +108,58 @@ static bool inner_check(struct qd_str bytes, struct qd_str *ret_check)
     return found && !w.failed;
 }
 
+static bool gives_gpu_time(const struct qd_check_args *args)
+{
+    for (size_t i = 0; i < args->estimate_count; i++) {
+        if (qd_slice_equal(args->estimate[i].meter, qd_str_of("gpu_ms"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool admits_by_gpu_time(const struct qd_limits *limits, const struct qd_limit *limit)
+{
+    const struct qd_subject *s = &limits->subject;
+    bool priced = limits->published->policy->cap_by_gpu_time ||
+                  (s->model != NULL && s->model->priced_by_gpu_time) ||
+                  (s->pool != NULL && s->pool->priced_by_gpu_time);
+
+    for (size_t i = 0; i < limit->admit.count; i++) {
+        uint8_t meter = limit->admit.item[i].meter;
+        if (meter == QD_METER_GPU_MS ||
+            (priced && (meter == QD_METER_COST || meter == QD_METER_CHARGE))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* H1, P8: what stands for GPU-time that the check does not give, which is the node's guess where
+ * the model says nothing of it. */
+static void add_gpu_time(struct qd_text *text, const struct qd_limits *limits,
+                         const struct qd_limit *limit)
+{
+    const struct qd_model *model = limits->subject.model;
+    struct qd_gpu_time time =
+        qd_gpu_time_of(limits->published->policy, model, limits->subject.pool);
+    bool by_model = model != NULL && model->gpu_us_per_input_token != QD_GPU_TIME_DEFAULT &&
+                    model->gpu_us_per_output_token != QD_GPU_TIME_DEFAULT;
+
+    if ((time.us_per_input_token == 0 && time.us_per_output_token == 0) ||
+        gives_gpu_time(&limits->place->check_args) || !admits_by_gpu_time(limits, limit)) {
+        return;
+    }
+    qd_text_addf(text, ", GPU-time %s %lldus an input token, %lldus an output token",
+                 by_model ? "by the model's gpu_time:" : "assumed:",
+                 (long long)time.us_per_input_token, (long long)time.us_per_output_token);
+}
+
 /* "1,200 input_tokens + 5*400 output_tokens", from the completed estimate. */
-static void put_estimate_text(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
+static void put_estimate_text(const struct qd_limits *limits, uint32_t id,
                               const struct qd_limit *limit, const struct qd_usage *estimate)
 {
+    const struct qd_policy *policy = limits->published->policy;
     char buffer[QD_MESSAGE_MAX];
     struct qd_text text;
     bool first = true;
@@ -134,7 +183,8 @@ static void put_estimate_text(struct qd_out *out, uint32_t id, const struct qd_p
         qd_describe_amount(&text, &plain, estimate->amount[w->meter]);
         qd_text_addf(&text, " %s", policy->meters[w->meter].name);
     }
-    qd_out_str(out, id, (struct qd_str){buffer, text.used});
+    add_gpu_time(&text, limits, limit);
+    qd_out_str(&limits->place->out, id, (struct qd_str){buffer, text.used});
 }
 
 static const struct qd_limit_state *state_of(const struct qd_explanation *e,
@@ -169,8 +219,7 @@ static void put_explanation(struct qd_limits *limits, const struct qd_resolved_l
                  state->retry_at.ns > limits->now.ns;
     qd_out_number(out, 4, later ? (uint64_t)(state->retry_at.ns - limits->now.ns) : 0);
     qd_out_number(out, 5, later);
-    put_estimate_text(out, 6, limits->published->policy, limit->use->limit,
-                      &answer->verdict.estimate);
+    put_estimate_text(limits, 6, limit->use->limit, &answer->verdict.estimate);
     qd_out_end(out, message);
 }
 

@@ -51,7 +51,11 @@ S6_same_report_again_is_booked_once() {
 
 H1_gpu_time_is_held_as_money() { # its price is by the second, and the check gives tokens
     expect_exit 0 ctl explain acme/search --model llama-70b --use input_tokens=1000 --use max_output_tokens=100
-    expect_match "$out" 'estimate = \$0\.00033 cost'
+    expect_match "$out" 'estimate = \$0\.00033 cost, GPU-time assumed: 100us an input token, 2000us an output token$'
+    expect_exit 0 ctl explain acme/search --model llama-70b --use input_tokens=1000 --use gpu_seconds=0.3
+    expect_match "$out" 'estimate = \$0\.00033 cost$'
+    expect_exit 0 ctl explain acme/search --model gpt-4o --use input_tokens=1000
+    case $out in *GPU-time*) qd_fail "no GPU-time costs anything here: $out" ;; esac
 }
 
 I7_denied_exits_2_and_says_why() {
