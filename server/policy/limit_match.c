@@ -71,6 +71,10 @@ static bool add_per_label(struct qd_limit_draft *d, const struct qd_at *at,
         qd_fail(d->c, at, node, "\"%s\": a label's name is accepted, as label:team", node->text);
         return false;
     }
+    if (d->spec.per_label != NULL && strcmp(d->spec.per_label, label) == 0) {
+        qd_fail(d->c, at, node, "\"%s\": given twice", node->text);
+        return false;
+    }
     if (d->spec.per_label != NULL) {
         qd_fail(d->c, at, node, "a limit can be split by one label only");
         return false;
@@ -98,6 +102,10 @@ static bool add_per(struct qd_limit_draft *d, const struct qd_at *at, const stru
             d->c, at, node,
             "limits of plans and tenants are always per tenant; \"per: tenant\" is accepted for "
             "limits of models, pools, and at the top");
+        return false;
+    }
+    if (d->spec.per & (uint32_t)value) {
+        qd_fail(d->c, at, node, "\"%s\": given twice", node->text);
         return false;
     }
     d->spec.per |= (uint32_t)value;

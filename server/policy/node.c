@@ -348,6 +348,12 @@ struct qd_node *qd_node_parse(struct qd_arena *arena, const char *file, const vo
     p->arena = arena;
     p->file = file;
     p->problems = problems;
+    static const char mark[] =
+        "\xEF\xBB\xBF"; /* some editors begin UTF-8 with it; it says nothing */
+    if (size >= sizeof mark - 1 && memcmp(bytes, mark, sizeof mark - 1) == 0) {
+        bytes = (const char *)bytes + (sizeof mark - 1);
+        size -= sizeof mark - 1;
+    }
     size_t valid = qd_utf8_valid_prefix(bytes, size);
     if (valid < size) {
         report_encoding(p, bytes, valid);

@@ -181,6 +181,13 @@ bool qd_read_amount(struct qd_compiler *c, const struct qd_at *at, const struct 
     return true;
 }
 
+/* "50%", "99.9%". */
+static const char *permille_text(struct qd_compiler *c, int permille)
+{
+    return permille % 10 == 0 ? qd_arena_printf(c->arena, "%d%%", permille / 10)
+                              : qd_arena_printf(c->arena, "%d.%d%%", permille / 10, permille % 10);
+}
+
 bool qd_read_permille(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                       int min, int max, uint16_t *ret_permille)
 {
@@ -194,8 +201,8 @@ bool qd_read_permille(struct qd_compiler *c, const struct qd_at *at, const struc
     if (rc != QD_DECIMAL_OK || d.negative || used + 1 != node->len || node->text[used] != '%' ||
         qd_decimal_to_int64(&d, 1, &permille) != QD_DECIMAL_OK || permille < min ||
         permille > max) {
-        qd_fail(c, at, node, "\"%s\": %d%% to %d%% is accepted, in steps of 0.1%%", node->text,
-                (min + 9) / 10, max / 10);
+        qd_fail(c, at, node, "\"%s\": %s to %s is accepted, in steps of 0.1%%", node->text,
+                permille_text(c, min), permille_text(c, max));
         return false;
     }
     *ret_permille = (uint16_t)permille;

@@ -23,6 +23,20 @@ Test(errors, P1_unknown_meter_has_place_and_suggestion)
                          "6:46: plans.p.mix.weights: \"banana\": unknown meter; accepted: " METERS);
 }
 
+/* Places are those that an editor shows, which does not count the mark. */
+Test(errors, P1_a_byte_order_mark_at_the_start_says_nothing)
+{
+    free(problems_of("\xEF\xBB\xBF"
+                     "version: 1\nplans:\n  p: {requests: 5/min}\n",
+                     false));
+    expect_refused("\xEF\xBB\xBF"
+                   "version: 2\n",
+                   "policy.yaml:1:10: version: \"2\": unknown version; 1 is accepted\n");
+    expect_refused("\xEF\xBB\xBF"
+                   "version: \xFF\n",
+                   "policy.yaml:1:10: byte 0xff is not UTF-8; save the file as UTF-8\n");
+}
+
 Test(errors, P1_unknown_keys_have_a_suggestion)
 {
     expect_refused(
@@ -539,7 +553,17 @@ Test(errors, P3_selectors_and_splits)
         "accepted in \"admit\"; did you mean \"output_tokens\"?");
     expect_limit_refused(
         "tokens: {limit: 5/min, quantile: 100%}",
-        "6:38: plans.p.tokens.quantile: \"100%\": 50% to 99% is accepted, in steps of 0.1%");
+        "6:38: plans.p.tokens.quantile: \"100%\": 50% to 99.9% is accepted, in steps of 0.1%");
+    expect_limit_refused(
+        "tokens: {limit: 5/min, quantile: 49.9%}",
+        "6:38: plans.p.tokens.quantile: \"49.9%\": 50% to 99.9% is accepted, in steps of 0.1%");
+    expect_limit_refused("tokens: {limit: 5/min, warn: 0%}",
+                         "6:34: plans.p.tokens.warn: \"0%\": 0.1% to 100% is accepted, in steps of "
+                         "0.1%");
+    expect_limit_refused("tokens: {limit: 5/min, per: [model, model]}",
+                         "6:41: plans.p.tokens.per: \"model\": given twice");
+    expect_limit_refused("tokens: {limit: 5/min, per: [label:team, label:team]}",
+                         "6:46: plans.p.tokens.per: \"label:team\": given twice");
     expect_limit_refused("tokens: {limit: 5/min, warn: [80%, 80%]}",
                          "6:40: plans.p.tokens.warn: \"80%\": given twice");
 }
