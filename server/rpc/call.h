@@ -129,7 +129,8 @@ struct qd_call {
     uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */
     size_t number_count;
     /* Streams. */
-    bool reading, closed, finished, half_closed;
+    bool reading, closed, finished;
+    bool half_closed; /* the other side's; a watch: our side's, its status is under way */
     bool watching, dirty;
     bool watch_unknown; /* asks after a service that is not served */
     struct qd_call *watch_next;

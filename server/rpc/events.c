@@ -318,7 +318,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
         call->closed = true;
         if (call->method->kind == QD_METHOD_WATCH) {
             qd_health_unwatch(thread->rpc, call);
-            call->finished = true;
+            call->finished |= !call->half_closed; /* else its status is under way, or was */
         }
         end_if_done(thread, call);
         break;

@@ -153,6 +153,11 @@ static struct qd_rpc *rpc_new(struct qd_node *node, const struct qd_rpc_config *
     (void)pthread_mutex_init(&rpc->booking_lock, NULL);
     (void)pthread_cond_init(&rpc->booking_ready, NULL);
     (void)pthread_mutex_init(&rpc->watch_lock, NULL);
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&rpc->watch_left, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     rpc->booking_last = &rpc->booking_first;
     return rpc;
 }
@@ -231,7 +236,7 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
     }
     atomic_store_explicit(&rpc->stopping, true, memory_order_release);
     qd_rpc_set_serving(rpc, false);
-    qd_watch_end_all(rpc);
+    qd_watch_end_all(rpc, grace_ms);
     if (rpc->port != 0) {
         wait_shutdown(rpc, grace_ms);
     }
@@ -260,6 +265,7 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
     (void)pthread_mutex_destroy(&rpc->booking_lock);
     (void)pthread_cond_destroy(&rpc->booking_ready);
     (void)pthread_mutex_destroy(&rpc->watch_lock);
+    (void)pthread_cond_destroy(&rpc->watch_left);
     free(rpc->threads);
     free(rpc->booking);
     free(rpc);

@@ -49,8 +49,8 @@ int qd_rpc_port(const struct qd_rpc *rpc);
 /* Health turns NOT_SERVING (or SERVING again); watchers are told. */
 void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving);
 
-/* Take no new calls, finish those in flight (at most `grace_ms`, then cancel them), join the
- * threads, free all. */
+/* Watchers hear NOT_SERVING and are ended. Take no new calls, finish those in flight (at most
+ * `grace_ms`, then cancel them), join the threads, free all. */
 void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms);
 
 struct qd_rpc_figures {

@@ -78,6 +78,8 @@ struct qd_rpc {
 
     pthread_mutex_t watch_lock;
     struct qd_call *watchers;
+    pthread_cond_t watch_left; /* one has; on the monotonic clock */
+    bool watch_ending;
 };
 
 /* events.c */
@@ -112,6 +114,8 @@ void *qd_booking_main(void *argument);
 void qd_booking_stop(struct qd_rpc *rpc);
 
 /* watch.c */
-void qd_watch_end_all(struct qd_rpc *rpc);
+/* Tell all watchers what they have not heard yet and end them; what is left after `wait_ms`, at
+ * most a second, is cancelled. */
+void qd_watch_end_all(struct qd_rpc *rpc, uint32_t wait_ms);
 
 #endif /* QD_RPC_SERVER_INTERNAL_H */

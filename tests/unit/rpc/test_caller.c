@@ -1,18 +1,13 @@
 /* I9: callers that give up while the server waits for its disk. A real server, a client of gRPC's
  * C core, and a store whose writes wait as long as the test wants. */
-#include "server/ledger/tenant_store.h"
-#include "server/policy/policy_file.h"
-#include "server/rpc/server.h"
-#include "server/shard/node.h"
-#include "storage/store_memory.h"
 #include "tests/unit/rpc/gate.h"
+#include "tests/unit/rpc/served.h"
 
 #include "quota/v1/quota.pb-c.h"
 
 #include <criterion/criterion.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <stdio.h>
@@ -23,87 +18,16 @@
 #define LONG_MS  INT64_C(60000)
 #define SHORT_MS INT64_C(500)
 
-static struct qd_store *store;
-static struct qd_ledger *ledger;
-static struct qd_tenant_store *tenants;
-static struct qd_node *node;
-static struct qd_rpc *rpc;
-static grpc_channel *channel;
-static grpc_completion_queue *queue;
-
-static struct qd_policy *policy(void)
-{
-    static const char yaml[] = "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}}\n"
-                               "tenants: {'*': {plan: free}}\n";
-    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
-    struct qd_policy *loaded =
-        qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
-    char *text = qd_problems_text(problems);
-
-    cr_assert_not_null(loaded, "%s", text);
-    free(text);
-    qd_problems_free(problems);
-    return loaded;
-}
+static struct served s;
 
 static void setup(void)
 {
-    struct qd_ledger_config in_ledger = {0};
-    struct qd_core_config slice = {.hash_seed = 7,
-                                   .narrow_windows = 64,
-                                   .wide_windows = 64,
-                                   .buckets = 64,
-                                   .gauges = 64,
-                                   .bindings = 64,
-                                   .reservations = 64,
-                                   .progress = 16,
-                                   .estimators = 16,
-                                   .roots = 64,
-                                   .name_bytes = 65536};
-    struct qd_node_config config = {.shards = {.count = 1, .slice = slice, .common = slice},
-                                    .clock = qd_clock_system,
-                                    .name = "test",
-                                    .incarnation = 1,
-                                    .tenants_max = 10};
-    /* One booking thread: the next report waits in the queue. */
-    struct qd_rpc_config listen = {.listen = "127.0.0.1:0",
-                                   .threads = 1,
-                                   .booking_threads = 1,
-                                   .booking_queue = 16,
-                                   .streams_max = 16};
-    struct qd_error error;
-    char address[64];
-
-    store = gate_new(qd_store_memory_new());
-    cr_assert_eq(qd_ledger_open(store, &in_ledger, &ledger, NULL), QD_STORE_OK);
-    cr_assert_eq(qd_tenant_store_open(store, &tenants, NULL), QD_STORE_OK);
-    config.store = store;
-    config.ledger = ledger;
-    node = qd_node_new(&config, &error);
-    cr_assert_not_null(node);
-    node->tenants = tenants;
-    qd_node_publish(node, policy(), NULL);
-    rpc = qd_rpc_start(node, &listen, &error);
-    cr_assert_not_null(rpc, "%s", error.text);
-    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", qd_rpc_port(rpc));
-    grpc_init();
-    grpc_channel_credentials *insecure = grpc_insecure_credentials_create();
-    channel = grpc_channel_create(address, insecure, NULL);
-    grpc_channel_credentials_release(insecure);
-    queue = grpc_completion_queue_create_for_pluck(NULL);
+    served_open(&s);
 }
 
 static void teardown(void)
 {
-    grpc_channel_destroy(channel);
-    grpc_completion_queue_shutdown(queue);
-    grpc_completion_queue_destroy(queue);
-    qd_rpc_stop(rpc, 5000);
-    qd_node_free(node);
-    qd_tenant_store_close(tenants);
-    qd_ledger_close(ledger);
-    qd_store_close(store);
-    grpc_shutdown_blocking();
+    served_close(&s);
 }
 
 TestSuite(caller, .init = setup, .fini = teardown, .timeout = 60);
@@ -149,8 +73,8 @@ static void start(struct call *c, const char *method, const ProtobufCMessage *re
     grpc_metadata_array_init(&c->trailing);
     gpr_timespec deadline =
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
-    c->call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue, name, NULL,
-                                       deadline, NULL);
+    c->call = grpc_channel_create_call(s.channel, NULL, GRPC_PROPAGATE_DEFAULTS, s.queue, name,
+                                       NULL, deadline, NULL);
     grpc_slice_unref(name);
     size_t n = 0;
     ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
@@ -175,7 +99,7 @@ static grpc_status_code finish(struct call *c, const ProtobufCMessageDescriptor 
                                ProtobufCMessage **ret_answer)
 {
     grpc_event event =
-        grpc_completion_queue_pluck(queue, c, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        grpc_completion_queue_pluck(s.queue, c, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 
     cr_assert_eq(event.type, GRPC_OP_COMPLETE);
     if (ret_answer != NULL && c->received != NULL) {
@@ -231,7 +155,7 @@ static uint64_t waiting(void)
 {
     struct qd_rpc_figures figures;
 
-    qd_rpc_figures(rpc, &figures);
+    qd_rpc_figures(s.rpc, &figures);
     return figures.booking_waiting;
 }
 
@@ -239,18 +163,18 @@ static uint64_t too_late(void)
 {
     struct qd_rpc_figures figures;
 
-    qd_rpc_figures(rpc, &figures);
+    qd_rpc_figures(s.rpc, &figures);
     return figures.errors_by_code[QD_ERROR_DEADLINE];
 }
 
 static uint64_t open_holds(void)
 {
-    struct qd_shard *home = &node->shards.home[0];
+    struct qd_shard *home = &s.node->shards.home[0];
     struct qd_core_stats stats;
 
-    qd_shards_lock(&node->shards, home);
+    qd_shards_lock(&s.node->shards, home);
     qd_core_stats(home->core, &stats);
-    qd_shards_unlock(&node->shards, home);
+    qd_shards_unlock(&s.node->shards, home);
     return stats.reservations_open;
 }
 
@@ -278,14 +202,14 @@ Test(caller, I9_a_report_that_waited_past_its_deadline_is_not_begun)
     struct call a;
     struct call b;
 
-    gate_shut(store);
+    gate_shut(s.store);
     start(&a, "ReportUsage", &first.base, LONG_MS);
-    gate_await_writer(store);
+    gate_await_writer(s.store);
     start(&b, "ReportUsage", &late.base, SHORT_MS);
     await(waiting, 1);
     cr_assert_eq(finish(&b, NULL, NULL), GRPC_STATUS_DEADLINE_EXCEEDED);
     pause_ms(2 * SHORT_MS); /* the server's deadline is the rest of the time, from its arrival on */
-    gate_open(store);
+    gate_open(s.store);
     cr_assert_eq(finish(&a, NULL, NULL), GRPC_STATUS_OK, "its own deadline is far");
     await(too_late, 1);
     cr_assert_not(was_booked("late"));
@@ -314,13 +238,13 @@ Test(caller, I9_a_cancelled_stream_leaves_no_hold_and_books_whole)
     items[1].report = &report;
     batch.items = pointers;
     batch.n_items = 2;
-    gate_shut(store);
+    gate_shut(s.store);
     start(&c, "StreamQuota", &batch.base, LONG_MS);
-    gate_await_writer(store);
+    gate_await_writer(s.store);
     cr_assert_eq(open_holds(), 1);
     cr_assert_eq(grpc_call_cancel(c.call, NULL), GRPC_CALL_OK);
     cr_assert_eq(finish(&c, NULL, NULL), GRPC_STATUS_CANCELLED);
-    gate_open(store);
+    gate_open(s.store);
     await(open_holds, 0); /* S1: nobody heard of it */
     cr_assert(was_booked("r"));
 }

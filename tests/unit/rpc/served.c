@@ -1,0 +1,94 @@
+#include "tests/unit/rpc/served.h"
+
+#include "server/ledger/tenant_store.h"
+#include "server/policy/policy_file.h"
+#include "storage/store_memory.h"
+#include "tests/unit/rpc/gate.h"
+
+#include <criterion/criterion.h>
+#include <grpc/grpc_security.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct qd_policy *policy(void)
+{
+    static const char yaml[] = "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}}\n"
+                               "tenants: {'*': {plan: free}}\n";
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    struct qd_policy *loaded =
+        qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
+    char *text = qd_problems_text(problems);
+
+    cr_assert_not_null(loaded, "%s", text);
+    free(text);
+    qd_problems_free(problems);
+    return loaded;
+}
+
+static void open_node(struct served *s)
+{
+    struct qd_ledger_config in_ledger = {0};
+    struct qd_error error;
+    struct qd_core_config slice = {.hash_seed = 7,
+                                   .narrow_windows = 64,
+                                   .wide_windows = 64,
+                                   .buckets = 64,
+                                   .gauges = 64,
+                                   .bindings = 64,
+                                   .reservations = 64,
+                                   .progress = 16,
+                                   .estimators = 16,
+                                   .roots = 64,
+                                   .name_bytes = 65536};
+    struct qd_node_config config = {.shards = {.count = 1, .slice = slice, .common = slice},
+                                    .clock = qd_clock_system,
+                                    .name = "test",
+                                    .incarnation = 1,
+                                    .tenants_max = 10};
+
+    s->store = gate_new(qd_store_memory_new());
+    cr_assert_eq(qd_ledger_open(s->store, &in_ledger, &s->ledger, NULL), QD_STORE_OK);
+    cr_assert_eq(qd_tenant_store_open(s->store, &s->tenants, NULL), QD_STORE_OK);
+    config.store = s->store;
+    config.ledger = s->ledger;
+    s->node = qd_node_new(&config, &error);
+    cr_assert_not_null(s->node);
+    s->node->tenants = s->tenants;
+    qd_node_publish(s->node, policy(), NULL);
+}
+
+void served_open(struct served *s)
+{
+    /* One booking thread: the next report waits in the queue. */
+    struct qd_rpc_config listen = {.listen = "127.0.0.1:0",
+                                   .threads = 1,
+                                   .booking_threads = 1,
+                                   .booking_queue = 16,
+                                   .streams_max = 16};
+    struct qd_error error;
+    char address[64];
+
+    open_node(s);
+    s->rpc = qd_rpc_start(s->node, &listen, &error);
+    cr_assert_not_null(s->rpc, "%s", error.text);
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", qd_rpc_port(s->rpc));
+    grpc_init();
+    grpc_channel_credentials *insecure = grpc_insecure_credentials_create();
+    s->channel = grpc_channel_create(address, insecure, NULL);
+    grpc_channel_credentials_release(insecure);
+    s->queue = grpc_completion_queue_create_for_pluck(NULL);
+}
+
+void served_close(struct served *s)
+{
+    grpc_channel_destroy(s->channel);
+    grpc_completion_queue_shutdown(s->queue);
+    grpc_completion_queue_destroy(s->queue);
+    qd_rpc_stop(s->rpc, 5000);
+    qd_node_free(s->node);
+    qd_tenant_store_close(s->tenants);
+    qd_ledger_close(s->ledger);
+    qd_store_close(s->store);
+    grpc_shutdown_blocking();
+}
