@@ -21,19 +21,28 @@ static _Atomic unsigned running;
 static _Atomic uint64_t allowed_capped;
 static _Atomic uint64_t reported;
 
+/* Limits that all tenants share: commons is locked with each slice, never, or from a reload on. */
+enum sharing {
+    SHARED,
+    UNSHARED,
+    SHARED_LATER,
+};
+static enum sharing sharing;
+
 /* The amount of `wide` goes up and down; `capped` stays. */
 static struct qd_policy *policy_of(unsigned i)
 {
     char yaml[512];
+    bool shared = sharing == SHARED || (sharing == SHARED_LATER && i >= RELOADS / 2);
 
     (void)snprintf(yaml, sizeof(yaml),
                    "version: 1\n"
                    "models:\n  m: {max_output_tokens: 10, pool: p}\n"
-                   "pools:\n  p: {limits: {tokens: 100M/min}}\n"
+                   "pools:\n  p: {%s}\n"
                    "plans:\n  wide: {requests: %u/min, concurrency: 10000}\n"
                    "  capped: {requests: {limit: %d, algorithm: prepaid}}\n"
                    "tenants:\n  capped: {plan: capped}\n  \"*\": {plan: wide}\n",
-                   1000000 + i, LIMIT);
+                   shared ? "limits: {tokens: 100M/min}" : "", 1000000 + i, LIMIT);
     return race_policy(yaml);
 }
 
@@ -142,7 +151,7 @@ static void *changer(void *argument)
     return NULL;
 }
 
-int main(void)
+static void race_all(enum sharing how)
 {
     struct race_node race;
     struct qd_ledger_status status;
@@ -150,6 +159,9 @@ int main(void)
     unsigned numbers[CHECKERS];
     pthread_t change;
 
+    sharing = how;
+    atomic_store(&allowed_capped, 0);
+    atomic_store(&reported, 0);
     race_node_make(&race, policy_of(0));
     node = race.node;
     atomic_store(&running, CHECKERS);
@@ -158,7 +170,7 @@ int main(void)
         REQUIRE(pthread_create(&threads[i], NULL, checker, &numbers[i]) == 0);
     }
     REQUIRE(pthread_create(&change, NULL, changer, NULL) == 0);
-    for (unsigned i = 1; atomic_load(&running) > 0; i++) {
+    for (unsigned i = 1; atomic_load(&running) > 0 || i <= RELOADS; i++) {
         if (i <= RELOADS) {
             (void)pthread_mutex_lock(&node->admin);
             qd_node_publish(node, policy_of(i), NULL);
@@ -175,10 +187,18 @@ int main(void)
     REQUIRE(status.booked > 0);
     REQUIRE(status.booked == atomic_load(&reported));
     REQUIRE(qd_quiesce_collect(&node->quiesce) == 0);
+    REQUIRE(atomic_load(&node->shards.shared) == (how != UNSHARED));
     (void)printf("ok: %llu booked, %llu capped checks allowed, r%llu\n",
                  (unsigned long long)status.booked,
                  (unsigned long long)atomic_load(&allowed_capped),
                  (unsigned long long)atomic_load(&node->revision));
     race_node_free(&race);
+}
+
+int main(void)
+{
+    race_all(SHARED);
+    race_all(UNSHARED);
+    race_all(SHARED_LATER);
     return 0;
 }

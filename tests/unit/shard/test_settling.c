@@ -346,3 +346,43 @@ Test(settling, P8_requests_alone_of_an_unknown_model_are_unpriced)
     cr_expect(f.report.unpriced);
     fixture_end(&f);
 }
+
+static const char added[] = "version: 1\n"
+                            "models:\n  m: {max_output_tokens: 100}\n"
+                            "plans:\n  two: {requests: 100/min, window: {limit: 1000/min, meter: "
+                            "input_tokens}}\n"
+                            "tenants:\n  \"*\": {plan: two}\n";
+
+/* A limit that came while the request was under way holds nothing of it: what it really used counts
+ * there whole, and a request that is checked afterwards as ever. */
+Test(settling, P2_a_limit_that_is_put_while_a_request_runs_counts_its_report)
+{
+    static const char *const sizes[] = {
+        "{limit: 500/min, meter: input_tokens}",
+        "{limit: 500/day, meter: input_tokens}",
+        "{limit: 500/min, meter: input_tokens, algorithm: fixed_window}",
+        "{limit: 500/day, meter: input_tokens, algorithm: token_bucket}",
+        "{limit: 500, meter: input_tokens, algorithm: prepaid}",
+    };
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        fixture_open(&f, added);
+        cr_assert(check(&f, "newco", 10));
+        char token[QD_TOKEN_TEXT_MAX + 1];
+        strcpy(token, f.token);
+        cr_assert_eq(put_tenant(&f, "newco", NULL, "later", sizes[i]), QD_ERROR_NONE, "%s",
+                     f.error.text);
+        cr_expect_eq(used_of(&f, "newco", "later"), 0);
+        cr_assert(check(&f, "newco", 20), "%s", f.answer.message);
+        int64_t held = used_of(&f, "newco", "later") + held_of(&f, "newco", "later");
+        cr_expect_eq(held, 20, "%s", sizes[i]);
+        struct qd_report_args report = report_of(token, 7);
+        cr_assert_eq(report_args(&f, &report), QD_ERROR_NONE, "%s", f.error.text);
+        held = used_of(&f, "newco", "later") + held_of(&f, "newco", "later");
+        cr_expect_eq(held, 27, "%s: %lld", sizes[i], (long long)held);
+        cr_assert_eq(report_tokens(&f, 15), QD_ERROR_NONE, "%s", f.error.text);
+        cr_expect_eq(used_of(&f, "newco", "later"), 22, "%s: %lld", sizes[i],
+                     (long long)used_of(&f, "newco", "later"));
+        cr_expect_eq(held_of(&f, "newco", "later"), 0);
+        fixture_end(&f);
+    }
+}
