@@ -317,8 +317,10 @@ struct quota_check_answer {
     const struct quota_limit *limit; /* the binding one. NULL: none applied */
     int64_t retry_after_ns;          /* when denied and retry_useful */
     bool retry_useful;
-    bool retry_is_hint; /* it depends on others when that becomes true */
-    bool repeated;      /* this (request_id, attempt) was checked before: the same reservation */
+    /* It depends on others when that becomes true: concurrency, open holds, which may give
+     * something back before, other nodes. */
+    bool retry_is_hint;
+    bool repeated; /* this (request_id, attempt) was checked before: the same reservation */
     const char *message;
     uint32_t candidate; /* index of the one reserved or described */
     struct quota_reservation reservation;
@@ -366,7 +368,7 @@ enum quota_outcome {
 };
 
 struct quota_report {
-    const char *reservation; /* token (or short id, on its node). NULL: post-paid */
+    const char *reservation; /* token (or short id, "r_7Q", on its node). NULL: post-paid */
     const char *tenant;      /* required for post-paid */
     const char *model;       /* NULL, here and below: as reserved */
     const char *pool;
