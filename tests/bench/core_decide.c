@@ -378,7 +378,7 @@ static double run_batches(struct slice *s, uint32_t decisions, struct qd_wall_ns
         took[b] = (uint32_t)(ticks_now() - from);
     }
     qsort(took, batches, sizeof(took[0]), compare);
-    double median = took[batches / 2];
+    uint32_t median = took[batches / 2];
     free(took);
     return median * tick_ns / BATCH;
 }

@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
-int clock_gettime(clockid_t id, struct timespec *ts);
-
+/* The C library declares it, under names of its own. */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
     long result = syscall(SYS_clock_gettime, id, ts);

@@ -40,7 +40,7 @@ static struct digits normal(const char *number)
     d.exponent = point + (*p != '\0' ? strtol(p + 1, NULL, 10) : 0);
     size_t start = strspn(all, "0");
     d.exponent -= (long)start;
-    strcpy(d.text, all + start);
+    (void)snprintf(d.text, sizeof d.text, "%s", all + start);
     size_t len = strlen(d.text);
     while (len > 0 && d.text[len - 1] == '0') {
         d.text[--len] = '\0';
@@ -452,7 +452,7 @@ Test(prices, P7_a_markup_is_exact)
                                "12.5%}}\n");
     cr_assert_not_null(p);
     struct qd_usage u = tokens(8000, 0, 0);
-    cr_expect_eq((int64_t)price(&p->models[0].charge, NULL, u, 0, 0), 8 * 3625 * 1125);
+    cr_expect_eq((int64_t)price(&p->models[0].charge, NULL, u, 0, 0), 32625000);
     qd_policy_free(p);
 }
 

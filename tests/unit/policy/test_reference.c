@@ -29,7 +29,7 @@ static size_t each_example(void (*each)(const char *yaml))
             block[0] = '\0';
         } else if (inside) {
             cr_assert_lt(strlen(block) + strlen(line), sizeof block);
-            strcat(block, line);
+            (void)strncat(block, line, sizeof block - strlen(block) - 1);
         }
     }
     fclose(file);

@@ -277,9 +277,10 @@ Test(resolve, P1_more_limits_than_a_check_can_hold_are_refused)
     for (int i = 0; i < 16; i++) {
         char line[64];
         snprintf(line, sizeof line, "    l%d: {meter: requests, limit: 5/min}\n", i);
-        strcat(text, line);
+        (void)strncat(text, line, sizeof text - strlen(text) - 1);
     }
-    strcat(text, "tenants:\n  a: {plan: p}\n  a/b: {plan: p}\n  a/b/c: {requests: 5/min}\n");
+    (void)strncat(text, "tenants:\n  a: {plan: p}\n  a/b: {plan: p}\n  a/b/c: {requests: 5/min}\n",
+                  sizeof text - strlen(text) - 1);
     expect_refused(text,
                    "policy.yaml:23:3: tenants: more than 32 limits would apply to \"a/b/c\"\n");
 }

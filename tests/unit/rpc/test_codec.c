@@ -103,13 +103,11 @@ Test(codec, X2_ten_thousand_labels_are_counted_not_kept)
 Test(codec, X2_malformed_bytes_are_refused)
 {
     static const char *const bad[] = {
-        "\x0a\x05"
-        "ab",                                           /* a string that ends after the message */
+        "\x0a\x05xy",                                   /* a string that ends after the message */
         "\x08\x01",                                     /* tenant as a number */
         "\x0b",                                         /* a group */
         "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* a number without end */
-        "\x02\x01"
-        "a",                            /* field 0 */
+        "\x02\x01\x61",                                 /* field 0 */
         "\x32\x03\x12\x01x",            /* an estimate's amount as bytes, not to be read as 0 */
         "\x32\x05\x15\xff\xff\xff\xff", /* and as a fixed number */
         "\x32\x02\x08\x01",             /* its meter as a number */

@@ -24,7 +24,7 @@ Test(describe, I5_waits_in_words_never_come_early)
     waits(60660 * QD_NS_PER_MS, "1 min 1 s");
     waits(3599 * QD_NS_PER_S + 1, "1 h 0 min");
     waits(3600 * QD_NS_PER_S + 1, "1 h 1 min");
-    waits(48 * 3600 * QD_NS_PER_S - 1, "2 days");
-    waits(48 * 3600 * QD_NS_PER_S + 1, "3 days");
+    waits(172800 * QD_NS_PER_S - 1, "2 days");
+    waits(172800 * QD_NS_PER_S + 1, "3 days");
     waits(INT64_MAX, "106752 days");
 }

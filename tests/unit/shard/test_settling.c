@@ -142,7 +142,7 @@ Test(settling, X5_a_restart_counts_by_the_check_not_by_its_event_time)
     fixture_open(&f, month);
     struct qd_check_args a = args_of("acme", 1000);
     a.event_time_given = true;
-    a.event_time_ns = f.wall - 24 * 3600 * S;
+    a.event_time_ns = f.wall - QD_NS_PER_DAY;
     cr_assert_eq(check_args(&f, &a), QD_ERROR_NONE);
     cr_assert(f.answer.allowed);
     cr_assert_eq(report_tokens(&f, 1000), QD_ERROR_NONE);
@@ -158,7 +158,7 @@ Test(settling, X5_a_restart_counts_by_the_check_not_by_the_reports_time)
     cr_assert(check(&f, "acme", 1000));
     struct qd_report_args a = report_of(f.token, 1000);
     a.event_time_given = true;
-    a.event_time_ns = f.wall - 24 * 3600 * S;
+    a.event_time_ns = f.wall - QD_NS_PER_DAY;
     cr_assert_eq(report_args(&f, &a), QD_ERROR_NONE);
     cr_expect_eq(used_of(&f, "acme", "input"), 1000);
     boot_again(month);
@@ -301,8 +301,9 @@ Test(settling, D12_what_is_kept_denies_no_new_hold)
         char t[16];
         snprintf(t, sizeof t, "n%d", i);
         if (qd_shards_of(&f.node->shards, str(t)) == qd_shards_of(&f.node->shards, str("acme")) &&
-            !check(&f, t, 1))
+            !check(&f, t, 1)) {
             other++;
+        }
     }
     cr_expect_eq(other, 0);
     fixture_end(&f);
@@ -368,7 +369,7 @@ Test(settling, P2_a_limit_that_is_put_while_a_request_runs_counts_its_report)
         fixture_open(&f, added);
         cr_assert(check(&f, "newco", 10));
         char token[QD_TOKEN_TEXT_MAX + 1];
-        strcpy(token, f.token);
+        (void)snprintf(token, sizeof(token), "%s", f.token);
         cr_assert_eq(put_tenant(&f, "newco", NULL, "later", sizes[i]), QD_ERROR_NONE, "%s",
                      f.error.text);
         cr_expect_eq(used_of(&f, "newco", "later"), 0);
