@@ -52,7 +52,7 @@ static void prefetch(const struct qd_core *home, const struct qd_core *commons,
 {
     struct qd_wall_ns now = {.ns = home->latest_ns};
     for (unsigned i = 0; i < count; i++) {
-        const struct qd_core *core = refs[i].depth == 0 ? commons : home;
+        const struct qd_core *core = refs[i].shared ? commons : home;
         qd_table_prefetch(core, refs[i]);
         if (refs[i].class == QD_CLASS_NARROW) {
             qd_counter_prefetch_slot(qd_slab_at(&core->counters[QD_CLASS_NARROW], refs[i].index),
@@ -82,7 +82,7 @@ static bool begin(struct deciding *d, const struct qd_candidate *candidate, stru
     prefetch(d->home, d->commons, t->binding, refs, t->binding->count);
     t->estimate.binding = t->binding; /* while the counters are */
     for (unsigned i = 0; i < t->binding->count; i++) {
-        const struct qd_core *core = refs[i].depth == 0 ? d->commons : d->home;
+        const struct qd_core *core = refs[i].shared ? d->commons : d->home;
         if (qd_estimate_cost(&t->estimate, core->limits[refs[i].limit], &t->cost[t->count])) {
             t->ref[t->count++] = refs[i];
         }

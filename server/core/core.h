@@ -283,8 +283,15 @@ bool qd_core_expire_is_late(const struct qd_core *home, struct qd_wall_ns now);
 bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now,
                      struct qd_limit_state *ret_state);
 
-/* Start a counter anew (ResetCounter): used is 0, holds stay. False if it isn't in memory. */
+/* Start a counter anew (ResetCounter): used is 0, budgets' and concurrency's holds stay, what holds
+ * have charged a rate is forgiven. False if it isn't in memory. Before the same counter is reset
+ * again, each slice whose holds may have charged it hears of it by qd_core_forgive. */
 bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now);
+
+/* After resets: go through the holds of a slice, `places` of them a call, so that others get at the
+ * slice in between. Start with *cursor = 0; false at the end. */
+bool qd_core_forgive(struct qd_core *home, struct qd_core *commons, uint64_t *cursor,
+                     uint32_t places);
 
 /* Walk all counters: start with *cursor = 0; false at the end. */
 bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,

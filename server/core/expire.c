@@ -7,7 +7,7 @@
 
 bool qd_charge_stands(const struct qd_charge *charge, const struct qd_at *at)
 {
-    return at->counter->resets == charge->ref.resets;
+    return !charge->ref.forgiven && at->counter->resets == charge->ref.resets;
 }
 
 static bool charged_at(struct qd_core *home, struct qd_core *commons,
@@ -180,7 +180,7 @@ static void prefetch_next(const struct qd_core *home, const struct qd_core *comm
     const struct qd_reservation *r = &home->reservations[link - 1];
     const struct qd_charge *charges = (const struct qd_charge *)(const void *)r->word;
     for (unsigned i = 0; r->spill == 0 && i < r->charge_count; i++) {
-        prefetch_charge(charges[i].ref.depth == 0 ? commons : home, r, charges[i].ref);
+        prefetch_charge(charges[i].ref.shared ? commons : home, r, charges[i].ref);
     }
     qd_names_prefetch(&home->names, r->name);
     qd_index_prefetch(&home->request_index, (uint32_t)r->request.hi);

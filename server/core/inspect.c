@@ -1,4 +1,4 @@
-/* Looking at counters and holds, and starting a counter anew (for operators, S9). */
+/* Looking at counters and holds (for operators, S9). */
 #include "estimate.h"
 #include "mutant.h"
 #include "reservation.h"
@@ -13,17 +13,6 @@ bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_
         return false;
     }
     qd_state_of(&at, seen, ret_state);
-    return true;
-}
-
-bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now)
-{
-    struct qd_at at;
-    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
-    if (!qd_table_find(core, counter, &at)) {
-        return false;
-    }
-    qd_counter_clear(&at, seen);
     return true;
 }
 

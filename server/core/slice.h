@@ -43,7 +43,7 @@ struct qd_counter {
     int64_t amount;        /* effective; of narrow windows below 2^31 */
     uint64_t burst : 53;   /* buckets */
     uint64_t alert : 4;    /* thresholds reported and not yet left again */
-    uint64_t resets : 2;   /* ResetCounter's, modulo 4: charges made before one are forgiven */
+    uint64_t resets : 2;   /* ResetCounter's, modulo 4; see reset.c */
     uint64_t stored : 1;   /* the store has a state of it: never dropped silently */
     uint64_t depth : 4;    /* 0: shared */
     uint32_t busy_until_s; /* last use, or the end of the last lease made on it (D12) */
@@ -82,8 +82,10 @@ struct qd_counter_gauge {
 struct qd_ref {
     uint64_t index : 24;
     uint64_t class : 2;
-    uint64_t depth : 4; /* 0: the counter is in commons */
+    uint64_t shared : 1; /* the counter is in commons */
     uint64_t resets : 2;
+    uint64_t forgiven : 1; /* a charge that was made before a reset, which may be long ago */
+    uint64_t spare : 2;
     uint64_t limit : 16;
     uint64_t generation : 16;
 };

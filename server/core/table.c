@@ -77,7 +77,7 @@ struct qd_ref qd_table_ref(const struct qd_at *at)
 {
     return (struct qd_ref){.index = at->index & QD_REF_INDEX_MAX,
                            .class = (unsigned)at->class & 3U,
-                           .depth = at->counter->depth,
+                           .shared = at->counter->depth == 0,
                            .resets = at->counter->resets,
                            .limit = at->counter->limit,
                            .generation = at->counter->generation};

@@ -28,7 +28,7 @@ bool qd_table_follow(struct qd_core *home, struct qd_core *commons,
 static inline bool qd_table_deref(struct qd_core *home, struct qd_core *commons, struct qd_ref ref,
                                   struct qd_at *ret_at)
 {
-    struct qd_core *core = qd_slice_of(home, commons, ref.depth);
+    struct qd_core *core = ref.shared ? commons : home;
     if (core == NULL) {
         return false;
     }

@@ -326,10 +326,13 @@ static void reset_all(struct reset *reset, const struct qd_limits *limits,
                       const struct qd_resolved_limit *limit,
                       const Quota__V1__ResetCounterRequest *q)
 {
-    struct qd_core *core = qd_limits_lock(limits, limit);
+    struct qd_shards *shards = &limits->place->node->shards;
     struct qd_limit_state state;
     struct qd_hash128 id;
     uint64_t cursor = 0;
+
+    qd_shards_reset_begin(shards);
+    struct qd_core *core = qd_limits_lock(limits, limit);
 
     if (limit->use->limit->per == 0) {
         if (qd_core_counter(core, limit->counter, limits->now, &state)) {
@@ -349,6 +352,7 @@ static void reset_all(struct reset *reset, const struct qd_limits *limits,
         }
     }
     qd_limits_unlock(limits);
+    qd_shards_reset_end(shards, limit->depth == 0 ? NULL : limits->home);
 }
 
 /* Limits that all tenants share may be named without a tenant: any path resolves them. */

@@ -10,6 +10,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Holds that are looked at under one lock after a reset: about a millisecond. */
+#define QD_FORGIVE_PLACES 4096U
+
 static void *map_pages(size_t size, bool huge)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -94,6 +97,7 @@ bool qd_shards_init(struct qd_shards *shards, const struct qd_shards_config *con
     shards->seed = config->slice.hash_seed;
     shards->capacity = config->slice;
     atomic_init(&shards->shared, false);
+    (void)pthread_mutex_init(&shards->resetting, NULL);
     shards->home = aligned_alloc(QD_CACHE_LINE, config->count * sizeof(struct qd_shard));
     if (shards->home == NULL) {
         return false;
@@ -115,6 +119,7 @@ void qd_shards_release(struct qd_shards *shards)
         shard_release(&shards->home[i]);
     }
     shard_release(&shards->commons);
+    (void)pthread_mutex_destroy(&shards->resetting);
     free(shards->home);
     memset(shards, 0, sizeof(*shards));
 }
@@ -181,6 +186,33 @@ void qd_shards_unlock_all(struct qd_shards *shards)
     for (uint32_t i = shards->count; i > 0; i--) {
         unlock(&shards->home[i - 1].lock);
     }
+}
+
+void qd_shards_reset_begin(struct qd_shards *shards)
+{
+    lock(&shards->resetting);
+}
+
+static void forgive(struct qd_shards *shards, struct qd_shard *home)
+{
+    uint64_t cursor = 0;
+    bool more = true;
+
+    while (more) {
+        qd_shards_lock(shards, home);
+        more = qd_core_forgive(home->core, qd_shards_commons(shards), &cursor, QD_FORGIVE_PLACES);
+        qd_shards_unlock(shards, home);
+    }
+}
+
+void qd_shards_reset_end(struct qd_shards *shards, struct qd_shard *home)
+{
+    for (uint32_t i = 0; i < shards->count; i++) {
+        if (home == NULL || home == &shards->home[i]) {
+            forgive(shards, &shards->home[i]);
+        }
+    }
+    unlock(&shards->resetting);
 }
 
 /* Notes go round in as many places as the reservations do, so that their memory grows with those.

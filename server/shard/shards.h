@@ -67,6 +67,7 @@ struct qd_shards {
     /* Some policy of this process had limits that tenants share: commons must be locked from then
      * on. */
     _Atomic bool shared;
+    pthread_mutex_t resetting; /* qd_shards_reset_begin. Taken before any shard's lock */
     uint64_t seed;
     struct qd_core_config capacity; /* of each home shard */
 };
@@ -106,6 +107,13 @@ static inline struct qd_core *qd_shards_commons(struct qd_shards *shards)
 /* Lock everything (reload). */
 void qd_shards_lock_all(struct qd_shards *shards);
 void qd_shards_unlock_all(struct qd_shards *shards);
+
+/* ResetCounter: counters are reset between these two, by one operator at a time. The end goes
+ * through the holds of `home`, or of all shards (NULL) if the counter is one that tenants share,
+ * and forgives what was charged before (qd_core_forgive): a few thousand holds at a time, so that
+ * checks go on meanwhile. No shard is locked in either. */
+void qd_shards_reset_begin(struct qd_shards *shards);
+void qd_shards_reset_end(struct qd_shards *shards, struct qd_shard *home);
 
 /* A reservation's number on this node: the slice's own number with the shard's index in the low
  * bits. */

@@ -273,6 +273,15 @@ int64_t fx_held(struct fx *f, const struct qd_limit *limit, const char *path)
     return fx_state(f, limit, path).held;
 }
 
+bool fx_reset(struct fx *f, struct qd_core *core, struct qd_hash128 counter)
+{
+    uint64_t cursor = 0;
+    bool found = qd_core_counter_reset(core, counter, f->now);
+    while (qd_core_forgive(f->home, f->commons, &cursor, 5)) {
+    }
+    return found;
+}
+
 struct qd_core_stats fx_stats(const struct fx *f)
 {
     struct qd_core_stats stats;

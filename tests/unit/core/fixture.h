@@ -90,6 +90,9 @@ int64_t fx_used(struct fx *f, const struct qd_limit *limit, const char *path);
 int64_t fx_held(struct fx *f, const struct qd_limit *limit, const char *path);
 struct qd_core_stats fx_stats(const struct fx *f);
 
+/* ResetCounter, as a shell does it. False if there is no such counter. */
+bool fx_reset(struct fx *f, struct qd_core *core, struct qd_hash128 counter);
+
 struct qd_str fx_str(const char *text);
 struct qd_hash128 fx_request(uint64_t number);
 

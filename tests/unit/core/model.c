@@ -275,11 +275,10 @@ static struct m_hold *find_hold(struct model *m, uint64_t number)
     return NULL;
 }
 
-/* The core numbers a counter's resets modulo 4 (server/core/slice.h): a hold that lives through
- * four of them counts as made after them. */
+/* ResetCounter forgives what was charged before it. */
 static bool stands(const struct m_charge *c)
 {
-    return c->resets % 4 == c->counter->resets % 4;
+    return c->resets == c->counter->resets;
 }
 
 /* Gauges' holds are added up from the holds themselves; only rates need telling. */

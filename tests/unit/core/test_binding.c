@@ -254,6 +254,44 @@ Test(binding, P2_a_reset_forgives_rates_and_keeps_holds)
     fx_release(&f);
 }
 
+/* The core tells a counter's resets apart by a number of few bits: it must not come round. */
+Test(binding, P2_a_hold_stays_forgiven_after_any_number_of_resets)
+{
+    static const char *const paths[] = {"acme", ""};
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *rates[2][3];
+    for (unsigned p = 0; p < 2; p++) {
+        rates[p][0] = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+        rates[p][1] = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+        rates[p][2] = fx_limit(&f, QD_FIXED_WINDOW, QD_METER_INPUT_TOKENS);
+        for (unsigned i = 0; i < 3; i++) {
+            fx_apply(&f, rates[p][i], 1000, paths[p]);
+        }
+    }
+    fx_bind(&f);
+    for (unsigned resets = 1; resets <= 17; resets++) {
+        cr_assert_eq(fx_check(&f, 500, 0), QD_ALLOW);
+        uint64_t open = f.verdict.reservation;
+        for (unsigned i = 0; i < 6 * resets; i++) {
+            unsigned p = i % 6 / 3;
+            struct qd_hash128 id = fx_counter_id(rates[p][i % 3], paths[p]);
+            cr_expect(fx_reset(&f, p == 0 ? f.home : f.commons, id));
+        }
+        cr_assert_eq(fx_check(&f, 300, 0), QD_ALLOW);
+        uint64_t others = f.verdict.reservation;
+        struct qd_settle *s = fx_settle_begin(&f, open);
+        qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 50);
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        for (unsigned i = 0; i < 6; i++) {
+            cr_expect_eq(fx_used(&f, rates[i / 3][i % 3], paths[i / 3]), 300, "rate %u, %u resets",
+                         i, resets);
+        }
+        cr_assert_eq(fx_cancel(&f, others), QD_OK);
+    }
+    fx_release(&f);
+}
+
 Test(binding, P3_thresholds_are_reported_once_until_left)
 {
     struct fx f;

@@ -594,7 +594,7 @@ static void operate(struct world *w)
         unsigned tenant = (unsigned)qd_prng_below(&w->g, TENANTS);
         struct qd_hash128 id = fx_counter_id(&w->f.limits[i], path_of(w, tenant, i, buffer));
         struct qd_core *core = w->depth[i] == 0 ? w->f.commons : w->f.home;
-        if (qd_core_counter_reset(core, id, w->f.now)) {
+        if (fx_reset(&w->f, core, id)) {
             m_reset(w->m, m_counter(w->m, id));
         }
         break;
