@@ -2,7 +2,9 @@
 
 #include <string.h>
 
-#define VERSION 1U
+/* 1: a bucket without its amount. States end with the boot that wrote them (server/shard/evict.c),
+ * so an older one is refused like any other bytes. */
+#define VERSION 2U
 
 struct writer {
     uint8_t *at;
@@ -36,7 +38,7 @@ static int64_t get_i64(struct reader *r)
 static const uint32_t sizes[QD_CLASS_COUNT] = {
     [QD_CLASS_NARROW] = HEAD_SIZE + 24 + 4 * QD_WINDOW_RING,
     [QD_CLASS_WIDE] = HEAD_SIZE + 24 + 8 * QD_WINDOW_RING,
-    [QD_CLASS_BUCKET] = HEAD_SIZE + 24 + 8 * QD_BUCKET_STEPS,
+    [QD_CLASS_BUCKET] = HEAD_SIZE + 32 + 8 * QD_BUCKET_STEPS,
     [QD_CLASS_GAUGE] = HEAD_SIZE + 32,
 };
 _Static_assert(HEAD_SIZE + 24 + 8 * QD_WINDOW_RING <= QD_COUNTER_STATE_MAX, "the largest fits");
@@ -58,8 +60,10 @@ static void write_window(struct writer *w, const struct qd_at *at)
     }
 }
 
-static void write_bucket(struct writer *w, const struct qd_bucket *b)
+static void write_bucket(struct writer *w, const struct qd_at *at)
 {
+    const struct qd_bucket *b = &((struct qd_counter_bucket *)(void *)at->counter)->bucket;
+    put(w, (uint64_t)at->counter->amount, 8);
     put(w, (uint64_t)b->level, 8);
     put(w, (uint64_t)b->frac, 8);
     put(w, (uint64_t)b->updated_ns, 8);
@@ -87,7 +91,7 @@ void qd_codec_write(const struct qd_at *at, struct qd_counter_state *ret_state)
     put(&w, at->counter->resets, 1);
     put(&w, at->counter->alert, 1);
     if (at->class == QD_CLASS_BUCKET) {
-        write_bucket(&w, &((struct qd_counter_bucket *)(void *)at->counter)->bucket);
+        write_bucket(&w, at);
     } else if (at->class == QD_CLASS_GAUGE) {
         write_gauge(&w, &((struct qd_counter_gauge *)(void *)at->counter)->gauge);
     } else {
@@ -135,16 +139,20 @@ static bool read_window(struct reader *r, const struct qd_at *at, bool from_wide
     return true;
 }
 
-static bool read_bucket(struct reader *r, const struct qd_at *at)
+/* P6: it drained at the amount of when it went, until now; as one does that stayed in memory until
+ * the binding that amends it. */
+static bool read_bucket(struct reader *r, const struct qd_at *at, struct qd_wall_ns now)
 {
+    struct qd_bucket_spec then = {.window_ns = at->limit->window_ns, .amount = get_i64(r)};
     struct qd_bucket b = {.level = get_i64(r), .frac = get_i64(r), .updated_ns = get_i64(r)};
     for (unsigned i = 0; i < QD_BUCKET_STEPS; i++) {
         b.slot[i] = (uint32_t)get(r, 4);
         b.low[i] = (uint32_t)get(r, 4);
     }
-    if (!qd_bucket_is_valid(&b, at->limit->window_ns)) {
+    if (then.amount < 0 || !qd_bucket_is_valid(&b, at->limit->window_ns)) {
         return false;
     }
+    qd_bucket_level(&b, &then, now);
     ((struct qd_counter_bucket *)(void *)at->counter)->bucket = b;
     return true;
 }
@@ -179,7 +187,7 @@ bool qd_codec_read(const struct qd_at *at, const struct qd_counter_state *state,
     }
     bool good;
     if (at->class == QD_CLASS_BUCKET) {
-        good = read_bucket(&r, at);
+        good = read_bucket(&r, at, now);
     } else if (at->class == QD_CLASS_GAUGE) {
         good = read_gauge(&r, at, now);
     } else {

@@ -111,21 +111,6 @@ static bool amount_is_too_large(const struct world *w)
     return false;
 }
 
-/* A bucket that comes back from the store drains for the whole time away at the amount that it has
- * then; the model's drains at the old one until the counter is bound again. So an input also ends
- * with a reload while a bucket is away. */
-static bool bucket_is_away(const struct world *w)
-{
-    for (unsigned i = 0; i < w->stored_count; i++) {
-        const struct m_counter *c = m_counter(w->m, w->stored[i].id);
-        if (c != NULL &&
-            (c->limit->algorithm == QD_TOKEN_BUCKET || c->limit->algorithm == QD_LEAKY_BUCKET)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct world *w = malloc(sizeof(*w));
@@ -137,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < OPERATIONS_MAX && bytes.at < bytes.end; i++) {
         uint32_t epoch = w->f.epoch;
         one_operation(w);
-        if (w->f.epoch != epoch && (bucket_is_away(w) || amount_is_too_large(w))) {
+        if (w->f.epoch != epoch && amount_is_too_large(w)) {
             break;
         }
     }

@@ -135,6 +135,52 @@ Test(evict, D12_every_kind_comes_back_exactly)
     }
 }
 
+/* P6: what drained so far drained at the old rate, in memory or away. */
+Test(evict, P6_a_bucket_that_was_away_drained_at_the_rate_it_had_when_it_left)
+{
+    const enum qd_algorithm algorithms[] = {QD_TOKEN_BUCKET, QD_LEAKY_BUCKET};
+    const int64_t amounts[] = {1, 60, 6000, 0};
+    const struct qd_core_config one = {.buckets = 1};
+    for (unsigned n = 0; n < 8; n++) {
+        struct fx here;
+        struct fx away;
+        struct fx *both[] = {&here, &away};
+        struct qd_counter_state state;
+        for (unsigned i = 0; i < 2; i++) {
+            struct fx *f = both[i];
+            fx_init(f, &one);
+            struct qd_limit *limit = fx_limit(f, algorithms[n % 2], QD_METER_INPUT_TOKENS);
+            f->check.reserve = false;
+            fx_apply(f, limit, 600, "acme");
+            fx_bind(f);
+            cr_assert_eq(fx_check(f, 600, 0), QD_ALLOW);
+            fx_advance(f, 2 * QD_NS_PER_S);
+            f->epoch++;
+        }
+        use_tenant(&away, "other", &away.limits[0]);
+        cr_assert_eq(fx_try_bind(&away), QD_BIND_FULL);
+        cr_assert(qd_core_evict(away.home, away.now, &state));
+        use_tenant(&away, "acme", &away.limits[0]);
+        for (unsigned i = 0; i < 2; i++) {
+            fx_advance(both[i], 10 * QD_NS_PER_S);
+            fx_set_amount(both[i], &both[i]->limits[0], amounts[n / 2]);
+            fx_bind(both[i]);
+        }
+        cr_assert(qd_core_restore(away.home, &state, away.now));
+        for (unsigned i = 0; i < 5; i++) {
+            cr_expect_eq(fx_used(&away, &away.limits[0], "acme"),
+                         fx_used(&here, &here.limits[0], "acme"));
+            if (i == 0) {
+                cr_expect_eq(fx_used(&away, &away.limits[0], "acme"), 480);
+            }
+            fx_advance(&here, QD_NS_PER_S / 3);
+            fx_advance(&away, QD_NS_PER_S / 3);
+        }
+        fx_release(&here);
+        fx_release(&away);
+    }
+}
+
 Test(evict, D12_states_that_are_not_ours_are_refused)
 {
     struct fx f;
