@@ -30,6 +30,8 @@
 
 #define QD_BUCKET_STEPS      6
 #define QD_BUCKET_SLOT_SHIFT 14 /* slots of 16.4 us */
+#define QD_BUCKET_HORIZON_NS \
+    (INT64_C(1) << (32 + QD_BUCKET_SLOT_SHIFT)) /* what is older gives nothing back */
 #define QD_BUCKET_LEVEL_MAX \
     (INT64_C(1) << 60) /* "at least this much"; larger inputs are taken as it */
 #define QD_BUCKET_NS_MAX   (366 * QD_NS_PER_DAY)

@@ -308,21 +308,28 @@ void qd_counter_settle(const struct qd_at *at, struct qd_wall_ns made_at, int64_
     }
 }
 
+/* At the latest when a full bucket has run empty since: what others charge keeps it from being
+ * empty, and is not this charge. Where nothing drains (S5: the rate was lowered to 0) the charge
+ * stays, and the hold ends with its window, or when nothing could be given back for it any more. */
+static struct qd_wall_ns drained_at(const struct qd_at *at, struct qd_wall_ns made_at,
+                                    struct qd_wall_ns now)
+{
+    struct qd_bucket_spec spec = bucket_spec(at);
+    struct qd_wall_ns empty = qd_bucket_empty_at(bucket_of(at), &spec, now);
+    qd_int128 drain_ns =
+        spec.window_ns > QD_BUCKET_HORIZON_NS ? spec.window_ns : QD_BUCKET_HORIZON_NS;
+    if (spec.amount > 0) {
+        drain_ns = ((qd_int128)spec.burst * spec.window_ns + spec.amount - 1) / spec.amount;
+    }
+    qd_int128 drained = made_at.ns + drain_ns;
+    return drained < empty.ns ? (struct qd_wall_ns){.ns = (int64_t)drained} : empty;
+}
+
 struct qd_wall_ns qd_counter_counts_until(const struct qd_at *at, struct qd_wall_ns made_at,
                                           struct qd_wall_ns now)
 {
     if (at->class == QD_CLASS_BUCKET) {
-        /* At the latest when a full bucket has run empty since: what others charge keeps it from
-         * being empty, and is not this charge. */
-        struct qd_bucket_spec spec = bucket_spec(at);
-        struct qd_wall_ns empty = qd_bucket_empty_at(bucket_of(at), &spec, now);
-        if (spec.amount <= 0) {
-            return empty;
-        }
-        qd_int128 drain_ns =
-            ((qd_int128)spec.burst * spec.window_ns + spec.amount - 1) / spec.amount;
-        qd_int128 drained = made_at.ns + drain_ns;
-        return drained < empty.ns ? (struct qd_wall_ns){.ns = (int64_t)drained} : empty;
+        return drained_at(at, made_at, now);
     }
     if (at->class != QD_CLASS_GAUGE) { /* its slot, the window, and the ring's spare slots */
         return (struct qd_wall_ns){.ns = made_at.ns + at->limit->window_ns + slot_width(at->limit)};

@@ -115,7 +115,8 @@ void qd_counter_settle(const struct qd_at *at, struct qd_wall_ns made_at, int64_
 void qd_counter_prefetch_slot(const void *record, const struct qd_limit *limit,
                               struct qd_wall_ns now);
 
-/* Until when a charge made at `made_at` counts; `now` or earlier: no more. */
+/* Until when a hold made at `made_at` is kept for what it charged there; `now` or earlier: no more.
+ */
 struct qd_wall_ns qd_counter_counts_until(const struct qd_at *at, struct qd_wall_ns made_at,
                                           struct qd_wall_ns now);
 

@@ -313,7 +313,7 @@ static int64_t counts_until(struct model *m, const struct m_hold *h, const struc
         int64_t empty =
             qd_bucket_empty_at(&c->counter->bucket, &spec, (struct qd_wall_ns){.ns = m->now_ns}).ns;
         if (spec.amount <= 0) {
-            return empty;
+            return min64(empty, h->made_ns + max64(spec.window_ns, QD_BUCKET_HORIZON_NS));
         }
         /* Or when a full bucket would have drained since, whoever else charges it. */
         qd_int128 drained =

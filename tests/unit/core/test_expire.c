@@ -1,6 +1,8 @@
 /* Expiry: holds end by their limits' rules, on time, however long or odd the time was (S5). */
 #include "fixture.h"
 
+#include "server/core/bucket.h"
+
 #include <criterion/criterion.h>
 
 TestSuite(expire, .timeout = 60);
@@ -170,29 +172,63 @@ Test(expire, S5_a_jump_of_a_year_ends_all_and_a_step_back_ends_none)
     fx_release(&f);
 }
 
-/* A kept hold in a bucket whose rate became 0 stays as long as the bucket has anything. */
-Test(expire, S5_what_a_bucket_keeps_stays_while_nothing_drains)
+/* A kept hold in a bucket whose rate became 0 ends when nothing could be given back for it any
+ * more, or its window is over: it doesn't stay for ever. What it charged does, since nothing
+ * drains. */
+Test(expire, S5_what_a_bucket_keeps_ends_though_nothing_drains)
+{
+    static const int64_t windows_ns[] = {QD_NS_PER_MINUTE, QD_NS_PER_DAY, 30 * QD_NS_PER_DAY};
+    for (unsigned i = 0; i < 3; i++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
+        int64_t end_ns = windows_ns[i];
+        if (end_ns < QD_BUCKET_HORIZON_NS) {
+            end_ns = QD_BUCKET_HORIZON_NS;
+        }
+        bucket->on_expiry = QD_KEEP_ALL;
+        bucket->window_ns = windows_ns[i];
+        fx_apply(&f, bucket, 1000, "acme");
+        fx_bind(&f);
+        cr_assert_eq(fx_check(&f, 900, 0), QD_ALLOW);
+        fx_set_amount(&f, bucket, 0);
+        f.epoch++;
+        fx_bind(&f);
+        fx_advance(&f, QD_TTL_DEFAULT_NS);
+        cr_assert_eq(fx_expire(&f), 1);
+        for (int64_t passed_ns = QD_TTL_DEFAULT_NS; passed_ns < end_ns - 8 * QD_NS_PER_HOUR;) {
+            fx_advance(&f, 8 * QD_NS_PER_HOUR);
+            passed_ns += 8 * QD_NS_PER_HOUR;
+            fx_expire(&f);
+            cr_expect_eq(fx_stats(&f).reservations_kept, 1, "window %u", i);
+        }
+        fx_advance(&f, 8 * QD_NS_PER_HOUR + SECOND);
+        fx_expire(&f);
+        cr_expect_eq(fx_stats(&f).reservations_kept, 0, "window %u", i);
+        cr_expect_eq(fx_used(&f, bucket, "acme"), 900);
+        fx_release(&f);
+    }
+}
+
+/* Until then a report is settled in place of what was kept, whenever the rate comes back. */
+Test(expire, S5_a_report_undoes_what_a_bucket_without_a_rate_keeps)
 {
     struct fx f;
     fx_init(&f, NULL);
     struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
     bucket->on_expiry = QD_KEEP_ALL;
-    bucket->window_ns = QD_NS_PER_DAY;
     fx_apply(&f, bucket, 1000, "acme");
     fx_bind(&f);
     cr_assert_eq(fx_check(&f, 900, 0), QD_ALLOW);
     fx_set_amount(&f, bucket, 0);
     f.epoch++;
     fx_bind(&f);
-    fx_advance(&f, QD_TTL_DEFAULT_NS + QD_NS_PER_S);
+    fx_advance(&f, 12 * QD_NS_PER_HOUR);
     cr_assert_eq(fx_expire(&f), 1);
-    cr_expect_eq(fx_stats(&f).reservations_kept, 1);
-    fx_advance(&f, 365 * QD_NS_PER_DAY);
-    fx_expire(&f);
-    cr_expect_eq(fx_stats(&f).reservations_kept, 1);
-    cr_expect_eq(fx_used(&f, bucket, "acme"), 900);
-    cr_expect_eq(fx_cancel(&f, 1), QD_OK, "until an operator releases it");
-    cr_expect_eq(fx_stats(&f).reservations_kept, 0);
+    fx_bind(&f);
+    cr_assert_eq(fx_settle(&f, 200, 0), QD_OK);
+    cr_expect(f.settled.had_reservation);
+    cr_expect_eq(fx_used(&f, bucket, "acme"), 200);
     fx_release(&f);
 }
 
