@@ -20,7 +20,7 @@
 
 /* One candidate under test. */
 struct trial {
-    struct qd_binding *binding;
+    const struct qd_binding *binding;
     struct qd_estimate estimate;
     unsigned count; /* limits that concern the request */
     struct qd_at at[QD_LIMITS_PER_CHECK_MAX];
@@ -63,31 +63,38 @@ static void prefetch(const struct qd_core *home, const struct qd_core *commons,
     qd_names_prefetch(&home->names, b->name);
 }
 
-/* Form the costs. False: bind first. */
-static bool begin(struct deciding *d, const struct qd_candidate *candidate, struct trial *t)
+static void begin_estimate(const struct deciding *d, const struct qd_candidate *candidate,
+                           struct trial *t)
 {
-    struct qd_ref refs[QD_LIMITS_PER_CHECK_MAX];
-    qd_binding_prefetch(d->home, candidate->binding);
     t->estimate.core = d->home;
     t->estimate.check = d->check;
     t->estimate.candidate = candidate;
     t->estimate.now = d->now;
     t->estimate.peek = d->zero;
-    qd_estimate_begin(&t->estimate, &d->verdict->estimate); /* while the binding is on its way */
+    qd_estimate_begin(&t->estimate, &d->verdict->estimate);
+}
 
-    t->binding = qd_binding_find(d->home, candidate->binding, d->check->epoch);
-    if (t->binding == NULL || !qd_binding_items(d->home, t->binding, refs, d->now)) {
+/* Form the costs. False: bind first. */
+static bool begin(struct deciding *d, const struct qd_candidate *candidate, struct trial *t)
+{
+    struct qd_ref refs[QD_LIMITS_PER_CHECK_MAX];
+    qd_binding_prefetch(d->home, candidate->binding);
+    begin_estimate(d, candidate, t); /* while the binding is on its way */
+
+    struct qd_binding *binding = qd_binding_find(d->home, candidate->binding, d->check->epoch);
+    if (binding == NULL || !qd_binding_items(d->home, binding, refs, d->now)) {
         return false;
     }
-    prefetch(d->home, d->commons, t->binding, refs, t->binding->count);
-    t->estimate.binding = t->binding; /* while the counters are */
+    prefetch(d->home, d->commons, binding, refs, binding->count);
+    t->binding = binding;
+    t->estimate.binding = binding; /* while the counters are */
     for (unsigned i = 0; i < t->binding->count; i++) {
         const struct qd_core *core = refs[i].shared ? d->commons : d->home;
         if (qd_estimate_cost(&t->estimate, core->limits[refs[i].limit], &t->cost[t->count])) {
             t->ref[t->count++] = refs[i];
         }
     }
-    return qd_binding_use(d->home, t->binding, d->now);
+    return qd_binding_use(d->home, binding, d->now);
 }
 
 /* One pass of tests: nothing is charged. False: a counter is gone, bind first (D13). */
@@ -229,7 +236,7 @@ static void fill_estimate(const struct trial *t, struct qd_verdict *v)
     v->shadow_denials = (uint32_t)__builtin_popcount(t->shadow);
 }
 
-/* D12: no room for a hold. */
+/* D12: no room for a hold, or for a limit's counter. */
 static bool deny_capacity(const struct deciding *d)
 {
     struct qd_verdict *v = d->verdict;
@@ -239,7 +246,7 @@ static bool deny_capacity(const struct deciding *d)
     v->retry_useful = true;
     v->retry_is_hint = true;
     v->reservation = 0;
-    d->home->stats.capacity_denied++;
+    d->home->stats.capacity_denied += !d->peek;
     return false;
 }
 
@@ -257,7 +264,7 @@ static bool wants_input_price(const struct trial *t)
 
 static struct qd_reservation *take_reservation(const struct deciding *d, const struct qd_root *root)
 {
-    uint32_t quota = d->home->config.reservations_per_root;
+    uint32_t quota = root != NULL ? d->home->config.reservations_per_root : 0;
     for (unsigned try = 0; try < 2; try++) {
         if (quota == 0 || root->reservations < quota) {
             struct qd_reservation *r = qd_reservation_take(d->home);
@@ -281,7 +288,8 @@ static struct qd_reservation *take_reservation(const struct deciding *d, const s
 static bool reserve(const struct deciding *d, const struct trial *t)
 {
     const struct qd_check *check = d->check;
-    struct qd_root *root = qd_root_at(d->home, t->binding->root);
+    struct qd_root *root =
+        t->binding->root != QD_SLAB_NONE ? qd_root_at(d->home, t->binding->root) : NULL;
     struct qd_reservation *r = take_reservation(d, root);
     if (r == NULL) {
         return deny_capacity(d);
@@ -318,7 +326,9 @@ static bool reserve(const struct deciding *d, const struct trial *t)
     r->candidate = (uint8_t)d->verdict->candidate;
     r->input_nano = wants_input_price(t) ? qd_estimate_input_nano(&t->estimate) : 0;
 
-    root->reservations++;
+    if (root != NULL) {
+        root->reservations++;
+    }
     qd_names_hold(&d->home->names, r->name);
     if (qd_request_given(r->request)) {
         uint32_t place = (uint32_t)(r - d->home->reservations);
@@ -499,9 +509,9 @@ static void decide(struct deciding *d, struct qd_limit_state *states, size_t *re
     }
 }
 
-void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct qd_check *check,
-                   struct qd_wall_ns now, struct qd_verdict *ret_verdict,
-                   struct qd_limit_state *states, size_t *ret_state_count)
+static struct deciding begin_deciding(struct qd_core *home, struct qd_core *commons,
+                                      const struct qd_check *check, struct qd_wall_ns now,
+                                      struct qd_verdict *ret_verdict)
 {
     QD_CHECK(check->candidate_count >= 1 && check->candidate_count <= QD_CANDIDATES_MAX);
     struct deciding d = {.home = home, .commons = commons, .check = check, .verdict = ret_verdict};
@@ -509,6 +519,14 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
     d.zero = qd_check_is_peek(check);
     d.peek = check->dry_run || d.zero;
     clear_verdict(ret_verdict);
+    return d;
+}
+
+void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct qd_check *check,
+                   struct qd_wall_ns now, struct qd_verdict *ret_verdict,
+                   struct qd_limit_state *states, size_t *ret_state_count)
+{
+    struct deciding d = begin_deciding(home, commons, check, now, ret_verdict);
     if (ret_state_count != NULL) {
         *ret_state_count = 0;
     }
@@ -519,6 +537,41 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
     qd_expire_some(home, commons, d.now, qd_core_expire_is_late(home, d.now) ? EXPIRE_LATE : 1);
     if (!answer_repeated(&d)) {
         decide(&d, states, ret_state_count);
+    }
+}
+
+void qd_core_check_unbound(struct qd_core *home, struct qd_core *commons,
+                           const struct qd_check *check, const struct qd_unbound *unbound,
+                           struct qd_wall_ns now, struct qd_verdict *ret_verdict)
+{
+    QD_CHECK(unbound->candidate < check->candidate_count);
+    struct deciding d = begin_deciding(home, commons, check, now, ret_verdict);
+    const struct qd_candidate *candidate = &check->candidates[unbound->candidate];
+    const struct qd_binding none = {.key = candidate->binding,
+                                    .valid_until_ns = unbound->valid_until.ns,
+                                    .root = QD_SLAB_NONE,
+                                    .blocked = unbound->blocked};
+    struct trial t = {.binding = &none};
+    if (answer_repeated(&d)) {
+        return;
+    }
+    ret_verdict->candidate = unbound->candidate;
+    if (unbound->full != NULL && !unbound->blocked) {
+        ret_verdict->binding = *unbound->full;
+        deny_capacity(&d);
+        ret_verdict->binding.denies = true;
+        ret_verdict->binding.retry_at = ret_verdict->retry_at;
+        ret_verdict->binding.retry_is_hint = true;
+        return;
+    }
+    begin_estimate(&d, candidate, &t);
+    t.estimate.binding = &none;
+    fill_estimate(&t, ret_verdict);
+    if (passes(&t)) {
+        allow(&d, &t);
+    } else {
+        deny(&d, &t, ret_verdict);
+        home->stats.denied += !d.peek;
     }
 }
 

@@ -203,6 +203,21 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
                    struct qd_wall_ns now, struct qd_verdict *ret_verdict,
                    struct qd_limit_state *states, size_t *ret_state_count);
 
+/* What became of a binding that a check needs and that found no room (D12). */
+struct qd_unbound {
+    size_t candidate;
+    const struct qd_limit_state *full; /* a limit that fails closed; NULL: all fail open */
+    bool blocked;                      /* the tenant is, until then */
+    struct qd_wall_ns valid_until;
+};
+
+/* Decide without the binding: a limit that fails closed denies with CAPACITY and is named; else the
+ * check is answered as if no limit applied to it. Its hold charges nothing and counts in no root's
+ * quota. */
+void qd_core_check_unbound(struct qd_core *home, struct qd_core *commons,
+                           const struct qd_check *check, const struct qd_unbound *unbound,
+                           struct qd_wall_ns now, struct qd_verdict *ret_verdict);
+
 /* Hint for the memory system: the check for this key comes soon. Batches call it ahead. */
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding);
 

@@ -186,17 +186,21 @@ static struct qd_hash128 partial_key(struct qd_hash128 key)
     return key;
 }
 
+/* D10: a shadow limit never denies. A counter that finds no room has no share to answer from. */
+static bool fails_open(const struct qd_limit *limit)
+{
+    bool open = limit->failure_mode == QD_FAIL_OPEN || limit->action == QD_SHADOW;
+
+    return (open || QD_MUTANT(D12_closed)) && !QD_MUTANT(D12_open);
+}
+
 /* D12: the item that found no room is left out for a while if its limit fails open; else the check
  * is denied. Usage that has happened is counted wherever there is room. Returns false when nothing
  * can be left out. */
 static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t item,
                       struct qd_wall_ns now, const struct qd_subject *settled)
 {
-    if (item >= bind->item_count) {
-        return false;
-    }
-    bool open = worker->items[item].limit->failure_mode == QD_FAIL_OPEN;
-    if (settled == NULL && ((!open && !QD_MUTANT(D12_closed)) || QD_MUTANT(D12_open))) {
+    if (item >= bind->item_count || (settled == NULL && !fails_open(worker->items[item].limit))) {
         return false;
     }
     if (settled != NULL) {
@@ -212,6 +216,28 @@ static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t ite
         bind->valid_until.ns = now.ns + QD_FAIL_OPEN_NS;
     }
     return true;
+}
+
+/* The item that denies: the one that found no room; the first that fails closed if the binding
+ * itself found none. item_count: all fail open. */
+static size_t denying_item(const struct qd_bind *bind, size_t item)
+{
+    if (item < bind->item_count) {
+        return item;
+    }
+    for (item = 0; item < bind->item_count && fails_open(bind->items[item].limit); item++) {
+    }
+    return item;
+}
+
+static void describe_full(const struct qd_bind_item *item, struct qd_limit_state *ret_state)
+{
+    *ret_state = (struct qd_limit_state){.limit = item->limit,
+                                         .name = item->name,
+                                         .amount = item->amount,
+                                         .burst = item->burst,
+                                         .depth = item->depth,
+                                         .resets_at = {QD_WALL_NEVER}};
 }
 
 /* With all locks that it takes held: bind, making room where there is none. */
@@ -237,16 +263,19 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
             qd_evict_one(worker, in_commons ? commons : home->core, now)) {
             continue;
         }
-        if (!leave_out(worker, bind, item, now, settled)) {
-            memset(ret_state, 0, sizeof(*ret_state));
-            if (item < bind->item_count) {
-                ret_state->limit = bind->items[item].limit;
-                ret_state->name = bind->items[item].name;
-                ret_state->amount = bind->items[item].amount;
-                ret_state->depth = bind->items[item].depth;
-            }
+        if (leave_out(worker, bind, item, now, settled)) {
+            continue;
+        }
+        item = denying_item(bind, item);
+        if (item < bind->item_count) {
+            describe_full(&bind->items[item], ret_state);
             return QD_BIND_NO_ROOM;
         }
+        if (settled != NULL) {
+            return QD_BIND_NO_ROOM;
+        }
+        qd_count(&worker->figures.failed_open);
+        return QD_BIND_ALL_OPEN;
     }
 }
 
@@ -288,7 +317,8 @@ static enum qd_bind_outcome bind_subject(struct qd_worker *worker,
     }
     *ret_key = bind.key;
     qd_directory_unlock_shared(node->directory);
-    if (outcome != QD_BIND_DONE) {
+    bool decides = !settling && (outcome == QD_BIND_NO_ROOM || outcome == QD_BIND_ALL_OPEN);
+    if (outcome != QD_BIND_DONE && !decides) {
         qd_shards_unlock(&node->shards, home);
     }
     return outcome;

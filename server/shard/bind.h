@@ -38,11 +38,12 @@ enum qd_bind_outcome {
     QD_BIND_STALE,    /* another policy was published meanwhile: begin again; nothing is locked */
     QD_BIND_UNKNOWN_TENANT, /* P2; nothing is locked */
     QD_BIND_TOO_MANY,       /* more limits than one check may have; nothing is locked */
-    QD_BIND_NO_ROOM,        /* D12: no room, and the limit fails closed; nothing is locked */
+    QD_BIND_NO_ROOM,        /* D12: no room, and a limit fails closed; the home shard is locked */
+    QD_BIND_ALL_OPEN,       /* D12: no room for any binding, and all limits fail open; as above */
 };
 
 /* Resolve and bind. Nothing may be locked. On QD_BIND_NO_ROOM *ret_state describes the limit that
- * found no room, in the worker's memory. */
+ * fails closed, in the worker's memory. worker->resolution says what was resolved. */
 enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_published *published,
                                     const struct qd_subject *subject, struct qd_shard *home,
                                     struct qd_wall_ns now, struct qd_limit_state *ret_state);
@@ -50,7 +51,7 @@ enum qd_bind_outcome qd_bind_locked(struct qd_worker *worker, const struct qd_pu
 /* The same for usage that has happened: a tenant that nobody knows any more counts in the limits
  * that all tenants share, and a limit that finds no room is left out by itself (counted as
  * unsettled). *ret_key: the key to settle by; a binding of a part lies apart from the checks'.
- * QD_BIND_NO_ROOM: not even a binding finds room. */
+ * QD_BIND_NO_ROOM: not even a binding finds room; nothing is locked. */
 enum qd_bind_outcome qd_bind_to_settle(struct qd_worker *worker,
                                        const struct qd_published *published,
                                        const struct qd_subject *subject, struct qd_shard *home,

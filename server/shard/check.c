@@ -304,6 +304,10 @@ static void describe(struct qd_check_work *w, struct qd_check_answer *a)
             qd_quote(w->subjects[a->verdict.candidate].attributes.model).text);
         break;
     case QD_DENIAL_CAPACITY:
+        if (a->verdict.binding.limit != NULL && a->verdict.binding.denies) {
+            qd_describe_name(&text, &a->verdict.binding);
+            qd_text_add(&text, " fails closed and finds no room: ");
+        }
         qd_text_add(&text, "this node's tables are full, or this tenant's share of them; ask "
                            "another node, or raise "
                            "--max-counters or --max-reservations (--root-counters or "
@@ -429,8 +433,26 @@ static bool decide(struct qd_check_work *w, struct qd_check_answer *a, enum qd_e
     return false;
 }
 
+/* D12: no room for the binding: by the limits' failure modes. */
+static enum qd_error_code decide_unbound(struct qd_check_work *w, struct qd_check_answer *a,
+                                         const struct qd_limit_state *full,
+                                         struct qd_error *ret_error)
+{
+    const struct qd_resolution *r = &w->worker->resolution;
+    struct qd_unbound unbound = {.candidate = a->verdict.candidate,
+                                 .full = full,
+                                 .blocked = r->blocked,
+                                 .valid_until = r->valid_until};
+
+    qd_core_check_unbound(w->home->core, qd_shards_commons(&w->worker->node->shards), &w->check,
+                          &unbound, w->now, &a->verdict);
+    return a->verdict.decision == QD_CONFLICT ? conflict(w->args, ret_error)
+                                              : conclude(w, 0, a, ret_error);
+}
+
 /* Bind what the core asked for; on QD_BIND_DONE the home shard is locked. */
-static enum qd_bind_outcome bind_candidate(struct qd_check_work *w, struct qd_check_answer *a)
+static enum qd_bind_outcome bind_candidate(struct qd_check_work *w, struct qd_check_answer *a,
+                                           enum qd_error_code *ret_code, struct qd_error *ret_error)
 {
     struct qd_limit_state state;
     size_t index = a->verdict.candidate;
@@ -438,8 +460,12 @@ static enum qd_bind_outcome bind_candidate(struct qd_check_work *w, struct qd_ch
     assert(index < w->check.candidate_count);
     enum qd_bind_outcome outcome =
         qd_bind_locked(w->worker, w->published, &w->subjects[index], w->home, w->now, &state);
-    if (outcome == QD_BIND_NO_ROOM) {
-        deny(w, QD_DENIAL_CAPACITY, a);
+    if (outcome == QD_BIND_NO_ROOM || outcome == QD_BIND_ALL_OPEN) {
+        *ret_code = decide_unbound(w, a, outcome == QD_BIND_NO_ROOM ? &state : NULL, ret_error);
+        qd_shards_unlock(&w->worker->node->shards, w->home);
+        if (*ret_code == QD_ERROR_NONE) {
+            finish(w, a);
+        }
     } else if (outcome == QD_BIND_UNKNOWN_TENANT) {
         qd_count(&w->worker->figures.unknown_tenant);
         deny(w, QD_DENIAL_UNKNOWN_TENANT, a);
@@ -467,7 +493,7 @@ static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a
         if (qd_validate_check(w->args, ret_error) != QD_ERROR_NONE) {
             return ret_error->code;
         }
-        switch (bind_candidate(w, a)) {
+        switch (bind_candidate(w, a, &code, ret_error)) {
         case QD_BIND_DONE:
             break;
         case QD_BIND_STALE:
@@ -484,7 +510,8 @@ static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a
                 QD_LIMITS_PER_CHECK_MAX);
         case QD_BIND_UNKNOWN_TENANT:
         case QD_BIND_NO_ROOM:
-            return QD_ERROR_NONE;
+        case QD_BIND_ALL_OPEN:
+            return code;
         }
     }
     qd_shards_unlock(&node->shards, w->home);

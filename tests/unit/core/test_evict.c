@@ -543,3 +543,97 @@ Test(evict, D12_bindings_that_are_over_make_room_for_names)
     cr_expect_eq(fx_try_bind(&f), QD_BOUND);
     fx_release(&f);
 }
+
+static enum qd_decision check_unbound(struct fx *f, const struct qd_unbound *unbound)
+{
+    (void)fx_check(f, 100, 50); /* which asks for a binding */
+    cr_assert_eq(f->verdict.decision, QD_NEEDS_BINDING);
+    qd_core_check_unbound(f->home, f->commons, &f->check, unbound, f->now, &f->verdict);
+    return f->verdict.decision;
+}
+
+Test(evict, D12_a_check_without_a_binding_gets_a_hold_that_charges_nothing)
+{
+    struct fx f;
+    struct qd_unbound open = {.valid_until = {QD_WALL_NEVER}};
+    fx_init(&f, NULL);
+    cr_assert_eq(check_unbound(&f, &open), QD_ALLOW);
+    cr_expect_null(f.verdict.binding.limit);
+    cr_expect_eq(qd_usage_get(&f.verdict.estimate, QD_METER_OUTPUT_TOKENS), 50);
+    uint64_t number = f.verdict.reservation;
+    cr_expect_neq(number, 0);
+    cr_expect_eq(fx_stats(&f).allowed, 1);
+    cr_expect_eq(fx_stats(&f).roots_live, 0);
+    cr_expect_eq(fx_extend(&f, number, 10), QD_OK);
+    struct qd_settle *s = fx_settle_begin(&f, number);
+    s->unbound = true;
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect(f.settled.had_reservation && f.settled.closed);
+    cr_expect_eq(fx_stats(&f).reservations_open, 0);
+
+    cr_assert_eq(check_unbound(&f, &open), QD_ALLOW); /* one that nobody reports */
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_expect_eq(fx_expire(&f), 1);
+    f.check.dry_run = true;
+    cr_assert_eq(check_unbound(&f, &open), QD_ALLOW);
+    cr_expect_eq(f.verdict.reservation, 0);
+    cr_expect_eq(fx_stats(&f).reservations_open, 0);
+    fx_release(&f);
+}
+
+Test(evict, D12_a_check_without_a_binding_is_denied_by_what_fails_closed)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    struct qd_limit_state full = {.limit = window, .name = fx_str("acme"), .amount = 9, .depth = 1};
+    struct qd_unbound closed = {.full = &full, .valid_until = {QD_WALL_NEVER}};
+    cr_assert_eq(check_unbound(&f, &closed), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+    cr_expect_eq(f.verdict.binding.limit, window);
+    cr_expect_eq(f.verdict.binding.amount, 9);
+    cr_expect(f.verdict.binding.denies && f.verdict.retry_useful && f.verdict.retry_is_hint);
+    cr_expect_eq(f.verdict.retry_at.ns, f.now.ns + QD_NS_PER_S);
+    cr_expect_eq(fx_stats(&f).capacity_denied, 1);
+    f.check.dry_run = true;
+    cr_assert_eq(check_unbound(&f, &closed), QD_DENY);
+    cr_expect_eq(fx_stats(&f).capacity_denied, 1, "a peek is not counted (D8)");
+    fx_release(&f);
+}
+
+/* P2, P8: what denies whatever the limits say still does. */
+Test(evict, D12_a_check_without_a_binding_is_denied_when_blocked_or_unpriced)
+{
+    struct fx f;
+    struct qd_limit_state full = {0};
+    fx_init(&f, NULL);
+    struct qd_unbound blocked = {.blocked = true, .valid_until = {f.now.ns + 5}};
+    for (unsigned i = 0; i < 2; i++) {
+        blocked.full = i == 0 ? NULL : &full;
+        cr_assert_eq(check_unbound(&f, &blocked), QD_DENY);
+        cr_expect_eq(f.verdict.reason, QD_REASON_BLOCKED);
+        cr_expect_eq(f.verdict.retry_at.ns, f.now.ns + 5);
+    }
+    f.check.unknown_price = QD_UNKNOWN_PRICE_DENY;
+    f.candidates[0].cost_model = NULL;
+    cr_assert_eq(check_unbound(&f, &(struct qd_unbound){.valid_until = {QD_WALL_NEVER}}), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_UNKNOWN_PRICE);
+    cr_expect_eq(fx_stats(&f).denied, 3);
+    cr_expect_eq(fx_stats(&f).reservations_open, 0);
+    fx_release(&f);
+}
+
+Test(evict, D12_a_full_table_of_holds_denies_without_a_binding_too)
+{
+    struct qd_core_config config = {.reservations = 3};
+    struct qd_unbound open = {.valid_until = {QD_WALL_NEVER}};
+    struct fx f;
+    fx_init(&f, &config);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(check_unbound(&f, &open), QD_ALLOW);
+    }
+    cr_assert_eq(check_unbound(&f, &open), QD_DENY);
+    cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
+    cr_expect_null(f.verdict.binding.limit);
+    fx_release(&f);
+}

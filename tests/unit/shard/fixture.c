@@ -71,8 +71,8 @@ void fixture_open(struct fixture *f, const char *yaml)
                                    .progress = 16,
                                    .estimators = 16,
                                    .counters_per_root = f->root_counters,
-                                   .roots = 512,
-                                   .name_bytes = 65536};
+                                   .roots = f->roots > 0 ? f->roots : 512,
+                                   .name_bytes = f->name_bytes > 0 ? f->name_bytes : 65536};
     static uint64_t incarnation = 0;
     struct qd_node_config config = {.shards = {.count = 4, .slice = slice, .common = slice},
                                     .clock = {mono, wall, f},

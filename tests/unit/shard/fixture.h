@@ -21,8 +21,10 @@ struct fixture {
     struct qd_node *node;
     struct qd_worker *worker;
     uint32_t root_counters;
-    uint32_t gauges;  /* of each slice, from the next boot on; 0: 64 */
-    uint64_t rebuilt; /* entries that the last boot counted */
+    uint32_t gauges;   /* of each slice, from the next boot on; 0: 64 */
+    uint32_t roots;    /* likewise; 0: 512 */
+    size_t name_bytes; /* likewise; 0: 65,536 */
+    uint64_t rebuilt;  /* entries that the last boot counted */
     struct qd_error error;
     struct qd_check_answer answer;
     struct qd_report_answer report;

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GAUGES  4  /* of each of the four slices: what `requests` below finds room in */
-#define TENANTS 60 /* of which at most 16 find room */
+#define GAUGES       4   /* of each of the four slices: what `requests` below finds room in */
+#define TENANTS      60  /* of which at most 16 find room */
+#define MANY_TENANTS 180 /* more names than four arenas of the smallest size hold */
 
 /* `requests` counts in the small table of gauges, `input_tokens` in that of windows. */
 static const char form[] =
@@ -23,17 +24,27 @@ static const char form[] =
 
 static struct fixture f;
 
-static void open_with(const char *failure_mode)
+static void begin(void)
 {
-    static char yaml[1024];
-
-    (void)snprintf(yaml, sizeof(yaml), form, failure_mode);
     memset(&f, 0, sizeof(f));
     f.wall = T0;
     f.mono = 1000;
     f.store = qd_store_memory_new();
-    f.gauges = GAUGES;
+}
+
+static void open_as_begun(const char *failure_mode)
+{
+    static char yaml[1024];
+
+    (void)snprintf(yaml, sizeof(yaml), form, failure_mode);
     fixture_open(&f, yaml);
+}
+
+static void open_with(const char *failure_mode)
+{
+    begin();
+    f.gauges = GAUGES;
+    open_as_begun(failure_mode);
 }
 
 static bool check_number(unsigned i, int64_t tokens)
@@ -65,6 +76,34 @@ static const char *binding_limit(void)
     return limit != NULL ? limit->name : "none";
 }
 
+/* The denial says which limit of tenant `i` found no room, and when to look again. */
+static void expect_named(const char *limit, unsigned i)
+{
+    const struct qd_limit_state *state = &f.answer.verdict.binding;
+    char tenant[32];
+
+    (void)snprintf(tenant, sizeof(tenant), "t%u", i);
+    cr_assert_str_eq(binding_limit(), limit, "%s", f.answer.message);
+    cr_expect(qd_slice_equal(state->name, str(tenant)), "%.*s", (int)state->name.len,
+              state->name.ptr);
+    cr_expect_eq(state->amount, 100);
+    cr_expect(f.answer.retry_useful && f.answer.retry_is_hint);
+    cr_expect_eq(f.answer.retry_after_ns, S);
+    cr_expect_not_null(strstr(f.answer.message, limit), "%s", f.answer.message);
+}
+
+static uint64_t capacity_denied(void)
+{
+    uint64_t denied = 0;
+
+    for (uint32_t i = 0; i < f.node->shards.count; i++) {
+        struct qd_core_stats stats;
+        qd_core_stats(f.node->shards.home[i].core, &stats);
+        denied += stats.capacity_denied;
+    }
+    return denied;
+}
+
 static void expect_closed(const char *failure_mode)
 {
     unsigned denied = 0;
@@ -77,8 +116,10 @@ static void expect_closed(const char *failure_mode)
         denied++;
         cr_assert_eq(f.answer.denial, QD_DENIAL_CAPACITY, "%s", f.answer.message);
         cr_expect_eq(f.answer.token_len, 0);
+        expect_named("requests", i);
     }
     cr_expect_geq(denied, TENANTS - 4 * GAUGES);
+    cr_expect_eq(capacity_denied(), denied);
     cr_expect_eq(failed_open(), 0, "it failed closed");
     cr_expect_geq(f.worker->figures.bind_full, denied);
     fixture_pass(&f, 400 * S); /* their holds are over */
@@ -143,5 +184,74 @@ Test(bind, D12_what_is_left_out_is_tried_again_after_a_second)
     fixture_pass(&f, S);
     (void)check_number(TENANTS - 1, 1);
     cr_expect_eq(failed_open(), left_out + 1);
+    fixture_end(&f);
+}
+
+/* D10: a shadow limit never denies, whatever its failure mode. */
+Test(bind, D10_a_shadow_limit_without_room_denies_nobody)
+{
+    expect_open(", action: shadow, failure_mode: closed");
+}
+
+/* No room for the binding itself: as if none of its limits had any. */
+static void expect_all_open(uint32_t roots, size_t name_bytes)
+{
+    begin();
+    f.roots = roots;
+    f.name_bytes = name_bytes;
+    open_as_begun("");
+    for (unsigned i = 0; i < MANY_TENANTS; i++) {
+        cr_assert(check_number(i, 10), "%s", f.answer.message);
+    }
+    cr_expect_geq(failed_open(), 1);
+    cr_expect_eq(capacity_denied(), 0);
+
+    /* The last one's limits are all left out: 10 + 10,000 tokens of 50. Its hold is like others. */
+    struct qd_check_args args = args_of("t179", 10000);
+    args.request_id = str("again");
+    cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.answer.allowed, "%s", f.answer.message);
+    cr_expect_str_eq(binding_limit(), "none");
+    cr_expect_gt(f.answer.token_len, 0);
+    uint64_t number = f.answer.number;
+    cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE);
+    cr_expect_eq(f.answer.number, number, "the same request has the same hold (S1)");
+    args.estimate[0].amount = 5;
+    cr_expect_eq(check_args(&f, &args), QD_ERROR_REQUEST_CONFLICT);
+
+    uint64_t unsettled = f.worker->figures.unsettled;
+    cr_assert_eq(report_tokens(&f, 7), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(f.report.settlement, QD_SETTLEMENT_CLOSED);
+    cr_expect_eq(f.worker->figures.unsettled, unsettled + 1);
+    fixture_end(&f);
+}
+
+Test(bind, D12_without_room_for_roots_limits_that_fail_open_are_left_out)
+{
+    expect_all_open(1, 0);
+}
+
+Test(bind, D12_without_room_for_names_limits_that_fail_open_are_left_out)
+{
+    expect_all_open(0, 1);
+}
+
+Test(bind, D12_without_room_for_roots_a_limit_that_fails_closed_denies)
+{
+    unsigned denied = 0;
+
+    begin();
+    f.roots = 1;
+    open_as_begun(", failure_mode: closed");
+    for (unsigned i = 0; i < TENANTS; i++) {
+        if (!check_number(i, 10)) {
+            denied++;
+            cr_assert_eq(f.answer.denial, QD_DENIAL_CAPACITY, "%s", f.answer.message);
+            expect_named("requests", i);
+        }
+    }
+    cr_expect_eq(denied, TENANTS - 4);
+    cr_expect_eq(capacity_denied(), denied);
+    cr_expect_eq(failed_open(), 0);
     fixture_end(&f);
 }
