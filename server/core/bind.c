@@ -138,7 +138,8 @@ static void enter(struct binding_up *b, uint32_t name)
                                .root = b->root,
                                .root_generation = qd_root_at(b->home, b->root)->generation,
                                .name = name,
-                               .blocked = b->bind->blocked};
+                               .blocked = b->bind->blocked,
+                               .partial = b->bind->partial};
     if (uses_estimator(b->bind)) {
         qd_estimator_obtain(b->home, b->bind->estimator, b->now, &first.estimator,
                             &first.estimator_generation);

@@ -80,6 +80,8 @@ struct qd_bind {
     struct qd_str tenant;          /* whole path */
     struct qd_hash128 estimator;   /* identity of (tenant, model) for output quantiles */
     bool blocked;
+    bool partial; /* D12: items were left out for want of room. Checks go by it; a report asks for a
+                     binding again, since what happened is counted wherever there is room */
     const struct qd_bind_item *items;
     size_t item_count; /* <= QD_LIMITS_PER_CHECK_MAX */
 };

@@ -178,7 +178,7 @@ static bool load_binding(struct settling *s)
 {
     struct qd_ref refs[QD_LIMITS_PER_CHECK_MAX];
     s->binding = qd_binding_find(s->home, s->settle->binding, s->settle->epoch);
-    if (s->binding == NULL || !qd_binding_use(s->home, s->binding, s->now) ||
+    if (s->binding == NULL || s->binding->partial || !qd_binding_use(s->home, s->binding, s->now) ||
         !qd_binding_items(s->home, s->binding, refs, s->now)) {
         return false;
     }

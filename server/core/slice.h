@@ -126,7 +126,8 @@ struct qd_binding {
     uint8_t state; /* enum qd_binding_state */
     uint8_t blocked;
     uint8_t count; /* items of the whole binding */
-    uint8_t reserved[3];
+    uint8_t partial;
+    uint8_t reserved[2];
     struct qd_ref items[QD_BINDING_ITEMS];
 };
 

@@ -208,6 +208,7 @@ static bool leave_out(struct qd_worker *worker, struct qd_bind *bind, size_t ite
         bind->key = partial_key(settled->key);
     } else {
         qd_count(&worker->figures.failed_open);
+        bind->partial = true;
     }
     memmove(&worker->items[item], &worker->items[item + 1],
             (bind->item_count - item - 1) * sizeof(worker->items[0]));

@@ -255,3 +255,35 @@ Test(bind, D12_without_room_for_roots_a_limit_that_fails_closed_denies)
     cr_expect_eq(failed_open(), 0);
     fixture_end(&f);
 }
+
+/* A report counts in a limit that its check had to do without, if there is room by then; else the
+ * figures say that it didn't. */
+Test(bind, D12_a_report_counts_in_what_its_check_left_out)
+{
+    open_with("");
+    cr_assert_eq(fill(), TENANTS, "%s", f.answer.message);
+    cr_expect_eq(held_of(&f, "t59", "requests"), 0, "it was left out");
+    uint64_t unsettled = f.worker->figures.unsettled;
+    cr_assert_eq(report_tokens(&f, 20), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(f.worker->figures.unsettled, unsettled + 1, "there is no room still");
+    cr_expect_eq(used_of(&f, "t59", "requests"), 0);
+    cr_expect_eq(used_of(&f, "t59", "input_tokens"), 20);
+
+    /* The next check has to do without, too; soon after, all others' holds are over. */
+    uint64_t left_out = failed_open();
+    fixture_pass(&f, 300 * S - S / 4);
+    cr_assert(check_number(TENANTS - 1, 10));
+    cr_expect_eq(failed_open(), left_out + 1);
+    for (unsigned tick = 0; tick < 4; tick++) {
+        fixture_pass(&f, S / 8);
+    }
+    cr_assert_eq(report_tokens(&f, 30), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(f.worker->figures.unsettled, unsettled + 1);
+    cr_expect_eq(used_of(&f, "t59", "requests"), 1);
+    cr_expect_eq(used_of(&f, "t59", "input_tokens"), 30);
+
+    cr_assert(check_number(TENANTS - 1, 10)); /* which goes by the whole binding as well */
+    cr_expect_eq(held_of(&f, "t59", "requests"), 1);
+    cr_expect_eq(failed_open(), left_out + 1);
+    fixture_end(&f);
+}
