@@ -117,11 +117,7 @@ void qd_keep_or_free(struct qd_core *home, struct qd_core *commons, struct qd_re
         return;
     }
     if (r->state == QD_RESERVATION_OPEN) {
-        home->reservations_open--;
-        home->reservations_kept++;
-        r->state = QD_RESERVATION_KEPT;
-        qd_reservation_leave_root(home,
-                                  r); /* D12: what is kept takes nobody's room for new holds */
+        qd_reservation_keep(home, r);
     }
     qd_wheel_unlink(home, r);
     r->expires_ns = until.ns;

@@ -6,9 +6,6 @@
 
 #include <string.h>
 
-/* Places that one search for a kept hold looks at. */
-#define FORGET_LOOKS 4096U
-
 #define INLINE_CHARGE_WORDS (sizeof(struct qd_charge) / sizeof(uint64_t))
 
 static uint32_t place_of(const struct qd_core *core, const struct qd_reservation *r)
@@ -198,7 +195,8 @@ bool qd_reservation_expect(struct qd_core *core, struct qd_reservation *r,
     return true;
 }
 
-void qd_reservation_leave_root(struct qd_core *core, struct qd_reservation *r)
+/* It counts no more in its root's quota. */
+static void leave_root(struct qd_core *core, struct qd_reservation *r)
 {
     if (r->root != QD_SLAB_NONE) {
         struct qd_root *root = qd_root_at(core, r->root);
@@ -208,23 +206,47 @@ void qd_reservation_leave_root(struct qd_core *core, struct qd_reservation *r)
     }
 }
 
+void qd_reservation_keep(struct qd_core *core, struct qd_reservation *r)
+{
+    uint32_t link = place_of(core, r) + 1;
+    QD_CHECK(r->state == QD_RESERVATION_OPEN);
+    core->reservations_open--;
+    core->reservations_kept++;
+    r->state = QD_RESERVATION_KEPT;
+    r->kept.older = core->kept_newest;
+    r->kept.newer = 0;
+    if (core->kept_newest != 0) {
+        core->reservations[core->kept_newest - 1].kept.newer = link;
+    } else {
+        core->kept_oldest = link;
+    }
+    core->kept_newest = link;
+    leave_root(core, r);
+}
+
+static void leave_kept(struct qd_core *core, const struct qd_reservation *r)
+{
+    if (r->kept.older != 0) {
+        core->reservations[r->kept.older - 1].kept.newer = r->kept.newer;
+    } else {
+        core->kept_oldest = r->kept.newer;
+    }
+    if (r->kept.newer != 0) {
+        core->reservations[r->kept.newer - 1].kept.older = r->kept.older;
+    } else {
+        core->kept_newest = r->kept.older;
+    }
+    core->reservations_kept--;
+}
+
 bool qd_reservation_forget_kept(struct qd_core *core)
 {
-    uint32_t places = qd_core_hold_places(core);
-    uint32_t looks = places < FORGET_LOOKS ? places : FORGET_LOOKS;
-    for (uint32_t i = 0; i < looks && core->reservations_kept > 0; i++) {
-        if (core->kept_hand >= places) {
-            core->kept_hand = 0;
-        }
-        uint32_t place = core->kept_hand++;
-        struct qd_reservation *r = &core->reservations[place];
-        if (is_taken(core, place) && r->state == QD_RESERVATION_KEPT) {
-            qd_reservation_free(core, r);
-            core->stats.kept_forgotten++;
-            return true;
-        }
+    if (core->kept_oldest == 0) {
+        return false;
     }
-    return false;
+    qd_reservation_free(core, &core->reservations[core->kept_oldest - 1]);
+    core->stats.kept_forgotten++;
+    return true;
 }
 
 void qd_reservation_free(struct qd_core *core, struct qd_reservation *r)
@@ -238,12 +260,12 @@ void qd_reservation_free(struct qd_core *core, struct qd_reservation *r)
     if (r->spill != 0) {
         qd_slab_give(&core->spills, r->spill - 1);
     }
-    qd_reservation_leave_root(core, r);
+    leave_root(core, r);
     qd_names_drop(&core->names, r->name);
     if (r->state == QD_RESERVATION_OPEN) {
         core->reservations_open--;
     } else {
-        core->reservations_kept--;
+        leave_kept(core, r);
     }
     r->state = QD_RESERVATION_FREE;
     core->reservation_bits[place / 64] &= ~(UINT64_C(1) << (place % 64));

@@ -30,11 +30,13 @@ bool qd_reservation_fill(struct qd_core *core, struct qd_reservation *r,
  */
 void qd_reservation_free(struct qd_core *core, struct qd_reservation *r);
 
-/* It counts no more in its root's quota. */
-void qd_reservation_leave_root(struct qd_core *core, struct qd_reservation *r);
+/* An open record is kept from now on (S5). It counts in its root's quota no more (D12: what is kept
+ * takes nobody's room for new holds). */
+void qd_reservation_keep(struct qd_core *core, struct qd_reservation *r);
 
-/* Give a kept record back though its windows go on, to make room: what it charged stays charged
- * there, and a report that still comes is booked beside it. False: none was found. */
+/* Give the record that has been kept longest back though its windows go on, to make room: what it
+ * charged stays charged there, and a report that still comes is booked beside it. False: none is
+ * kept. */
 bool qd_reservation_forget_kept(struct qd_core *core);
 
 struct qd_charge *qd_reservation_charges(struct qd_core *core, struct qd_reservation *r);

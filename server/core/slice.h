@@ -179,7 +179,13 @@ struct qd_reservation {
     uint32_t name;
     /* second line */
     struct qd_hash128 binding;
-    uint64_t content;
+    union {
+        uint64_t content; /* while it is open */
+        struct {          /* while it is kept: its neighbours by when they began to be, place + 1 */
+            uint32_t older;
+            uint32_t newer;
+        } kept;
+    };
     uint32_t epoch;
     uint32_t present; /* meters still expected: estimated and not yet reported */
     uint32_t spill;   /* index + 1; 0: none */
@@ -249,7 +255,8 @@ struct qd_core {
     uint64_t next_number;
     uint32_t reservations_open;
     uint32_t reservations_kept;
-    uint32_t kept_hand; /* where the search for a kept one goes on */
+    uint32_t kept_oldest; /* place + 1; 0: none is kept */
+    uint32_t kept_newest;
     struct qd_index request_index;
     struct qd_slab spills;
     struct qd_wheel wheel;

@@ -424,14 +424,18 @@ Test(reserve, D13_numbers_begin_where_they_are_told)
     fx_release(&f);
 }
 
-/* A search for a kept hold looks at 4,096 places and goes on from there the next time. */
-Test(reserve, D12_a_search_for_kept_holds_goes_on_where_it_ended)
+/* Of what is kept the hold goes first that has been kept longest, wherever it lies; one kept hold
+ * among many open ones is found at once. */
+Test(reserve, D12_the_hold_that_was_kept_longest_is_forgotten_first)
 {
     enum {
         PLACES = 8192,
-        KEPT = 5000
+        KEPT = 7
     };
+    static const unsigned place_of_nth[KEPT] = {5000, 3, 8191, 4096, 0, 6000, 17};
+    uint64_t number_of_nth[KEPT];
     struct qd_core_config config = {.reservations = PLACES};
+    struct qd_hold hold;
     struct fx f;
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
@@ -439,23 +443,39 @@ Test(reserve, D12_a_search_for_kept_holds_goes_on_where_it_ended)
     fx_apply(&f, month, INT64_C(1) << 40, "acme");
     fx_bind(&f);
     for (unsigned i = 0; i < PLACES; i++) {
-        f.check.ttl_ns = i == KEPT ? QD_NS_PER_S : QD_TTL_DEFAULT_NS;
+        f.check.ttl_ns = QD_TTL_DEFAULT_NS;
+        unsigned nth = KEPT;
+        for (unsigned n = 0; n < KEPT; n++) {
+            nth = place_of_nth[n] == i ? n : nth;
+        }
+        if (nth < KEPT) {
+            f.check.ttl_ns = (int64_t)(nth + 1) * QD_NS_PER_S;
+        }
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        if (nth < KEPT) {
+            number_of_nth[nth] = f.verdict.reservation;
+        }
+    }
+    for (unsigned n = 0; n < KEPT; n++) {
+        fx_advance(&f, QD_NS_PER_S);
+        cr_assert_eq(fx_expire(&f), 1);
+    }
+    cr_assert_eq(fx_stats(&f).reservations_kept, KEPT);
+    cr_assert_eq(fx_cancel(&f, number_of_nth[3]), QD_OK); /* each neighbour's link is mended */
+    cr_assert_eq(fx_cancel(&f, number_of_nth[0]), QD_OK);
+    cr_assert_eq(fx_cancel(&f, number_of_nth[6]), QD_OK);
+    f.check.ttl_ns = QD_TTL_DEFAULT_NS;
+    for (unsigned i = 0; i < 3; i++) { /* into the three places that became free */
         cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
     }
-    unsigned denied = 0;
-    for (unsigned round = 0; round < 4; round++) { /* and round again, past the end */
-        fx_advance(&f, 2 * QD_NS_PER_S);
-        fx_expire(&f);
-        cr_assert_eq(fx_stats(&f).reservations_kept, 1);
-        f.check.ttl_ns = QD_NS_PER_S;
-        unsigned tries = 1;
-        while (fx_check(&f, 10, 0) != QD_ALLOW) {
-            cr_assert_eq(f.verdict.reason, QD_REASON_CAPACITY);
-            cr_assert_leq(++tries, 3);
-            denied++;
-        }
-        cr_expect_eq(fx_stats(&f).kept_forgotten, round + 1);
+    static const unsigned left[] = {1, 2, 4, 5};
+    for (unsigned i = 0; i < 4; i++) {
+        cr_expect(qd_core_hold(f.home, number_of_nth[left[i]], &hold), "%u", left[i]);
+        cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW, "%u", i);
+        cr_expect_not(qd_core_hold(f.home, number_of_nth[left[i]], &hold), "%u", left[i]);
+        cr_expect_eq(fx_stats(&f).kept_forgotten, i + 1);
     }
-    cr_expect_geq(denied, 4, "one search is not enough for all of them");
+    cr_expect_eq(fx_stats(&f).reservations_kept, 0);
+    cr_expect_eq(fx_check(&f, 10, 0), QD_DENY);
     fx_release(&f);
 }
