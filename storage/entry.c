@@ -2,8 +2,11 @@
 
 #include "storage/codec.h"
 
-#define ENTRY_VERSION 1
-#define PICO_PER_NANO 1000
+#define ENTRY_VERSION          1 /* of entries that say all by themselves */
+#define ENTRY_VERSION_RESERVED 2 /* and `reserved` */
+#define PICO_PER_NANO          1000
+#define RESERVED_FIELDS \
+    (QD_RESERVED_MODEL | QD_RESERVED_POOL | QD_RESERVED_USER | QD_RESERVED_LABELS)
 
 static const char *const outcome_names[] = {
     [QD_OUTCOME_OK] = "OK",
@@ -19,16 +22,21 @@ const char *qd_entry_outcome_name(enum qd_outcome outcome)
 
 /* --- order and validity --- */
 
+static void sort_labels(struct qd_label *labels, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct qd_label label = labels[i];
+        size_t at = i;
+        for (; at > 0 && qd_slice_compare(labels[at - 1].name, label.name) > 0; at--) {
+            labels[at] = labels[at - 1];
+        }
+        labels[at] = label;
+    }
+}
+
 void qd_entry_sort(struct qd_entry *entry)
 {
-    for (size_t i = 1; i < entry->label_count; i++) {
-        struct qd_label label = entry->labels[i];
-        size_t at = i;
-        for (; at > 0 && qd_slice_compare(entry->labels[at - 1].name, label.name) > 0; at--) {
-            entry->labels[at] = entry->labels[at - 1];
-        }
-        entry->labels[at] = label;
-    }
+    sort_labels(entry->labels, entry->label_count);
     for (size_t i = 1; i < entry->quantity_count; i++) {
         struct qd_entry_quantity quantity = entry->quantities[i];
         size_t at = i;
@@ -37,6 +45,44 @@ void qd_entry_sort(struct qd_entry *entry)
             entry->quantities[at] = entry->quantities[at - 1];
         }
         entry->quantities[at] = quantity;
+    }
+}
+
+static bool same_labels(const struct qd_label *a, const struct qd_label *b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!qd_slice_equal(a[i].name, b[i].name) || !qd_slice_equal(a[i].value, b[i].value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void note_difference(struct qd_entry_reserved *reserved, enum qd_entry_reserved_field field,
+                            struct qd_str recorded, struct qd_str value, struct qd_str *ret_value)
+{
+    *ret_value = value;
+    if (!qd_slice_equal(recorded, value)) {
+        reserved->differs |= (uint8_t)field;
+    }
+}
+
+void qd_entry_set_reserved(struct qd_entry *entry, struct qd_str model, struct qd_str pool,
+                           struct qd_str user, const struct qd_label *labels, size_t label_count)
+{
+    struct qd_entry_reserved *r = &entry->reserved;
+
+    r->differs = 0;
+    note_difference(r, QD_RESERVED_MODEL, entry->model, model, &r->model);
+    note_difference(r, QD_RESERVED_POOL, entry->pool, pool, &r->pool);
+    note_difference(r, QD_RESERVED_USER, entry->user, user, &r->user);
+    r->label_count = label_count;
+    for (size_t i = 0; i < label_count; i++) {
+        r->labels[i] = labels[i];
+    }
+    sort_labels(r->labels, label_count);
+    if (label_count != entry->label_count || !same_labels(r->labels, entry->labels, label_count)) {
+        r->differs |= QD_RESERVED_LABELS;
     }
 }
 
@@ -67,6 +113,9 @@ static enum qd_store_err check_texts(const struct qd_entry *entry, struct qd_sto
         {entry->limit, "limit", QD_ENTRY_LIMIT_MAX},
         {entry->note, "note", QD_ENTRY_NAME_MAX},
         {entry->reservation_node, "reservation_node", QD_ENTRY_NAME_MAX},
+        {entry->reserved.model, "reserved model", QD_ENTRY_NAME_MAX},
+        {entry->reserved.pool, "reserved pool", QD_ENTRY_NAME_MAX},
+        {entry->reserved.user, "reserved user", QD_ENTRY_NAME_MAX},
     };
     enum qd_store_err err = QD_STORE_OK;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && err == QD_STORE_OK; i++) {
@@ -83,10 +132,11 @@ static enum qd_store_err check_texts(const struct qd_entry *entry, struct qd_sto
     return err;
 }
 
-static enum qd_store_err check_labels(const struct qd_entry *entry, struct qd_store_error *error)
+static enum qd_store_err check_labels(const struct qd_label *labels, size_t count,
+                                      struct qd_store_error *error)
 {
-    for (size_t i = 0; i < entry->label_count; i++) {
-        const struct qd_label *label = &entry->labels[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct qd_label *label = &labels[i];
         if (label->name.len == 0 || !qd_text_valid(label->name, QD_ENTRY_METER_MAX) ||
             !qd_text_valid(label->value, QD_ENTRY_NAME_MAX)) {
             return qd_store_error_set(error, QD_STORE_INVALID,
@@ -135,7 +185,8 @@ static bool enums_valid(const struct qd_entry *entry)
 {
     return entry->kind >= QD_ENTRY_USAGE && entry->kind <= QD_ENTRY_ADJUSTMENT &&
            entry->outcome <= QD_OUTCOME_DISCONNECTED && entry->tier < QD_TIER_COUNT &&
-           (entry->flags & ~(QD_ENTRY_UNPRICED | QD_ENTRY_FINAL)) == 0;
+           (entry->flags & ~(QD_ENTRY_UNPRICED | QD_ENTRY_FINAL)) == 0 &&
+           (entry->reserved.differs & ~RESERVED_FIELDS) == 0;
 }
 
 static bool money_fits(qd_int128 pico, int64_t nano)
@@ -151,6 +202,7 @@ enum qd_store_err qd_entry_validate(const struct qd_entry *entry, struct qd_stor
                                   "entry: unknown kind, outcome, tier or flag");
     }
     if (entry->label_count > QD_ENTRY_LABELS_MAX ||
+        entry->reserved.label_count > QD_ENTRY_LABELS_MAX ||
         entry->quantity_count > QD_ENTRY_QUANTITIES_MAX ||
         entry->price_count > QD_ENTRY_PRICES_MAX) {
         return qd_store_error_set(error, QD_STORE_INVALID,
@@ -172,7 +224,10 @@ enum qd_store_err qd_entry_validate(const struct qd_entry *entry, struct qd_stor
                                   "cache_write_1h_tokens: 0 to 2^53 is accepted");
     }
     enum qd_store_err err = check_texts(entry, error);
-    err = err == QD_STORE_OK ? check_labels(entry, error) : err;
+    err = err == QD_STORE_OK ? check_labels(entry->labels, entry->label_count, error) : err;
+    err = err == QD_STORE_OK
+              ? check_labels(entry->reserved.labels, entry->reserved.label_count, error)
+              : err;
     return err == QD_STORE_OK ? check_quantities(entry, error) : err;
 }
 
@@ -225,9 +280,64 @@ static void decode_money(struct qd_reader *reader, struct qd_entry *entry)
         narrow(reader, get_bounded(reader) + nano_rounded_up(entry->charge_pico_usd));
 }
 
+static void encode_labels(const struct qd_label *labels, size_t count, struct qd_buf *buf)
+{
+    qd_put_varint(buf, count);
+    for (size_t i = 0; i < count; i++) {
+        qd_put_str(buf, labels[i].name);
+        qd_put_str(buf, labels[i].value);
+    }
+}
+
+static size_t decode_labels(struct qd_reader *reader, struct qd_label *labels)
+{
+    size_t count = qd_get_varint_max(reader, QD_ENTRY_LABELS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        labels[i].name = qd_get_str(reader, QD_ENTRY_METER_MAX);
+        labels[i].value = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    }
+    return count;
+}
+
+static void encode_reserved(const struct qd_entry_reserved *reserved, struct qd_buf *buf)
+{
+    qd_buf_append_u8(buf, reserved->differs);
+    if ((reserved->differs & QD_RESERVED_MODEL) != 0) {
+        qd_put_str(buf, reserved->model);
+    }
+    if ((reserved->differs & QD_RESERVED_POOL) != 0) {
+        qd_put_str(buf, reserved->pool);
+    }
+    if ((reserved->differs & QD_RESERVED_USER) != 0) {
+        qd_put_str(buf, reserved->user);
+    }
+    if ((reserved->differs & QD_RESERVED_LABELS) != 0) {
+        encode_labels(reserved->labels, reserved->label_count, buf);
+    }
+}
+
+static void decode_reserved(struct qd_reader *reader, struct qd_entry_reserved *reserved)
+{
+    reserved->differs = qd_get_u8(reader);
+    reader->failed |= reserved->differs == 0; /* that is version 1 */
+    if ((reserved->differs & QD_RESERVED_MODEL) != 0) {
+        reserved->model = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    }
+    if ((reserved->differs & QD_RESERVED_POOL) != 0) {
+        reserved->pool = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    }
+    if ((reserved->differs & QD_RESERVED_USER) != 0) {
+        reserved->user = qd_get_str(reader, QD_ENTRY_NAME_MAX);
+    }
+    if ((reserved->differs & QD_RESERVED_LABELS) != 0) {
+        reserved->label_count = decode_labels(reader, reserved->labels);
+    }
+}
+
 void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf)
 {
-    size_t begin = qd_record_begin(buf, QD_RECORD_ENTRY, ENTRY_VERSION);
+    uint8_t version = entry->reserved.differs != 0 ? ENTRY_VERSION_RESERVED : ENTRY_VERSION;
+    size_t begin = qd_record_begin(buf, QD_RECORD_ENTRY, version);
     qd_put_varint(buf, entry->sequence);
     qd_put_i64(buf, entry->recorded_time.ns);
     qd_put_signed(buf, entry->recorded_time.ns - entry->event_time.ns);
@@ -240,11 +350,7 @@ void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf)
     qd_put_str(buf, entry->model);
     qd_put_str(buf, entry->pool);
     qd_put_str(buf, entry->user);
-    qd_put_varint(buf, entry->label_count);
-    for (size_t i = 0; i < entry->label_count; i++) {
-        qd_put_str(buf, entry->labels[i].name);
-        qd_put_str(buf, entry->labels[i].value);
-    }
+    encode_labels(entry->labels, entry->label_count, buf);
     qd_put_str(buf, entry->source);
     qd_put_str(buf, entry->request_id);
     qd_put_varint(buf, entry->attempt);
@@ -267,6 +373,9 @@ void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf)
     qd_put_str(buf, entry->reservation_node);
     qd_put_varint(buf, entry->reservation_incarnation);
     qd_put_varint(buf, entry->reservation);
+    if (version == ENTRY_VERSION_RESERVED) {
+        encode_reserved(&entry->reserved, buf);
+    }
     qd_record_end(buf, begin);
 }
 
@@ -281,11 +390,7 @@ static void decode_times(struct qd_reader *reader, struct qd_entry *entry)
 
 static void decode_lists(struct qd_reader *reader, struct qd_entry *entry)
 {
-    entry->label_count = qd_get_varint_max(reader, QD_ENTRY_LABELS_MAX);
-    for (size_t i = 0; i < entry->label_count; i++) {
-        entry->labels[i].name = qd_get_str(reader, QD_ENTRY_METER_MAX);
-        entry->labels[i].value = qd_get_str(reader, QD_ENTRY_NAME_MAX);
-    }
+    entry->label_count = decode_labels(reader, entry->labels);
     entry->source = qd_get_str(reader, QD_ENTRY_NAME_MAX);
     entry->request_id = qd_get_str(reader, QD_ENTRY_NAME_MAX);
     entry->attempt = (uint32_t)qd_get_varint_max(reader, UINT32_MAX);
@@ -307,7 +412,7 @@ enum qd_store_err qd_entry_decode(struct qd_str bytes, struct qd_entry *ret_entr
     uint8_t version;
     struct qd_reader reader;
     enum qd_store_err err =
-        qd_record_open(bytes, QD_RECORD_ENTRY, ENTRY_VERSION, &version, &reader);
+        qd_record_open(bytes, QD_RECORD_ENTRY, ENTRY_VERSION_RESERVED, &version, &reader);
     if (err != QD_STORE_OK) {
         return err;
     }
@@ -331,6 +436,10 @@ enum qd_store_err qd_entry_decode(struct qd_str bytes, struct qd_entry *ret_entr
     entry->reservation_node = qd_get_str(&reader, QD_ENTRY_NAME_MAX);
     entry->reservation_incarnation = qd_get_varint(&reader);
     entry->reservation = qd_get_varint(&reader);
+    entry->reserved = (struct qd_entry_reserved){0};
+    if (version == ENTRY_VERSION_RESERVED) {
+        decode_reserved(&reader, &entry->reserved);
+    }
     if (qd_reader_finish(&reader) != QD_STORE_OK || qd_entry_validate(entry, NULL) != QD_STORE_OK) {
         return QD_STORE_CORRUPT;
     }

@@ -31,10 +31,29 @@ enum qd_entry_flag {
     QD_ENTRY_FINAL = 2,    /* the part that closed its reservation, or all of a post-paid report */
 };
 
+/* What the check reserved under another value than the report gave. */
+enum qd_entry_reserved_field {
+    QD_RESERVED_MODEL = 1,
+    QD_RESERVED_POOL = 2,
+    QD_RESERVED_USER = 4,
+    QD_RESERVED_LABELS = 8, /* as a whole */
+};
+
 /* What was used of one meter; never `cost`, `charge` or a derived meter. */
 struct qd_entry_quantity {
     struct qd_str meter;
     int64_t amount; /* -QD_AMOUNT_MAX .. QD_AMOUNT_MAX; negative only in corrections and grants */
+};
+
+/* X5: counters count by what the check reserved, so that a restart needs it where the report says
+ * otherwise. Fields without their bit are as the entry's own, and ignored here. */
+struct qd_entry_reserved {
+    uint8_t differs; /* of enum qd_entry_reserved_field */
+    struct qd_str model;
+    struct qd_str pool;
+    struct qd_str user;
+    struct qd_label labels[QD_ENTRY_LABELS_MAX]; /* as the entry's */
+    size_t label_count;
 };
 
 struct qd_entry {
@@ -80,16 +99,24 @@ struct qd_entry {
     struct qd_str reservation_node; /* who made the reservation; empty: this node */
     uint64_t reservation_incarnation;
     uint64_t reservation; /* its number there; 0: post-paid */
+    struct qd_entry_reserved reserved;
 };
 
 /* Bring labels and quantities into their order. */
 void qd_entry_sort(struct qd_entry *entry);
 
+/* Note in `reserved` where the subject that the counters know differs from the entry's own model,
+ * pool, user and labels. The entry is sorted; `labels` (at most QD_ENTRY_LABELS_MAX) may be in any
+ * order. */
+void qd_entry_set_reserved(struct qd_entry *entry, struct qd_str model, struct qd_str pool,
+                           struct qd_str user, const struct qd_label *labels, size_t label_count);
+
 /* Check all bounds of the struct's comments: OK, or INVALID with a sentence. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_entry_validate(
     const struct qd_entry *entry, struct qd_store_error *error);
 
-/* Append the record. The entry must be valid. */
+/* Append the record. The entry must be valid. Version 1, or 2 when something was reserved under
+ * another value. */
 void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf);
 
 /* OK, CORRUPT or NEWER_FORMAT; *ret_entry is undefined on failure. What decodes is valid, and

@@ -307,6 +307,29 @@ static void entry_usage(const struct qd_policy *policy, const struct qd_entry *e
     qd_policy_derive(policy, ret_usage);
 }
 
+/* X5: whom the counters counted, which may be another than the report's. */
+static struct qd_subject_args counted_subject(const struct qd_entry *entry)
+{
+    const struct qd_entry_reserved *r = &entry->reserved;
+    struct qd_subject_args args = {entry->tenant, entry->model,  entry->pool,       entry->user,
+                                   {NULL, 0},     entry->labels, entry->label_count};
+
+    if ((r->differs & QD_RESERVED_MODEL) != 0) {
+        args.model = r->model;
+    }
+    if ((r->differs & QD_RESERVED_POOL) != 0) {
+        args.pool = r->pool;
+    }
+    if ((r->differs & QD_RESERVED_USER) != 0) {
+        args.user = r->user;
+    }
+    if ((r->differs & QD_RESERVED_LABELS) != 0) {
+        args.labels = r->labels;
+        args.label_count = r->label_count;
+    }
+    return args;
+}
+
 static bool rebuild_entry(void *context, const struct qd_entry *entry)
 {
     struct rebuild *r = context;
@@ -317,8 +340,7 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     if (entry->kind != QD_ENTRY_USAGE) {
         return true; /* corrections come with their own call; grants are in the tenants' records */
     }
-    struct qd_subject_args args = {entry->tenant, entry->model,  entry->pool,       entry->user,
-                                   {NULL, 0},     entry->labels, entry->label_count};
+    struct qd_subject_args args = counted_subject(entry);
     qd_subject_init(&subject, r->published->policy, node->shards.seed, &args);
     struct qd_settle settle = {.binding = subject.key,
                                .epoch = r->published->policy->epoch,

@@ -358,6 +358,10 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     }
     set_money(w);
     qd_entry_sort(e);
+    const struct qd_attributes *counted = &w->reserved.attributes;
+    /* X5: a restart counts where it counts now. */
+    qd_entry_set_reserved(e, counted->model, counted->pool, counted->user, counted->labels,
+                          counted->label_count);
     return QD_ERROR_NONE;
 }
 

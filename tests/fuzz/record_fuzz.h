@@ -23,16 +23,22 @@ static inline void check_record(struct qd_str record, record_round_trip round_tr
     qd_buf_release(&again);
 }
 
-static inline int fuzz_record(const uint8_t *data, size_t size, enum qd_record_type type,
-                              record_round_trip round_trip)
+static inline void check_body(const uint8_t *data, size_t size, enum qd_record_type type,
+                              uint8_t version, record_round_trip round_trip)
 {
     struct qd_buf framed = {0};
-    check_record((struct qd_str){(const char *)data, size}, round_trip);
-    size_t begin = qd_record_begin(&framed, type, 1);
+    size_t begin = qd_record_begin(&framed, type, version);
     qd_buf_append(&framed, data, size);
     qd_record_end(&framed, begin);
     check_record(qd_buf_str(&framed), round_trip);
     qd_buf_release(&framed);
+}
+
+static inline int fuzz_record(const uint8_t *data, size_t size, enum qd_record_type type,
+                              record_round_trip round_trip)
+{
+    check_record((struct qd_str){(const char *)data, size}, round_trip);
+    check_body(data, size, type, 1, round_trip);
     return 0;
 }
 

@@ -178,10 +178,10 @@ enum qd_error_code report_tokens(struct fixture *f, int64_t tokens)
     return report_args(f, &args);
 }
 
-static bool find(struct fixture *f, const char *tenant, const char *name,
-                 struct qd_limit_state *ret_state)
+static bool find_by(struct fixture *f, const struct qd_attributes *attributes, const char *name,
+                    struct qd_limit_state *ret_state)
 {
-    struct qd_attributes a = {.tenant = str(tenant), .model = str("m"), .family = str("m")};
+    struct qd_attributes a = *attributes;
     const struct qd_published *p = qd_worker_enter(f->worker);
     bool found = false;
 
@@ -202,6 +202,21 @@ static bool find(struct fixture *f, const char *tenant, const char *name,
     qd_directory_unlock_shared(f->node->directory);
     qd_worker_leave(f->worker);
     return found;
+}
+
+static bool find(struct fixture *f, const char *tenant, const char *name,
+                 struct qd_limit_state *ret_state)
+{
+    struct qd_attributes a = {.tenant = str(tenant), .model = str("m"), .family = str("m")};
+
+    return find_by(f, &a, name, ret_state);
+}
+
+int64_t used_by(struct fixture *f, const struct qd_attributes *attributes, const char *limit)
+{
+    struct qd_limit_state state;
+
+    return find_by(f, attributes, limit, &state) ? state.used : -1;
 }
 
 int64_t used_of(struct fixture *f, const char *tenant, const char *limit)

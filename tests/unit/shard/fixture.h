@@ -56,6 +56,8 @@ struct qd_report_args report_of(const char *reservation, int64_t tokens);
 /* `used` and `held` of the limit `limit` of `tenant`, by its last name; -1: no such limit. */
 int64_t used_of(struct fixture *f, const char *tenant, const char *limit);
 int64_t held_of(struct fixture *f, const char *tenant, const char *limit);
+/* `used` as of other attributes than a tenant and model m. */
+int64_t used_by(struct fixture *f, const struct qd_attributes *attributes, const char *limit);
 
 /* Put a tenant with a plan and at most one limit of its own. */
 enum qd_error_code put_tenant(struct fixture *f, const char *path, const char *plan,

@@ -166,6 +166,63 @@ Test(settling, X5_a_restart_counts_by_the_check_not_by_the_reports_time)
     fixture_end(&f);
 }
 
+static const char split[] =
+    "version: 1\n"
+    "models:\n  m: {max_output_tokens: 100, pool: p1}\n  m2: {max_output_tokens: 100, pool: p2}\n"
+    "pools: {p1: {}, p2: {}}\n"
+    "unknown_price: unpriced\n"
+    "plans:\n  two:\n"
+    "    of_m: {limit: 1000/day, meter: input_tokens, match: {model: m}}\n"
+    "    of_p1: {limit: 1000/day, meter: input_tokens, match: {pool: p1}}\n"
+    "    of_ann: {limit: 1000/day, meter: input_tokens, match: {user: ann}}\n"
+    "    of_red: {limit: 1000/day, meter: input_tokens, match: {label: {team: red}}}\n"
+    "tenants:\n  \"*\": {plan: two}\n";
+
+/* By name, as a check of ann's from team red for model m in pool p1 finds it. */
+static int64_t used_by_ann(const char *name)
+{
+    struct qd_label red = {str("team"), str("red")};
+    struct qd_attributes a = {.tenant = str("acme"),
+                              .model = str("m"),
+                              .family = str("m"),
+                              .pool = str("p1"),
+                              .user = str("ann"),
+                              .labels = &red,
+                              .label_count = 1};
+
+    return used_by(&f, &a, name);
+}
+
+Test(settling, X5_a_restart_counts_what_was_reserved_not_what_was_reported)
+{
+    static const char *const limits[] = {"of_m", "of_p1", "of_ann", "of_red"};
+    fixture_open(&f, split);
+    struct qd_check_args a = args_of("acme", 500);
+    a.user = str("ann");
+    a.labels[0] = (struct qd_label){str("team"), str("red")};
+    a.labels[1] = (struct qd_label){str("app"), str("x")};
+    a.label_count = 2;
+    cr_assert_eq(check_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.answer.allowed);
+    struct qd_report_args r = report_of(f.token, 700);
+    r.model = str("m2");
+    r.pool = str("p2");
+    r.user = str("bob");
+    r.labels[0] = (struct qd_label){str("team"), str("blue")};
+    r.label_count = 1;
+    cr_assert_eq(report_args(&f, &r), QD_ERROR_NONE, "%s", f.error.text);
+    for (size_t i = 0; i < 4; i++) {
+        cr_expect_eq(used_by_ann(limits[i]), 700, "%s before: %lld", limits[i],
+                     (long long)used_by_ann(limits[i]));
+    }
+    boot_again(split);
+    for (size_t i = 0; i < 4; i++) {
+        cr_expect_eq(used_by_ann(limits[i]), 700, "%s after: %lld", limits[i],
+                     (long long)used_by_ann(limits[i]));
+    }
+    fixture_end(&f);
+}
+
 static const char kept[] = "version: 1\n"
                            "models:\n  m: {max_output_tokens: 100}\n"
                            "unknown_price: unpriced\n"

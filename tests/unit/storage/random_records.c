@@ -78,6 +78,29 @@ static void random_quantities(struct qd_prng *prng, struct text_arena *arena,
     entry->quantity_count = kept;
 }
 
+static void random_reserved(struct qd_prng *prng, struct text_arena *arena,
+                            struct qd_entry_reserved *r)
+{
+    r->differs = (uint8_t)(qd_prng_chance(prng, 1, 2) ? qd_prng_below(prng, 16) : 0);
+    if ((r->differs & QD_RESERVED_MODEL) != 0) {
+        r->model = random_text(prng, arena, 0, QD_ENTRY_NAME_MAX);
+    }
+    if ((r->differs & QD_RESERVED_POOL) != 0) {
+        r->pool = random_text(prng, arena, 0, QD_ENTRY_NAME_MAX);
+    }
+    if ((r->differs & QD_RESERVED_USER) != 0) {
+        r->user = random_text(prng, arena, 0, QD_ENTRY_NAME_MAX);
+    }
+    if ((r->differs & QD_RESERVED_LABELS) != 0) { /* sorted by their first letter */
+        r->label_count = (size_t)qd_prng_below(prng, QD_ENTRY_LABELS_MAX + 1);
+        for (size_t i = 0; i < r->label_count; i++) {
+            struct qd_str name = random_text(prng, arena, 1, QD_ENTRY_METER_MAX);
+            arena->bytes[name.ptr - arena->bytes] = (char)('a' + i);
+            r->labels[i] = (struct qd_label){name, random_text(prng, arena, 0, QD_ENTRY_NAME_MAX)};
+        }
+    }
+}
+
 void random_entry(struct qd_prng *prng, struct text_arena *arena, struct qd_entry *ret_entry)
 {
     arena->used = 0;
@@ -121,6 +144,7 @@ void random_entry(struct qd_prng *prng, struct text_arena *arena, struct qd_entr
     qd_entry_sort(e);
     e->label_count = drop_twins(e->labels, e->label_count);
     random_quantities(prng, arena, e);
+    random_reserved(prng, arena, &e->reserved);
 }
 
 void random_tenant(struct qd_prng *prng, struct text_arena *arena,

@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ROUNDS 2000
 
@@ -49,6 +50,11 @@ Test(records, L1_entry_round_trip)
         cr_assert(qd_slice_equal(decoded.request_id, entry.request_id));
         cr_assert_eq(decoded.attempt, entry.attempt);
         cr_assert_eq(decoded.part, entry.part);
+        cr_assert_eq(decoded.reserved.differs, entry.reserved.differs);
+        cr_assert_eq(decoded.reserved.label_count, entry.reserved.label_count);
+        cr_assert(qd_slice_equal(decoded.reserved.model, entry.reserved.model));
+        cr_assert(qd_slice_equal(decoded.reserved.pool, entry.reserved.pool));
+        cr_assert(qd_slice_equal(decoded.reserved.user, entry.reserved.user));
         for (size_t i = 0; i < entry.quantity_count; i++) {
             cr_assert_eq(decoded.quantities[i].amount, entry.quantities[i].amount);
             cr_assert(qd_slice_equal(decoded.quantities[i].meter, entry.quantities[i].meter));
@@ -88,10 +94,137 @@ Test(records, a_damaged_entry_is_corrupt)
     free(arena);
 }
 
+static struct qd_entry plain_entry(void)
+{
+    struct qd_entry e = {.sequence = 1,
+                         .kind = QD_ENTRY_USAGE,
+                         .tenant = qd_slice_of("acme"),
+                         .model = qd_slice_of("m"),
+                         .label_count = 2};
+    e.labels[0] = (struct qd_label){qd_slice_of("app"), qd_slice_of("x")};
+    e.labels[1] = (struct qd_label){qd_slice_of("team"), qd_slice_of("red")};
+    return e;
+}
+
+/* Entries of before there was a second version, and those that need none, are the same bytes. */
+Test(records, L1_an_entry_says_what_was_reserved_only_where_it_differs)
+{
+    struct qd_label labels[] = {{qd_slice_of("team"), qd_slice_of("red")},
+                                {qd_slice_of("app"), qd_slice_of("x")}};
+    struct qd_str none = {0};
+    struct qd_buf bytes = {0};
+    struct qd_buf plain = {0};
+    struct qd_entry e = plain_entry();
+    struct qd_entry decoded;
+
+    qd_entry_encode(&e, &plain);
+    qd_entry_set_reserved(&e, qd_slice_of("m"), none, none, labels, 2);
+    cr_assert_eq(e.reserved.differs, 0);
+    qd_entry_encode(&e, &bytes);
+    cr_assert(same_bytes(&plain, &bytes));
+    cr_assert_eq(bytes.data[1], 1);
+
+    labels[0].value = qd_slice_of("blue");
+    qd_entry_set_reserved(&e, none, qd_slice_of("p"), none, labels, 2);
+    cr_assert_eq(e.reserved.differs, QD_RESERVED_MODEL | QD_RESERVED_POOL | QD_RESERVED_LABELS);
+    qd_buf_clear(&bytes);
+    qd_entry_encode(&e, &bytes);
+    cr_assert_eq(bytes.data[1], 2);
+    cr_assert_eq(qd_entry_decode(qd_buf_str(&bytes), &decoded), QD_STORE_OK);
+    cr_assert_eq(decoded.reserved.model.len, 0);
+    cr_assert(qd_slice_equal(decoded.reserved.pool, qd_slice_of("p")));
+    cr_assert(qd_slice_equal(decoded.reserved.labels[1].value, qd_slice_of("blue")));
+    qd_buf_release(&bytes);
+    qd_buf_release(&plain);
+}
+
+/* Version 2 without a difference would be another encoding of a version 1. */
+Test(records, L1_a_second_version_without_a_difference_is_corrupt)
+{
+    struct qd_entry e = plain_entry();
+    struct qd_entry decoded;
+    struct qd_buf first = {0};
+    struct qd_buf second = {0};
+
+    qd_entry_encode(&e, &first);
+    for (unsigned differs = 0; differs <= 32; differs += 16) { /* none, and unknown ones */
+        qd_buf_clear(&second);
+        size_t begin = qd_record_begin(&second, QD_RECORD_ENTRY, 2);
+        qd_buf_append(&second, first.data + QD_RECORD_HEADER_SIZE,
+                      first.size - QD_RECORD_HEADER_SIZE);
+        qd_buf_append_u8(&second, (uint8_t)differs);
+        qd_record_end(&second, begin);
+        cr_assert_eq(qd_entry_decode(qd_buf_str(&second), &decoded), QD_STORE_CORRUPT);
+    }
+    qd_buf_release(&first);
+    qd_buf_release(&second);
+}
+
+Test(records, X2_the_largest_entry_is_within_its_bound)
+{
+    static char text[QD_ENTRY_NAME_MAX];
+    static char names[QD_ENTRY_LABELS_MAX + QD_ENTRY_QUANTITIES_MAX][QD_ENTRY_METER_MAX];
+    struct qd_str name = {text, sizeof text};
+    struct qd_buf bytes = {0};
+    qd_int128 pico = (qd_int128)INT64_MAX * 1000;
+
+    memset(text, 'x', sizeof text);
+    struct qd_entry e = {.sequence = UINT64_MAX,
+                         .kind = QD_ENTRY_CORRECTION,
+                         .event_time = {INT64_MAX},
+                         .tenant = name,
+                         .model = name,
+                         .pool = name,
+                         .user = name,
+                         .label_count = QD_ENTRY_LABELS_MAX,
+                         .source = name,
+                         .request_id = name,
+                         .attempt = UINT32_MAX,
+                         .part = UINT32_MAX,
+                         .quantity_count = QD_ENTRY_QUANTITIES_MAX,
+                         .cache_write_1h_tokens = QD_AMOUNT_MAX,
+                         .price_count = QD_ENTRY_PRICES_MAX,
+                         .cost_pico_usd = pico,
+                         .charge_pico_usd = -pico,
+                         .cost_nano_usd = -INT64_MAX,
+                         .charge_nano_usd = INT64_MAX,
+                         .corrects_node = name,
+                         .corrects_sequence = UINT64_MAX,
+                         .limit = {text, QD_ENTRY_LIMIT_MAX},
+                         .note = name,
+                         .reservation_node = name,
+                         .reservation_incarnation = UINT64_MAX,
+                         .reservation = UINT64_MAX,
+                         .reserved = {.differs = 15,
+                                      .model = name,
+                                      .pool = name,
+                                      .user = name,
+                                      .label_count = QD_ENTRY_LABELS_MAX}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        memset(names[i], 'x', sizeof names[i]);
+        names[i][0] = (char)('0' + i);
+        struct qd_str of = {names[i], sizeof names[i]};
+        if (i < QD_ENTRY_LABELS_MAX) {
+            e.labels[i] = e.reserved.labels[i] = (struct qd_label){of, name};
+        } else {
+            e.quantities[i - QD_ENTRY_LABELS_MAX] = (struct qd_entry_quantity){of, -QD_AMOUNT_MAX};
+        }
+    }
+    for (size_t i = 0; i < QD_ENTRY_PRICES_MAX; i++) {
+        e.prices[i] = name;
+    }
+    struct qd_store_error error = {0};
+    cr_assert_eq(qd_entry_validate(&e, &error), QD_STORE_OK, "%s", error.text);
+    qd_entry_encode(&e, &bytes);
+    cr_assert_leq(bytes.size, QD_ENTRY_BYTES_MAX, "%zu", bytes.size);
+    cr_assert_eq(qd_entry_decode(qd_buf_str(&bytes), &e), QD_STORE_OK);
+    qd_buf_release(&bytes);
+}
+
 Test(records, a_newer_version_is_refused)
 {
     struct qd_buf bytes = {0};
-    size_t begin = qd_record_begin(&bytes, QD_RECORD_ENTRY, 2);
+    size_t begin = qd_record_begin(&bytes, QD_RECORD_ENTRY, 3);
     qd_put_varint(&bytes, 1);
     qd_record_end(&bytes, begin);
     struct qd_entry entry;
