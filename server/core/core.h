@@ -257,15 +257,15 @@ struct qd_settle {
                           said otherwise: leave the meter out unless the report gives it */
     bool budgets_only; /* rebuilding at boot: rates are not charged */
     bool unbound; /* its binding cannot be made: settle what the hold has charged, and no more */
-    struct qd_hash128 request; /* zero: none. Its other attempts' holds are released (S1) */
+    struct qd_hash128 request; /* zero: none. All its other holds are released (S1) */
     uint32_t attempt;
 };
 
 struct qd_settled {
     bool had_reservation; /* its hold was still there */
     bool closed;
-    uint32_t over_limits; /* limits that are now above their amount (debt) */
-    uint32_t released_attempts;
+    uint32_t over_limits;       /* limits that are now above their amount (debt) */
+    uint32_t released_attempts; /* holds of other checks of the request */
 };
 
 /* Replace the estimate by the actual, in the slot of `charged_at`. What lies in a period that is

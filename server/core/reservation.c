@@ -289,14 +289,14 @@ struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd
 }
 
 struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_hash128 request,
-                                                uint32_t attempt)
+                                                uint64_t number)
 {
     struct qd_index_walk walk = {0};
     uint32_t place;
     while ((place = qd_index_next(&core->request_index, (uint32_t)request.hi, &walk)) !=
            QD_INDEX_NONE) {
         struct qd_reservation *r = &core->reservations[place];
-        if (r->attempt != attempt && qd_hash128_equal(r->request, request)) {
+        if (r->number != number && qd_hash128_equal(r->request, request)) {
             return r;
         }
     }

@@ -54,9 +54,10 @@ bool qd_reservation_expect(struct qd_core *core, struct qd_reservation *r,
 struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd_hash128 request,
                                                  uint32_t attempt);
 
-/* A live record of another attempt of this request, or NULL. */
+/* A live record of this request under another number, or NULL: of another attempt, or of the same
+ * one, checked again after the first had expired. */
 struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_hash128 request,
-                                                uint32_t attempt);
+                                                uint64_t number);
 
 static inline bool qd_request_given(struct qd_hash128 request)
 {

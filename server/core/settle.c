@@ -248,8 +248,9 @@ static void settle_hold(struct settling *s)
     qd_keep_or_free(s->home, s->commons, r, s->now);
 }
 
-/* S1: a request that was served needs no other attempt's hold. */
-static void release_attempts(struct settling *s, struct qd_hash128 request, uint32_t attempt)
+/* S1: a request that was served needs no other hold than the one that is settled here: not another
+ * attempt's, nor the one of a second check of the same attempt. */
+static void release_attempts(struct settling *s, struct qd_hash128 request, uint64_t number)
 {
     enum qd_outcome outcome = s->settle->outcome;
     if (!qd_request_given(request) || QD_MUTANT(S1_attempts) ||
@@ -257,7 +258,7 @@ static void release_attempts(struct settling *s, struct qd_hash128 request, uint
         return;
     }
     struct qd_reservation *other;
-    while ((other = qd_reservation_of_others(s->home, request, attempt)) != NULL) {
+    while ((other = qd_reservation_of_others(s->home, request, number)) != NULL) {
         qd_release(s->home, s->commons, other, s->now);
         s->settled->released_attempts++;
     }
@@ -310,12 +311,11 @@ enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
 
     struct qd_reservation *r = s.reservation;
     struct qd_hash128 request = settle->request;
-    uint32_t attempt = settle->attempt;
+    uint64_t number = r != NULL ? r->number : settle->reservation;
     start(&s);
     settled.had_reservation = r != NULL;
     if (r != NULL && !qd_request_given(request)) {
         request = r->request;
-        attempt = r->attempt;
     }
     if (r == NULL ? settle->estimate.present != 0 : r->state == QD_RESERVATION_KEPT) {
         home->stats.late++;
@@ -324,7 +324,7 @@ enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
     if (r != NULL) {
         settle_hold(&s);
     }
-    release_attempts(&s, request, attempt);
+    release_attempts(&s, request, number);
     learn_output(&s);
     home->stats.settled++;
     *ret_settled = settled;

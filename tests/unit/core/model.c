@@ -530,12 +530,12 @@ static void settle_charge(struct model *m, const struct m_hold *h, const struct 
     c->amount = hold;
 }
 
-static void release_attempts(struct model *m, struct qd_hash128 request, uint32_t attempt,
+static void release_attempts(struct model *m, struct qd_hash128 request, uint64_t number,
                              struct qd_settled *ret_settled)
 {
     for (unsigned i = 0; i < m->hold_high; i++) {
         struct m_hold *h = &m->holds[i];
-        if (h->state != M_GONE && h->attempt != attempt && qd_hash128_equal(h->request, request)) {
+        if (h->state != M_GONE && h->number != number && qd_hash128_equal(h->request, request)) {
             release(m, h);
             ret_settled->released_attempts++;
         }
@@ -566,10 +566,9 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
     struct qd_usage part = part_of(h, s, &expected);
     struct qd_usage rest = rest_of(&expected, &part, s->final);
     struct qd_hash128 request = s->request;
-    uint32_t attempt = s->attempt;
+    uint64_t number = h != NULL ? h->number : s->reservation;
     if (h != NULL && (request.lo | request.hi) == 0) {
         request = h->request;
-        attempt = h->attempt;
     }
     for (unsigned i = 0; i < item_count; i++) {
         struct m_counter *c = items[i].counter;
@@ -595,6 +594,6 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
     }
     if ((request.lo | request.hi) != 0 &&
         (s->outcome == QD_OUTCOME_OK || s->outcome == QD_OUTCOME_DISCONNECTED)) {
-        release_attempts(m, request, attempt, ret_settled);
+        release_attempts(m, request, number, ret_settled);
     }
 }

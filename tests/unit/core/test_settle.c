@@ -383,6 +383,71 @@ Test(settle, S1_booking_a_request_releases_its_other_attempts)
     fx_release(&f);
 }
 
+/* The first hold has expired, the same attempt was checked again: the late report with the first
+ * token is the request's, and the second hold waits for nothing. */
+Test(settle, S1_booking_an_attempt_releases_the_hold_of_its_second_check)
+{
+    static const enum qd_keep keeps[] = {QD_KEEP_NOTHING, QD_KEEP_ALL};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+        month->on_expiry = keeps[i];
+        fx_apply(&f, month, 10000, "acme");
+        fx_bind(&f);
+        f.check.request = fx_request(1);
+        f.check.attempt = 1;
+        f.check.ttl_ns = QD_NS_PER_S;
+        cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+        uint64_t first = f.verdict.reservation;
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        cr_assert_eq(fx_expire(&f), 1);
+        cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+        cr_assert_not(f.verdict.repeated);
+        struct qd_settle *s = fx_settle_begin(&f, first);
+        s->request = f.check.request;
+        s->attempt = 1;
+        qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 70);
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        cr_expect_eq(f.settled.released_attempts, 1);
+        cr_expect_eq(fx_held(&f, month, "acme"), 0);
+        cr_expect_eq(fx_used(&f, month, "acme"), 70);
+        cr_expect_eq(fx_stats(&f).reservations_open, 0);
+        cr_expect_eq(fx_stats(&f).reservations_kept, 0);
+        fx_release(&f);
+    }
+}
+
+/* And the other way round: what the expired one keeps goes with the report of the second. A part
+ * leaves its own hold open. */
+Test(settle, S1_booking_an_attempt_ends_what_its_first_check_kept)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    month->on_expiry = QD_KEEP_ALL;
+    fx_apply(&f, month, 10000, "acme");
+    fx_bind(&f);
+    f.check.request = fx_request(1);
+    f.check.attempt = 1;
+    f.check.ttl_ns = QD_NS_PER_S;
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    fx_advance(&f, 2 * QD_NS_PER_S);
+    cr_assert_eq(fx_expire(&f), 1);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    struct qd_settle *s = fx_settle_begin(&f, f.verdict.reservation);
+    s->final = false;
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 70);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(f.settled.released_attempts, 1);
+    cr_expect_eq(fx_stats(&f).reservations_kept, 0);
+    cr_expect_eq(fx_stats(&f).reservations_open, 1);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(f.settled.released_attempts, 0);
+    cr_expect_eq(fx_stats(&f).reservations_open, 1);
+    fx_release(&f);
+}
+
 Test(settle, P6_a_report_after_a_reload_books_in_the_limits_that_are_new)
 {
     struct fx f;
