@@ -137,6 +137,58 @@ Test(report, S6_a_duplicate_releases_the_hold_of_a_second_check)
     cr_assert_eq(used_of(&f, "acme", "cost"), cost, "booked once");
 }
 
+/* A store that lets something happen just before the next write. */
+static struct qd_store_ops meanwhile_ops;
+static const struct qd_store_ops *usual_ops;
+static uint64_t meanwhile_number;
+
+static enum qd_store_err write_meanwhile(struct qd_store *store, const struct qd_batch *batch,
+                                         bool sync, struct qd_store_error *error)
+{
+    struct qd_shard *home = qd_shards_of(&f.node->shards, str("acme"));
+    uint64_t reservation = 0;
+
+    store->ops = usual_ops;
+    cr_assert_eq(qd_shards_by_number(&f.node->shards, meanwhile_number, &reservation), home);
+    qd_shards_lock(&f.node->shards, home);
+    cr_assert_eq(qd_core_cancel(home->core, qd_shards_commons(&f.node->shards), reservation,
+                                qd_clock_now(&f.node->clock)),
+                 QD_OK);
+    qd_shards_unlock(&f.node->shards, home);
+    return qd_store_write(store, batch, sync, error);
+}
+
+/* The report is the one that closes: it found the reservation open, and the mark that it wrote says
+ * so to those that come later. An operator's release, a cancel or the expiry that comes while it is
+ * written takes the hold away and nothing else. */
+Test(report, S2_a_hold_that_goes_while_its_report_is_written_is_closed_by_the_report)
+{
+    cr_assert(check(&f, "acme", 100));
+    meanwhile_number = f.answer.number;
+    usual_ops = f.store->ops;
+    meanwhile_ops = *usual_ops;
+    meanwhile_ops.write = write_meanwhile;
+    f.store->ops = &meanwhile_ops;
+    cr_assert_eq(report_tokens(&f, 40), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(f.store->ops, usual_ops, "it was released meanwhile");
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_CLOSED);
+    cr_assert_eq(used_of(&f, "acme", "input"), 40);
+    cr_assert_eq(used_of(&f, "acme", "requests"), 1);
+    cr_assert_eq(used_of(&f, "acme", "cost"), 80000);
+    cr_assert_eq(held_of(&f, "acme", "cost"), 0);
+    cr_assert_eq(held_of(&f, "acme", "concurrency"), 0);
+    cr_assert_eq(report_tokens(&f, 40), QD_ERROR_NONE);
+    cr_assert(f.report.duplicate);
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_CLOSED, "a retry is told the same");
+
+    struct qd_report_args pool = report_of(f.token, 0);
+    pool.source = str("pool");
+    pool.usage[0] = (struct qd_amount_arg){str("gpu_ms"), 7};
+    cr_assert_eq(report_args(&f, &pool), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert_eq(f.report.settlement, QD_SETTLEMENT_LATE, "the first one has closed it");
+    cr_assert_eq(used_of(&f, "acme", "requests"), 1);
+}
+
 Test(report, P8_a_price_that_overflows_is_refused_and_books_nothing)
 {
     struct qd_report_args args = report_of(NULL, QD_AMOUNT_MAX);
