@@ -13,7 +13,7 @@
 
 #define QD_ENTRY_NAME_MAX       255 /* model, pool, user, source, request id, label values, note */
 #define QD_ENTRY_METER_MAX      63  /* a meter's name, a label's name */
-#define QD_ENTRY_LIMIT_MAX      127 /* a limit's name */
+#define QD_ENTRY_LIMIT_MAX      383 /* a limit's full name: a tenant's path, ".", a name */
 #define QD_ENTRY_QUANTITIES_MAX QD_METERS_MAX
 #define QD_ENTRY_LABELS_MAX     (QD_LABELS_MAX + 1) /* a request's, and `provider` */
 #define QD_ENTRY_PRICES_MAX     4                   /* model and pool, cost and charge */
@@ -23,7 +23,8 @@ enum qd_entry_kind {
     QD_ENTRY_USAGE = 1,
     QD_ENTRY_CORRECTION = 2, /* takes an entry back (negative quantities), or books it anew (L3) */
     QD_ENTRY_GRANT = 3,      /* raises or lowers the balance of the prepaid limit `limit` */
-    QD_ENTRY_ADJUSTMENT = 4, /* what the node booked itself, e.g. for an expired reservation */
+    QD_ENTRY_ADJUSTMENT =
+        4, /* no usage: the counters of `limit` were reset, `labels` are the keys */
 };
 
 enum qd_entry_flag {
@@ -94,7 +95,7 @@ struct qd_entry {
 
     struct qd_str corrects_node;    /* empty: this node */
     uint64_t corrects_sequence;     /* 0: corrects nothing */
-    struct qd_str limit;            /* grants: the prepaid limit */
+    struct qd_str limit;            /* grants: the prepaid limit; adjustments: its full name */
     struct qd_str note;             /* for people */
     struct qd_str reservation_node; /* who made the reservation; empty: this node */
     uint64_t reservation_incarnation;
@@ -128,6 +129,12 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_entry_decode(struct qd_
 bool qd_entry_quantity(const struct qd_entry *entry, struct qd_str meter, int64_t *ret_amount);
 /* The value of one label; {NULL, 0} if it has none. */
 struct qd_str qd_entry_label(const struct qd_entry *entry, struct qd_str name);
+
+/* It says what was used (or takes it back), and is in rollups and sums. */
+static inline bool qd_entry_is_usage(const struct qd_entry *entry)
+{
+    return entry->kind == QD_ENTRY_USAGE || entry->kind == QD_ENTRY_CORRECTION;
+}
 
 /* "OK", "NOT_DISPATCHED", ... */
 const char *qd_entry_outcome_name(enum qd_outcome outcome);

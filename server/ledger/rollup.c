@@ -107,7 +107,7 @@ void qd_rollup_add(const struct qd_entry *entry, struct qd_sums *sums)
 void qd_rollup_merge(const struct qd_entry *entry, const struct qd_rollup_labels *labels,
                      struct qd_buf *key, struct qd_buf *value, struct qd_batch *batch)
 {
-    if (entry->kind == QD_ENTRY_GRANT) {
+    if (!qd_entry_is_usage(entry)) {
         return;
     }
     struct qd_sum items[QD_ENTRY_QUANTITIES_MAX + 8];

@@ -334,24 +334,60 @@ enum qd_store_err qd_tenant_store_put(struct qd_tenant_store *tenants,
     return err;
 }
 
+/* Book the entry with the batch, which has one audit record. */
+static enum qd_book_result book_batch(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
+                                      const struct qd_booking *booking,
+                                      struct qd_receipt *ret_receipt)
+{
+    struct qd_booking with_batch = *booking;
+    assert(booking->extra == NULL);
+    with_batch.extra = &tenants->batch;
+    enum qd_book_result result = qd_ledger_book(ledger, &with_batch, ret_receipt);
+    tenants->audit_sequence += result == QD_BOOK_BOOKED;
+    tenants->stale = result == QD_BOOK_STORE_ERROR;
+    return result;
+}
+
+enum qd_book_result qd_tenant_store_note(struct qd_tenant_store *tenants,
+                                         const struct qd_tenant_change *change,
+                                         struct qd_ledger *ledger, const struct qd_booking *booking,
+                                         struct qd_receipt *ret_receipt)
+{
+    struct qd_store_error error = {0};
+    enum qd_book_result result = QD_BOOK_STORE_ERROR;
+    pthread_mutex_lock(&tenants->mutex);
+    enum qd_store_err err = tenants->stale ? recover(tenants, &error) : QD_STORE_OK;
+    if (err == QD_STORE_OK) {
+        qd_batch_clear(&tenants->batch);
+        qd_buf_clear(&tenants->before);
+        qd_buf_clear(&tenants->after);
+        add_audit(tenants, change, booking->entry->tenant);
+        err = tenants->batch.ops.failed
+                  ? qd_store_error_set(&error, QD_STORE_NO_MEMORY, "no memory to store a change")
+                  : QD_STORE_OK;
+    }
+    if (err == QD_STORE_OK) {
+        result = book_batch(tenants, ledger, booking, ret_receipt);
+    } else {
+        (void)snprintf(ret_receipt->text, sizeof ret_receipt->text, "%s", error.text);
+    }
+    pthread_mutex_unlock(&tenants->mutex);
+    return result;
+}
+
 enum qd_book_result qd_tenant_store_book(struct qd_tenant_store *tenants,
                                          struct qd_tenant_record *record,
                                          const struct qd_tenant_change *change,
                                          struct qd_ledger *ledger, const struct qd_booking *booking,
                                          struct qd_receipt *ret_receipt)
 {
-    assert(booking->extra == NULL);
     struct qd_store_error error = {0};
-    struct qd_booking with_record = *booking;
     bool created;
     pthread_mutex_lock(&tenants->mutex);
     enum qd_store_err err = prepare(tenants, record, change, &created, &error);
     enum qd_book_result result = err == QD_STORE_INVALID ? QD_BOOK_INVALID : QD_BOOK_STORE_ERROR;
     if (err == QD_STORE_OK) {
-        with_record.extra = &tenants->batch;
-        result = qd_ledger_book(ledger, &with_record, ret_receipt);
-        tenants->audit_sequence += result == QD_BOOK_BOOKED;
-        tenants->stale = result == QD_BOOK_STORE_ERROR;
+        result = book_batch(tenants, ledger, booking, ret_receipt);
     } else {
         (void)snprintf(ret_receipt->text, sizeof ret_receipt->text, "%s", error.text);
     }

@@ -45,6 +45,12 @@ __attribute__((warn_unused_result)) enum qd_book_result qd_tenant_store_book(
     const struct qd_tenant_change *change, struct qd_ledger *ledger,
     const struct qd_booking *booking, struct qd_receipt *ret_receipt);
 
+/* Book a ledger entry that changes no record (a reset), with an audit record about its tenant.
+ * `booking->extra` must be NULL. */
+__attribute__((warn_unused_result)) enum qd_book_result qd_tenant_store_note(
+    struct qd_tenant_store *tenants, const struct qd_tenant_change *change,
+    struct qd_ledger *ledger, const struct qd_booking *booking, struct qd_receipt *ret_receipt);
+
 /* Delete a tenant's record, and with `subtree` all below it. OK and how many (0: there were none).
  */
 __attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_delete(

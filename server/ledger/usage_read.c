@@ -30,7 +30,7 @@ static bool add_entry(void *context, const struct qd_entry *entry)
 {
     struct qd_usage_run *run = context;
     size_t bucket = find_bucket(run->query, entry->event_time);
-    if (bucket == run->query->boundary_count || entry->kind == QD_ENTRY_GRANT ||
+    if (bucket == run->query->boundary_count || !qd_entry_is_usage(entry) ||
         !qd_tenant_within(entry->tenant, run->query->tenant)) {
         return true;
     }

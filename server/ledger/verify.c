@@ -70,7 +70,7 @@ static enum qd_store_err check_entry(struct verify_run *run, struct qd_str key, 
     }
     run->last_sequence = entry.sequence;
     run->last_recorded_ns = entry.recorded_time.ns;
-    if (entry.kind == QD_ENTRY_GRANT) {
+    if (!qd_entry_is_usage(&entry)) {
         return QD_STORE_OK;
     }
     struct qd_sum items[QD_ENTRY_QUANTITIES_MAX + 8];

@@ -6,6 +6,7 @@
 #include "server/rpc/limits.h"
 #include "server/shard/describe.h"
 #include "server/shard/pricing.h"
+#include "server/shard/reset.h"
 #include "server/shard/validate.h"
 
 #include <stdio.h>
@@ -285,74 +286,41 @@ enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call
 
 /* --- ResetCounter --- */
 
-struct reset {
+struct shown {
     struct qd_place *place;
-    const struct qd_policy *policy;
-    struct qd_wall_ns now;
     uint32_t count;
 };
 
-static void reset_one(struct reset *reset, struct qd_core *core, struct qd_hash128 id,
-                      const struct qd_limit_state *before)
+static void show_before(void *context, const struct qd_policy *policy,
+                        const struct qd_limit_state *before, struct qd_wall_ns now)
 {
-    if (reset->count < BEFORE_MAX) {
-        qd_codec_put_state(&reset->place->out, 2, reset->policy, before, reset->now);
-    }
-    if (qd_core_counter_reset(core, id, reset->now)) {
-        reset->count++;
+    struct shown *shown = context;
+
+    if (shown->count++ < BEFORE_MAX) {
+        qd_codec_put_state(&shown->place->out, 2, policy, before, now);
     }
 }
 
-/* "model=gpt-4o user=ann": every key that was asked for is there. */
-static bool keys_match(struct qd_str keys, Quota__V1__Entry *const *wanted, size_t count)
+/* The limit by its full or last name, as it applies to what the keys say. */
+static enum qd_error_code find_full_name(struct qd_place *place, const struct qd_reset_args *args,
+                                         struct qd_str name, char full[QD_STATE_NAME_MAX],
+                                         struct qd_error *ret_error)
 {
-    for (size_t i = 0; i < count; i++) {
-        char pair[2 * QD_NAME_MAX + 8];
-        int len = snprintf(pair, sizeof(pair), "%.*s=%.*s", QD_NAME_MAX, wanted[i]->key,
-                           QD_NAME_MAX, wanted[i]->value);
-        const char *at =
-            keys.len > 0 && len > 0 ? memmem(keys.ptr, keys.len, pair, (size_t)len) : NULL;
-        if (at == NULL || (at != keys.ptr && at[-1] != ' ') ||
-            (at + len != keys.ptr + keys.len && at[len] != ' ')) {
-            return false;
-        }
+    const struct qd_resolved_limit *found = NULL;
+    struct qd_label labels[QD_LABELS_MAX];
+    struct qd_subject_args subject;
+    struct qd_limits limits;
+
+    if (qd_reset_subject(args, labels, &subject, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
     }
-    return true;
-}
-
-/* All counters of one limit for one tenant: those that it is split into are found by walking the
- * slice. */
-static void reset_all(struct reset *reset, const struct qd_limits *limits,
-                      const struct qd_resolved_limit *limit,
-                      const Quota__V1__ResetCounterRequest *q)
-{
-    struct qd_shards *shards = &limits->place->node->shards;
-    struct qd_limit_state state;
-    struct qd_hash128 id;
-    uint64_t cursor = 0;
-
-    qd_shards_reset_begin(shards);
-    struct qd_core *core = qd_limits_lock(limits, limit);
-
-    if (limit->use->limit->per == 0) {
-        if (qd_core_counter(core, limit->counter, limits->now, &state)) {
-            reset_one(reset, core, limit->counter, &state);
-        }
-    } else {
-        while (qd_core_counter_next(core, &cursor, limits->now, &id, &state)) {
-            struct qd_str keys;
-            struct qd_str tenant = qd_name_tenant(state.name, &keys);
-            bool same =
-                limit->depth == 0 ||
-                qd_slice_equal(
-                    tenant, qd_tenant_path_prefix(limits->subject.attributes.tenant, limit->depth));
-            if (state.limit == limit->use->limit && same && keys_match(keys, q->keys, q->n_keys)) {
-                reset_one(reset, core, id, &state);
-            }
-        }
+    qd_limits_open(place, &subject, true, &limits);
+    enum qd_error_code code = qd_limits_find(&limits, name, &found, ret_error);
+    if (code == QD_ERROR_NONE) {
+        qd_limits_full_name(found, full, QD_STATE_NAME_MAX);
     }
-    qd_limits_unlock(limits);
-    qd_shards_reset_end(shards, limit->depth == 0 ? NULL : limits->home);
+    qd_limits_close(&limits);
+    return code;
 }
 
 /* Limits that all tenants share may be named without a tenant: any path resolves them. */
@@ -361,45 +329,26 @@ enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call
 {
     const Quota__V1__ResetCounterRequest *q =
         qd_place_unpack(place, &quota__v1__reset_counter_request__descriptor, bytes, ret_error);
-    struct qd_limits limits;
-    const struct qd_resolved_limit *found = NULL;
-    struct qd_label labels[QD_LABELS_MAX];
+    char full[QD_STATE_NAME_MAX];
+    uint32_t count = 0;
 
     (void)call;
     if (q == NULL) {
         return ret_error->code;
     }
-    struct qd_subject_args args = {.tenant = qd_str_of(q->tenant)};
-    if (qd_validate_tenant(args.tenant, ret_error) != QD_ERROR_NONE) {
+    struct qd_reset_args args = {.tenant = qd_str_of(q->tenant), .key_count = q->n_keys};
+    if (qd_validate_tenant(args.tenant, ret_error) != QD_ERROR_NONE ||
+        read_labels(q->keys, q->n_keys, args.keys, ret_error) != QD_ERROR_NONE ||
+        find_full_name(place, &args, qd_str_of(q->limit), full, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    for (size_t i = 0; i < q->n_keys && i < QD_LABELS_MAX; i++) {
-        struct qd_str value = qd_str_of(q->keys[i]->value);
-        if (strcmp(q->keys[i]->key, "model") == 0) {
-            args.model = value;
-        } else if (strcmp(q->keys[i]->key, "pool") == 0) {
-            args.pool = value;
-        } else if (strcmp(q->keys[i]->key, "user") == 0) {
-            args.user = value;
-        } else {
-            labels[args.label_count++] = (struct qd_label){qd_str_of(q->keys[i]->key), value};
-        }
-    }
-    args.labels = labels;
-    if (qd_validate_labels(labels, args.label_count, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("keys: model", args.model, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("keys: pool", args.pool, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("keys: user", args.user, ret_error) != QD_ERROR_NONE) {
-        return ret_error->code;
-    }
-    qd_limits_open(place, &args, true, &limits);
-    enum qd_error_code code = qd_limits_find(&limits, qd_str_of(q->limit), &found, ret_error);
-    struct reset reset = {place, limits.published->policy, limits.now, 0};
+    args.limit = qd_str_of(full);
+    struct shown shown = {place, 0};
+    struct qd_reset_listener listener = {show_before, &shown};
+    enum qd_error_code code = qd_reset(place->worker, &args, &listener, &count, ret_error);
     if (code == QD_ERROR_NONE) {
-        reset_all(&reset, &limits, found, q);
-        qd_out_number(&place->out, 1, reset.count);
+        qd_out_number(&place->out, 1, count);
     }
-    qd_limits_close(&limits);
     return code;
 }
 

@@ -8,6 +8,7 @@
 #include "server/shard/directory.h"
 #include "server/shard/evict.h"
 #include "server/shard/price_keep.h"
+#include "server/shard/reset.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -28,6 +29,17 @@
 static uint64_t first_number(uint64_t incarnation)
 {
     return (((incarnation - 1) & 0xfffff) << 32) + 1;
+}
+
+/* Who wants it alone comes before the reports that come later, however many there are. */
+static void init_booking(pthread_rwlock_t *booking)
+{
+    pthread_rwlockattr_t how;
+
+    (void)pthread_rwlockattr_init(&how);
+    (void)pthread_rwlockattr_setkind_np(&how, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    (void)pthread_rwlock_init(booking, &how);
+    (void)pthread_rwlockattr_destroy(&how);
 }
 
 struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error *ret_error)
@@ -74,6 +86,7 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     atomic_init(&node->reload_refused, false);
     (void)pthread_mutex_init(&node->admin, NULL);
     (void)pthread_mutex_init(&node->workers_lock, NULL);
+    init_booking(&node->booking);
     for (size_t i = 0; i < QD_REPORT_LOCKS; i++) {
         (void)pthread_mutex_init(&node->report_locks[i], NULL);
     }
@@ -105,6 +118,7 @@ void qd_node_free(struct qd_node *node)
     }
     (void)pthread_mutex_destroy(&node->admin);
     (void)pthread_mutex_destroy(&node->workers_lock);
+    (void)pthread_rwlock_destroy(&node->booking);
     free(node);
 }
 
@@ -337,6 +351,10 @@ static bool rebuild_entry(void *context, const struct qd_entry *entry)
     struct qd_subject subject;
     struct qd_settled settled;
 
+    if (entry->kind == QD_ENTRY_ADJUSTMENT) {
+        qd_reset_again(r->worker, r->published, entry);
+        return true;
+    }
     if (entry->kind != QD_ENTRY_USAGE) {
         return true; /* corrections come with their own call; grants are in the tenants' records */
     }

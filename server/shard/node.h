@@ -82,6 +82,8 @@ struct qd_node {
     pthread_mutex_t admin;            /* serializes changes of policy and tenants */
     pthread_mutex_t
         report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
+    /* Shared by each report from its entry to its counters: who has it alone finds both alike. */
+    pthread_rwlock_t booking;
     pthread_mutex_t workers_lock;
     struct qd_worker *workers;
     uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */

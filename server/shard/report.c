@@ -578,6 +578,23 @@ static pthread_mutex_t *stripe(struct work *w)
     return &w->worker->node->report_locks[w->reference.token.reservation % QD_REPORT_LOCKS];
 }
 
+/* A reset comes before both or after both: see reset.h. */
+static enum qd_error_code book_and_apply(struct work *w, struct qd_report_answer *a,
+                                         bool *ret_duplicate, struct qd_error *ret_error)
+{
+    struct qd_node *node = w->worker->node;
+
+    (void)pthread_rwlock_rdlock(&node->booking);
+    enum qd_error_code code = book(w, a, ret_duplicate, ret_error);
+    if (code == QD_ERROR_NONE && (!*ret_duplicate || QD_MUTANT(S6_apply))) {
+        apply(w, a);
+    } else if (code == QD_ERROR_NONE) {
+        release_booked(w);
+    }
+    (void)pthread_rwlock_unlock(&node->booking);
+    return code;
+}
+
 enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_report_args *args,
                                   struct qd_report_answer *ret_answer, struct qd_error *ret_error)
 {
@@ -603,12 +620,7 @@ enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_repo
         }
         if (code == QD_ERROR_NONE) {
             make_answer(w, ret_answer);
-            code = book(w, ret_answer, &duplicate, ret_error);
-        }
-        if (code == QD_ERROR_NONE && (!duplicate || QD_MUTANT(S6_apply))) {
-            apply(w, ret_answer);
-        } else if (code == QD_ERROR_NONE) {
-            release_booked(w);
+            code = book_and_apply(w, ret_answer, &duplicate, ret_error);
         }
         if (locked) {
             (void)pthread_mutex_unlock(stripe(w));

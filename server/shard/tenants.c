@@ -9,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACTOR                                                                                    \
-    "admin@loopback" /* credentials come with TLS; the port is on loopback unless told otherwise \
-                      */
-
 static enum qd_error_code store_error(const struct qd_store_error *error,
                                       struct qd_error *ret_error)
 {
@@ -48,7 +44,7 @@ static const struct qd_policy *policy_of(struct qd_node *node)
 
 static struct qd_tenant_change change_of(struct qd_node *node, const char *action)
 {
-    return (struct qd_tenant_change){.actor = qd_slice_of(ACTOR),
+    return (struct qd_tenant_change){.actor = qd_slice_of(QD_ADMIN_ACTOR),
                                      .action = qd_slice_of(action),
                                      .now = qd_clock_now(&node->clock)};
 }

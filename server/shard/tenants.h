@@ -14,6 +14,9 @@
 #include "server/ledger/tenant_store.h"
 #include "server/shard/node.h"
 
+/* Credentials come with TLS; the port is on loopback unless told otherwise. */
+#define QD_ADMIN_ACTOR "admin@loopback"
+
 /* Edits *record (of the policy in force; an empty one with its path if there was none: `exists`
  * false). */
 typedef enum qd_error_code (*qd_tenant_edit)(void *context, const struct qd_policy *policy,

@@ -162,9 +162,9 @@ Test(records, L1_a_second_version_without_a_difference_is_corrupt)
 
 Test(records, X2_the_largest_entry_is_within_its_bound)
 {
-    static char text[QD_ENTRY_NAME_MAX];
+    static char text[QD_ENTRY_LIMIT_MAX];
     static char names[QD_ENTRY_LABELS_MAX + QD_ENTRY_QUANTITIES_MAX][QD_ENTRY_METER_MAX];
-    struct qd_str name = {text, sizeof text};
+    struct qd_str name = {text, QD_ENTRY_NAME_MAX};
     struct qd_buf bytes = {0};
     qd_int128 pico = (qd_int128)INT64_MAX * 1000;
 

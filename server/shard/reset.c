@@ -1,0 +1,290 @@
+#include "server/shard/reset.h"
+
+#include "server/ledger/tenant_store.h"
+#include "server/shard/bind.h"
+#include "server/shard/describe.h"
+#include "server/shard/directory.h"
+#include "server/shard/tenants.h"
+#include "server/shard/validate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A limit as it applies to the tenant, and where its counters are. */
+struct reset {
+    struct qd_worker *worker;
+    const struct qd_published *published;
+    const struct qd_reset_args *args;
+    const struct qd_reset_listener *listener; /* may be NULL */
+    struct qd_subject subject;
+    struct qd_label labels[QD_LABELS_MAX];
+    struct qd_shard *home;
+    struct qd_wall_ns now;
+    uint32_t count;
+};
+
+enum qd_error_code qd_reset_subject(const struct qd_reset_args *args,
+                                    struct qd_label labels[QD_LABELS_MAX],
+                                    struct qd_subject_args *ret_subject, struct qd_error *ret_error)
+{
+    struct qd_subject_args subject = {.tenant = args->tenant, .labels = labels};
+
+    for (size_t i = 0; i < args->key_count; i++) {
+        const struct qd_label *key = &args->keys[i];
+        if (qd_slice_equal(key->name, qd_slice_of("model"))) {
+            subject.model = key->value;
+        } else if (qd_slice_equal(key->name, qd_slice_of("pool"))) {
+            subject.pool = key->value;
+        } else if (qd_slice_equal(key->name, qd_slice_of("user"))) {
+            subject.user = key->value;
+        } else {
+            labels[subject.label_count++] = *key;
+        }
+    }
+    if (qd_validate_labels(args->keys, args->key_count, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
+    *ret_subject = subject;
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code prepare(struct reset *r, struct qd_worker *worker,
+                                  const struct qd_published *published,
+                                  const struct qd_reset_args *args, struct qd_error *ret_error)
+{
+    struct qd_shards *shards = &worker->node->shards;
+    struct qd_subject_args subject;
+
+    r->worker = worker;
+    r->published = published;
+    r->args = args;
+    r->listener = NULL;
+    r->count = 0;
+    if (qd_reset_subject(args, r->labels, &subject, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
+    qd_subject_init(&r->subject, published->policy, shards->seed, &subject);
+    r->home = qd_shards_of(shards, args->tenant);
+    r->now = qd_clock_now(&worker->node->clock);
+    return QD_ERROR_NONE;
+}
+
+/* By its full name in the worker's resolution; NULL: it does not apply (any more). */
+static const struct qd_resolved_limit *find_limit(const struct reset *r)
+{
+    const struct qd_resolution *resolution = &r->worker->resolution;
+
+    for (size_t i = 0; i < resolution->count; i++) {
+        const struct qd_resolved_limit *limit = &resolution->limit[i];
+        struct qd_limit_state state = {.limit = limit->use->limit, .name = limit->name};
+        char full[QD_STATE_NAME_MAX];
+        struct qd_text text;
+        qd_text_init(&text, full, sizeof(full));
+        qd_describe_name(&text, &state);
+        if (qd_slice_equal(r->args->limit, (struct qd_str){full, text.used})) {
+            return limit;
+        }
+    }
+    return NULL;
+}
+
+/* --- the counters --- */
+
+/* "model=gpt-4o user=ann": every key that was asked for is there. */
+static bool keys_match(struct qd_str keys, const struct qd_reset_args *args)
+{
+    for (size_t i = 0; i < args->key_count; i++) {
+        const struct qd_label *wanted = &args->keys[i];
+        char pair[2 * QD_NAME_MAX + 8];
+        int len = snprintf(pair, sizeof(pair), "%.*s=%.*s", (int)wanted->name.len, wanted->name.ptr,
+                           (int)wanted->value.len, wanted->value.len > 0 ? wanted->value.ptr : "");
+        const char *at =
+            keys.len > 0 && len > 0 ? memmem(keys.ptr, keys.len, pair, (size_t)len) : NULL;
+        if (at == NULL || (at != keys.ptr && at[-1] != ' ') ||
+            (at + len != keys.ptr + keys.len && at[len] != ' ')) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void reset_one(struct reset *r, struct qd_core *core, struct qd_hash128 id,
+                      const struct qd_limit_state *before)
+{
+    if (r->listener != NULL) {
+        r->listener->on_counter(r->listener->context, r->published->policy, before, r->now);
+    }
+    if (qd_core_counter_reset(core, id, r->now)) {
+        r->count++;
+    }
+}
+
+/* Those that the limit is split into are found by walking the slice. */
+static void reset_split(struct reset *r, struct qd_core *core,
+                        const struct qd_resolved_limit *limit)
+{
+    struct qd_str prefix =
+        limit->depth > 0 ? qd_tenant_path_prefix(r->args->tenant, limit->depth) : r->args->tenant;
+    struct qd_limit_state state;
+    struct qd_hash128 id;
+    uint64_t cursor = 0;
+
+    while (qd_core_counter_next(core, &cursor, r->now, &id, &state)) {
+        struct qd_str keys;
+        struct qd_str tenant = qd_name_tenant(state.name, &keys);
+        bool same = limit->depth == 0 || qd_slice_equal(tenant, prefix);
+        if (state.limit == limit->use->limit && same && keys_match(keys, r->args)) {
+            reset_one(r, core, id, &state);
+        }
+    }
+}
+
+static void reset_counters(struct reset *r, const struct qd_resolved_limit *limit)
+{
+    struct qd_shards *shards = &r->worker->node->shards;
+    struct qd_limit_state state;
+
+    qd_shards_reset_begin(shards);
+    qd_shards_lock(shards, r->home);
+    struct qd_core *core = limit->depth == 0 ? shards->commons.core : r->home->core;
+    if (limit->use->limit->per != 0) {
+        reset_split(r, core, limit);
+    } else if (qd_core_counter(core, limit->counter, r->now, &state)) {
+        reset_one(r, core, limit->counter, &state);
+    }
+    qd_shards_unlock(shards, r->home);
+    qd_shards_reset_end(shards, limit->depth == 0 ? NULL : r->home);
+}
+
+/* D12: a counter that was evicted comes back first. (Of a limit that is split, the one that the
+ * keys name; others are reset where they are in memory.) */
+static void bring_back(struct reset *r)
+{
+    struct qd_node *node = r->worker->node;
+    struct qd_hash128 key;
+
+    if (atomic_load_explicit(&node->evicted, memory_order_relaxed) &&
+        qd_bind_to_settle(r->worker, r->published, &r->subject, r->home, r->now, &key) ==
+            QD_BIND_DONE) {
+        qd_shards_unlock(&node->shards, r->home);
+    }
+}
+
+/* --- booking --- */
+
+static enum qd_error_code book(struct reset *r, struct qd_error *ret_error)
+{
+    struct qd_node *node = r->worker->node;
+    const struct qd_reset_args *args = r->args;
+    char detail[QD_STATE_NAME_MAX];
+    struct qd_receipt receipt;
+    struct qd_text text;
+    struct qd_entry entry;
+
+    memset(&entry, 0, sizeof(entry));
+    entry.kind = QD_ENTRY_ADJUSTMENT;
+    entry.event_time = r->now;
+    entry.charged_time = r->now;
+    entry.tenant = args->tenant;
+    entry.source = qd_slice_of("admin");
+    entry.limit = args->limit;
+    entry.note = qd_slice_of("counters reset");
+    memcpy(entry.labels, args->keys, args->key_count * sizeof(args->keys[0]));
+    entry.label_count = args->key_count;
+    qd_entry_sort(&entry);
+    qd_text_init(&text, detail, sizeof(detail));
+    qd_text_add_str(&text, args->limit);
+    for (size_t i = 0; i < entry.label_count; i++) {
+        qd_text_add(&text, " ");
+        qd_text_add_str(&text, entry.labels[i].name);
+        qd_text_add(&text, "=");
+        qd_text_add_str(&text, entry.labels[i].value);
+    }
+    struct qd_tenant_change change = {.actor = qd_slice_of(QD_ADMIN_ACTOR),
+                                      .action = qd_slice_of("ResetCounter"),
+                                      .detail = {detail, text.used},
+                                      .now = r->now};
+    struct qd_booking booking = {
+        .entry = &entry, .content = qd_ledger_content(&entry, false), .now = r->now};
+    qd_receipt_init(&receipt);
+    enum qd_book_result result =
+        qd_tenant_store_note(node->tenants, &change, node->ledger, &booking, &receipt);
+    enum qd_error_code code = QD_ERROR_NONE;
+    if (result == QD_BOOK_STORE_ERROR) {
+        code = qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "nothing was reset: %s; retry",
+                            receipt.text);
+    } else if (result != QD_BOOK_BOOKED) {
+        code = qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", receipt.text);
+    }
+    qd_receipt_release(&receipt);
+    return code;
+}
+
+/* The admin lock and the reports' gate are held: what applies stays, and what is booked is counted.
+ */
+static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_error)
+{
+    struct qd_node *node = r->worker->node;
+    enum qd_error_code code;
+
+    bring_back(r);
+    qd_directory_lock_shared(node->directory);
+    qd_bind_resolve(r->worker, r->published, &r->subject.attributes, true, r->now);
+    const struct qd_resolved_limit *limit = find_limit(r);
+    if (limit == NULL) {
+        code = qd_error_set(ret_error, QD_ERROR_UNKNOWN_LIMIT, "limit: %s does not apply",
+                            qd_quote(r->args->limit).text);
+    } else {
+        code = book(r, ret_error);
+    }
+    if (code == QD_ERROR_NONE) {
+        reset_counters(r, limit);
+    }
+    qd_directory_unlock_shared(node->directory);
+    return code;
+}
+
+enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args *args,
+                            const struct qd_reset_listener *listener, uint32_t *ret_count,
+                            struct qd_error *ret_error)
+{
+    struct qd_node *node = worker->node;
+    struct reset r;
+
+    (void)pthread_mutex_lock(&node->admin);
+    (void)pthread_rwlock_wrlock(&node->booking);
+    const struct qd_published *published =
+        atomic_load_explicit(&node->published, memory_order_acquire);
+    enum qd_error_code code = prepare(&r, worker, published, args, ret_error);
+    if (code == QD_ERROR_NONE) {
+        r.listener = listener;
+        code = reset_alone(&r, ret_error);
+        *ret_count = r.count;
+    }
+    (void)pthread_rwlock_unlock(&node->booking);
+    (void)pthread_mutex_unlock(&node->admin);
+    return code;
+}
+
+void qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
+                    const struct qd_entry *entry)
+{
+    struct qd_node *node = worker->node;
+    struct qd_reset_args args = {.tenant = entry->tenant, .limit = entry->limit};
+    struct qd_error error;
+    struct reset r;
+
+    for (size_t i = 0; i < entry->label_count && i < QD_LABELS_MAX; i++) {
+        args.keys[args.key_count++] = entry->labels[i];
+    }
+    if (entry->limit.len == 0 || prepare(&r, worker, published, &args, &error) != QD_ERROR_NONE) {
+        return;
+    }
+    qd_directory_lock_shared(node->directory);
+    qd_bind_resolve(worker, published, &r.subject.attributes, true, r.now);
+    const struct qd_resolved_limit *limit = find_limit(&r);
+    if (limit != NULL && qd_limit_is_budget(limit->use->limit)) {
+        reset_counters(&r, limit);
+    }
+    qd_directory_unlock_shared(node->directory);
+}

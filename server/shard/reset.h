@@ -1,0 +1,49 @@
+/* ResetCounter: a limit's counters of one tenant start anew, durably and audited (P2, D7).
+ *
+ * Layer:    shard
+ * Threads:  the worker's own, entered.
+ * Memory:   the caller's; the worker's resolution is used up.
+ *
+ * The reset is a ledger entry, an ADJUSTMENT without quantities that names the limit. A budget's
+ * used is what the ledger has, so its place among the reports says what still counts: at boot,
+ * entries before it are forgotten when it comes by. While it is booked no report is between its
+ * entry and its counters: what is before it in the ledger is before it in the counters too.
+ */
+#ifndef QD_SHARD_RESET_H
+#define QD_SHARD_RESET_H
+
+#include "server/shard/bind.h"
+
+struct qd_reset_args {
+    struct qd_str tenant; /* valid */
+    struct qd_str limit;  /* its full name: "free.tokens" */
+    /* Values of the limit's `per` attributes; none: all its counters. */
+    struct qd_label keys[QD_LABELS_MAX];
+    size_t key_count;
+};
+
+struct qd_reset_listener {
+    /* Each counter as it was before. */
+    void (*on_counter)(void *context, const struct qd_policy *policy,
+                       const struct qd_limit_state *before, struct qd_wall_ns now);
+    void *context;
+};
+
+/* What the keys say a request is about: `model`, `pool`, `user`, and labels, which are written to
+ * `labels`. Checks them. */
+enum qd_error_code qd_reset_subject(const struct qd_reset_args *args,
+                                    struct qd_label labels[QD_LABELS_MAX],
+                                    struct qd_subject_args *ret_subject,
+                                    struct qd_error *ret_error);
+
+/* Book it, then start the counters anew: *ret_count of them. STORE_ERROR: nothing was reset. Blocks
+ * for a synced write; reports wait meanwhile. */
+enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args *args,
+                            const struct qd_reset_listener *listener, uint32_t *ret_count,
+                            struct qd_error *ret_error);
+
+/* At boot: as booked in this entry. A limit that there is no more is passed over. */
+void qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
+                    const struct qd_entry *entry);
+
+#endif /* QD_SHARD_RESET_H */
