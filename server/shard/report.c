@@ -325,7 +325,7 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     qd_subject_init(&w->reserved, policy, w->worker->node->shards.seed, &subject);
     e->tenant = subject.tenant;
     e->model = pick(args->model, subject.model);
-    e->pool = pick(args->pool, w->reserved.attributes.pool);
+    e->pool = pick(args->pool, subject.pool);
     e->user = pick(args->user, subject.user);
     e->kind = QD_ENTRY_USAGE;
     e->outcome = w->outcome;
@@ -340,8 +340,10 @@ static enum qd_error_code make_entry(struct work *w, struct qd_error *ret_error)
     e->cache_write_1h_tokens =
         ttl == QD_CACHE_WRITE_1H ? qd_usage_get(&w->usage, QD_METER_CACHE_WRITE_TOKENS) : 0;
     qd_entry_sort(e);
-    /* S6: as given. What is added below may differ for a retry that comes after another source. */
+    /* S6: as given. What is added below may differ for a retry that comes after another source, or
+     * after a reload: the pool that the policy gives the model. */
     w->content = qd_ledger_content(e, args->event_time_given);
+    e->pool = pick(e->pool, w->reserved.attributes.pool);
     count_requests(w);
     set_quantities(w);
     struct qd_pricing pricing = {.policy = policy,

@@ -223,6 +223,36 @@ Test(settling, X5_a_restart_counts_what_was_reserved_not_what_was_reported)
     fixture_end(&f);
 }
 
+static const char moved[] =
+    "version: 1\n"
+    "models:\n  m: {max_output_tokens: 100, pool: p2}\n  m2: {max_output_tokens: 100, pool: p2}\n"
+    "pools: {p1: {}, p2: {}}\n"
+    "unknown_price: unpriced\n"
+    "plans: {two: {of_all: {limit: 1000/day, meter: input_tokens}}}\n"
+    "tenants:\n  \"*\": {plan: two}\n";
+
+/* The policy fills in the pool of a model. What it says now is not what the report says. */
+Test(settling, S6_a_retry_after_a_reload_that_moves_the_model_is_a_duplicate)
+{
+    fixture_open(&f, split);
+    struct qd_report_args r = report_of(NULL, 70);
+    r.tenant = str("acme");
+    r.model = str("m");
+    r.request_id = str("req-1");
+    cr_assert_eq(report_args(&f, &r), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(check(&f, "acme", 100));
+    cr_assert_eq(report_tokens(&f, 90), QD_ERROR_NONE, "%s", f.error.text);
+    fixture_publish(&f, moved);
+    cr_assert_eq(report_tokens(&f, 90), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect(f.report.duplicate);
+    cr_assert_eq(report_args(&f, &r), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect(f.report.duplicate);
+    r.pool = str("p2");
+    cr_assert_eq(report_args(&f, &r), QD_ERROR_REPORT_CONFLICT);
+    cr_expect_not_null(strstr(f.error.text, "pool \"p1\", now \"p2\""), "%s", f.error.text);
+    fixture_end(&f);
+}
+
 static const char kept[] = "version: 1\n"
                            "models:\n  m: {max_output_tokens: 100}\n"
                            "unknown_price: unpriced\n"
