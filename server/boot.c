@@ -4,6 +4,7 @@
 #include "server/log/log.h"
 #include "server/policy/policy_file.h"
 #include "server/shard/directory.h"
+#include "server/shard/price_keep.h"
 #include "server/shard/reload.h"
 #include "server/shard/validate.h"
 #include "storage/codec.h"
@@ -282,6 +283,21 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
     return NULL;
 }
 
+/* P7: as a reload would refuse it. Its file, or the price table that it imports, tells what to
+ * mend.
+ */
+static char *admit_prices(struct qd_boot *boot, const struct qd_policy *policy)
+{
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    char *why = NULL;
+
+    if (problems != NULL && !qd_prices_admit(boot->store, boot->ledger, policy, problems)) {
+        why = qd_problems_text(problems);
+    }
+    qd_problems_free(problems);
+    return why;
+}
+
 static void publish(struct qd_boot *boot, struct qd_policy *policy)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT); /* NULL: nobody is told */
@@ -353,6 +369,9 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
     }
     if (why == NULL) {
         why = make_node(boot, config, policy);
+    }
+    if (why == NULL) {
+        why = admit_prices(boot, policy);
     }
     if (why == NULL) {
         (void)snprintf(boot->summary, sizeof(boot->summary), "%s", qd_policy_info(policy)->summary);

@@ -29,6 +29,15 @@ enum qd_store_err qd_price_store_get(struct qd_store *store, enum qd_price_book 
     return err;
 }
 
+void qd_price_store_delete(struct qd_batch *batch, enum qd_price_book book, struct qd_str version)
+{
+    struct qd_buf key = {0};
+    price_key(book, version, &key);
+    batch->ops.failed |= key.failed;
+    qd_batch_delete(batch, QD_STORE_PRICE, qd_buf_str(&key));
+    qd_buf_release(&key);
+}
+
 void qd_price_store_add(struct qd_batch *batch, const struct qd_price_record *record)
 {
     struct qd_buf key = {0};

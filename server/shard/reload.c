@@ -23,6 +23,9 @@ enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_
         qd_prices_keep(node->store, policy, qd_clock_now(&node->clock), problems);
         qd_policy_free(policy);
         result = QD_RELOAD_UNCHANGED;
+    } else if (!qd_prices_admit(node->store, node->ledger, policy, problems)) { /* P7 */
+        qd_policy_free(policy);
+        result = QD_RELOAD_BAD;
     } else {
         qd_node_publish(node, policy, problems);
     }

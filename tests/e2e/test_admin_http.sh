@@ -166,12 +166,16 @@ P1_a_broken_policy_leaves_the_old_one() {
     expect_match "$out" '"policy_reload_failures": *"?1"?'
 }
 
-P7_a_price_that_changes_without_a_date_is_told() {
+P7_a_used_price_that_changes_without_a_date_is_refused() {
+    expect_exit 0 ctl report --tenant acme --model m --request-id used-1 --use input_tokens=10
+    cp "$T/policy.yaml" "$T/good"
     sed 's|input_tokens: \$1/1M|input_tokens: $3/1M|' "$T/policy.yaml" >"$T/priced"
     mv "$T/priced" "$T/policy.yaml"
-    wait_log 'msg="policy reloaded" revision=r3'
-    expect_match "$(cat "$QD_LOG")" 'level=warn msg="policy problem" problem=".*prices\.m: the cost .*m.* was in force with other amounts'
-    expect_in "$(cat "$QD_LOG")" 'give a changed price an `effective` date'
+    wait_log 'level=error msg="policy refused; the one in force stays" revision=r2 errors=1' 2
+    expect_match "$(cat "$QD_LOG")" 'level=error msg="policy problem" problem=".*prices\.m: the cost .*m.* has priced ledger entries with other amounts'
+    expect_in "$(cat "$QD_LOG")" 'give the changed price an `effective` date'
+    mv "$T/good" "$T/policy.yaml"
+    wait_log 'msg="policy unchanged" revision=r2' 3
 }
 
 X5_draining_is_not_ready() {
@@ -190,7 +194,7 @@ policy 100k
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format L5_the_watermark_of_an_idle_node_goes_on \
     X7_secrets_are_nowhere P6_a_changed_file_is_taken_and_usage_kept P6_SIGHUP_reloads \
-    P1_a_broken_policy_leaves_the_old_one P7_a_price_that_changes_without_a_date_is_told X5_draining_is_not_ready
+    P1_a_broken_policy_leaves_the_old_one P7_a_used_price_that_changes_without_a_date_is_refused X5_draining_is_not_ready
 
 qd_stop TERM
 
@@ -219,12 +223,13 @@ P1_a_ConfigMap_that_turns_is_seen() {
 X8_ReloadPolicy_is_logged_and_its_imports_are_watched() {
     expect_exit 0 ctl policy reload
     wait_log 'level=info msg="policy unchanged" revision=r3 by=ReloadPolicy'
-    echo '{"m": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}' >"$T/map/prices.json"
-    sed 's|^  m: {input_tokens.*|  m: {import: prices.json}|' "$T/policy.yaml" >"$T/map/..v2/policy.yaml"
+    echo '{"n": {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}}' >"$T/map/prices.json"
+    # n: nothing is booked of it, so that its price may change
+    sed 's|^  m: {max.*|&\n  n: {max_output_tokens: 10}|; s|^  m: {input.*|&\n  n: {import: prices.json}|' "$T/policy.yaml" >"$T/map/..v2/policy.yaml"
     expect_exit 0 ctl policy reload
     wait_log 'level=info msg="policy reloaded" revision=r4 by=ReloadPolicy'
     sleep 2
-    echo '{"m": {"input_cost_per_token": 1e-6, "output_cost_per_token": 3e-6}}' >"$T/map/prices.json"
+    echo '{"n": {"input_cost_per_token": 1e-6, "output_cost_per_token": 3e-6}}' >"$T/map/prices.json"
     wait_log 'level=info msg="policy reloaded" revision=r5'
     echo 'plans: 1' >"$T/map/..v2/policy.yaml"
     expect_exit 1 ctl policy reload

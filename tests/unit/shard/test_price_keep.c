@@ -75,6 +75,64 @@ Test(price_keep, P7_versions_are_kept_once_and_never_replaced)
     qd_store_close(store);
 }
 
+static void book(struct qd_store *store, const char *version)
+{
+    struct qd_ledger_config config = {0};
+    struct qd_ledger *ledger = NULL;
+    struct qd_receipt receipt;
+    struct qd_entry entry = {.kind = QD_ENTRY_USAGE,
+                             .tenant = qd_slice_of("acme"),
+                             .prices = {qd_slice_of(version)},
+                             .price_count = 1,
+                             .event_time = {77},
+                             .charged_time = {77}};
+    struct qd_booking booking = {.entry = &entry, .now = {77}};
+
+    cr_assert_eq(qd_ledger_open(store, &config, &ledger, NULL), QD_STORE_OK);
+    qd_receipt_init(&receipt);
+    cr_assert_eq(qd_ledger_book(ledger, &booking, &receipt), QD_BOOK_BOOKED, "%s", receipt.text);
+    qd_receipt_release(&receipt);
+    qd_ledger_close(ledger);
+}
+
+static bool admit(struct qd_store *store, const char *price, struct qd_problems *problems)
+{
+    struct qd_ledger_config config = {0};
+    struct qd_ledger *ledger = NULL;
+    struct qd_policy *policy = policy_of(price);
+
+    cr_assert_eq(qd_ledger_open(store, &config, &ledger, NULL), QD_STORE_OK);
+    bool admitted = qd_prices_admit(store, ledger, policy, problems);
+    qd_ledger_close(ledger);
+    qd_policy_free(policy);
+    return admitted;
+}
+
+Test(price_keep, P7_a_used_version_with_other_amounts_is_refused)
+{
+    struct qd_store *store = qd_store_memory_new();
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    char line[QD_PROBLEM_TEXT_MAX];
+
+    keep(store, "$1/1M", problems);
+    book(store, "m@2027-01-01"); /* as it stays */
+    cr_assert(admit(store, "$1/1M", problems));
+    cr_assert(admit(store, "$4/1M", problems), "nobody has used it");
+    keep(store, "$4/1M", problems);
+    cr_assert_eq(qd_problems_count(problems), 0, "what is kept is the new one");
+    book(store, "m");
+    cr_assert(admit(store, "$4/1M", problems));
+    cr_assert_not(admit(store, "$1/1M", problems));
+    cr_assert_eq(qd_problems_errors(problems), 1);
+    qd_problem_format(qd_problems_at(problems, 0), line, sizeof(line));
+    cr_assert_not_null(strstr(line, "prices.m: the cost \"m\" has priced ledger entries with other "
+                                    "amounts, and used prices never change; keep them as they "
+                                    "were, and give the changed price an `effective` date"),
+                       "%s", line);
+    qd_problems_free(problems);
+    qd_store_close(store);
+}
+
 Test(price_keep, X4_a_full_store_is_a_warning)
 {
     struct qd_store *store = qd_store_memory_new();
