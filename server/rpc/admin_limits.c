@@ -268,7 +268,7 @@ enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call
         .label_count = args->label_count};
     qd_limits_open(place, &subject, false, &limits);
     uint8_t *result = qd_out_begin(&place->out, 1);
-    qd_codec_put_check(&place->out, limits.published->policy, answer, false, limits.now);
+    qd_codec_put_check(&place->out, answer, false, limits.now);
     qd_out_end(&place->out, result);
     const struct qd_resolution *r = &place->worker->resolution;
     for (int depth = QD_TENANT_SEGMENTS_MAX; depth >= 0; depth--) {

@@ -19,12 +19,12 @@ bool qd_codec_cancel(struct qd_str bytes, struct qd_str *ret_reservation,
                      struct qd_str *ret_tenant);
 
 /* Fields of the answers; the caller looks at out->full once at the end. */
-void qd_codec_put_check(struct qd_out *out, const struct qd_policy *policy,
-                        const struct qd_check_answer *answer, bool brief, struct qd_wall_ns now);
-void qd_codec_put_report(struct qd_out *out, const struct qd_policy *policy,
-                         const struct qd_report_answer *answer, const char *node);
-void qd_codec_put_extend(struct qd_out *out, const struct qd_policy *policy,
-                         const struct qd_extend_answer *answer, struct qd_wall_ns now);
+void qd_codec_put_check(struct qd_out *out, const struct qd_check_answer *answer, bool brief,
+                        struct qd_wall_ns now);
+void qd_codec_put_report(struct qd_out *out, const struct qd_report_answer *answer,
+                         const char *node);
+void qd_codec_put_extend(struct qd_out *out, const struct qd_extend_answer *answer,
+                         struct qd_wall_ns now);
 void qd_codec_put_cancel(struct qd_out *out, bool cancelled);
 
 /* A quota.v1.LimitState as field `id`. */

@@ -299,15 +299,15 @@ static void put_tightest(struct qd_out *out, const struct qd_limit_state *state)
     qd_out_str(out, 7, (struct qd_str){buffer, text.used});
 }
 
-void qd_codec_put_check(struct qd_out *out, const struct qd_policy *policy,
-                        const struct qd_check_answer *a, bool brief, struct qd_wall_ns now)
+void qd_codec_put_check(struct qd_out *out, const struct qd_check_answer *a, bool brief,
+                        struct qd_wall_ns now)
 {
     bool full = !brief || !a->allowed;
 
     qd_out_number(out, 1, a->allowed ? 1 : 2);
     qd_out_number(out, 2, (uint64_t)a->denial);
     if (full && a->verdict.binding.limit != NULL) {
-        qd_codec_put_state(out, 3, policy, &a->verdict.binding, now);
+        qd_codec_put_state(out, 3, a->policy, &a->verdict.binding, now);
     }
     qd_out_number(out, 4, (uint64_t)a->retry_after_ns);
     qd_out_number(out, 5, a->retry_useful);
@@ -326,7 +326,7 @@ void qd_codec_put_check(struct qd_out *out, const struct qd_policy *policy,
         qd_out_end(out, reservation);
     }
     for (size_t i = 0; i < a->shadow_count; i++) {
-        qd_codec_put_state(out, 10, policy, &a->shadow[i].state, now);
+        qd_codec_put_state(out, 10, a->policy, &a->shadow[i].state, now);
     }
     qd_out_number(out, 11, a->policy_revision);
     if (!a->allowed) {
@@ -334,12 +334,11 @@ void qd_codec_put_check(struct qd_out *out, const struct qd_policy *policy,
     }
     qd_out_number(out, 13, a->verdict.repeated);
     if (full) {
-        put_amounts(out, 14, policy, &a->verdict.estimate);
+        put_amounts(out, 14, a->policy, &a->verdict.estimate);
     }
 }
 
-void qd_codec_put_report(struct qd_out *out, const struct qd_policy *policy,
-                         const struct qd_report_answer *a, const char *node)
+void qd_codec_put_report(struct qd_out *out, const struct qd_report_answer *a, const char *node)
 {
     qd_out_number(out, 1, a->duplicate);
     qd_out_number(out, 2, a->entry_sequence);
@@ -351,24 +350,24 @@ void qd_codec_put_report(struct qd_out *out, const struct qd_policy *policy,
     qd_out_number(out, 8, a->unpriced);
     for (uint32_t left = a->unpriced ? a->unpriced_meters : 0; left != 0; left &= left - 1) {
         unsigned meter = (unsigned)__builtin_ctz(left);
-        if (meter < policy->meter_count) {
-            qd_out_text(out, 9, policy->meters[meter].name);
+        if (meter < a->policy->meter_count) {
+            qd_out_text(out, 9, a->policy->meters[meter].name);
         }
     }
     qd_out_number(out, 10, (uint64_t)a->settlement);
-    put_amounts(out, 11, policy, &a->released);
-    put_amounts(out, 12, policy, &a->overrun);
+    put_amounts(out, 11, a->policy, &a->released);
+    put_amounts(out, 12, a->policy, &a->overrun);
     qd_out_number(out, 13, a->limits_over);
     qd_out_number(out, 14, a->policy_revision);
 }
 
-void qd_codec_put_extend(struct qd_out *out, const struct qd_policy *policy,
-                         const struct qd_extend_answer *a, struct qd_wall_ns now)
+void qd_codec_put_extend(struct qd_out *out, const struct qd_extend_answer *a,
+                         struct qd_wall_ns now)
 {
     qd_out_number(out, 1, a->go_on ? 1 : 2);
     qd_out_number(out, 2, (uint64_t)a->denial);
     if (!a->go_on && a->stopping.state.limit != NULL) {
-        qd_codec_put_state(out, 3, policy, &a->stopping.state, now);
+        qd_codec_put_state(out, 3, a->policy, &a->stopping.state, now);
     }
     qd_out_str(out, 4, (struct qd_str){a->message, a->message_len});
     qd_out_number(out, 5, (uint64_t)a->expires.ns);

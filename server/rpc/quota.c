@@ -4,11 +4,6 @@
 #include "server/rpc/codec.h"
 #include "server/rpc/stream.h"
 
-static const struct qd_policy *current_policy(struct qd_place *place)
-{
-    return atomic_load_explicit(&place->node->published, memory_order_acquire)->policy;
-}
-
 enum qd_error_code qd_quota_malformed(const char *what, struct qd_error *ret_error)
 {
     return qd_error_set(ret_error, QD_ERROR_MALFORMED, "not a quota.v1.%s message", what);
@@ -16,8 +11,7 @@ enum qd_error_code qd_quota_malformed(const char *what, struct qd_error *ret_err
 
 void qd_quota_put_check(struct qd_place *place, const struct qd_check_args *args)
 {
-    qd_codec_put_check(&place->out, current_policy(place), &place->check_answer, args->brief,
-                       place->check_answer.now);
+    qd_codec_put_check(&place->out, &place->check_answer, args->brief, place->check_answer.now);
 }
 
 static enum qd_error_code unary_check(struct qd_place *place, struct qd_str bytes,
@@ -46,7 +40,7 @@ enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
     enum qd_error_code code =
         qd_node_report(place->worker, &place->report_args, &answer, ret_error);
     if (code == QD_ERROR_NONE) {
-        qd_codec_put_report(&place->out, current_policy(place), &answer, place->node->name);
+        qd_codec_put_report(&place->out, &answer, place->node->name);
     }
     return code;
 }
@@ -60,8 +54,7 @@ enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,
     enum qd_error_code code =
         qd_node_extend(place->worker, &place->extend_args, &place->extend_answer, ret_error);
     if (code == QD_ERROR_NONE) {
-        qd_codec_put_extend(&place->out, current_policy(place), &place->extend_answer,
-                            qd_clock_now(&place->node->clock));
+        qd_codec_put_extend(&place->out, &place->extend_answer, qd_clock_now(&place->node->clock));
     }
     return code;
 }

@@ -522,7 +522,8 @@ static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a
 static void clear_answer(const struct qd_check_work *w, struct qd_check_answer *a)
 {
     a->now = w->now;
-    a->policy_revision = w->published->policy->revision;
+    a->policy = w->published->policy;
+    a->policy_revision = a->policy->revision;
     a->token_len = 0;
     a->id_len = 0;
     a->number = 0;
@@ -576,7 +577,8 @@ enum qd_error_code qd_check_decide(struct qd_check_work *w, struct qd_check_answ
         deny(w, QD_DENIAL_DRAINING, ret_answer);
     } else {
         code = run(w, ret_answer, ret_error);
-        ret_answer->policy_revision = w->published->policy->revision;
+        ret_answer->policy = w->published->policy; /* it may have begun anew with another */
+        ret_answer->policy_revision = ret_answer->policy->revision;
     }
     return code;
 }

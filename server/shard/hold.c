@@ -91,6 +91,7 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker, const struct qd_exte
     }
     qd_count(&worker->figures.extends);
     memset(&stopping, 0, sizeof(stopping));
+    ret_answer->policy = published->policy;
     ret_answer->go_on = true;
     ret_answer->denial = QD_DENIAL_NONE;
     ret_answer->message_len = 0;

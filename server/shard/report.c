@@ -611,6 +611,7 @@ enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_repo
     w->has_reference = false;
     w->open = false;
     w->closed_before = false;
+    const struct qd_policy *policy = w->published->policy; /* whose meters the answer speaks of */
     enum qd_error_code code = validate(w, ret_error);
     if (code == QD_ERROR_NONE) {
         /* Two sources that close the same reservation at once: one of them closes, one is late. */
@@ -624,6 +625,7 @@ enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_repo
             make_answer(w, ret_answer);
             code = book_and_apply(w, ret_answer, &duplicate, ret_error);
         }
+        ret_answer->policy = policy;
         if (locked) {
             (void)pthread_mutex_unlock(stripe(w));
         }

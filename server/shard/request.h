@@ -81,7 +81,8 @@ struct qd_state_copy {
 };
 
 struct qd_check_answer {
-    struct qd_wall_ns now; /* when it was decided */
+    struct qd_wall_ns now;          /* when it was decided */
+    const struct qd_policy *policy; /* that decided: names its meters; until the worker leaves */
     bool allowed;
     enum qd_denial denial;
     struct qd_verdict verdict; /* binding.name points into `binding_name` */
@@ -134,6 +135,7 @@ enum qd_settlement {
 #define QD_PICO_TEXT_MAX 48U
 
 struct qd_report_answer {
+    const struct qd_policy *policy; /* as in qd_check_answer */
     bool duplicate;
     uint64_t entry_sequence;
     int64_t cost_nano;
@@ -158,6 +160,7 @@ struct qd_extend_args {
 };
 
 struct qd_extend_answer {
+    const struct qd_policy *policy; /* as in qd_check_answer */
     bool go_on;
     enum qd_denial denial;
     struct qd_state_copy stopping; /* limit NULL when told to go on */

@@ -141,6 +141,7 @@ Test(codec, I1_an_answer_is_what_protobuf_reads)
                              .admit = {.count = 1, .den = 1, .item = {{QD_METER_INPUT_TOKENS, 1}}},
                              .unit = "tokens"};
     struct qd_check_answer *a = calloc(1, sizeof(*a));
+    a->policy = &policy;
     static uint8_t bytes[4096];
     struct qd_out out;
     static const char name[] = "hobby model=gpt 4o user=a b";
@@ -160,7 +161,7 @@ Test(codec, I1_an_answer_is_what_protobuf_reads)
     a->message_len = 3;
     qd_usage_set(&a->verdict.estimate, QD_METER_INPUT_TOKENS, 1600);
     qd_out_init(&out, bytes, sizeof(bytes));
-    qd_codec_put_check(&out, &policy, a, true, (struct qd_wall_ns){1});
+    qd_codec_put_check(&out, a, true, (struct qd_wall_ns){1});
     cr_assert_not(out.full);
     Quota__V1__CheckQuotaResponse *m =
         quota__v1__check_quota_response__unpack(NULL, qd_out_used(&out), bytes);
@@ -192,7 +193,7 @@ Test(codec, I1_an_answer_is_what_protobuf_reads)
         uint8_t *small = malloc(room + 1);
         struct qd_out cut;
         qd_out_init(&cut, small, room);
-        qd_codec_put_check(&cut, &policy, a, true, (struct qd_wall_ns){1});
+        qd_codec_put_check(&cut, a, true, (struct qd_wall_ns){1});
         cr_assert(cut.full);
         free(small);
     }
@@ -258,6 +259,7 @@ static void headers_of(const struct qd_limit *limit, int64_t retry_after_ns, cha
     static const struct qd_meter_def meters[] = {{.name = "requests"}};
     struct qd_policy policy = {.meters = meters, .meter_count = 1};
     struct qd_check_answer *a = calloc(1, sizeof(*a));
+    a->policy = &policy;
     static uint8_t bytes[2048];
     struct qd_out out;
     size_t at = 0;
@@ -268,7 +270,7 @@ static void headers_of(const struct qd_limit *limit, int64_t retry_after_ns, cha
     a->verdict.binding = (struct qd_limit_state){
         .limit = limit, .amount = 2, .burst = 3, .remaining = 1, .resets_at = {INT64_MAX}};
     qd_out_init(&out, bytes, sizeof(bytes));
-    qd_codec_put_check(&out, &policy, a, true, (struct qd_wall_ns){1});
+    qd_codec_put_check(&out, a, true, (struct qd_wall_ns){1});
     Quota__V1__CheckQuotaResponse *m =
         quota__v1__check_quota_response__unpack(NULL, qd_out_used(&out), bytes);
     cr_assert_not_null(m);

@@ -223,6 +223,42 @@ Test(settling, X5_a_restart_counts_what_was_reserved_not_what_was_reported)
     fixture_end(&f);
 }
 
+static const char widgets[] = "version: 1\n"
+                              "meters: {widgets: {unit: widgets}, gadgets: {unit: gadgets}}\n"
+                              "models:\n  m: {max_output_tokens: 100}\n"
+                              "unknown_price: unpriced\n"
+                              "plans: {two: {w: {limit: 1000/day, meter: widgets}}}\n"
+                              "tenants:\n  \"*\": {plan: two}\n";
+static const char gadgets[] = "version: 1\n"
+                              "meters: {gadgets: {unit: gadgets}, widgets: {unit: widgets}}\n"
+                              "models:\n  m: {max_output_tokens: 100}\n"
+                              "unknown_price: unpriced\n"
+                              "plans: {two: {w: {limit: 1000/day, meter: widgets}}}\n"
+                              "tenants:\n  \"*\": {plan: two}\n";
+
+/* What is encoded after a reload, before the worker leaves, speaks of the policy that decided. */
+Test(settling, P6_an_answer_names_the_meters_of_the_policy_that_decided)
+{
+    fixture_open(&f, widgets);
+    struct qd_check_args a = args_of("acme", 0);
+    a.estimate[0] = (struct qd_amount_arg){str("widgets"), 7};
+    (void)qd_worker_enter(f.worker);
+    cr_assert_eq(qd_node_check(f.worker, &a, &f.answer, &f.error), QD_ERROR_NONE);
+    struct qd_report_args r = report_of(NULL, 0);
+    r.reservation = (struct qd_str){f.answer.token, f.answer.token_len};
+    r.usage[0] = (struct qd_amount_arg){str("widgets"), 2};
+    cr_assert_eq(qd_node_report(f.worker, &r, &f.report, &f.error), QD_ERROR_NONE);
+    fixture_publish(&f, gadgets);
+    const struct qd_policy *now = atomic_load(&f.node->published)->policy;
+    unsigned meter = (unsigned)__builtin_ctz(f.report.released.present);
+    cr_expect_eq(qd_usage_get(&f.report.released, meter), 5);
+    cr_expect_str_eq(now->meters[meter].name, "gadgets");
+    cr_expect_str_eq(f.report.policy->meters[meter].name, "widgets");
+    cr_expect_str_eq(f.answer.policy->meters[meter].name, "widgets");
+    qd_worker_leave(f.worker);
+    fixture_end(&f);
+}
+
 static const char moved[] =
     "version: 1\n"
     "models:\n  m: {max_output_tokens: 100, pool: p2}\n  m2: {max_output_tokens: 100, pool: p2}\n"
