@@ -79,8 +79,8 @@ static void keep_sheet(struct keep *k, enum qd_price_book book, const char *name
 
 /* --- admitting --- */
 
-#define QD_CHANGED_MAX 1024U /* changed versions that are looked at; more wait for the next load \
-                              */
+/* Changed versions that are looked at; qd_prices_keep warns of more. */
+#define QD_CHANGED_MAX 1024U
 
 /* A version that the policy gives other amounts than were kept. */
 struct changed {

@@ -236,9 +236,9 @@ static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_erro
                             qd_quote(r->args->limit).text);
     } else {
         code = book(r, ret_error);
-    }
-    if (code == QD_ERROR_NONE) {
-        reset_counters(r, limit);
+        if (code == QD_ERROR_NONE) {
+            reset_counters(r, limit);
+        }
     }
     qd_directory_unlock_shared(node->directory);
     return code;
