@@ -1,8 +1,7 @@
-/* Booking: the idempotency key, the table of keys in flight, and who writes the group.
+/* Booking: the idempotency key, and the table of keys in flight.
  *
- * A thread whose key is in flight elsewhere waits and then looks again: it finds what that one
- * booked, or books itself. A thread whose entry is new queues it; whoever is at the head of the
- * queue when nobody writes takes the whole queue as one group. */
+ * A job whose key is in flight waits for that one's end and is then looked up anew: it finds what
+ * was booked, or books itself. A job whose entry is new goes to the committer. */
 #include "server/ledger/ledger_internal.h"
 
 #include "storage/idempotency.h"
@@ -39,52 +38,45 @@ static void clear_receipt(struct qd_receipt *receipt)
 
 static struct qd_book_job **inflight_slot(struct qd_ledger *ledger, const struct qd_book_job *job)
 {
-    struct qd_book_job **slot = &ledger->inflight[job->key_hash & (QD_INFLIGHT_BUCKETS - 1)];
+    struct qd_book_job **slot = &ledger->inflight[job->own.key_hash & (QD_INFLIGHT_BUCKETS - 1)];
     while (*slot != NULL && *slot != job &&
-           !qd_slice_equal(qd_buf_str(&(*slot)->key), qd_buf_str(&job->key))) {
-        slot = &(*slot)->table_next;
+           !qd_slice_equal(qd_buf_str(&(*slot)->own.key), qd_buf_str(&job->own.key))) {
+        slot = &(*slot)->own.table_next;
     }
     return slot;
 }
 
-/* Put the job into the table, waiting for others with its key. */
-static void inflight_enter(struct qd_ledger *ledger, struct qd_book_job *job)
+/* Put the job into the table. False: its key is in flight, and it waits for that job's end. */
+static bool inflight_enter(struct qd_ledger *ledger, struct qd_book_job *job)
 {
-    for (;;) {
-        struct qd_book_job **slot = inflight_slot(ledger, job);
-        if (*slot == NULL) {
-            job->table_next = NULL;
-            *slot = job;
-            return;
-        }
-        job->retry = false;
-        job->waiter_next = (*slot)->waiters;
-        (*slot)->waiters = job;
-        while (!job->retry) {
-            pthread_cond_wait(&job->wake, &ledger->mutex);
-        }
+    struct qd_book_job **slot = inflight_slot(ledger, job);
+    if (*slot == NULL) {
+        job->own.table_next = NULL;
+        *slot = job;
+        return true;
     }
+    struct qd_book_own *holder = &(*slot)->own;
+    job->own.waiter_next = NULL;
+    if (holder->first_waiter == NULL) {
+        holder->first_waiter = job;
+    } else {
+        holder->last_waiter->own.waiter_next = job;
+    }
+    holder->last_waiter = job;
+    return false;
 }
 
 static void inflight_leave(struct qd_ledger *ledger, struct qd_book_job *job)
 {
     struct qd_book_job **slot = inflight_slot(ledger, job);
     assert(*slot == job);
-    *slot = job->table_next;
-    struct qd_book_job *waiter = job->waiters;
-    job->waiters = NULL;
-    while (waiter != NULL) {
-        struct qd_book_job *next = waiter->waiter_next;
-        waiter->retry = true;
-        pthread_cond_signal(&waiter->wake);
-        waiter = next;
-    }
+    *slot = job->own.table_next;
 }
 
 /* --- look-up and refusal --- */
 
-static enum qd_book_result store_failed(struct qd_receipt *receipt,
-                                        const struct qd_store_error *error)
+enum qd_book_result qd_book_store_failed(struct qd_receipt *receipt,
+                                         const struct qd_store_error *error)
 {
     (void)snprintf(receipt->text, sizeof receipt->text,
                    "the ledger cannot store: %s; reports are refused until it can, send this one "
@@ -105,7 +97,7 @@ static enum qd_book_result answer_again(struct qd_ledger *ledger, struct qd_book
     enum qd_store_err err = qd_ledger_get(ledger->store, record->sequence, &receipt->entry_bytes,
                                           &receipt->first, &error);
     if (err != QD_STORE_OK && err != QD_STORE_NOT_FOUND) {
-        return store_failed(receipt, &error);
+        return qd_book_store_failed(receipt, &error);
     }
     receipt->has_first = err == QD_STORE_OK;
     if (qd_hash128_equal(record->content, job->booking->content)) {
@@ -165,12 +157,12 @@ static enum qd_book_result check_time(const struct qd_ledger *ledger, struct qd_
 static enum qd_book_result look_up(struct qd_ledger *ledger, struct qd_book_job *job)
 {
     struct qd_store_error error = {0};
-    if (job->key.size == 0) {
+    if (job->own.key.size == 0) {
         return check_time(ledger, job);
     }
     struct qd_buf *value = &job->receipt->key_bytes;
     enum qd_store_err err =
-        qd_store_get(ledger->store, QD_STORE_IDEMPOTENCY, qd_buf_str(&job->key), value, &error);
+        qd_store_get(ledger->store, QD_STORE_IDEMPOTENCY, qd_buf_str(&job->own.key), value, &error);
     if (err == QD_STORE_NOT_FOUND) {
         return check_time(ledger, job);
     }
@@ -180,92 +172,10 @@ static enum qd_book_result look_up(struct qd_ledger *ledger, struct qd_book_job 
         qd_store_error_set(&error, err, "idempotency key: %s", qd_store_err_text(err));
     }
     return err == QD_STORE_OK ? answer_again(ledger, job, &record)
-                              : store_failed(job->receipt, &error);
+                              : qd_book_store_failed(job->receipt, &error);
 }
 
-/* --- groups (the mutex is held) --- */
-
-static void enqueue(struct qd_ledger *ledger, struct qd_book_job *job)
-{
-    job->queue_next = NULL;
-    if (ledger->queue_head == NULL) {
-        ledger->queue_head = job;
-    } else {
-        ledger->queue_tail->queue_next = job;
-    }
-    ledger->queue_tail = job;
-}
-
-/* Take up to group_max jobs off the queue: their number. They stay linked. */
-static uint32_t take_group(struct qd_ledger *ledger)
-{
-    uint32_t count = 0;
-    while (ledger->queue_head != NULL && count < ledger->group_max) {
-        ledger->queue_head = ledger->queue_head->queue_next;
-        count++;
-    }
-    return count;
-}
-
-static void finish_group(struct qd_ledger *ledger, struct qd_book_job *first, uint32_t count,
-                         const struct qd_store_error *error)
-{
-    bool booked = error->code == QD_STORE_OK;
-    ledger->counts.failed = !booked;
-    ledger->counts.failure = *error;
-    ledger->counts.groups += booked;
-    if (count > ledger->counts.group_largest) {
-        ledger->counts.group_largest = count;
-    }
-    struct qd_book_job *next = first;
-    for (uint32_t i = 0; i < count; i++) {
-        struct qd_book_job *job = next;
-        next = job->queue_next; /* `job` may be gone once it is done and we let go of the mutex */
-        if (booked) {
-            job->result = QD_BOOK_BOOKED;
-        } else {
-            job->receipt->sequence = 0;
-            job->receipt->recorded_time.ns = 0;
-            job->result = store_failed(job->receipt, error);
-        }
-        job->done = true;
-        pthread_cond_signal(&job->wake);
-    }
-}
-
-/* The head of the queue writes the group. */
-static void write_group(struct qd_ledger *ledger)
-{
-    struct qd_store_error error = {0};
-    struct qd_book_job *first = ledger->queue_head;
-    struct qd_watermark mark = ledger->mark;
-    bool failed = ledger->counts.failed;
-    error = ledger->counts.failure;
-    ledger->leading = true;
-    uint32_t count = take_group(ledger);
-    if (!failed) {
-        pthread_mutex_unlock(&ledger->mutex);
-        error = (struct qd_store_error){0};
-        error.code = qd_ledger_commit(ledger, first, count, &mark, &error);
-        pthread_mutex_lock(&ledger->mutex);
-        ledger->mark = mark;
-    }
-    finish_group(ledger, first, count, &error);
-    qd_ledger_unlead(ledger);
-}
-
-/* Queue the job and see it written, by this thread or another. */
-static void commit(struct qd_ledger *ledger, struct qd_book_job *job)
-{
-    enqueue(ledger, job);
-    while (!job->done) {
-        if (ledger->queue_head == job && !ledger->leading) {
-            write_group(ledger);
-        } else {
-            pthread_cond_wait(&job->wake, &ledger->mutex);
-        }
-    }
-}
+/* --- booking --- */
 
 static void count_result(struct qd_ledger *ledger, enum qd_book_result result)
 {
@@ -277,61 +187,131 @@ static void count_result(struct qd_ledger *ledger, enum qd_book_result result)
         result == QD_BOOK_TOO_OLD || result == QD_BOOK_IN_FUTURE || result == QD_BOOK_INVALID;
 }
 
-static void run(struct qd_ledger *ledger, struct qd_book_job *job)
+/* Look the job's key up. True: it is new, and for the committer; else it is finished, or waits for
+ * another with its key. */
+static bool begin(struct qd_ledger *ledger, struct qd_book_job *job)
 {
     struct qd_store_error error = {0};
     pthread_mutex_lock(&ledger->mutex);
-    if (job->key.size > 0) {
-        inflight_enter(ledger, job);
-    }
-    if (ledger->counts.failed && qd_ledger_heal(ledger, &error) != QD_STORE_OK) {
-        job->result = store_failed(job->receipt, &error);
-    } else {
+    if (job->own.key.size > 0 && !inflight_enter(ledger, job)) {
         pthread_mutex_unlock(&ledger->mutex);
-        job->result = look_up(ledger, job);
-        pthread_mutex_lock(&ledger->mutex);
-        if (job->result == QD_BOOK_BOOKED) {
-            commit(ledger, job);
-        }
+        return false;
     }
-    if (job->key.size > 0) {
+    bool healed = !ledger->counts.failed || qd_ledger_heal(ledger, &error) == QD_STORE_OK;
+    pthread_mutex_unlock(&ledger->mutex);
+    job->result = healed ? look_up(ledger, job) : qd_book_store_failed(job->receipt, &error);
+    if (job->result != QD_BOOK_BOOKED) {
+        qd_book_finish(ledger, job);
+        return false;
+    }
+    return true;
+}
+
+void qd_book_finish(struct qd_ledger *ledger, struct qd_book_job *job)
+{
+    struct qd_book_job *waiter = NULL;
+    pthread_mutex_lock(&ledger->mutex);
+    if (job->own.key.size > 0) {
         inflight_leave(ledger, job);
+        waiter = job->own.first_waiter;
     }
     count_result(ledger, job->result);
     pthread_mutex_unlock(&ledger->mutex);
+    qd_buf_release(&job->own.key);
+    job->done(job); /* which may free it */
+    while (waiter != NULL) {
+        struct qd_book_job *next = waiter->own.waiter_next;
+        if (begin(ledger, waiter)) { /* nothing was booked: it books itself */
+            qd_committer_enqueue(ledger, waiter, waiter);
+        }
+        waiter = next;
+    }
+}
+
+/* The entry is valid and the job has its key, or the result says why not. */
+static enum qd_book_result prepare(struct qd_book_job *job)
+{
+    const struct qd_booking *booking = job->booking;
+    struct qd_store_error error = {0};
+    clear_receipt(job->receipt);
+    if (booking->answer.len > QD_IDEMPOTENCY_ANSWER_MAX) {
+        error.code =
+            qd_store_error_set(&error, QD_STORE_INVALID, "answer: at most %d bytes are accepted",
+                               QD_IDEMPOTENCY_ANSWER_MAX);
+    } else {
+        error.code = qd_entry_validate(booking->entry, &error);
+    }
+    if (error.code != QD_STORE_OK) {
+        (void)snprintf(job->receipt->text, sizeof job->receipt->text, "%s", error.text);
+        return QD_BOOK_INVALID;
+    }
+    if (booking->entry->request_id.len > 0) {
+        qd_idempotency_key(booking->entry, &job->own.key);
+        if (job->own.key.failed) {
+            qd_buf_release(&job->own.key);
+            error.code = QD_STORE_NO_MEMORY;
+            return qd_book_store_failed(job->receipt, &error);
+        }
+        job->own.key_hash = XXH3_64bits(job->own.key.data, job->own.key.size);
+    }
+    return QD_BOOK_BOOKED;
+}
+
+void qd_ledger_submit(struct qd_ledger *ledger, struct qd_book_job *const *jobs, uint32_t count)
+{
+    struct qd_book_job *first = NULL;
+    struct qd_book_job *last = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        struct qd_book_job *job = jobs[i];
+        job->result = prepare(job);
+        if (job->result != QD_BOOK_BOOKED) {
+            qd_book_finish(ledger, job);
+        } else if (begin(ledger, job)) {
+            if (first == NULL) {
+                first = job;
+            } else {
+                last->own.queue_next = job;
+            }
+            last = job;
+        }
+    }
+    if (first != NULL) {
+        qd_committer_enqueue(ledger, first, last);
+    }
+}
+
+/* --- waiting for it --- */
+
+struct waiting {
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    bool done;
+};
+
+static void wake(struct qd_book_job *job)
+{
+    struct waiting *waiting = job->context;
+    pthread_mutex_lock(&waiting->mutex);
+    waiting->done = true;
+    pthread_cond_signal(&waiting->wake); /* under the mutex: `waiting` may be gone right after */
+    pthread_mutex_unlock(&waiting->mutex);
 }
 
 enum qd_book_result qd_ledger_book(struct qd_ledger *ledger, const struct qd_booking *booking,
                                    struct qd_receipt *ret_receipt)
 {
-    struct qd_store_error error = {0};
-    struct qd_book_job job = {.booking = booking, .receipt = ret_receipt};
-    clear_receipt(ret_receipt);
-    if (booking->answer.len > QD_IDEMPOTENCY_ANSWER_MAX) {
-        qd_store_error_set(&error, QD_STORE_INVALID, "answer: at most %d bytes are accepted",
-                           QD_IDEMPOTENCY_ANSWER_MAX);
-    } else {
-        error.code = qd_entry_validate(booking->entry, &error);
+    struct waiting waiting = {.done = false};
+    struct qd_book_job job = {
+        .booking = booking, .receipt = ret_receipt, .done = wake, .context = &waiting};
+    pthread_mutex_init(&waiting.mutex, NULL);
+    pthread_cond_init(&waiting.wake, NULL);
+    qd_ledger_submit(ledger, &(struct qd_book_job *){&job}, 1);
+    pthread_mutex_lock(&waiting.mutex);
+    while (!waiting.done) {
+        pthread_cond_wait(&waiting.wake, &waiting.mutex);
     }
-    if (error.code != QD_STORE_OK) {
-        (void)snprintf(ret_receipt->text, sizeof ret_receipt->text, "%s", error.text);
-        pthread_mutex_lock(&ledger->mutex);
-        count_result(ledger, QD_BOOK_INVALID);
-        pthread_mutex_unlock(&ledger->mutex);
-        return QD_BOOK_INVALID;
-    }
-    if (booking->entry->request_id.len > 0) {
-        qd_idempotency_key(booking->entry, &job.key);
-        if (job.key.failed) {
-            error.code = QD_STORE_NO_MEMORY;
-            qd_buf_release(&job.key);
-            return store_failed(ret_receipt, &error);
-        }
-        job.key_hash = XXH3_64bits(job.key.data, job.key.size);
-    }
-    pthread_cond_init(&job.wake, NULL);
-    run(ledger, &job);
-    pthread_cond_destroy(&job.wake);
-    qd_buf_release(&job.key);
+    pthread_mutex_unlock(&waiting.mutex);
+    pthread_cond_destroy(&waiting.wake);
+    pthread_mutex_destroy(&waiting.mutex);
     return job.result;
 }

@@ -52,7 +52,7 @@ struct qd_hash128 qd_ledger_content(const struct qd_entry *entry, bool event_tim
 static void add_idempotency(struct qd_ledger *ledger, const struct qd_book_job *job,
                             const struct qd_entry *entry)
 {
-    if (job->key.size == 0) {
+    if (job->own.key.size == 0) {
         return;
     }
     struct qd_buf *value = &ledger->scratch_value;
@@ -66,7 +66,8 @@ static void add_idempotency(struct qd_ledger *ledger, const struct qd_book_job *
         },
         value);
     ledger->batch.ops.failed |= value->failed;
-    qd_batch_put(&ledger->batch, QD_STORE_IDEMPOTENCY, qd_buf_str(&job->key), qd_buf_str(value));
+    qd_batch_put(&ledger->batch, QD_STORE_IDEMPOTENCY, qd_buf_str(&job->own.key),
+                 qd_buf_str(value));
 }
 
 static void add_job(struct qd_ledger *ledger, const struct qd_book_job *job,
@@ -98,7 +99,7 @@ enum qd_store_err qd_ledger_commit(struct qd_ledger *ledger, struct qd_book_job 
     struct qd_watermark mark = *ret_mark;
     qd_batch_clear(&ledger->batch);
     struct qd_book_job *job = first;
-    for (uint32_t i = 0; i < count; i++, job = job->queue_next) {
+    for (uint32_t i = 0; i < count; i++, job = job->own.queue_next) {
         /* Recorded times rise strictly: a clock that steps back (C7) cannot pass a watermark. */
         int64_t now = job->booking->now.ns;
         mark.sequence++;

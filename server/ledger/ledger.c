@@ -153,10 +153,14 @@ enum qd_store_err qd_ledger_open(struct qd_store *store, const struct qd_ledger_
     ledger->counts.failed = true;
     pthread_mutex_init(&ledger->mutex, NULL);
     pthread_cond_init(&ledger->idle, NULL);
+    pthread_cond_init(&ledger->work, NULL);
     enum qd_store_err err = qd_rollup_labels_init(&ledger->labels, config->rollup_labels,
                                                   config->rollup_label_count, error);
     if (err == QD_STORE_OK) {
         err = qd_ledger_recover(store, &ledger->mark, error);
+    }
+    if (err == QD_STORE_OK && !qd_committer_start(ledger)) {
+        err = qd_store_error_set(error, QD_STORE_NO_MEMORY, "no thread for the ledger");
     }
     if (err != QD_STORE_OK) {
         qd_ledger_close(ledger);
@@ -171,7 +175,9 @@ void qd_ledger_close(struct qd_ledger *ledger)
     if (ledger == NULL) {
         return;
     }
+    qd_committer_stop(ledger);
     assert(ledger->queue_head == NULL && !ledger->leading);
+    pthread_cond_destroy(&ledger->work);
     pthread_cond_destroy(&ledger->idle);
     pthread_mutex_destroy(&ledger->mutex);
     qd_batch_release(&ledger->batch);
@@ -193,7 +199,7 @@ void qd_ledger_unlead(struct qd_ledger *ledger)
     assert(ledger->leading);
     ledger->leading = false;
     if (ledger->queue_head != NULL) {
-        pthread_cond_signal(&ledger->queue_head->wake);
+        pthread_cond_signal(&ledger->work);
     }
     pthread_cond_signal(&ledger->idle);
 }

@@ -2,10 +2,10 @@
  *
  * Layer:    server/ledger, above storage/. Knows entries, not limits or prices.
  * Units:    wall ns; money as the field says.
- * Threads:  every function may be called from any thread. Booking blocks until the entry is on
- * disk; threads that book at the same time share one synced write. Memory:   the store is the
- * caller's and must outlive the ledger. A receipt holds what its strings point to until it is
- * released or used again.
+ * Threads:  every function may be called from any thread. One thread of the ledger's own writes:
+ *           bookings that come while it writes share its next synced batch.
+ * Memory:   the store is the caller's and must outlive the ledger. A receipt holds what its strings
+ *           point to until it is released or used again.
  *
  * Booking: validate -> idempotency key looked up, guarded by the table of keys in flight -> one
  * atomic synced batch with the entry, its key, its rollup row and the caller's own writes ->
@@ -92,7 +92,7 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_ledger_set_rollup_label
  * limit, and with `event_time` its event time. Not of money, which follows from it. */
 struct qd_hash128 qd_ledger_content(const struct qd_entry *entry, bool event_time);
 
-/* Book an entry, durably (L2).
+/* Book an entry, durably (L2), and wait for it.
  *   BOOKED       it is on disk, once
  *   DUPLICATE    the key was booked with the same content: the first answer again (S6)
  *   CONFLICT     the key was booked with other content: nothing is booked, `text` names what
@@ -102,6 +102,33 @@ struct qd_hash128 qd_ledger_content(const struct qd_entry *entry, bool event_tim
  *   STORE_ERROR  not acknowledged: book it again with the same key, and it is booked once */
 __attribute__((warn_unused_result)) enum qd_book_result qd_ledger_book(
     struct qd_ledger *ledger, const struct qd_booking *booking, struct qd_receipt *ret_receipt);
+
+/* A booking under way. It, its booking with all that this points to, and its receipt are the
+ * caller's, and stay where they are until `done` is called. */
+struct qd_book_job {
+    const struct qd_booking *booking;
+    struct qd_receipt *receipt;
+    /* Called once, with `result` as of qd_ledger_book, and without any lock: by the ledger's
+     * thread, or by the one that submitted if nothing had to be written. Of jobs that were BOOKED
+     * the calls come one after the other, in the order of their sequences. The job may be freed in
+     * it. */
+    void (*done)(struct qd_book_job *job);
+    void *context; /* for `done` */
+    enum qd_book_result result;
+    struct qd_book_own {   /* the ledger's own */
+        struct qd_buf key; /* idempotency key; empty: none */
+        uint64_t key_hash;
+        struct qd_book_job *queue_next;
+        struct qd_book_job *table_next;
+        struct qd_book_job *first_waiter; /* jobs with the same key, the oldest first */
+        struct qd_book_job *last_waiter;
+        struct qd_book_job *waiter_next;
+    } own; /* zero when submitted */
+};
+
+/* Book entries, durably (L2), without waiting: see `done`. Those that are new are in one group, if
+ * there is room in it. */
+void qd_ledger_submit(struct qd_ledger *ledger, struct qd_book_job *const *jobs, uint32_t count);
 
 /* Promise that entries to come are recorded after `now`, durably, so that an idle ledger's
  * watermark goes on (L5). Costs a synced write. */

@@ -9,22 +9,6 @@
 
 #define QD_INFLIGHT_BUCKETS 1024 /* a power of two */
 
-/* A booking under way, on its thread's stack. */
-struct qd_book_job {
-    const struct qd_booking *booking;
-    struct qd_receipt *receipt;
-    enum qd_book_result result;
-    bool done;         /* `result` and `receipt` are final */
-    bool retry;        /* the one it waited for is done: look again */
-    struct qd_buf key; /* idempotency key; empty: none */
-    uint64_t key_hash;
-    pthread_cond_t wake;
-    struct qd_book_job *queue_next;
-    struct qd_book_job *table_next;
-    struct qd_book_job *waiters; /* jobs with the same key */
-    struct qd_book_job *waiter_next;
-};
-
 struct qd_ledger {
     struct qd_store *store;
     int64_t report_horizon_ns;
@@ -33,6 +17,10 @@ struct qd_ledger {
 
     pthread_mutex_t mutex; /* guards everything below */
     pthread_cond_t idle;   /* signalled when `leading` ends */
+    pthread_cond_t work;   /* for the committer: a job, or `stop` */
+    pthread_t committer;
+    bool started;
+    bool stop;
     struct qd_book_job *queue_head;
     struct qd_book_job *queue_tail;
     struct qd_book_job *inflight[QD_INFLIGHT_BUCKETS];
@@ -45,6 +33,19 @@ struct qd_ledger {
     struct qd_watermark mark;       /* likewise */
     struct qd_ledger_status counts; /* booked.., groups, failure */
 };
+
+/* The thread that writes (committer.c). Stopping it waits until the queue is empty. */
+__attribute__((warn_unused_result)) bool qd_committer_start(struct qd_ledger *ledger);
+void qd_committer_stop(struct qd_ledger *ledger);
+/* Jobs for its next group, linked by queue_next. */
+void qd_committer_enqueue(struct qd_ledger *ledger, struct qd_book_job *first,
+                          struct qd_book_job *last);
+
+/* The job's result is final: count it, call it done, and see to those that waited for its key. */
+void qd_book_finish(struct qd_ledger *ledger, struct qd_book_job *job);
+/* STORE_ERROR, with a text for the receipt. */
+enum qd_book_result qd_book_store_failed(struct qd_receipt *receipt,
+                                         const struct qd_store_error *error);
 
 /* Become the one that writes; the mutex is held. */
 void qd_ledger_lead(struct qd_ledger *ledger);

@@ -3,7 +3,7 @@
 #include "server/ledger/tenant_store.h"
 #include "server/policy/policy_file.h"
 #include "storage/store_memory.h"
-#include "tests/unit/rpc/gate.h"
+#include "tests/lib/store/gate.h"
 
 #include <criterion/criterion.h>
 #include <grpc/grpc_security.h>

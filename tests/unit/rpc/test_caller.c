@@ -1,6 +1,6 @@
 /* I9: callers that give up while the server waits for its disk. A real server, a client of gRPC's
  * C core, and a store whose writes wait as long as the test wants. */
-#include "tests/unit/rpc/gate.h"
+#include "tests/lib/store/gate.h"
 #include "tests/unit/rpc/served.h"
 
 #include "quota/v1/quota.pb-c.h"

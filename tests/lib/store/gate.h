@@ -3,8 +3,8 @@
  * Threads:  any.
  * Memory:   the inner store becomes the gate's; qd_store_close frees both.
  */
-#ifndef QD_TESTS_UNIT_RPC_GATE_H
-#define QD_TESTS_UNIT_RPC_GATE_H
+#ifndef QD_TESTS_LIB_STORE_GATE_H
+#define QD_TESTS_LIB_STORE_GATE_H
 
 #include "storage/store.h"
 
@@ -15,4 +15,4 @@ void gate_open(struct qd_store *store);
 /* Returns once a write waits. */
 void gate_await_writer(struct qd_store *store);
 
-#endif /* QD_TESTS_UNIT_RPC_GATE_H */
+#endif /* QD_TESTS_LIB_STORE_GATE_H */
