@@ -18,11 +18,13 @@
 
 struct qd_call;
 struct qd_place;
+struct qd_report_batch;
 
 enum qd_method_kind {
     QD_METHOD_INLINE,  /* unary, answered on the completion-queue thread */
     QD_METHOD_CHECK,   /* as INLINE; a few that are at hand are decided together, see lanes.c */
     QD_METHOD_BOOKING, /* unary, waits for the disk: on a booking thread */
+    QD_METHOD_REPORT,  /* as BOOKING; those that wait are booked together, see booking.c */
     QD_METHOD_STREAM,  /* each message is answered by one message */
     QD_METHOD_WATCH,   /* server streaming: grpc.health.v1.Health/Watch */
     QD_METHOD_UNKNOWN, /* whatever nobody serves */
@@ -72,7 +74,7 @@ struct qd_place {
     uint8_t *out_memory;
     struct qd_check_args check_args;
     struct qd_check_answer check_answer;
-    struct qd_report_args report_args;
+    struct qd_report_batch *reports; /* booking threads only, else NULL */
     struct qd_extend_args extend_args;
     struct qd_extend_answer extend_answer;
 };

@@ -116,6 +116,23 @@ struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice)
                            GRPC_SLICE_LENGTH(*ret_slice)};
 }
 
+enum qd_error_code qd_message_check(const struct qd_call *call, struct qd_str bytes,
+                                    struct qd_error *ret_error)
+{
+    if (call->received == NULL) {
+        return qd_error_set(ret_error, QD_ERROR_MALFORMED,
+                            "the request ended before its message was whole; send 1 byte of flags, "
+                            "4 bytes of length and "
+                            "all of the message");
+    }
+    if (bytes.len > QD_MESSAGE_BYTES_MAX) { /* X2 */
+        return qd_error_set(ret_error, QD_ERROR_MESSAGE_TOO_LARGE,
+                            "message: %zu bytes; at most %u are accepted; split it", bytes.len,
+                            QD_MESSAGE_BYTES_MAX);
+    }
+    return QD_ERROR_NONE;
+}
+
 /* Run the handler on the message and start the reply. The slice is freed before the reply is
  * started: the answer holds nothing of it. */
 void qd_call_handle(struct qd_place *place, struct qd_call *call)
@@ -124,18 +141,9 @@ void qd_call_handle(struct qd_place *place, struct qd_call *call)
     grpc_slice slice =
         grpc_empty_slice(); /* small messages lie within it: it lives as long as `bytes` */
     struct qd_str bytes = qd_message_bytes(call->received, &slice);
-    enum qd_error_code code = QD_ERROR_NONE;
+    enum qd_error_code code = qd_message_check(call, bytes, &error);
 
-    if (call->received == NULL) {
-        code = qd_error_set(&error, QD_ERROR_MALFORMED,
-                            "the request ended before its message was whole; send 1 byte of flags, "
-                            "4 bytes of length and "
-                            "all of the message");
-    } else if (bytes.len > QD_MESSAGE_BYTES_MAX) { /* X2 */
-        code = qd_error_set(&error, QD_ERROR_MESSAGE_TOO_LARGE,
-                            "message: %zu bytes; at most %u are accepted; split it", bytes.len,
-                            QD_MESSAGE_BYTES_MAX);
-    } else {
+    if (code == QD_ERROR_NONE) {
         qd_place_clear(place);
         (void)qd_worker_enter(place->worker);
         code = call->method->handle(place, call, bytes, &error);
@@ -227,6 +235,7 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
         qd_lanes_take(thread, call);
         break;
     case QD_METHOD_BOOKING:
+    case QD_METHOD_REPORT:
         qd_booking_hand_over(thread, call);
         break;
     case QD_METHOD_STREAM:

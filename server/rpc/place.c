@@ -1,4 +1,5 @@
 #include "server/rpc/call.h"
+#include "server/rpc/report_batch.h"
 
 #include <stdlib.h>
 
@@ -59,6 +60,8 @@ bool qd_place_init(struct qd_place *place, struct qd_rpc *rpc)
 
 void qd_place_release(struct qd_place *place)
 {
+    qd_report_batch_free(place->reports);
+    place->reports = NULL;
     qd_worker_free(place->worker);
     free(place->out_memory);
     free(place->arena.memory);

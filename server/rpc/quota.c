@@ -29,20 +29,9 @@ static enum qd_error_code unary_check(struct qd_place *place, struct qd_str byte
     return code;
 }
 
-enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
-                                   struct qd_error *ret_error)
+void qd_quota_put_report(struct qd_place *place, const struct qd_report_answer *answer)
 {
-    struct qd_report_answer answer;
-
-    if (!qd_codec_report(bytes, &place->report_args)) {
-        return qd_quota_malformed("ReportUsageRequest", ret_error);
-    }
-    enum qd_error_code code =
-        qd_node_report(place->worker, &place->report_args, &answer, ret_error);
-    if (code == QD_ERROR_NONE) {
-        qd_codec_put_report(&place->out, &answer, place->node->name);
-    }
-    return code;
+    qd_codec_put_report(&place->out, answer, place->node->name);
 }
 
 enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,
@@ -90,13 +79,6 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call, st
     return code;
 }
 
-static enum qd_error_code report(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
-                                 struct qd_error *ret_error)
-{
-    (void)call;
-    return qd_quota_report(place, bytes, ret_error);
-}
-
 static enum qd_error_code extend(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                  struct qd_error *ret_error)
 {
@@ -113,7 +95,7 @@ static enum qd_error_code cancel(struct qd_place *place, struct qd_call *call, s
 
 const struct qd_method qd_quota_methods[] = {
     {"/quota.v1.QuotaService/CheckQuota", QD_METHOD_CHECK, 256, check, NULL},
-    {"/quota.v1.QuotaService/ReportUsage", QD_METHOD_BOOKING, 128, report, NULL},
+    {"/quota.v1.QuotaService/ReportUsage", QD_METHOD_REPORT, 128, NULL, NULL},
     {"/quota.v1.QuotaService/ExtendReservation", QD_METHOD_INLINE, 32, extend, NULL},
     {"/quota.v1.QuotaService/CancelReservation", QD_METHOD_INLINE, 32, cancel, NULL},
     {"/quota.v1.QuotaService/StreamQuota", QD_METHOD_STREAM, 16, qd_stream_message,

@@ -10,8 +10,7 @@ void qd_quota_put_check(struct qd_place *place, const struct qd_check_args *args
 enum qd_error_code qd_quota_malformed(const char *what, struct qd_error *ret_error);
 
 /* Each appends its answer's fields to place->out. */
-enum qd_error_code qd_quota_report(struct qd_place *place, struct qd_str bytes,
-                                   struct qd_error *ret_error);
+void qd_quota_put_report(struct qd_place *place, const struct qd_report_answer *answer);
 enum qd_error_code qd_quota_extend(struct qd_place *place, struct qd_str bytes,
                                    struct qd_error *ret_error);
 enum qd_error_code qd_quota_cancel(struct qd_place *place, struct qd_str bytes,

@@ -1,6 +1,7 @@
 #include "server/rpc/server.h"
 
 #include "server/rpc/grpc_log.h"
+#include "server/rpc/report_batch.h"
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
@@ -124,6 +125,7 @@ static bool start_threads(struct qd_rpc *rpc)
         b->rpc = rpc;
         b->place.node = rpc->node;
         if (!qd_place_init(&b->place, rpc) ||
+            (b->place.reports = qd_report_batch_new(b->place.worker)) == NULL ||
             pthread_create(&b->thread, NULL, qd_booking_main, b) != 0) {
             return false;
         }

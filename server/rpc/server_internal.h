@@ -92,6 +92,9 @@ static inline bool qd_method_has_payload(const struct qd_method *method)
 }
 /* The message's bytes in one piece; *ret_slice must be unreferenced after use. */
 struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice);
+/* X2: the message is whole and not too large, or *ret_error says so. */
+enum qd_error_code qd_message_check(const struct qd_call *call, struct qd_str bytes,
+                                    struct qd_error *ret_error);
 /* Run the call's handler on its message and start the reply. */
 void qd_call_handle(struct qd_place *place, struct qd_call *call);
 

@@ -7,6 +7,7 @@
 #include "server/rpc/stream.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/quota.h"
+#include "server/rpc/report_batch.h"
 #include "server/shard/check.h"
 
 #include <assert.h>
@@ -167,8 +168,7 @@ static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *ca
     switch (item->kind) {
     case QD_ITEM_CHECK:
         return answer_check(place, call, turn, ret_error);
-    case QD_ITEM_REPORT:
-        return qd_quota_report(place, item->call, ret_error);
+    case QD_ITEM_REPORT: /* see put_reports */
     case QD_ITEM_EXTEND:
         return qd_quota_extend(place, item->call, ret_error);
     case QD_ITEM_CANCEL:
@@ -179,6 +179,14 @@ static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *ca
     return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                         "item %llu: no call; set one of check, report, extend, cancel",
                         (unsigned long long)item->id);
+}
+
+static void put_error(struct qd_place *place, enum qd_error_code code, const struct qd_error *error)
+{
+    qd_place_count_refusal(place, code);
+    qd_out_number(&place->out, 1, (uint64_t)qd_error_status(code));
+    qd_out_text(&place->out, 2, qd_error_reason(code));
+    qd_out_text(&place->out, 3, error->text);
 }
 
 static void put_item(struct qd_place *place, struct qd_call *call, struct turn *turn)
@@ -193,15 +201,48 @@ static void put_item(struct qd_place *place, struct qd_call *call, struct turn *
     uint8_t *result = qd_out_begin(out, item->kind != QD_ITEM_NONE ? (uint32_t)item->kind : 6);
     enum qd_error_code code = answer_item(place, call, turn, &error);
     if (code != QD_ERROR_NONE) { /* take the begun answer back, and say what is wrong instead */
-        qd_place_count_refusal(place, code);
         out->at = before;
         result = qd_out_begin(out, 6);
-        qd_out_number(out, 1, (uint64_t)qd_error_status(code));
-        qd_out_text(out, 2, qd_error_reason(code));
-        qd_out_text(out, 3, error.text);
+        put_error(place, code, &error);
     }
     qd_out_end(out, result);
     qd_out_end(out, answer);
+}
+
+/* --- reports that follow each other go to the disk together --- */
+
+static void put_report(struct qd_place *place, const struct qd_report_item *item,
+                       enum qd_error_code code, const struct qd_report_answer *answer,
+                       const struct qd_error *error)
+{
+    struct qd_out *out = &place->out;
+    uint8_t *whole = qd_out_begin(out, 1);
+
+    qd_out_number(out, 1, item->id);
+    uint8_t *result = qd_out_begin(out, code == QD_ERROR_NONE ? (uint32_t)QD_ITEM_REPORT : 6);
+    if (code == QD_ERROR_NONE) {
+        qd_quota_put_report(place, answer);
+    } else {
+        put_error(place, code, error);
+    }
+    qd_out_end(out, result);
+    qd_out_end(out, whole);
+}
+
+/* Whatever comes after a report in the message sees it booked. */
+static void take_item(struct qd_place *place, struct qd_call *call, struct turn *turn)
+{
+    if (turn->item.kind != QD_ITEM_REPORT) {
+        if (place->reports != NULL) {
+            qd_report_batch_flush(place, put_report);
+        }
+        put_item(place, call, turn);
+        return;
+    }
+    assert(place->reports != NULL); /* qd_stream_needs_booking */
+    while (!qd_report_batch_add_item(place, turn->item.id, turn->item.call)) {
+        qd_report_batch_flush(place, put_report);
+    }
 }
 
 enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *call,
@@ -223,9 +264,12 @@ enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *cal
     turns.wire = qd_wire_of(bytes);
     turns.first = turns.count = 0;
     for (fetch(place, &turns); turns.count > 0; fetch(place, &turns)) {
-        put_item(place, call, turn_at(&turns, 0));
+        take_item(place, call, turn_at(&turns, 0));
         turns.first = (turns.first + 1) % AHEAD;
         turns.count--;
+    }
+    if (place->reports != NULL) {
+        qd_report_batch_flush(place, put_report);
     }
     if (place->out.full) { /* S1: the answer cannot be sent, so its holds are given back */
         for (size_t i = 0; i < call->number_count; i++) {

@@ -86,10 +86,8 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     atomic_init(&node->reload_refused, false);
     (void)pthread_mutex_init(&node->admin, NULL);
     (void)pthread_mutex_init(&node->workers_lock, NULL);
+    qd_turns_init(&node->turns);
     init_booking(&node->booking);
-    for (size_t i = 0; i < QD_REPORT_LOCKS; i++) {
-        (void)pthread_mutex_init(&node->report_locks[i], NULL);
-    }
     return node;
 }
 
@@ -113,9 +111,7 @@ void qd_node_free(struct qd_node *node)
     qd_directory_free(node->directory);
     published_free(atomic_load(&node->published));
     qd_shards_release(&node->shards);
-    for (size_t i = 0; i < QD_REPORT_LOCKS; i++) {
-        (void)pthread_mutex_destroy(&node->report_locks[i]);
-    }
+    qd_turns_release(&node->turns);
     (void)pthread_mutex_destroy(&node->admin);
     (void)pthread_mutex_destroy(&node->workers_lock);
     (void)pthread_rwlock_destroy(&node->booking);

@@ -19,6 +19,7 @@
 #include "server/shard/quiesce.h"
 #include "server/shard/request.h"
 #include "server/shard/shards.h"
+#include "server/shard/turns.h"
 
 /* A policy as published: immutable, freed through qd_quiesce. */
 struct qd_published {
@@ -38,8 +39,6 @@ struct qd_worker_figures {
     _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled;
     _Atomic uint64_t bad_requests;
 };
-
-#define QD_REPORT_LOCKS 256U
 
 struct qd_node;
 
@@ -80,8 +79,7 @@ struct qd_node {
     _Atomic bool reload_refused;      /* the last one was: an older policy is in force */
     _Atomic uint64_t events[3];       /* by enum qd_event_kind, since the start */
     pthread_mutex_t admin;            /* serializes changes of policy and tenants */
-    pthread_mutex_t
-        report_locks[QD_REPORT_LOCKS]; /* by reservation: reports of one go one by one */
+    struct qd_turns turns;            /* of reports that settle the same reservation */
     /* Shared by each report from its entry to its counters: who has it alone finds both alike. */
     pthread_rwlock_t booking;
     pthread_mutex_t workers_lock;
@@ -160,10 +158,6 @@ enum qd_error_code qd_node_explain(struct qd_worker *worker, const struct qd_che
 /* The answer to a check could not be delivered: give its hold back, unless it was delivered
  * otherwise (S1). */
 void qd_node_undelivered(struct qd_worker *worker, uint64_t number);
-
-/* Blocks for a synced write. */
-enum qd_error_code qd_node_report(struct qd_worker *worker, const struct qd_report_args *args,
-                                  struct qd_report_answer *ret_answer, struct qd_error *ret_error);
 
 enum qd_error_code qd_node_extend(struct qd_worker *worker, const struct qd_extend_args *args,
                                   struct qd_extend_answer *ret_answer, struct qd_error *ret_error);

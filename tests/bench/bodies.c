@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "quota/v1/quota.pb-c.h"
 #include "tests/lib/prng.h"
@@ -21,6 +22,8 @@ struct bodies {
     uint32_t *order; /* unary: which message comes; batches are in order by themselves */
     size_t order_count;
     size_t next;
+    size_t *ids;      /* reports: where the request id of message i lies */
+    uint64_t last_id; /* the next report's is one more */
 };
 
 unsigned bodies_slots(const struct bodies_spec *spec)
@@ -111,6 +114,56 @@ static void make_unary(struct bodies *bodies, struct qd_prng *prng)
     }
 }
 
+/* One for each that may be on its way, with room for an id. */
+#define ID_DIGITS 16U
+
+static void make_reports(struct bodies *bodies, struct qd_prng *prng)
+{
+    static char placeholder[] = "................";
+    bodies->count = bodies->order_count = REPORTS_MAX;
+    bodies->starts = calloc(bodies->count + 1, sizeof *bodies->starts);
+    bodies->ids = calloc(bodies->count, sizeof *bodies->ids);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    bodies->last_id =
+        (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec; /* of no run before */
+    if (bodies->starts == NULL || bodies->ids == NULL) {
+        abort();
+    }
+    for (size_t i = 0; i < bodies->count; i++) {
+        struct check check; /* for its texts */
+        Quota__V1__ReportUsageRequest message;
+        Quota__V1__Amount output;
+        char meter[] = "output_tokens";
+        quota__v1__report_usage_request__init(&message);
+        quota__v1__amount__init(&output);
+        fill_check(&bodies->spec, (unsigned)qd_prng_below(prng, bodies->spec.tenants), false,
+                   &check);
+        output.meter = meter;
+        output.amount = 233;
+        Quota__V1__Amount *usage[] = {&check.input, &output};
+        message.tenant = check.tenant;
+        message.model = check.model;
+        message.request_id = placeholder;
+        message.usage = usage;
+        message.n_usage = 2;
+        size_t size = quota__v1__report_usage_request__get_packed_size(&message);
+        uint8_t *place = grow(bodies, PREFIX_BYTES + size);
+        write_prefix(place, size);
+        quota__v1__report_usage_request__pack(&message, place + PREFIX_BYTES);
+        const uint8_t *id = memmem(place, PREFIX_BYTES + size, placeholder, ID_DIGITS);
+        bodies->ids[i] = (size_t)(id - bodies->bytes);
+        bodies->starts[i + 1] = bodies->size;
+    }
+}
+
+static void write_id(uint8_t *place, uint64_t id)
+{
+    for (unsigned i = 0; i < ID_DIGITS; i++, id <<= 4) {
+        place[i] = (uint8_t) "0123456789abcdef"[id >> 60];
+    }
+}
+
 static void make_batch(struct bodies *bodies, unsigned slot, struct qd_prng *prng)
 {
     unsigned batch = bodies->spec.batch;
@@ -169,7 +222,9 @@ struct bodies *bodies_new(const struct bodies_spec *spec)
     bodies->spec = *spec;
     struct qd_prng prng;
     qd_prng_init(&prng, SEED);
-    if (spec->batch == 0) {
+    if (spec->report) {
+        make_reports(bodies, &prng);
+    } else if (spec->batch == 0) {
         make_unary(bodies, &prng);
     } else {
         make_batches(bodies, &prng);
@@ -181,6 +236,7 @@ void bodies_free(struct bodies *bodies)
 {
     if (bodies != NULL) {
         free(bodies->order);
+        free(bodies->ids);
         free(bodies->starts);
         free(bodies->bytes);
         free(bodies);
@@ -192,6 +248,9 @@ struct body bodies_next(struct bodies *bodies)
     size_t turn = bodies->next;
     bodies->next = turn + 1 == bodies->order_count ? 0 : turn + 1;
     size_t message = bodies->order == NULL ? turn : bodies->order[turn];
+    if (bodies->ids != NULL) {
+        write_id(bodies->bytes + bodies->ids[message], ++bodies->last_id);
+    }
     struct body body = {bodies->bytes + bodies->starts[message],
                         bodies->starts[message + 1] - bodies->starts[message]};
     return body;

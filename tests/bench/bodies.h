@@ -25,6 +25,7 @@ struct bodies_spec {
     int64_t ttl_ms;
     bool brief;
     bool reserve;
+    bool report; /* ReportUsage without a reservation (S7), each with a request id of its own */
 };
 
 struct body {
@@ -36,6 +37,9 @@ struct bodies;
 
 struct bodies *bodies_new(const struct bodies_spec *spec);
 void bodies_free(struct bodies *bodies);
+
+/* Reports are written anew, each for itself: one may be sent until as many others were taken. */
+#define REPORTS_MAX 8192U
 
 /* The next message in the order. Batches that follow each other differ in their ids, as long as no
  * more than bodies_slots of them are unanswered. */

@@ -4,7 +4,7 @@
  * PER_S]
  *              [--warmup S] [--seconds S] [--tenants N] [--denied-percent N] [--model NAME]
  * [--ttl-ms N]
- *              [--full] [--no-reservation] [--server-pid PID]
+ *              [--full] [--no-reservation] [--report] [--server-pid PID]
  *
  * Closed loop (no --rate): every connection keeps --in-flight calls (or, with --stream, batches on
  * one stream) unanswered. Open loop: calls come at random (Poisson) at --rate, and each latency
@@ -37,6 +37,7 @@
 #define SPIN_NS         10000ULL
 #define DRAIN_NS        (5 * NS_PER_S)
 #define UNARY_PATH      "/quota.v1.QuotaService/CheckQuota"
+#define REPORT_PATH     "/quota.v1.QuotaService/ReportUsage"
 #define STREAM_PATH     "/quota.v1.QuotaService/StreamQuota"
 
 struct options {
@@ -148,6 +149,11 @@ static void count_item(struct reader item)
 static void on_message(void *user, struct call *call, const uint8_t *message, size_t size)
 {
     (void)user;
+    if (load.options.spec.report) {
+        load.counts.allowed++;
+        load.counts.allow_bytes += size;
+        return;
+    }
     if (!load.options.stream) {
         count_check(message, size);
         return;
@@ -174,7 +180,8 @@ static void on_message(void *user, struct call *call, const uint8_t *message, si
 
 static void start_call(struct connection *connection, uint64_t due_ns)
 {
-    struct call *call = connection_call(connection, UNARY_PATH, bodies_next(load.bodies), true);
+    const char *path = load.options.spec.report ? REPORT_PATH : UNARY_PATH;
+    struct call *call = connection_call(connection, path, bodies_next(load.bodies), true);
     call->due_ns = due_ns;
     load.outstanding++;
     load.dirty[connection - load.connections] = true;
@@ -409,6 +416,7 @@ enum {
     OPT_TTL,
     OPT_FULL,
     OPT_NO_RESERVATION,
+    OPT_REPORT,
     OPT_PID,
 };
 
@@ -427,6 +435,7 @@ static const struct option ACCEPTED[] = {
     {"ttl-ms", required_argument, NULL, OPT_TTL},
     {"full", no_argument, NULL, OPT_FULL},
     {"no-reservation", no_argument, NULL, OPT_NO_RESERVATION},
+    {"report", no_argument, NULL, OPT_REPORT},
     {"server-pid", required_argument, NULL, OPT_PID},
     {NULL, 0, NULL, 0},
 };
@@ -476,6 +485,9 @@ static void take_option(int option, struct options *options)
     case OPT_NO_RESERVATION:
         options->spec.reserve = false;
         break;
+    case OPT_REPORT:
+        options->spec.report = true;
+        break;
     case OPT_PID:
         options->server_pid = (long)parse_number("server-pid", 1, 1e9);
         break;
@@ -492,6 +504,11 @@ static void parse_options(int argc, char **argv, struct options *ret_options)
     }
     if (ret_options->host == NULL) {
         fprintf(stderr, "bench_load: --target HOST:PORT is missing\n");
+        exit(1);
+    }
+    if (ret_options->spec.report &&
+        (ret_options->stream || ret_options->connections * ret_options->in_flight > REPORTS_MAX)) {
+        fprintf(stderr, "bench_load: --report is unary, at most %u in flight\n", REPORTS_MAX);
         exit(1);
     }
     if (!ret_options->stream) {

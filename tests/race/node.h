@@ -8,6 +8,7 @@
 
 #include "server/ledger/tenant_store.h"
 #include "server/shard/node.h"
+#include "server/shard/reports.h"
 #include "storage/store_memory.h"
 #include "tests/race/policy.h"
 

@@ -54,8 +54,8 @@ static char *text_of(const char *text)
 }
 
 /* A stream's caller keeps its side open: what it cancels is not over. */
-static void start(struct call *c, const char *method, const ProtobufCMessage *request,
-                  int64_t deadline_ms)
+static void start_call(struct call *c, const char *method, const ProtobufCMessage *request,
+                       int64_t deadline_ms, bool half_close)
 {
     char path[128];
     grpc_op ops[6];
@@ -88,10 +88,22 @@ static void start(struct call *c, const char *method, const ProtobufCMessage *re
     ops[n].data.recv_status_on_client.trailing_metadata = &c->trailing;
     ops[n].data.recv_status_on_client.status = &c->status;
     ops[n++].data.recv_status_on_client.status_details = &c->details;
-    if (strcmp(method, "StreamQuota") != 0) {
+    if (half_close) {
         ops[n++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
     }
     cr_assert_eq(grpc_call_start_batch(c->call, ops, n, c, NULL), GRPC_CALL_OK);
+}
+
+static void start(struct call *c, const char *method, const ProtobufCMessage *request,
+                  int64_t deadline_ms)
+{
+    start_call(c, method, request, deadline_ms, strcmp(method, "StreamQuota") != 0);
+}
+
+/* A stream that ends behind its only message. */
+static void start_stream_of_one(struct call *c, const ProtobufCMessage *request)
+{
+    start_call(c, "StreamQuota", request, LONG_MS, true);
 }
 
 /* Wait for the call's end; its status. *ret_answer, if wanted, is the answer of that type. */
@@ -247,4 +259,81 @@ Test(caller, I9_a_cancelled_stream_leaves_no_hold_and_books_whole)
     gate_open(s.store);
     await(open_holds, 0); /* S1: nobody heard of it */
     cr_assert(was_booked("r"));
+}
+
+static uint64_t groups_since(uint64_t before)
+{
+    struct qd_ledger_status status;
+
+    qd_ledger_status(s.ledger, &status);
+    return status.groups - before;
+}
+
+Test(caller, L2_reports_that_wait_together_share_a_sync)
+{
+    static const char *const ids[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
+    Quota__V1__ReportUsageRequest reports[10];
+    struct call calls[10];
+    struct call one;
+    Quota__V1__ReportUsageRequest first = report_of("first");
+
+    gate_shut(s.store);
+    start(&one, "ReportUsage", &first.base, LONG_MS);
+    gate_await_writer(s.store);
+    for (size_t i = 0; i < 10; i++) {
+        reports[i] = report_of(ids[i]);
+        start(&calls[i], "ReportUsage", &reports[i].base, LONG_MS);
+    }
+    await(waiting, 10);
+    gate_open(s.store);
+    cr_assert_eq(finish(&one, NULL, NULL), GRPC_STATUS_OK);
+    for (size_t i = 0; i < 10; i++) {
+        cr_assert_eq(finish(&calls[i], NULL, NULL), GRPC_STATUS_OK);
+    }
+    cr_expect_leq(groups_since(0),
+                  3); /* the first, and what had come by when the thread was free */
+    for (size_t i = 0; i < 10; i++) {
+        cr_expect(was_booked(ids[i]));
+    }
+}
+
+Test(caller, L2_a_streams_reports_share_a_sync_and_are_answered_in_order)
+{
+    static const char *const ids[] = {"a", "b", "c", "a"};
+    Quota__V1__ReportUsageRequest reports[4];
+    Quota__V1__StreamRequest items[4];
+    Quota__V1__StreamRequest *pointers[4];
+    Quota__V1__StreamQuotaRequest batch;
+    ProtobufCMessage *answer = NULL;
+    struct call c;
+
+    (void)was_booked("first"); /* the ledger has made its mark */
+    quota__v1__stream_quota_request__init(&batch);
+    for (size_t i = 0; i < 4; i++) {
+        reports[i] = report_of(ids[i]);
+        quota__v1__stream_request__init(&items[i]);
+        items[i].id = 7 + i;
+        items[i].call_case = QUOTA__V1__STREAM_REQUEST__CALL_REPORT;
+        items[i].report = &reports[i];
+        pointers[i] = &items[i];
+    }
+    reports[1].tenant = text_of("/"); /* refused, alone */
+    batch.items = pointers;
+    batch.n_items = 4;
+    uint64_t before = groups_since(0);
+    start_stream_of_one(&c, &batch.base);
+    cr_assert_eq(finish(&c, &quota__v1__stream_quota_response__descriptor, &answer),
+                 GRPC_STATUS_OK);
+    cr_assert_not_null(answer);
+    const Quota__V1__StreamQuotaResponse *r = (const void *)answer;
+    cr_assert_eq(r->n_items, 4);
+    for (size_t i = 0; i < 4; i++) {
+        cr_expect_eq(r->items[i]->id, 7 + i);
+        cr_expect_eq(r->items[i]->result_case, i == 1 ? QUOTA__V1__STREAM_RESPONSE__RESULT_ERROR
+                                                      : QUOTA__V1__STREAM_RESPONSE__RESULT_REPORT);
+    }
+    cr_expect_not(r->items[0]->report->duplicate);
+    cr_expect(r->items[3]->report->duplicate);
+    cr_expect_leq(groups_since(before), 1);
+    protobuf_c_message_free_unpacked(answer, NULL);
 }

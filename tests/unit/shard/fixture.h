@@ -6,6 +6,7 @@
 #include "server/ledger/tenant_store.h"
 #include "server/shard/directory.h"
 #include "server/shard/node.h"
+#include "server/shard/reports.h"
 #include "server/shard/tenants.h"
 #include "storage/store_memory.h"
 
