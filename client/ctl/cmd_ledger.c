@@ -1,5 +1,7 @@
-/* quotactl ledger ls: the entries, one by one. */
+/* quotactl ledger ls, ledger export, verify: the entries, one by one, and as a whole. */
+#include "client/ctl/answer.h"
 #include "client/ctl/commands.h"
+#include "client/ctl/csv.h"
 #include "client/ctl/rpc.h"
 #include "client/ctl/show.h"
 #include "quota/v1/usage.pb-c.h"
@@ -41,29 +43,147 @@ static void print_list(struct ctl *ctl, const void *message, const void *context
                   answer->next_cursor);
 }
 
+/* Which entries are asked for. */
+static bool read_range(struct ctl *ctl, const struct ctl_args *args,
+                       Quota__V1__ListLedgerEntriesRequest *ret_request)
+{
+    quota__v1__list_ledger_entries_request__init(ret_request);
+    const char *text = ctl_arg(args, "since");
+    if (text != NULL && !ctl_read_time(ctl, "--since", text, NULL, &ret_request->from_unix_ns)) {
+        return false;
+    }
+    text = ctl_arg(args, "until");
+    if (text != NULL && !ctl_read_time(ctl, "--until", text, NULL, &ret_request->to_unix_ns)) {
+        return false;
+    }
+    ret_request->tenant = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
+    ret_request->cursor = ctl_wire(ctl_arg(args, "cursor"));
+    return ctl_check_range(ctl, ret_request->from_unix_ns, ret_request->to_unix_ns, NULL);
+}
+
 static int run_list(struct ctl *ctl, const struct ctl_args *args)
 {
     Quota__V1__ListLedgerEntriesRequest request;
-    quota__v1__list_ledger_entries_request__init(&request);
-    const char *text = ctl_arg(args, "since");
-    if (text != NULL && !ctl_read_time(ctl, "--since", text, NULL, &request.from_unix_ns)) {
+    if (!read_range(ctl, args, &request) || !ctl_read_rows(ctl, args, &request.page_size)) {
         return CTL_ERROR;
     }
-    text = ctl_arg(args, "until");
-    if (text != NULL && !ctl_read_time(ctl, "--until", text, NULL, &request.to_unix_ns)) {
-        return CTL_ERROR;
-    }
-    if (!ctl_check_range(ctl, request.from_unix_ns, request.to_unix_ns, NULL) ||
-        !ctl_read_rows(ctl, args, &request.page_size)) {
-        return CTL_ERROR;
-    }
-    request.tenant = ctl_wire(args->operand_count > 0 ? args->operands[0] : NULL);
-    request.cursor = ctl_wire(ctl_arg(args, "cursor"));
     return ctl_show(ctl,
                     ctl_call(ctl, "UsageService/ListLedgerEntries", &request.base,
                              &quota__v1__list_ledger_entries_response__descriptor, true),
                     print_list, NULL);
 }
+
+/* ---- export */
+
+static bool export_page(struct ctl *ctl, const Quota__V1__ListLedgerEntriesResponse *page, bool csv)
+{
+    for (size_t i = 0; i < page->n_entries; i++) {
+        if (csv) {
+            ctl_csv_entry(ctl->out, page->entries[i]);
+            continue;
+        }
+        struct json_object *object = ctl_json_message(&page->entries[i]->base);
+        if (object == NULL) {
+            (void)ctl_fail(ctl, "out of memory");
+            return false;
+        }
+        (void)fprintf(ctl->out, "%s\n",
+                      json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void)json_object_put(object);
+    }
+    return true;
+}
+
+/* Pages until nothing more is complete. Where it ended goes to stderr: the next export begins
+ * there. */
+static int export_all(struct ctl *ctl, Quota__V1__ListLedgerEntriesRequest *request, bool csv)
+{
+    char cursor[64];
+    bool end = false;
+    int code = CTL_OK;
+    if (csv) {
+        (void)fputs(ctl_csv_head, ctl->out);
+    }
+    (void)snprintf(cursor, sizeof cursor, "%s", request->cursor);
+    request->page_size = 1000;
+    while (!end && code == CTL_OK) {
+        request->cursor = cursor;
+        Quota__V1__ListLedgerEntriesResponse *page =
+            ctl_call(ctl, "UsageService/ListLedgerEntries", &request->base,
+                     &quota__v1__list_ledger_entries_response__descriptor, true);
+        if (page == NULL || !export_page(ctl, page, csv)) {
+            code = CTL_ERROR;
+        } else {
+            (void)snprintf(cursor, sizeof cursor, "%s", page->next_cursor);
+            end = page->end != 0;
+        }
+        ctl_free(page);
+    }
+    (void)fflush(ctl->out);
+    if (ferror(ctl->out) != 0) {
+        return ctl_fail(ctl,
+                        "the output cannot be written; the entries before --cursor %s may be lost",
+                        cursor);
+    }
+    (void)fprintf(ctl->err, "%s: --cursor %s\n",
+                  code == CTL_OK ? "end; later" : "broken off; go on with", cursor);
+    return code;
+}
+
+static int run_export(struct ctl *ctl, const struct ctl_args *args)
+{
+    Quota__V1__ListLedgerEntriesRequest request;
+    const char *format = ctl_arg(args, "format");
+    bool csv = format != NULL && strcmp(format, "csv") == 0;
+    if (format != NULL && !csv && strcmp(format, "jsonl") != 0) {
+        return ctl_fail(ctl, "--format %s: accepted: jsonl, csv", format);
+    }
+    if (!read_range(ctl, args, &request)) {
+        return CTL_ERROR;
+    }
+    return export_all(ctl, &request, csv);
+}
+
+/* ---- verify */
+
+static void print_verified(struct ctl *ctl, const void *message, const void *context)
+{
+    const Quota__V1__VerifyLedgerResponse *answer = message;
+    (void)context;
+    (void)fprintf(ctl->out, "%s entries up to #%s, %s rollup rows, %s groups compared: ",
+                  ctl_count_text((int64_t)answer->entries).text,
+                  ctl_count_text((int64_t)answer->through_sequence).text,
+                  ctl_count_text((int64_t)answer->rollups).text,
+                  ctl_count_text((int64_t)answer->groups).text);
+    if (answer->clean) {
+        (void)fprintf(ctl->out, "%sclean%s\n", ctl_green(ctl), ctl_plain(ctl));
+    } else {
+        (void)fprintf(ctl->out, "%sDIFFERS%s: %s\n", ctl_red(ctl), ctl_plain(ctl),
+                      answer->difference);
+    }
+}
+
+static int run_verify(struct ctl *ctl, const struct ctl_args *args)
+{
+    Quota__V1__VerifyLedgerRequest request;
+    quota__v1__verify_ledger_request__init(&request);
+    (void)args;
+    Quota__V1__VerifyLedgerResponse *answer =
+        ctl_call(ctl, "AdminService/VerifyLedger", &request.base,
+                 &quota__v1__verify_ledger_response__descriptor, true);
+    bool clean = answer != NULL && answer->clean != 0;
+    int code = ctl_show(ctl, answer, print_verified, NULL);
+    return code == CTL_OK && !clean ? CTL_ERROR : code;
+}
+
+static const struct ctl_option export_options[] = {
+    {"format", 0, "FORMAT", "jsonl (default): a JSON object a line; or csv"},
+    {"since", 's', "TIME", "recorded from"},
+    {"until", 0, "TIME", "recorded to, exclusive"},
+    {"cursor", 0, "CURSOR", "go on where an export ended"},
+    {NULL, 0, NULL, NULL},
+};
 
 static const struct ctl_option list_options[] = {
     {"since", 's', "TIME", "recorded from"},
@@ -77,5 +197,11 @@ const struct ctl_command ctl_ledger_commands[] = {
     {"ledger ls", "[TENANT]", "the ledger's entries, in a stable order, resumable", NULL,
      "  quotactl ledger ls acme -n 20\n  quotactl ledger ls --since 2026-11-01 -o json\n",
      list_options, 0, 1, run_list},
+    {"ledger export", "[TENANT]", "all that is complete, for a billing system", NULL,
+     "  quotactl ledger export --format csv > ledger.csv\n"
+     "  quotactl ledger export --cursor 1200 >> ledger.jsonl\n",
+     export_options, 0, 1, run_export},
+    {"verify", "", "reads the whole ledger: is it in order, do the rollups agree?", NULL,
+     "  quotactl verify\n", NULL, 0, 0, run_verify},
     {.name = NULL},
 };

@@ -171,6 +171,7 @@ enum qd_store_err qd_ledger_verify(struct qd_ledger *ledger, struct qd_verify_re
     }
     if (err == QD_STORE_OK) {
         compare(&run);
+        run.report.through = run.last_sequence;
         *ret_report = run.report;
     } else if (err == QD_STORE_NO_MEMORY) {
         qd_store_error_set(error, err, "no memory to verify the ledger");

@@ -14,6 +14,7 @@
 struct qd_verify_report {
     bool clean;
     uint64_t entries;                         /* read */
+    uint64_t through;                         /* sequence of the last one; 0: none */
     uint64_t rollups;                         /* rows read */
     uint64_t groups;                          /* compared */
     char difference[QD_STORE_ERROR_TEXT_MAX]; /* the first one, if not clean */

@@ -22,6 +22,7 @@
     X(list_reservations, "ListReservations")      \
     X(release_reservation, "ReleaseReservation")  \
     X(get_status, "GetStatus")                    \
+    X(verify_ledger, "VerifyLedger")              \
     X(drain, "Drain")
 
 #define QD_ADMIN_DECLARE(name, text)                                                 \

@@ -378,9 +378,26 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     return QD_ERROR_NONE;
 }
 
+/* --- GetWatermark --- */
+
+static enum qd_error_code get_watermark(struct qd_place *place, struct qd_call *call,
+                                        struct qd_str bytes, struct qd_error *ret_error)
+{
+    (void)call;
+    if (qd_place_unpack(place, &quota__v1__get_watermark_request__descriptor, bytes, ret_error) ==
+        NULL) {
+        return ret_error->code;
+    }
+    struct qd_watermark mark = qd_ledger_watermark(place->node->ledger);
+    qd_out_number(&place->out, 1, (uint64_t)mark.complete_through.ns);
+    put_as_of(place, 2, mark.sequence);
+    return QD_ERROR_NONE;
+}
+
 /* Queries read the disk: they go where booking does, and let checks go on. */
 const struct qd_method qd_usage_methods[] = {
     {"/quota.v1.UsageService/QueryUsage", QD_METHOD_BOOKING, 4, query_usage, NULL},
     {"/quota.v1.UsageService/ListLedgerEntries", QD_METHOD_BOOKING, 4, list_entries, NULL},
+    {"/quota.v1.UsageService/GetWatermark", QD_METHOD_INLINE, 4, get_watermark, NULL},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
 };

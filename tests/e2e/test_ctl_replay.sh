@@ -79,6 +79,31 @@ I7_azure_tokens_and_dollars_equal_the_file() {
     expect_eq "$(pico_sum charge_pico_usd)" "$want"
 }
 
+L6_export_has_every_entry_once_and_goes_on_by_cursor() {
+    expect_exit 0 ctl ledger export --format csv
+    printf '%s\n' "$out" >"$T/all.csv"
+    cursor=$(sed -n 's/^end; later: --cursor //p' "$T/err")
+    booked=$(awk 'NR > 1 && FNR > 1' "$TRACES/azure_conv.csv" | wc -l)
+    expect_eq "$(awk 'END {print NR - 1}' "$T/all.csv")" "$booked"
+    # The sequence is gap-free, the money that of the reports (column 20 is cost_pico_usd; no field here has a comma).
+    expect_eq "$(awk -F, 'NR > 1 && $2 != ++n {print "gap at " $2; exit} END {print n}' "$T/all.csv")" "$booked"
+    want=$(azure_sums "$TRACES/azure_conv.csv" | awk '{printf "%.0f\n", $1 * 3000000 + $2 * 15000000}')
+    expect_eq "$(awk -F, 'NR > 1 {s += $20} END {printf "%.0f\n", s}' "$T/all.csv")" "$want"
+    expect_exit 0 ctl report --tenant late --request-id one --model priced --use input_tokens=7
+    expect_exit 0 ctl ledger export --cursor "$cursor"
+    expect_eq "$(printf '%s\n' "$out" | wc -l)" 1
+    expect_match "$out" '^{"node":".*"request_id":"one".*"cost_pico_usd":"21000000".*}$'
+    expect_exit 1 ctl ledger export --format xml
+    expect_match "$err" '^quotactl ledger export: --format xml: accepted: jsonl, csv$'
+}
+
+L4_verify_finds_entries_and_rollups_alike() {
+    expect_exit 0 ctl verify
+    expect_match "$out" '^[0-9,]+ entries up to #[0-9,]+, [0-9,]+ rollup rows, [0-9,]+ groups compared: clean$'
+    expect_exit 0 ctl verify -o json
+    expect_match "$out" '"clean": *true'
+}
+
 I7_mooncake_prefixes_are_cached_input() {
     check_mooncake "$TRACES/mooncake.jsonl"
     in_out=$(azure_sums "$TRACES/azure_conv.csv")

@@ -145,6 +145,8 @@ Test(ctl, I7_every_command_has_help_with_examples)
                                            "reservations ls",
                                            "reservations release",
                                            "ledger ls",
+                                           "ledger export",
+                                           "verify",
                                            "policy validate",
                                            "policy show",
                                            "policy reload",
@@ -568,4 +570,84 @@ Test(ctl, replay_names_the_line_of_a_bad_trace, .init = setup, .fini = teardown)
     expect("replay --format azur --trace x", 1, "",
            "quotactl replay: --format \"azur\": did you mean \"azure\"? accepted: azure, "
            "mooncake\n");
+}
+
+Test(ctl, L4_verify_names_the_first_difference, .init = setup, .fini = teardown)
+{
+    Quota__V1__VerifyLedgerResponse answer;
+    quota__v1__verify_ledger_response__init(&answer);
+    char difference[] = "after ledger entry 7 comes 9";
+    answer.entries = 1200;
+    answer.through_sequence = 1201;
+    answer.rollups = 30;
+    answer.groups = 29;
+    answer.difference = difference;
+    fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
+    expect("verify", 1,
+           "1,200 entries up to #1,201, 30 rollup rows, 29 groups compared: DIFFERS: after ledger "
+           "entry 7 comes 9\n",
+           "");
+    answer.clean = 1;
+    fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
+    expect("verify", 0, "1,200 entries up to #1,201, 30 rollup rows, 29 groups compared: clean\n",
+           "");
+}
+
+Test(ctl, L6_export_writes_what_a_spreadsheet_and_a_program_read, .init = setup, .fini = teardown)
+{
+    Quota__V1__ListLedgerEntriesResponse answer;
+    quota__v1__list_ledger_entries_response__init(&answer);
+    Quota__V1__LedgerEntry entry;
+    quota__v1__ledger_entry__init(&entry);
+    Quota__V1__Amount amounts[2];
+    Quota__V1__Amount *quantities[] = {&amounts[0], &amounts[1]};
+    Quota__V1__Entry label;
+    Quota__V1__Entry *labels[] = {&label};
+    Quota__V1__LedgerEntry *entries[] = {&entry};
+    char text[][40] = {"n1",  "acme", "say \"hi\", all", "input_tokens", "output_tokens",
+                       "env", "a;b",  "m@2026-01-01",    "1500000000",   "17"};
+    char *versions[] = {text[7]};
+    quota__v1__amount__init(&amounts[0]);
+    quota__v1__amount__init(&amounts[1]);
+    quota__v1__entry__init(&label);
+    amounts[0].meter = text[3];
+    amounts[0].amount = 1200;
+    amounts[1].meter = text[4];
+    amounts[1].amount = -5;
+    label.key = text[5];
+    label.value = text[6];
+    entry.node = text[0];
+    entry.sequence = 17;
+    entry.kind = QUOTA__V1__ENTRY_KIND__ENTRY_KIND_USAGE;
+    entry.event_time_unix_ns = 1000;
+    entry.recorded_time_unix_ns = 2000;
+    entry.tenant = text[1];
+    entry.request_id = text[2];
+    entry.quantities = quantities;
+    entry.n_quantities = 2;
+    entry.labels = labels;
+    entry.n_labels = 1;
+    entry.price_versions = versions;
+    entry.n_price_versions = 1;
+    entry.cost_pico_usd = text[8];
+    entry.charge_pico_usd = text[8];
+    answer.entries = entries;
+    answer.n_entries = 1;
+    answer.next_cursor = text[9];
+    answer.end = 1;
+    fake_server_reply(server, "/quota.v1.UsageService/ListLedgerEntries", &answer.base);
+    expect(
+        "ledger export --format csv", 0,
+        "node,sequence,kind,event_time_unix_ns,recorded_time_unix_ns,tenant,model,pool,user,"
+        "source,request_id,attempt,part_sequence,final,outcome,tier,quantities,labels,"
+        "price_versions,cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,"
+        "reservation_id\n"
+        "n1,17,USAGE,1000,2000,acme,,,,,\"say \"\"hi\"\", all\",0,0,false,UNSPECIFIED,UNSPECIFIED,"
+        "input_tokens=1200;output_tokens=-5,env=a;b,m@2026-01-01,1500000000,1500000000,false,,0,"
+        "\n",
+        "end; later: --cursor 17\n");
+    struct json_object *object = json("ledger export");
+    cr_assert_str_eq(text_of(object, "request_id"), "say \"hi\", all");
+    cr_assert_str_eq(text_of(object, "cost_pico_usd"), "1500000000");
+    json_object_put(object);
 }
