@@ -3,7 +3,8 @@
 # build/bench/results.json, a list of {name, value, unit, target, met}. build/bench/details.txt has every single run.
 #   sh tests/bench/run.sh           about 6 minutes
 #   sh tests/bench/run.sh --quick   about 3 minutes: fewer and shorter rounds
-#   sh tests/bench/run.sh ROW...    only these: core, unary, stream, latency, hot (unary is measured for the two behind it)
+#   sh tests/bench/run.sh ROW...    only these: core, commit, unary, stream, latency, hot, report (unary is measured for
+#                                   stream and latency, commit for report)
 # Ratios compare two things measured in turns in the same run; a figure is the median of its rounds. The server has
 # core 0 and the load has core 1 (`hot`: two RPC threads on both, the load among them). Answers are `brief`.
 # Exits 1 when something could not be measured, 0 otherwise, targets met or not. Run it on an idle machine: with others
@@ -17,17 +18,17 @@ for argument in "$@"; do
     case $argument in
     --quick) quick=1 ;;
     --help | -h)
-        sed -n '2,11s/^# //p' "$0"
+        sed -n '2,12s/^# //p' "$0"
         exit 0
         ;;
-    core | unary | stream | latency | hot) rows="$rows $argument" ;;
+    core | commit | unary | stream | latency | hot | report) rows="$rows $argument" ;;
     *)
-        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, unary, stream, latency, hot" >&2
+        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, unary, stream, latency, hot, report" >&2
         exit 1
         ;;
     esac
 done
-[ -n "$rows" ] || rows='core unary stream latency hot'
+[ -n "$rows" ] || rows='core commit unary stream latency hot report'
 
 rounds=5
 seconds=3
@@ -380,6 +381,56 @@ bench_hot() {
     row "one hot tenant under a pool-wide limit / 10,000 tenants" "$(median <"$T/ratios")" ratio '>=' 0.80
 }
 
+# ---- The ledger --------------------------------------------------------------------------------------------------------
+
+bench_commit() {
+    echo "== groups of bookings, against RocksDB alone"
+    groups=100
+    [ "$quick" -eq 0 ] || groups=30
+    mkdir "$T/commit"
+    # shellcheck disable=SC2086
+    $prefer "$build/tests/bench/bench_commit" "$T/commit" "$groups" >"$T/committed" 2>&1 ||
+        die "bench_commit: $(tail -n 5 "$T/committed")"
+    rm -rf "$T/commit"
+    for size in 64 512; do
+        ours=$(get "quotad_${size}_per_s" "$T/committed")
+        theirs=$(get "bare_${size}_per_s" "$T/committed")
+        note "groups of $size: $ours entries/s, RocksDB alone $theirs"
+        row "commit of $size entries / RocksDB alone" "$(divide "$ours" "$theirs" 2)" ratio '>=' 0.70
+    done
+}
+
+# 256 reports without a reservation in flight, each booked with one sync.
+bench_report() {
+    echo "== durable ReportUsage, 256 in flight"
+    in_flight='--connections 16 --in-flight 16'
+    [ -z "$server" ] || stop_server
+    holds=2M
+    start_server 0 1
+    # shellcheck disable=SC2086
+    warm_up $in_flight
+    : >"$T/ratios"
+    : >"$T/tails"
+    group_us=$(get bare_256_group_us "$T/committed")
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        # shellcheck disable=SC2086
+        load "checks $round" 1 "$grpc" "$server" $in_flight --warmup 1 --seconds "$seconds"
+        checks=$(get rate "$T/load")
+        # shellcheck disable=SC2086
+        load "reports $round" 1 "$grpc" "$server" $in_flight --report --warmup 1 --seconds "$seconds"
+        reports=$(get rate "$T/load")
+        p99_us=$(($(get p99_ns "$T/load") / 1000))
+        divide "$reports" "$checks" 4 >>"$T/ratios"
+        divide "$p99_us" "$group_us" 2 >>"$T/tails"
+        note "round $round: $reports reports/s of $checks checks/s; p50 $(($(get p50_ns "$T/load") / 1000)) us," \
+            "p99 $p99_us us, a bare batch of 256 takes $group_us us; server core $(get server_cpu_percent "$T/load")%"
+    done
+    row "ReportUsage, durable / CheckQuota" "$(median <"$T/ratios")" ratio '>=' 0.30
+    row "ReportUsage p99 / one synced batch of 256" "$(median <"$T/tails")" ratio '<=' 3
+}
+
 # ---- What runs -----------------------------------------------------------------------------------------------------------
 
 started=$(date +%s)
@@ -391,7 +442,7 @@ mkdir -p "$out"
 : >"$details"
 echo "== build"
 if ! { cmake --preset release -B "$build" && cmake --build "$build" --target quotad bench_nothing_server bench_load \
-    bench_core_decide; } >"$out/build.log" 2>&1; then
+    bench_core_decide bench_commit; } >"$out/build.log" 2>&1; then
     tail -n 30 "$out/build.log" >&2
     die "the build failed; all of it: $out/build.log"
 fi
@@ -400,6 +451,7 @@ printf 'machine: %s, %s cores; load average before: %s\n' \
     tee -a "$details"
 
 if wanted core; then bench_core; fi
+if wanted commit || wanted report; then bench_commit; fi
 if wanted unary || wanted stream || wanted latency; then bench_unary; fi
 if wanted latency; then bench_latency; fi
 if wanted stream; then bench_stream; fi
@@ -415,6 +467,7 @@ if wanted hot; then
     fi
     bench_hot
 fi
+if wanted report; then bench_report; fi
 [ -z "$server" ] || stop_server
 
 print_table
