@@ -224,7 +224,8 @@ static void print_times(const char *who, uint32_t size, struct times *t)
     }
     qsort(t->ns, t->count, sizeof t->ns[0], compare);
     printf("%s_%u_per_s=%.0f\n", who, size, (double)t->count * size * 1e9 / (double)sum);
-    printf("%s_%u_group_us=%.0f\n", who, size, (double)t->ns[t->count / 2] / 1e3);
+    int64_t median = t->ns[t->count / 2];
+    printf("%s_%u_group_us=%.0f\n", who, size, (double)median / 1e3);
 }
 
 static void note(struct times *t, int64_t from)
