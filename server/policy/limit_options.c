@@ -210,6 +210,85 @@ static void check_hard_algorithm(struct qd_limit_draft *d)
         name, reason);
 }
 
+/* The key that gives the weights which a hold (a booking) uses. */
+static enum qd_limit_key weights_key(const struct qd_limit_draft *d, enum qd_limit_key own)
+{
+    const enum qd_limit_key keys[] = {own, QD_KEY_WEIGHTS, QD_KEY_METER};
+    size_t i = 0;
+    while (i < 2 && d->given[keys[i]] == NULL) {
+        i++;
+    }
+    return keys[i];
+}
+
+/* Report at the weight of `meter` below `key`, or at what stands there in its place. */
+static void fail_at_weight(struct qd_limit_draft *d, enum qd_limit_key key, int meter,
+                           const char *why)
+{
+    const char *name = d->c->policy->meters[meter].name;
+    const struct qd_node *node = d->given[key];
+    const struct qd_node *own =
+        node != NULL && node->kind == QD_NODE_MAP ? qd_node_get(node, name) : NULL;
+    if (own == NULL) {
+        qd_draft_fail(d, key, "\"%s\": %s", name, why);
+        return;
+    }
+    struct qd_at at = qd_draft_at(d, key);
+    struct qd_at below = {&at, name};
+    qd_fail(d->c, &below, own, "%s", why);
+    d->is_bad = true;
+}
+
+/* False and reported if a use of some meter would lower what is counted. */
+static bool check_no_negative(struct qd_limit_draft *d, enum qd_limit_key own,
+                              const struct qd_weights *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->item[i].num < 0) {
+            fail_at_weight(d, weights_key(d, own), w->item[i].meter,
+                           "a hard limit must hold the most that a request can use, and a negative "
+                           "weight is less for more use; a weight from 0 is accepted");
+            return false;
+        }
+    }
+    return true;
+}
+
+/* num of w->den, 0 if `meter` has no weight. */
+static int64_t weight_of(const struct qd_weights *w, int meter)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->item[i].meter == meter) {
+            return w->item[i].num;
+        }
+    }
+    return 0;
+}
+
+/* A report must not book more for a unit than its hold held. Reasoning is a part of the output: the
+ * bound of the output is what holds it. */
+static void check_covered(struct qd_limit_draft *d)
+{
+    const struct qd_weights *admit = &d->spec.admit;
+    const struct qd_weights *settle = &d->spec.settle;
+    for (size_t i = 0; i < settle->count; i++) {
+        int meter = settle->item[i].meter;
+        int held = meter == QD_METER_REASONING_TOKENS ? QD_METER_OUTPUT_TOKENS : meter;
+        int64_t held_num = weight_of(admit, held);
+        if ((int64_t)settle->item[i].num * admit->den <= held_num * settle->den) {
+            continue;
+        }
+        const char *name = d->c->policy->meters[held].name;
+        const char *why =
+            qd_arena_printf(d->c->arena,
+                            "a hard limit's report books no more than was held, and \"%s\" is held "
+                            "with a smaller weight; at most its weight in \"admit\" is accepted",
+                            name);
+        fail_at_weight(d, weights_key(d, QD_KEY_SETTLE), meter, why);
+        return;
+    }
+}
+
 /* H1: used + estimate <= amount, fail closed, bounded estimates. */
 static void check_hard(struct qd_limit_draft *d)
 {
@@ -239,6 +318,9 @@ static void check_hard(struct qd_limit_draft *d)
     if (holds_nothing(&d->spec.admit)) {
         qd_draft_fail(d, QD_KEY_ADMIT,
                       "a hard limit must hold an estimate; \"admit: none\" is not accepted");
+    } else if (check_no_negative(d, QD_KEY_ADMIT, &d->spec.admit) &&
+               check_no_negative(d, QD_KEY_SETTLE, &d->spec.settle)) {
+        check_covered(d);
     }
 }
 

@@ -278,6 +278,54 @@ Test(errors, H7_hard_is_refused_where_no_budget_can_be_minted)
         "calendar (day, month, ...), fixed_window of 1 min or more, prepaid, concurrency");
 }
 
+Test(errors, H1_hard_weighs_nothing_negative)
+{
+    expect_limit_refused(
+        "x: {weights: {output_tokens: -1, input_tokens: 2}, limit: 5/day, hard: true}",
+        "6:34: plans.p.x.weights.output_tokens: a hard limit must hold the most that a request can "
+        "use, and a negative weight is less for more use; a weight from 0 is accepted");
+    expect_limit_refused(
+        "x: {admit: {input_tokens: 1}, settle: {input_tokens: 1, images: -1}, limit: 5/day, hard: "
+        "true}",
+        "6:69: plans.p.x.settle.images: a hard limit must hold the most that a request can use, "
+        "and a negative weight is less for more use; a weight from 0 is accepted");
+    expect_refused("version: 1\nmeters: {net: {sum: {input_tokens: 1, cached_input_tokens: -1}}}\n"
+                   "plans:\n  p:\n    net: {limit: 5/day, hard: true}\n",
+                   "policy.yaml:5:5: plans.p.net: \"cached_input_tokens\": a hard limit must hold "
+                   "the most that a request can use, and a negative weight is less for more use; a "
+                   "weight from 0 is accepted\n");
+    /* A limit that is not hard may. */
+    qd_policy_free(
+        load_limit("x: {weights: {output_tokens: -1, input_tokens: 2}, limit: 5/day}"));
+}
+
+Test(errors, H1_hard_books_no_more_than_it_holds)
+{
+    expect_limit_refused(
+        "x: {admit: {input_tokens: 1}, settle: {input_tokens: 1, output_tokens: 5}, limit: 5/day, "
+        "hard: true}",
+        "6:76: plans.p.x.settle.output_tokens: a hard limit's report books no more than was held, "
+        "and \"output_tokens\" is held with a smaller weight; at most its weight in \"admit\" is "
+        "accepted");
+    expect_limit_refused( /* 0.3 > 0.29 */
+        "x: {admit: {input_tokens: 0.29}, settle: {input_tokens: 0.3}, limit: 5/day, hard: true}",
+        "6:61: plans.p.x.settle.input_tokens: a hard limit's report books no more than was held, "
+        "and \"input_tokens\" is held with a smaller weight; at most its weight in \"admit\" is "
+        "accepted");
+    expect_limit_refused( /* only output has a bound, and reasoning is a part of it */
+        "x: {weights: {output_tokens: 1, reasoning_tokens: 2}, default_max_output: 9, limit: "
+        "5/day, hard: true}",
+        "6:55: plans.p.x.weights.reasoning_tokens: a hard limit's report books no more than was "
+        "held, and \"output_tokens\" is held with a smaller weight; at most its weight in "
+        "\"admit\" is accepted");
+    qd_policy_free(load_limit("x: {admit: {input_tokens: 1, max_output_tokens: 1}, settle: "
+                              "{input_tokens: 0.25, reasoning_tokens: 1}, default_max_output: 9, "
+                              "limit: 5/day, hard: true}"));
+    qd_policy_free(load_limit(
+        "x: {admit: {input_tokens: 1}, settle: {input_tokens: 1, output_tokens: 5}, limit: "
+        "5/day}"));
+}
+
 Test(errors, H1_hard_needs_a_bounded_estimate_and_fails_closed)
 {
     expect_limit_refused(
