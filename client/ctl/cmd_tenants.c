@@ -7,7 +7,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 static void say(struct ctl *ctl, const void *answer, const void *line)
 {
@@ -192,19 +191,6 @@ static int run_set_plan(struct ctl *ctl, const struct ctl_args *args)
     return done(ctl, answer, line);
 }
 
-/* "2h", "7day": from now; or a time. */
-static bool read_until(struct ctl *ctl, const char *text, int64_t *ret)
-{
-    int64_t now = ctl_now_unix_ns();
-    if (!ctl_read_time(ctl, "--until", text, NULL, ret)) {
-        return false;
-    }
-    if (*ret < now) { /* a length is read as ago: turn it around */
-        *ret = now + (now - *ret);
-    }
-    return true;
-}
-
 static int block(struct ctl *ctl, const struct ctl_args *args, bool unblock)
 {
     Quota__V1__BlockRequest request;
@@ -213,7 +199,7 @@ static int block(struct ctl *ctl, const struct ctl_args *args, bool unblock)
     request.tenant = ctl_wire(args->operands[0]);
     request.unblock = unblock;
     request.reason = ctl_wire(unblock ? NULL : ctl_arg(args, "reason"));
-    if (until != NULL && !read_until(ctl, until, &request.until_unix_ns)) {
+    if (until != NULL && !ctl_read_end(ctl, "--until", until, &request.until_unix_ns)) {
         return CTL_ERROR;
     }
     Quota__V1__BlockResponse *answer = ctl_call(ctl, "AdminService/Block", &request.base,
@@ -360,7 +346,8 @@ static int run_boost(struct ctl *ctl, const struct ctl_args *args)
         request.size_case = QUOTA__V1__BOOST_REQUEST__SIZE_AMOUNT;
         request.amount = value;
     }
-    if (until != NULL && !request.remove && !read_until(ctl, until, &request.until_unix_ns)) {
+    if (until != NULL && !request.remove &&
+        !ctl_read_end(ctl, "--until", until, &request.until_unix_ns)) {
         return CTL_ERROR;
     }
     Quota__V1__BoostResponse *answer = ctl_call(ctl, "AdminService/Boost", &request.base,

@@ -120,6 +120,8 @@ bool ctl_read_span(struct ctl *ctl, const char *option, const char *text, int64_
 /* A time: "2026-11-01" (midnight in `zone`), "2026-11-01T08:30" there, "...Z", or "24h" (ago). */
 bool ctl_read_time(struct ctl *ctl, const char *option, const char *text, const char *zone,
                    int64_t *ret_unix_ns);
+/* A time to come: a date as above in UTC, or "2h" (from now). */
+bool ctl_read_end(struct ctl *ctl, const char *option, const char *text, int64_t *ret_unix_ns);
 /* True if `from` is before `to` (0: not given). Else says so, with dates. */
 bool ctl_check_range(struct ctl *ctl, int64_t from_unix_ns, int64_t to_unix_ns, const char *zone);
 /* "meter=amount"; gpu_seconds=1.5 is gpu_ms=1500. The meter's name is copied to `ret_meter`. */

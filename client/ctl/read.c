@@ -1,5 +1,6 @@
 /* Values as people write them. */
 #include "client/ctl/ctl.h"
+#include "client/ctl/show.h"
 #include "client/ctl/text.h"
 
 #include "server/policy/amount.h"
@@ -107,22 +108,29 @@ static bool in_zone(const char *text, const char *zone, int64_t *ret_unix_ns)
     return true;
 }
 
-bool ctl_read_time(struct ctl *ctl, const char *option, const char *text, const char *zone,
-                   int64_t *ret_unix_ns)
+/* A date, or a date and a time. */
+static bool read_date(const char *text, const char *zone, int64_t *ret_unix_ns)
 {
     struct qd_wall_ns utc;
-    int64_t ago = 0;
     if (in_zone(text, zone != NULL ? zone : "UTC", ret_unix_ns)) {
         return true;
     }
-    if (qd_time_parse(text, strlen(text), &utc)) {
-        *ret_unix_ns = utc.ns;
+    if (!qd_time_parse(text, strlen(text), &utc)) {
+        return false;
+    }
+    *ret_unix_ns = utc.ns;
+    return true;
+}
+
+bool ctl_read_time(struct ctl *ctl, const char *option, const char *text, const char *zone,
+                   int64_t *ret_unix_ns)
+{
+    int64_t ago = 0;
+    if (read_date(text, zone, ret_unix_ns)) {
         return true;
     }
     if (read_span(text, &ago)) {
-        struct timespec now;
-        (void)clock_gettime(CLOCK_REALTIME, &now);
-        *ret_unix_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - ago;
+        *ret_unix_ns = ctl_now_unix_ns() - ago;
         return true;
     }
     (void)ctl_fail(ctl,
@@ -130,6 +138,31 @@ bool ctl_read_time(struct ctl *ctl, const char *option, const char *text, const 
                    "2026-11-01T08:30:00Z, or 24h (ago)",
                    option, text);
     return false;
+}
+
+bool ctl_read_end(struct ctl *ctl, const char *option, const char *text, int64_t *ret_unix_ns)
+{
+    int64_t now = ctl_now_unix_ns();
+    int64_t length = 0;
+    int64_t end = 0;
+    if (!read_date(text, NULL, &end) &&
+        (!read_span(text, &length) || __builtin_add_overflow(now, length, &end))) {
+        (void)ctl_fail(ctl,
+                       "%s \"%s\" is not a time; accepted: 2026-11-01, 2026-11-01T08:30, "
+                       "2026-11-01T08:30:00Z, or 24h (from now)",
+                       option, text);
+        return false;
+    }
+    if (end <= now) {
+        (void)ctl_fail(
+            ctl,
+            "%s \"%s\" is in the past: it is %s; accepted is a time to come, or a length "
+            "from now, such as 24h",
+            option, text, ctl_time_text(now, NULL).text);
+        return false;
+    }
+    *ret_unix_ns = end;
+    return true;
 }
 
 bool ctl_check_range(struct ctl *ctl, int64_t from_unix_ns, int64_t to_unix_ns, const char *zone)

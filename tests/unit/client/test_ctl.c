@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 TestSuite(ctl, .timeout = 60);
 
@@ -401,6 +402,46 @@ Test(ctl, I7_money_is_written_with_a_dollar_sign, .init = setup, .fini = teardow
         "tenants grant acme credit $5", 1, "",
         "quotactl tenants grant: AMOUNT \"$5\": credit counts no money; accepted is an amount such "
         "as 5000 or 2M\n");
+}
+
+/* What a block with this --until asks for; 0: it was refused. */
+static int64_t block_until(const char *until)
+{
+    char line[128];
+    (void)snprintf(line, sizeof line, "tenants block acme --until %s", until);
+    run(line);
+    if (last.code != 0) {
+        return 0;
+    }
+    size_t size = 0;
+    uint8_t *bytes = fake_server_request(server, "/quota.v1.AdminService/Block", &size);
+    Quota__V1__BlockRequest *request = quota__v1__block_request__unpack(NULL, size, bytes);
+    int64_t asked = request->until_unix_ns;
+    quota__v1__block_request__free_unpacked(request, NULL);
+    free(bytes);
+    return asked;
+}
+
+Test(ctl, P2_ends_are_times_to_come, .init = setup, .fini = teardown)
+{
+    Quota__V1__BlockResponse answer;
+    quota__v1__block_response__init(&answer);
+    fake_server_reply(server, "/quota.v1.AdminService/Block", &answer.base);
+    int64_t hour = INT64_C(3600) * 1000000000;
+    int64_t before = (int64_t)time(NULL) * 1000000000;
+    int64_t until = block_until("2h");
+    cr_assert_geq(until, before + 2 * hour);
+    cr_assert_leq(until, before + 3 * hour);
+    cr_assert_eq(block_until("2100-01-01"), INT64_C(4102444800) * 1000000000);
+
+    cr_assert_eq(block_until("2026-01-01"), 0, "a time in the past is no time to come");
+    cr_assert_not_null(strstr(last.err, "--until \"2026-01-01\" is in the past: it is 20"), "%s",
+                       last.err);
+    cr_assert_not_null(strstr(last.err, "accepted is a time to come, or a length from now"), "%s",
+                       last.err);
+    cr_assert_eq(block_until("soon"), 0);
+    cr_assert_not_null(strstr(last.err, "or 24h (from now)"), "%s", last.err);
+    cr_assert_eq(block_until("4000000000weeks"), 0, "no overflow");
 }
 
 Test(ctl, grant_reads_dollars_exactly, .init = setup, .fini = teardown)
