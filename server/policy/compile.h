@@ -13,11 +13,27 @@
 #include "server/policy/policy_file.h"
 #include "server/policy/suggest.h"
 
-/* A hard limit's promise depends on the models and prices, which are checked at the end (H1). */
+/* Whose limits are read. */
+struct qd_limit_scope {
+    const char *kind;   /* of the identity: "tenant", "pool h100", "model gpt-4o", "global" */
+    const char *owner;  /* qd_limit.owner */
+    const char *origin; /* qd_limit_use.origin */
+    bool is_shared;     /* by all tenants */
+    const struct qd_plan *plan; /* whose limits these replace; NULL: none */
+    /* The requests that these limits see; NULL: all. */
+    const char *model;
+    const char *pool;
+    const char *tenant; /* a path or a pattern */
+};
+
+/* A hard limit's promise depends on the models and prices, and what a selector can meet on the
+ * tenants, too: checked at the end (H1, P1). */
 struct qd_pending_check {
     const struct qd_limit *limit;
     const struct qd_node *node;
     const char *path;
+    struct qd_limit_scope scope;
+    const struct qd_node *match; /* NULL: not at hand */
 };
 
 struct qd_compiler {
@@ -115,15 +131,6 @@ const char *qd_read_ident(struct qd_compiler *c, const struct qd_at *at, const s
 /* --- limits -------------------------------------------------------------------------------------
  */
 
-/* Whose limits are read. */
-struct qd_limit_scope {
-    const char *kind;   /* of the identity: "tenant", "pool h100", "model gpt-4o", "global" */
-    const char *owner;  /* qd_limit.owner */
-    const char *origin; /* qd_limit_use.origin */
-    bool is_shared;     /* by all tenants */
-    const struct qd_plan *plan; /* whose limits these replace; NULL: none */
-};
-
 struct qd_use_list {
     struct qd_limit_use *uses;
     size_t count;
@@ -180,6 +187,8 @@ void qd_compile_unknown_price(struct qd_compiler *c, const struct qd_node *node)
 /* The checks of one limit that need the whole policy: H1's bounded estimates, prices behind money.
  */
 void qd_check_limit(struct qd_compiler *c, const struct qd_pending_check *check, bool has_prices);
+/* P1: a selector that accepts no request of the limit's scope is an error. */
+void qd_check_reach(struct qd_compiler *c, const struct qd_pending_check *check);
 /* All of the policy's own. */
 void qd_check_policy(struct qd_compiler *c, const struct qd_node *root);
 

@@ -257,12 +257,15 @@ static void note_in_policy(struct qd_limit_draft *d, const struct qd_limit *limi
     }
     p->uses_quantile = p->uses_quantile || limit->output_estimate == QD_OUTPUT_QUANTILE;
     p->uses_money = p->uses_money || limit->money;
-    if (limit->consistency == QD_HARD || limit->money) {
+    if (limit->consistency == QD_HARD || limit->money || limit->selector_count > 0) {
         struct qd_compiler *c = d->c;
         c->pending = qd_arena_grow(c->arena, c->pending, c->pending_count, &c->pending_capacity,
                                    sizeof *c->pending);
-        c->pending[c->pending_count++] =
-            (struct qd_pending_check){limit, d->key, qd_at_text(c, d->at)};
+        c->pending[c->pending_count++] = (struct qd_pending_check){.limit = limit,
+                                                                   .node = d->key,
+                                                                   .path = qd_at_text(c, d->at),
+                                                                   .scope = *d->scope,
+                                                                   .match = d->given[QD_KEY_MATCH]};
     }
 }
 

@@ -323,6 +323,8 @@ static struct qd_use_list shared_limits(struct qd_compiler *c, const struct qd_a
         .owner = qd_arena_printf(c->arena, "%s:%s", what, name),
         .origin = qd_arena_printf(c->arena, "%s %s", what, name),
         .is_shared = true,
+        .model = strcmp(what, "model") == 0 ? name : NULL,
+        .pool = strcmp(what, "pool") == 0 ? name : NULL,
     };
     struct qd_at below = {at, "limits"};
     qd_compile_limits(c, &below, limits, &scope, &list);

@@ -203,6 +203,7 @@ static void warn_of_unpriced(struct qd_compiler *c, const struct qd_node *root)
 
 void qd_check_limit(struct qd_compiler *c, const struct qd_pending_check *check, bool has_prices)
 {
+    qd_check_reach(c, check);
     check_bound(c, check);
     check_held_time(c, check);
     check_times(c, check);

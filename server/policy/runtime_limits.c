@@ -81,7 +81,7 @@ static void check_all(struct job *j)
     for (size_t i = 0; i < j->set->count; i++) {
         const struct qd_limit *limit = j->set->uses[i].limit;
         struct qd_at at = {&limits, limit->name};
-        struct qd_pending_check check = {limit, NULL, qd_at_text(c, &at)};
+        struct qd_pending_check check = {.limit = limit, .path = qd_at_text(c, &at)};
         qd_check_limit(c, &check, has_prices(c->policy));
     }
 }

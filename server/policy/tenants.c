@@ -99,6 +99,7 @@ static void compile_own_limits(struct qd_compiler *c, const struct qd_at *at,
         .kind = "tenant",
         .origin = qd_arena_printf(c->arena, "tenant %s", rule->pattern),
         .plan = rule->plan,
+        .tenant = rule->pattern,
     };
     for (size_t i = 0; i < node->count; i++) {
         const struct qd_node *key = qd_node_key(node, i);

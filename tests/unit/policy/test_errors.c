@@ -236,6 +236,79 @@ Test(errors, P1_overrides_that_match_nothing)
                    "is accepted\n");
 }
 
+#define NEVER                                                                               \
+    ", and the limit sees no other: it would never apply; what such a request can have is " \
+    "accepted\n"
+
+Test(errors, P1_a_match_outside_of_the_limits_scope)
+{
+    expect_refused(
+        "version: 1\nmodels: {m: {limits: {requests: {limit: 5/min, match: {model: n}}}}, "
+        "n: {}}\n",
+        "policy.yaml:2:63: models.m.limits.requests.match.model: matches no request of "
+        "model \"m\"" NEVER);
+    expect_refused("version: 1\nmodels:\n  m: {family: f, limits: {requests: {limit: 5/min, match: "
+                   "{family: g}}}}\n  n: {family: g}\n",
+                   "policy.yaml:3:68: models.m.limits.requests.match.family: matches no request of "
+                   "model \"m\"" NEVER);
+    expect_refused("version: 1\npools: {a: {limits: {requests: {limit: 5/min, match: {pool: b}}}}, "
+                   "b: {}}\n",
+                   "policy.yaml:2:61: pools.a.limits.requests.match.pool: matches no request of "
+                   "pool \"a\"" NEVER);
+    expect_refused(
+        "version: 1\ntenants: {acme: {y: {meter: requests, limit: 1/day, match: {tenant: "
+        "globex}}}, globex: {}}\n",
+        "policy.yaml:2:69: tenants.acme.y.match.tenant: matches no request that the "
+        "limits of \"acme\" see: it would never apply; that path and those below it are "
+        "accepted\n");
+    expect_refused("version: 1\ntenants: {'*': {requests: {limit: 1/day, match: {tenant: acme}}}, "
+                   "acme: {}}\n",
+                   "policy.yaml:2:58: tenants.*.requests.match.tenant: matches no request that the "
+                   "limits of \"*\" see: it would never apply; that path and those below it are "
+                   "accepted, where no more specific tenant takes its place\n");
+}
+
+Test(errors, P1_a_match_that_contradicts_itself)
+{
+    expect_refused("version: 1\nmodels: {m: {family: f}, n: {family: g}}\n"
+                   "limits: {requests: {limit: 5/min, match: {model: m, family: g}}}\n",
+                   "policy.yaml:3:50: limits.requests.match.model: no request can have all that "
+                   "\"match\" asks for: the limit would never apply\n");
+    expect_limit_refused("requests: {limit: 5/min, match: {label: {a: b}, not: {label: {a: '*'}}}}",
+                         "6:45: plans.p.requests.match.label: no request can have all that "
+                         "\"match\" asks for: the limit would never apply");
+    expect_limit_refused("requests: {limit: 5/min, match: {not: {tenant: '*'}}}",
+                         "6:37: plans.p.requests.match: no request can have all that \"match\" "
+                         "asks for: the limit would never apply");
+}
+
+Test(errors, P1_a_match_within_the_limits_scope)
+{
+    qd_policy_free(
+        load("version: 1\nmodels: {m: {family: f, limits: {requests: {limit: 5/min, match: "
+             "{model: [n, m], family: f, not: {user: ann}}}}}, n: {}}\n"
+             "limits: {requests: {limit: 5/min, match: {not: {model: m}}}}\n"
+             "plans: {p: {requests: {limit: 5/min, match: {tenant: x/y, user: '*'}}}}\n"
+             "tenants:\n"
+             "  '*': {requests: {limit: 1/day, match: {tenant: [acme, globex/eu]}}}\n"
+             "  acme: {requests: {limit: 1/day, match: {not: {tenant: acme}}}}\n"
+             "  a/b/c/d/e/f/g/h: {requests: {limit: 1/day, match: {not: {tenant: x}}}}\n"));
+}
+
+Test(errors, P1_a_match_of_a_pool_that_requests_must_name)
+{
+    char *text =
+        problems_of("version: 1\npools: {a: {}, b: {limits: {requests: {limit: 5/min, match: "
+                    "{model: m}}}}}\nmodels: {m: {pool: a}}\n",
+                    false);
+    cr_expect_str_eq(text,
+                     "policy.yaml:2:69: warning: pools.b.limits.requests.match.model: model "
+                     "\"m\" is in pool \"a\": the limit sees only requests that name another "
+                     "pool themselves\n",
+                     "%s", text);
+    free(text);
+}
+
 Test(errors, P2_tenant_paths)
 {
     expect_refused(
@@ -295,8 +368,7 @@ Test(errors, H1_hard_weighs_nothing_negative)
                    "the most that a request can use, and a negative weight is less for more use; a "
                    "weight from 0 is accepted\n");
     /* A limit that is not hard may. */
-    qd_policy_free(
-        load_limit("x: {weights: {output_tokens: -1, input_tokens: 2}, limit: 5/day}"));
+    qd_policy_free(load_limit("x: {weights: {output_tokens: -1, input_tokens: 2}, limit: 5/day}"));
 }
 
 Test(errors, H1_hard_books_no_more_than_it_holds)
@@ -307,17 +379,23 @@ Test(errors, H1_hard_books_no_more_than_it_holds)
         "6:76: plans.p.x.settle.output_tokens: a hard limit's report books no more than was held, "
         "and \"output_tokens\" is held with a smaller weight; at most its weight in \"admit\" is "
         "accepted");
-    expect_limit_refused( /* 0.3 > 0.29 */
-        "x: {admit: {input_tokens: 0.29}, settle: {input_tokens: 0.3}, limit: 5/day, hard: true}",
-        "6:61: plans.p.x.settle.input_tokens: a hard limit's report books no more than was held, "
-        "and \"input_tokens\" is held with a smaller weight; at most its weight in \"admit\" is "
-        "accepted");
-    expect_limit_refused( /* only output has a bound, and reasoning is a part of it */
-        "x: {weights: {output_tokens: 1, reasoning_tokens: 2}, default_max_output: 9, limit: "
-        "5/day, hard: true}",
-        "6:55: plans.p.x.weights.reasoning_tokens: a hard limit's report books no more than was "
-        "held, and \"output_tokens\" is held with a smaller weight; at most its weight in "
-        "\"admit\" is accepted");
+    expect_limit_refused(/* 0.3 > 0.29 */
+                         "x: {admit: {input_tokens: 0.29}, settle: {input_tokens: 0.3}, limit: "
+                         "5/day, hard: true}",
+                         "6:61: plans.p.x.settle.input_tokens: a hard limit's report books no more "
+                         "than was held, "
+                         "and \"input_tokens\" is held with a smaller weight; at most its weight "
+                         "in \"admit\" is "
+                         "accepted");
+    expect_limit_refused(/* only output has a bound, and reasoning is a part of it */
+                         "x: {weights: {output_tokens: 1, reasoning_tokens: 2}, "
+                         "default_max_output: 9, limit: "
+                         "5/day, hard: true}",
+                         "6:55: plans.p.x.weights.reasoning_tokens: a hard limit's report books no "
+                         "more than was "
+                         "held, and \"output_tokens\" is held with a smaller weight; at most its "
+                         "weight in "
+                         "\"admit\" is accepted");
     qd_policy_free(load_limit("x: {admit: {input_tokens: 1, max_output_tokens: 1}, settle: "
                               "{input_tokens: 0.25, reasoning_tokens: 1}, default_max_output: 9, "
                               "limit: 5/day, hard: true}"));
