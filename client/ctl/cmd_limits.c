@@ -21,17 +21,36 @@ static void notes_text(const Quota__V1__EffectiveLimit *limit, char *ret, size_t
                    boosted ? ctl_time_text(limit->boosted_until_unix_ns, NULL).text : "");
 }
 
-/* Whose counter, how full it is, and when it starts anew; a limit without one has none of it. */
-static void state_cells(struct ctl_table *table, const Quota__V1__LimitState *state)
+/* "per model, user: see quotactl counters ls acme" */
+static void split_text(const Quota__V1__EffectiveLimit *limit, const char *tenant, char *ret,
+                       size_t size)
 {
-    if (state == NULL) {
-        for (int i = 0; i < 5; i++) {
+    const char *owner = limit->state != NULL ? limit->state->tenant : "";
+    size_t used = (size_t)snprintf(ret, size, "per ");
+    for (size_t i = 0; i < limit->n_per && used < size; i++) {
+        used += (size_t)snprintf(ret + used, size - used, "%s%s", i > 0 ? ", " : "", limit->per[i]);
+    }
+    if (used < size) {
+        (void)snprintf(ret + used, size - used, ": see quotactl counters ls %s",
+                       owner[0] != '\0' ? owner : tenant);
+    }
+}
+
+/* Whose counter, how full it is, and when it starts anew; a limit without one has none of it. */
+static void state_cells(struct ctl_table *table, const Quota__V1__EffectiveLimit *limit,
+                        const char *tenant)
+{
+    const Quota__V1__LimitState *state = limit->state;
+    char keys[256];
+    char text[512];
+    if (state == NULL || limit->no_counter) {
+        split_text(limit, tenant, text, sizeof text);
+        ctl_table_cell(table, state != NULL ? text : "");
+        for (int i = 1; i < 5; i++) {
             ctl_table_cell(table, "");
         }
         return;
     }
-    char keys[256];
-    char text[512];
     ctl_keys_text(state->n_keys, state->keys, keys, sizeof keys);
     (void)snprintf(text, sizeof text, "%s%s%s", state->tenant[0] != '\0' ? state->tenant : "(all)",
                    keys[0] != '\0' ? " " : "", keys);
@@ -58,7 +77,7 @@ static void print_limits(struct ctl *ctl, const void *message, const void *tenan
         const Quota__V1__EffectiveLimit *limit = answer->limits[i];
         ctl_table_cell(table, limit->state != NULL ? limit->state->name : "");
         ctl_table_cell(table, limit->text);
-        state_cells(table, limit->state);
+        state_cells(table, limit, tenant);
         ctl_place_text(limit, text, sizeof text);
         ctl_table_cell(table, text);
         notes_text(limit, text, sizeof text);

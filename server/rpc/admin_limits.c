@@ -41,9 +41,14 @@ static void put_limits(struct qd_limits *limits)
 
     for (int depth = QD_TENANT_SEGMENTS_MAX; depth >= 0; depth--) {
         for (size_t i = 0; i < r->count; i++) {
-            if (r->limit[i].depth == depth) {
+            if (r->limit[i].depth != depth) {
+                continue;
+            }
+            if (qd_limits_has_counter(limits, &r->limit[i])) {
                 qd_limits_state(limits, &r->limit[i], &state);
                 qd_limits_put(limits, 1, &r->limit[i], &state.state);
+            } else {
+                qd_limits_put(limits, 1, &r->limit[i], NULL);
             }
         }
     }

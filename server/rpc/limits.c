@@ -116,6 +116,48 @@ void qd_limits_state(const struct qd_limits *limits, const struct qd_resolved_li
     state->name = (struct qd_str){ret_state->name, len};
 }
 
+static bool has_label(const struct qd_attributes *a, const char *name)
+{
+    for (size_t i = 0; i < a->label_count; i++) {
+        if (qd_slice_equal(a->labels[i].name, qd_str_of(name))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool qd_limits_has_counter(const struct qd_limits *limits, const struct qd_resolved_limit *limit)
+{
+    const struct qd_attributes *a = &limits->subject.attributes;
+    const struct qd_limit *spec = limit->use->limit;
+    uint32_t given = QD_ATTR_TENANT;
+
+    given |= a->model.len > 0 ? QD_ATTR_MODEL : 0U;
+    given |= a->family.len > 0 ? QD_ATTR_FAMILY : 0U;
+    given |= a->pool.len > 0 ? QD_ATTR_POOL : 0U;
+    given |= a->user.len > 0 ? QD_ATTR_USER : 0U;
+    if ((spec->per & QD_ATTR_LABEL) != 0 && has_label(a, spec->per_label)) {
+        given |= QD_ATTR_LABEL;
+    }
+    return (spec->per & ~given) == 0;
+}
+
+/* What there is to say of a limit without one of its counters: neither keys nor uses. */
+static void state_without_counter(const struct qd_resolved_limit *limit,
+                                  struct qd_limit_state *ret_state)
+{
+    struct qd_str keys;
+
+    memset(ret_state, 0, sizeof(*ret_state));
+    ret_state->limit = limit->use->limit;
+    ret_state->amount = limit->amount;
+    ret_state->burst = limit->burst;
+    ret_state->depth = limit->depth;
+    ret_state->resets_at.ns = QD_WALL_NEVER;
+    ret_state->retry_at.ns = QD_WALL_NEVER;
+    ret_state->name = qd_name_tenant(limit->name, &keys);
+}
+
 static void put_per(struct qd_out *out, uint32_t id, const struct qd_limit *limit)
 {
     static const struct {
@@ -147,8 +189,14 @@ void qd_limits_put(const struct qd_limits *limits, uint32_t id,
     struct qd_out *out = &limits->place->out;
     char size[QD_MESSAGE_MAX];
     struct qd_text text;
+    struct qd_limit_state none;
+    bool has_counter = state != NULL;
     uint8_t *message = qd_out_begin(out, id);
 
+    if (!has_counter) {
+        state_without_counter(limit, &none);
+        state = &none;
+    }
     qd_codec_put_state(out, 1, limits->published->policy, state, limits->now);
     qd_out_text(out, 2, limit->plan != NULL ? limit->plan->name : "");
     qd_out_number(out, 3, limit->runtime ? 2 : 1);
@@ -162,6 +210,7 @@ void qd_limits_put(const struct qd_limits *limits, uint32_t id,
     qd_out_str(out, 7, (struct qd_str){size, text.used});
     put_per(out, 8, limit->use->limit);
     qd_out_number(out, 9, (uint64_t)limit->boosted_until.ns);
+    qd_out_number(out, 10, !has_counter);
     qd_out_end(out, message);
 }
 

@@ -35,7 +35,11 @@ void qd_limits_state(const struct qd_limits *limits, const struct qd_resolved_li
 /* "free.tokens" */
 void qd_limits_full_name(const struct qd_resolved_limit *limit, char *name, size_t size);
 
-/* quota.v1.EffectiveLimit as field `id`. */
+/* False: the limit is split by something that was not given, so that it has many counters, and none
+ * to show. */
+bool qd_limits_has_counter(const struct qd_limits *limits, const struct qd_resolved_limit *limit);
+
+/* quota.v1.EffectiveLimit as field `id`. A NULL state: no counter is shown. */
 void qd_limits_put(const struct qd_limits *limits, uint32_t id,
                    const struct qd_resolved_limit *limit, const struct qd_limit_state *state);
 

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Limits that are split into many counters: what is shown of them, and which are reset.
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+
+unset QUOTACTL_OUTPUT QUOTACTL_TIMEOUT
+
+ctl() {
+    "$QUOTACTL_BIN" --address "$QD_GRPC" "$@"
+}
+
+uses() { # USER
+    ctl check acme --model m --user "$1" --use input_tokens=5 >/dev/null
+}
+
+I7_limits_show_no_counter_of_a_split_limit() {
+    uses ann
+    expect_exit 0 ctl limits acme
+    expect_match "$out" '^p\.tokens +5/min +per model: see quotactl counters ls acme +.*policy\.yaml:'
+    expect_match "$out" '^p\.requests +9/min +per user, label:team: see quotactl counters ls acme +'
+    expect_match "$out" '^p\.all +9/min +acme +1 +'
+    case $out in *model=*) qd_fail "a counter without a model: $out" ;; esac
+    expect_exit 0 ctl limits acme --model m
+    expect_match "$out" '^p\.tokens +5/min +acme model=m +5 +0 +100'
+    expect_exit 0 ctl limits acme --user ann --label team=a
+    expect_match "$out" '^p\.requests +9/min +acme user=ann team=a +'
+    expect_exit 0 ctl limits acme -o json
+    expect_eq "$(printf '%s\n' "$out" | grep -c '"no_counter": *true')" 2
+    ctl counters reset acme tokens
+}
+
+printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}}' 'plans:' '  p:' \
+    '    tokens: {meter: input_tokens, limit: 5/min, per: model}' \
+    '    requests: {limit: 9/min, per: [user, label:team]}' \
+    '    all: {meter: requests, limit: 9/min}' \
+    'tenants:' '  acme: {plan: p}' >"$T/policy.yaml"
+qd_start --policy "$T/policy.yaml" || exit 1
+qd_run I7_limits_show_no_counter_of_a_split_limit
+qd_done
