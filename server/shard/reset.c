@@ -2,6 +2,7 @@
 
 #include "server/ledger/tenant_store.h"
 #include "server/shard/bind.h"
+#include "server/shard/counter_keys.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
 #include "server/shard/tenants.h"
@@ -90,24 +91,6 @@ static const struct qd_resolved_limit *find_limit(const struct reset *r)
 
 /* --- the counters --- */
 
-/* "model=gpt-4o user=ann": every key that was asked for is there. */
-static bool keys_match(struct qd_str keys, const struct qd_reset_args *args)
-{
-    for (size_t i = 0; i < args->key_count; i++) {
-        const struct qd_label *wanted = &args->keys[i];
-        char pair[2 * QD_NAME_MAX + 8];
-        int len = snprintf(pair, sizeof(pair), "%.*s=%.*s", (int)wanted->name.len, wanted->name.ptr,
-                           (int)wanted->value.len, wanted->value.len > 0 ? wanted->value.ptr : "");
-        const char *at =
-            keys.len > 0 && len > 0 ? memmem(keys.ptr, keys.len, pair, (size_t)len) : NULL;
-        if (at == NULL || (at != keys.ptr && at[-1] != ' ') ||
-            (at + len != keys.ptr + keys.len && at[len] != ' ')) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void reset_one(struct reset *r, struct qd_core *core, struct qd_hash128 id,
                       const struct qd_limit_state *before)
 {
@@ -123,17 +106,15 @@ static void reset_one(struct reset *r, struct qd_core *core, struct qd_hash128 i
 static void reset_split(struct reset *r, struct qd_core *core,
                         const struct qd_resolved_limit *limit)
 {
-    struct qd_str prefix =
-        limit->depth > 0 ? qd_tenant_path_prefix(r->args->tenant, limit->depth) : r->args->tenant;
+    const struct qd_wanted_keys wanted = {r->args->keys, r->args->key_count};
     struct qd_limit_state state;
     struct qd_hash128 id;
     uint64_t cursor = 0;
 
     while (qd_core_counter_next(core, &cursor, r->now, &id, &state)) {
-        struct qd_str keys;
-        struct qd_str tenant = qd_name_tenant(state.name, &keys);
-        bool same = limit->depth == 0 || qd_slice_equal(tenant, prefix);
-        if (state.limit == limit->use->limit && same && keys_match(keys, r->args)) {
+        if (state.limit == limit->use->limit &&
+            qd_counter_has_keys(&r->subject.attributes, r->worker->node->shards.seed, limit, id,
+                                state.name, wanted)) {
             reset_one(r, core, id, &state);
         }
     }

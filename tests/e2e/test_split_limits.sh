@@ -15,12 +15,12 @@ uses() { # USER
 I7_limits_show_no_counter_of_a_split_limit() {
     uses ann
     expect_exit 0 ctl limits acme
-    expect_match "$out" '^p\.tokens +5/min +per model: see quotactl counters ls acme +.*policy\.yaml:'
+    expect_match "$out" '^p\.tokens +50/min +per model: see quotactl counters ls acme +.*policy\.yaml:'
     expect_match "$out" '^p\.requests +9/min +per user, label:team: see quotactl counters ls acme +'
     expect_match "$out" '^p\.all +9/min +acme +1 +'
     case $out in *model=*) qd_fail "a counter without a model: $out" ;; esac
     expect_exit 0 ctl limits acme --model m
-    expect_match "$out" '^p\.tokens +5/min +acme model=m +5 +0 +100'
+    expect_match "$out" '^p\.tokens +50/min +acme model=m +5 +0 +10'
     expect_exit 0 ctl limits acme --user ann --label team=a
     expect_match "$out" '^p\.requests +9/min +acme user=ann team=a +'
     expect_exit 0 ctl limits acme -o json
@@ -28,11 +28,30 @@ I7_limits_show_no_counter_of_a_split_limit() {
     ctl counters reset acme tokens
 }
 
+I7_reset_by_key_is_for_that_value_alone() {
+    for user in bob 'ann user=bob' 'bob user=x' 'bob team=a'; do
+        uses "$user"
+    done
+    ctl check acme --model m --user bob --label team=b --use input_tokens=5 >/dev/null
+    expect_exit 0 ctl counters reset acme requests --key user=bob -o json
+    expect_match "$out" '"reset": *2,?$'
+    expect_exit 0 ctl counters ls acme
+    expect_match "$out" '^p\.requests +acme +user=ann user=bob +1 '
+    expect_match "$out" '^p\.requests +acme +user=bob user=x +1 '
+    expect_match "$out" '^p\.requests +acme +user=bob team=a +1 '
+    expect_exit 0 ctl counters reset acme requests --key team=a -o json
+    expect_match "$out" '"reset": *0,?$'
+    expect_exit 0 ctl counters reset acme requests --key 'user=ann user=bob' -o json
+    expect_match "$out" '"reset": *1,?$'
+    expect_exit 0 ctl counters reset acme requests --key model=m -o json
+    expect_match "$out" '"reset": *0,?$'
+}
+
 printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}}' 'plans:' '  p:' \
-    '    tokens: {meter: input_tokens, limit: 5/min, per: model}' \
+    '    tokens: {meter: input_tokens, limit: 50/min, per: model}' \
     '    requests: {limit: 9/min, per: [user, label:team]}' \
     '    all: {meter: requests, limit: 9/min}' \
     'tenants:' '  acme: {plan: p}' >"$T/policy.yaml"
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run I7_limits_show_no_counter_of_a_split_limit
+qd_run I7_limits_show_no_counter_of_a_split_limit I7_reset_by_key_is_for_that_value_alone
 qd_done
