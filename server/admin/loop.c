@@ -1,8 +1,8 @@
 #include "server/admin/loop.h"
 
 #include "server/admin/pages.h"
+#include "server/admin/reloader.h"
 #include "server/log/log.h"
-#include "server/shard/reload.h"
 
 #include <ev.h>
 #include <inttypes.h>
@@ -36,6 +36,7 @@ struct qd_loop {
     struct ev_loop *ev;
     struct qd_http *http;
     struct qd_worker *worker;
+    struct qd_reloader *reloader;
     struct ev_timer tick;
     struct ev_timer expire;
     struct ev_timer reload_timer;
@@ -118,14 +119,20 @@ static void watch_policy(struct qd_loop *loop)
     unwatch(before, before_count);
 }
 
+/* Another policy may import other files. */
+static void watch_policy_in_force(struct qd_loop *loop)
+{
+    struct qd_node *node = loop->config.node;
+    if (atomic_load_explicit(&node->revision, memory_order_relaxed) != loop->watched_revision) {
+        watch_policy(loop);
+    }
+}
+
 static void on_watch_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
 {
     (void)events;
     struct qd_loop *loop = watcher->data;
-    struct qd_node *node = loop->config.node;
-    if (atomic_load_explicit(&node->revision, memory_order_relaxed) != loop->watched_revision) {
-        watch_policy(loop); /* ReloadPolicy: another policy may import other files */
-    }
+    watch_policy_in_force(loop); /* ReloadPolicy doesn't tell the loop */
     bool changed = false;
     for (size_t i = 0; i < loop->watched_count; i++) {
         struct seen now = look(loop->watched[i].path);
@@ -137,59 +144,20 @@ static void on_watch_timer(struct ev_loop *ev, struct ev_timer *watcher, int eve
     }
 }
 
-static void log_problems(const struct qd_problems *problems)
-{
-    for (size_t i = 0; i < qd_problems_count(problems); i++) {
-        const struct qd_problem *problem = qd_problems_at(problems, i);
-        char line[QD_PROBLEM_TEXT_MAX];
-        qd_problem_format(problem, line, sizeof(line));
-        qd_log(problem->severity == QD_SEVERITY_ERROR ? QD_LOG_ERROR : QD_LOG_WARN,
-               "policy problem", "problem=%s", qd_log_quote(line).text);
-    }
-}
-
-static void reload(struct qd_loop *loop)
-{
-    if (!loop->config.policy_file) {
-        qd_log(QD_LOG_WARN, "no policy file to reload: the node runs with --dev", NULL);
-        return;
-    }
-    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
-    if (!problems) {
-        qd_log(QD_LOG_ERROR, "out of memory; the policy was not reloaded", NULL);
-        return;
-    }
-    enum qd_reload result = qd_reload_file(loop->config.node, loop->config.policy_file, problems);
-    log_problems(problems);
-    uint64_t revision = atomic_load_explicit(&loop->config.node->revision, memory_order_relaxed);
-    switch (result) {
-    case QD_RELOAD_DONE:
-        qd_log(QD_LOG_INFO, "policy reloaded", "revision=r%" PRIu64, revision);
-        watch_policy(loop);
-        break;
-    case QD_RELOAD_UNCHANGED:
-        qd_log(QD_LOG_INFO, "policy unchanged", "revision=r%" PRIu64, revision);
-        break;
-    case QD_RELOAD_BAD:
-        qd_log(QD_LOG_ERROR, "policy refused; the one in force stays",
-               "revision=r%" PRIu64 " errors=%zu", revision, qd_problems_errors(problems));
-        break;
-    }
-    qd_problems_free(problems);
-}
-
 static void on_reload_timer(struct ev_loop *ev, struct ev_timer *watcher, int events)
 {
     (void)events;
+    struct qd_loop *loop = watcher->data;
     ev_timer_stop(ev, watcher);
-    reload(watcher->data);
+    qd_reloader_ask(loop->reloader);
 }
 
 static void on_hup(struct ev_loop *ev, struct ev_signal *watcher, int events)
 {
     (void)ev;
     (void)events;
-    reload(watcher->data);
+    struct qd_loop *loop = watcher->data;
+    qd_reloader_ask(loop->reloader);
 }
 
 static void begin_drain(struct qd_loop *loop, const char *why)
@@ -288,7 +256,16 @@ static void on_wake(struct ev_loop *ev, struct ev_async *watcher, int events)
     struct qd_loop *loop = watcher->data;
     if (atomic_load_explicit(&loop->want_end, memory_order_acquire)) {
         ev_break(ev, EVBREAK_ALL);
+    } else {
+        watch_policy_in_force(loop);
     }
+}
+
+/* On the reloader's thread. */
+static void on_reloaded(void *context)
+{
+    struct qd_loop *loop = context;
+    ev_async_send(loop->ev, &loop->wake);
 }
 
 void qd_loop_end(struct qd_loop *loop)
@@ -348,6 +325,16 @@ struct qd_loop *qd_loop_new(const struct qd_loop_config *config, char error[QD_L
         return NULL;
     }
     start_watchers(loop);
+    struct qd_reloader_config reloader = {.node = config->node,
+                                          .policy_file = config->policy_file,
+                                          .done = on_reloaded,
+                                          .context = loop};
+    loop->reloader = qd_reloader_new(&reloader);
+    if (!loop->reloader) {
+        snprintf(error, QD_LOOP_ERROR_MAX, "cannot start a thread: out of memory or threads");
+        qd_loop_free(loop);
+        return NULL;
+    }
     return loop;
 }
 
@@ -356,6 +343,7 @@ void qd_loop_free(struct qd_loop *loop)
     if (!loop) {
         return;
     }
+    qd_reloader_free(loop->reloader); /* it wakes the loop: before its watchers go */
     if (loop->wake.data) {
         unwatch(loop->watched, loop->watched_count);
         ev_timer_stop(loop->ev, &loop->tick);

@@ -4,7 +4,8 @@
  * Threads:  new, run and free on one thread (the main one); qd_loop_end from any.
  * Memory:   owns its watchers and the HTTP daemon; node, texts and hooks are the caller's.
  *
- *   SIGHUP, a change of the policy file or of a file that it imports -> reload
+ *   SIGHUP, a change of the policy file or of a file that it imports -> reload, on a
+ *   thread of its own
  *   SIGTERM, SIGINT -> hooks.unready, and drain_delay_ms later hooks.drain, once; a second one ->
  *   hooks.abort
  *   4 times a second -> qd_node_tick (clock, expiry, old policies)
