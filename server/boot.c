@@ -3,6 +3,7 @@
 #include "server/core/hash.h"
 #include "server/log/log.h"
 #include "server/policy/policy_file.h"
+#include "server/policy/utf8.h"
 #include "server/shard/directory.h"
 #include "server/shard/price_keep.h"
 #include "server/shard/reload.h"
@@ -52,6 +53,42 @@ static char *load_policy(const char *file, struct qd_policy **ret_policy)
     return why;
 }
 
+/* The first problem in `size` bytes: what doesn't fit is left out of the middle, because the end
+ * may be the suggestion. */
+static void first_problem(const struct qd_problems *problems, char *text, size_t size)
+{
+    static const char suggestion[] = "; did you mean ";
+    char line[QD_PROBLEM_TEXT_MAX + 4096] = "cannot be read";
+
+    if (qd_problems_count(problems) > 0) {
+        (void)qd_problem_format(qd_problems_at(problems, 0), line, sizeof(line));
+    }
+    const char *end = strstr(line, suggestion);
+    size_t end_len = end != NULL ? strlen(end) : 0;
+    size_t len = strlen(line);
+    if (len < size || end_len + 4 > size) {
+        len = qd_utf8_valid_prefix(line, len < size ? len : size - 1);
+        (void)snprintf(text, size, "%.*s", (int)len, line);
+        return;
+    }
+    size_t head = qd_utf8_valid_prefix(line, size - end_len - 4);
+    (void)snprintf(text, size, "%.*s...%s", (int)head, line, end != NULL ? end : "");
+}
+
+static enum qd_error_code refused(const struct qd_boot *boot, const struct qd_problems *problems,
+                                  uint64_t revision, struct qd_error *ret_error)
+{
+    char rest[QD_ERROR_TEXT_MAX - 100]; /* a file's name is long only if somebody tries */
+    char first[QD_ERROR_TEXT_MAX];
+    size_t errors = qd_problems_errors(problems);
+
+    (void)snprintf(rest, sizeof(rest),
+                   "; %zu error%s in all; r%llu stays in force; run: quotactl policy validate %s",
+                   errors, errors == 1 ? "" : "s", (unsigned long long)revision, boot->policy_file);
+    first_problem(problems, first, sizeof(first) - strlen(rest));
+    return qd_error_set(ret_error, QD_ERROR_POLICY_INVALID, "%s%s", first, rest);
+}
+
 enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
                                   struct qd_problems *problems, bool *ret_changed,
                                   struct qd_error *ret_error)
@@ -89,15 +126,7 @@ enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
                qd_problems_errors(problems));
         break;
     }
-    char line[QD_PROBLEM_TEXT_MAX] = "cannot be read";
-    if (qd_problems_count(problems) > 0) {
-        (void)qd_problem_format(qd_problems_at(problems, 0), line, sizeof(line));
-    }
-    return qd_error_set(
-        ret_error, QD_ERROR_POLICY_INVALID,
-        "%.300s; %zu error%s in all; r%llu stays in force; run: quotactl policy validate", line,
-        qd_problems_errors(problems), qd_problems_errors(problems) == 1 ? "" : "s",
-        (unsigned long long)revision);
+    return refused(boot, problems, revision, ret_error);
 }
 
 /* --- what is durable --- */

@@ -55,7 +55,14 @@ P6_reload_by_call_and_by_signal_keeps_usage() {
     expect_eq "$(field revision)" 3
     printf 'nonsense: [' >"$T/policy.yaml"
     say AdminService/ReloadPolicy ''
-    expect_match "$status" '^9 POLICY_INVALID .*policy.yaml:.*r3 stays in force; run: quotactl policy validate$'
+    expect_match "$status" '^9 POLICY_INVALID .*policy.yaml:.*r3 stays in force; run: quotactl policy validate [^ ]*/policy\.yaml$'
+    printf 'version: 1\nplans:\n  a:\n    tokns: 5/min\nmeters:\n' >"$T/policy.yaml"
+    for letter in a b c d; do # a list of accepted meters that doesn't fit
+        printf '  %s_%060d: {}\n' $letter 0 >>"$T/policy.yaml"
+    done
+    say AdminService/ReloadPolicy ''
+    expect_match "$status" '^9 POLICY_INVALID [^ ]*/policy\.yaml:4:5: plans\.a: "tokns": .*\.\.\.; did you mean "tokens"\?; 1 error in all; r3 stays in force; run: quotactl policy validate [^ ]*/policy\.yaml$'
+    printf 'nonsense: [' >"$T/policy.yaml"
     say AdminService/ReloadPolicy 'expected_revision: 1'
     expect_eq "$status" '9 REVISION_MISMATCH expected_revision: r1 is not running, r3 is; run: quotactl policy show'
     policy 300
