@@ -173,8 +173,8 @@ bool qd_read_amount(struct qd_compiler *c, const struct qd_at *at, const struct 
     int64_t value;
     if (qd_amount_parse(node->text, node->len, 1, &value) != QD_AMOUNT_OK || value < min ||
         value > max) {
-        qd_fail(c, at, node, "\"%s\": a whole number from %lld to %lld is accepted, as 4096 or 4k",
-                node->text, (long long)min, (long long)max);
+        qd_fail(c, at, node, "\"%s\": a whole number from %lld to %lld is accepted%s", node->text,
+                (long long)min, (long long)max, max >= 4096 ? ", as 4096 or 4k" : "");
         return false;
     }
     *ret_value = value;
@@ -223,6 +223,26 @@ static const char *duration_text(struct qd_compiler *c, int64_t ns)
     return qd_arena_printf(c->arena, "%lldms", (long long)(ns / QD_NS_PER_MS));
 }
 
+/* ", as 10min, 6h": those of some usual lengths that are in min..max. */
+static const char *duration_examples(struct qd_compiler *c, int64_t min_ns, int64_t max_ns)
+{
+    static const struct {
+        const char *text;
+        int64_t ns;
+    } usual[] = {{"300s", 300 * QD_NS_PER_S},
+                 {"10min", 10 * QD_NS_PER_MINUTE},
+                 {"6h", 6 * QD_NS_PER_HOUR},
+                 {"35d", 35 * QD_NS_PER_DAY}};
+    const char *list = "";
+    for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) {
+        if (usual[i].ns >= min_ns && usual[i].ns <= max_ns) {
+            list = qd_arena_printf(c->arena, "%s, %s%s", list, list[0] == '\0' ? "as " : "",
+                                   usual[i].text);
+        }
+    }
+    return list;
+}
+
 bool qd_read_duration(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                       int64_t min_ns, int64_t max_ns, int64_t *ret_ns)
 {
@@ -233,9 +253,9 @@ bool qd_read_duration(struct qd_compiler *c, const struct qd_at *at, const struc
     int64_t ns;
     if (!qd_span_parse(node->text, node->len, &span) || !span.has_count ||
         !qd_span_ns(&span, &ns) || ns < min_ns || ns > max_ns) {
-        qd_fail(c, at, node,
-                "\"%s\": a length of time from %s to %s is accepted, as 300s, 10min, 6h",
-                node->text, duration_text(c, min_ns), duration_text(c, max_ns));
+        qd_fail(c, at, node, "\"%s\": a length of time from %s to %s is accepted%s", node->text,
+                duration_text(c, min_ns), duration_text(c, max_ns),
+                duration_examples(c, min_ns, max_ns));
         return false;
     }
     *ret_ns = ns;

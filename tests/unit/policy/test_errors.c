@@ -167,8 +167,7 @@ Test(errors, P4_options_of_another_algorithm)
         "6:37: plans.p.requests.slots: of no use to calendar; accepted with sliding_window");
     expect_limit_refused(
         "requests: {limit: 5/min, slots: 61}",
-        "6:37: plans.p.requests.slots: \"61\": a whole number from 1 to 60 is accepted, as 4096 or "
-        "4k");
+        "6:37: plans.p.requests.slots: \"61\": a whole number from 1 to 60 is accepted");
     expect_limit_refused(
         "requests: {limit: 5/min, algorithm: gcra}",
         "6:41: plans.p.requests.algorithm: \"gcra\": unknown algorithm; accepted: token_bucket, "
@@ -188,6 +187,26 @@ Test(errors, P4_options_of_another_algorithm)
     expect_limit_refused(
         "requests: {limit: 5/day, anchor: 2}",
         "6:38: plans.p.requests.anchor: hours and days have no anchor; weeks, months and years do");
+}
+
+Test(errors, P1_examples_are_within_their_range)
+{
+    expect_limit_refused("requests: {limit: 5/min, slots: 61}",
+                         "6:37: plans.p.requests.slots: \"61\": a whole number from 1 to 60 is "
+                         "accepted");
+    expect_limit_refused("tokens: {limit: 5/min, default_max_output: 0}",
+                         "6:48: plans.p.tokens.default_max_output: \"0\": a whole number from 1 to "
+                         "9007199254740992 is accepted, as 4096 or 4k");
+    expect_limit_refused("tokens: {limit: 5/min, quantile: 100%}",
+                         "6:38: plans.p.tokens.quantile: \"100%\": 50% to 99.9% is accepted, in "
+                         "steps of 0.1%");
+    qd_policy_free(load_limit("tokens: {limit: 5/min, quantile: 99.9%}"));
+    expect_refused("version: 1\nreport_horizon: 30min\n",
+                   "policy.yaml:2:17: report_horizon: \"30min\": a length of time from 1h to 366d "
+                   "is accepted, as 6h, 35d\n");
+    expect_refused("version: 1\nreservation_ttl: 7h\n",
+                   "policy.yaml:2:18: reservation_ttl: \"7h\": a length of time from 1s to 6h is "
+                   "accepted, as 300s, 10min, 6h\n");
 }
 
 Test(errors, P1_unknown_zone_model_pool_plan)
