@@ -28,6 +28,19 @@ I7_policy_is_validated_without_a_node() {
     expect_in "$err" "nothing of it would take effect"
 }
 
+I7_README_shows_what_is_printed() {
+    mkdir "$T/readme"
+    awk '/^```yaml/ { on = 1; next } /^```/ { on = 0 } on' "$SOURCE/README.md" | sed 's/tokens: 40k/tokns: 40k/' >"$T/readme/policy.yaml"
+    cp "$SOURCE/deploy/examples/prices.json" "$T/readme/"
+    expect_exit 1 "$QUOTACTL_BIN" policy validate "$T/readme/policy.yaml"
+    shown=$(sed -n 's/.*`\(policy\.yaml:.*"tokns".*accepted: requests, \)\.\.\.\(; did you mean "tokens"?\)`.*/\1 \2/p' "$SOURCE/README.md")
+    expect_in "$err" "${shown% *; did*}"
+    expect_in "$err" '; did you mean "tokens"?'
+    expect_exit 0 ctl usage acme --by model
+    expect_match "$out" '^complete through 20'
+    grep -qE '^complete through 20' "$SOURCE/README.md"
+}
+
 I7_check_reserves_and_report_books_once() {
     expect_exit 0 ctl check acme/search --model llama-70b --use input_tokens=1200 --use max_output_tokens=400
     expect_match "$out" '^ALLOW acme/search llama-70b; tightest [a-z/.]+: .* of .*; held 1,600 tokens; id r_[0-9A-Z]+$'
@@ -197,7 +210,7 @@ cp "$POLICY" "$T/policy.yaml"
 cp "$SOURCE/deploy/examples/prices.json" "$T/prices.json"
 qd_run I7_policy_is_validated_without_a_node
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run I7_check_reserves_and_report_books_once S6_same_report_again_is_booked_once \
+qd_run I7_check_reserves_and_report_books_once I7_README_shows_what_is_printed S6_same_report_again_is_booked_once \
     H1_gpu_time_is_held_as_money I7_denied_exits_2_and_says_why \
     D8_dry_run_changes_nothing I7_limits_name_their_line I8_unknown_meter_gets_a_suggestion \
     P2_tenants_come_and_go_at_run_time P2_no_plan_of_its_own_says_what_applies S9_operator_lists_and_releases_holds S3_extend_goes_on \
