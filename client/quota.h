@@ -474,7 +474,8 @@ struct quota_cancel {
 
 struct quota_cancel_answer {
     struct quota_error error;
-    bool cancelled; /* this call gave it back; false: it was settled or gone before */
+    bool cancelled; /* this call gave it back; false: it was settled or gone before, or never known
+                     */
 };
 
 /* Give a hold back in full: the request was never sent. Nothing to release. */

@@ -80,7 +80,17 @@ static void print_meters(struct ctl *ctl, const char *word, const struct quota_a
     }
 }
 
-static void print_report(struct ctl *ctl, const struct quota_report_answer *answer)
+/* Which limits are over: of the tenant, where the command names it; else the fullest counters. */
+static void print_over(struct ctl *ctl, uint32_t count, const char *tenant)
+{
+    (void)fprintf(ctl->out, "%u limit%s above the amount now; next: quotactl %s%s\n", count,
+                  count == 1 ? " is" : "s are",
+                  tenant != NULL ? "limits " : "counters ls --fullest --min-used 100",
+                  tenant != NULL ? tenant : "");
+}
+
+static void print_report(struct ctl *ctl, const struct quota_report_answer *answer,
+                         const char *tenant)
 {
     static const char *const settled[] = {"settled", "post-paid", "still open", "closed",
                                           "settled late"};
@@ -102,8 +112,7 @@ static void print_report(struct ctl *ctl, const struct quota_report_answer *answ
     print_meters(ctl, "; beyond the estimate", answer->overrun, answer->overrun_count);
     (void)fprintf(ctl->out, "%s\n", answer->duplicate ? " (booked before)" : "");
     if (answer->limits_over > 0) {
-        (void)fprintf(ctl->out, "%u limit%s above the amount now; next: quotactl limits TENANT\n",
-                      answer->limits_over, answer->limits_over == 1 ? " is" : "s are");
+        print_over(ctl, answer->limits_over, tenant);
     }
 }
 
@@ -157,7 +166,7 @@ static int run_report(struct ctl *ctl, const struct ctl_args *args)
     } else if (ctl->json) {
         rc = print_report_json(ctl, &answer);
     } else {
-        print_report(ctl, &answer);
+        print_report(ctl, &answer, in.report.tenant);
     }
     quota_report_answer_release(&answer);
     return rc;
@@ -227,9 +236,15 @@ static int run_cancel(struct ctl *ctl, const struct ctl_args *args)
         json_object_object_add(object, "cancelled", json_object_new_boolean(answer.cancelled));
         return ctl_json_print(ctl, object);
     }
-    (void)fprintf(ctl->out, "%s %s\n", answer.cancelled ? "CANCELLED" : "nothing to cancel:",
-                  answer.cancelled ? cancel.reservation
-                                   : "it was settled, cancelled or expired before");
+    if (answer.cancelled) {
+        (void)fprintf(ctl->out, "CANCELLED %s\n", cancel.reservation);
+    } else { /* cancelling twice is harmless, and the node keeps no record of what is closed */
+        (void)fprintf(
+            ctl->out,
+            "nothing to cancel: %s is not open on this node: it was settled, cancelled or "
+            "has expired, or it never was\n",
+            cancel.reservation);
+    }
     return CTL_OK;
 }
 

@@ -149,6 +149,30 @@ S9_operator_lists_and_releases_holds() {
     expect_match "$out" '^CANCELLED r_'
 }
 
+I7_cancel_says_what_is_known() {
+    expect_exit 0 ctl check acme --model gpt-4o --use input_tokens=5
+    id=$(id_of "$out")
+    expect_exit 0 ctl cancel "$id"
+    expect_eq "$out" "CANCELLED $id"
+    for id in "$id" r_zz; do # closed, and never there: the node knows no difference
+        expect_exit 0 ctl cancel "$id"
+        expect_eq "$out" "nothing to cancel: $id is not open on this node: it was settled, cancelled or has expired, or it never was"
+        expect_exit 1 ctl extend "$id"
+    done
+}
+
+I7_a_limit_above_its_amount_is_found_by_the_next_command() {
+    expect_exit 0 ctl report --tenant over --request-id over-1 --model gpt-4o --use input_tokens=100k
+    next=$(printf '%s\n' "$out" | sed -n 's/^1 limit is above the amount now; next: quotactl //p')
+    expect_eq "$next" 'limits over'
+    expect_exit 0 ctl check over2 --model gpt-4o --use input_tokens=5
+    expect_exit 0 ctl report "$(id_of "$out")" --use input_tokens=100k --use output_tokens=1
+    next=$(printf '%s\n' "$out" | sed -n 's/^1 limit is above the amount now; next: quotactl //p')
+    # shellcheck disable=SC2086 # words are meant
+    expect_exit 0 ctl $next
+    expect_match "$out" '^free\.tokens +over2 '
+}
+
 S3_extend_goes_on() {
     expect_exit 0 ctl check acme/stream --model llama-70b --use input_tokens=7 --ttl 10s
     id=$(id_of "$out")
@@ -213,6 +237,7 @@ qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I7_check_reserves_and_report_books_once I7_README_shows_what_is_printed S6_same_report_again_is_booked_once \
     H1_gpu_time_is_held_as_money I7_denied_exits_2_and_says_why \
     D8_dry_run_changes_nothing I7_limits_name_their_line I8_unknown_meter_gets_a_suggestion \
-    P2_tenants_come_and_go_at_run_time P2_no_plan_of_its_own_says_what_applies S9_operator_lists_and_releases_holds S3_extend_goes_on \
+    P2_tenants_come_and_go_at_run_time P2_no_plan_of_its_own_says_what_applies S9_operator_lists_and_releases_holds S3_extend_goes_on I7_cancel_says_what_is_known \
+    I7_a_limit_above_its_amount_is_found_by_the_next_command \
     P6_reload_shows_what_changed I7_colours_only_on_a_terminal I7_status_and_top I2_drain_stops_reserving_and_is_taken_back
 qd_done
