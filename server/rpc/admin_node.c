@@ -20,9 +20,11 @@ struct totals {
     uint64_t bindings;
     uint64_t reservations;
     uint64_t kept;
+    uint64_t roots; /* of the home slices, as their capacity */
+    uint64_t name_bytes;
 };
 
-static void add_totals(struct totals *t, struct qd_shard *shard)
+static void add_totals(struct totals *t, struct qd_shard *shard, bool is_home)
 {
     struct qd_core_stats s;
 
@@ -35,6 +37,8 @@ static void add_totals(struct totals *t, struct qd_shard *shard)
     t->bindings += s.bindings_live;
     t->reservations += s.reservations_open;
     t->kept += s.reservations_kept;
+    t->roots += is_home ? s.roots_live : 0;
+    t->name_bytes += is_home ? s.name_bytes_used : 0;
     t->stats.allowed += s.allowed;
     t->stats.denied += s.denied;
     t->stats.shadow_denied += s.shadow_denied;
@@ -52,9 +56,9 @@ static void sum_up(struct qd_node *node, struct totals *ret_totals)
 {
     memset(ret_totals, 0, sizeof(*ret_totals));
     for (uint32_t i = 0; i < node->shards.count; i++) {
-        add_totals(ret_totals, &node->shards.home[i]);
+        add_totals(ret_totals, &node->shards.home[i], true);
     }
-    add_totals(ret_totals, &node->shards.commons);
+    add_totals(ret_totals, &node->shards.commons, false);
 }
 
 static void put_table(struct qd_out *out, const char *name, uint64_t used, uint64_t capacity)
@@ -174,6 +178,8 @@ enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *c
     put_table(out, "reservations", t.reservations + t.kept, shards * capacity->reservations);
     put_table(out, "tenants", qd_directory_count(node->directory), node->tenants_max);
     put_table(out, "bindings", t.bindings, shards * capacity->bindings);
+    put_table(out, "roots", t.roots, shards * capacity->roots);
+    put_table(out, "name_bytes", t.name_bytes, shards * capacity->name_bytes);
     qd_out_number(out, 9, ledger.watermark.sequence);
     qd_out_number(out, 10, (uint64_t)ledger.watermark.complete_through.ns);
     put_stats(out, &t.stats);

@@ -216,6 +216,8 @@ I7_colours_only_on_a_terminal() {
 I7_status_and_top() {
     expect_exit 0 ctl status
     expect_match "$out" '^.*: serving; quotad [0-9.]+, incarnation 1, up '
+    expect_match "$out" '^roots +[1-9][0-9]* +[1-9][0-9,]* +[0-9.]+%$' # D12: each table that can be full
+    expect_match "$out" '^name_bytes +[1-9][0-9,]* +[1-9][0-9,]* +[0-9.]+%$'
     expect_exit 0 ctl top --looks 2 --every 50ms -n 3
     expect_in "$out" 'the fullest counters:'
     expect_exit 0 ctl status -o json
