@@ -257,7 +257,8 @@ struct qd_settle {
                           said otherwise: leave the meter out unless the report gives it */
     bool budgets_only; /* rebuilding at boot: rates are not charged */
     bool unbound; /* its binding cannot be made: settle what the hold has charged, and no more */
-    struct qd_hash128 request; /* zero: none. All its other holds are released (S1) */
+    struct qd_hash128 request; /* zero: none. All its other holds are released (S1), or
+                                  of one that was not served what its attempt kept (S5) */
     uint32_t attempt;
 };
 

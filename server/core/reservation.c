@@ -302,3 +302,20 @@ struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_
     }
     return NULL;
 }
+
+struct qd_reservation *qd_reservation_kept_of_attempt(struct qd_core *core,
+                                                      struct qd_hash128 request, uint32_t attempt,
+                                                      uint64_t number)
+{
+    struct qd_index_walk walk = {0};
+    uint32_t place;
+    while ((place = qd_index_next(&core->request_index, (uint32_t)request.hi, &walk)) !=
+           QD_INDEX_NONE) {
+        struct qd_reservation *r = &core->reservations[place];
+        if (r->state == QD_RESERVATION_KEPT && r->attempt == attempt && r->number != number &&
+            qd_hash128_equal(r->request, request)) {
+            return r;
+        }
+    }
+    return NULL;
+}

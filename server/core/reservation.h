@@ -59,6 +59,11 @@ struct qd_reservation *qd_reservation_of_request(struct qd_core *core, struct qd
 struct qd_reservation *qd_reservation_of_others(struct qd_core *core, struct qd_hash128 request,
                                                 uint64_t number);
 
+/* A kept record of this (request, attempt) under another number, or NULL. */
+struct qd_reservation *qd_reservation_kept_of_attempt(struct qd_core *core,
+                                                      struct qd_hash128 request, uint32_t attempt,
+                                                      uint64_t number);
+
 static inline bool qd_request_given(struct qd_hash128 request)
 {
     return (request.lo | request.hi) != 0;

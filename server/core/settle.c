@@ -249,16 +249,26 @@ static void settle_hold(struct settling *s)
 }
 
 /* S1: a request that was served needs no other hold than the one that is settled here: not another
- * attempt's, nor the one of a second check of the same attempt. */
-static void release_attempts(struct settling *s, struct qd_hash128 request, uint64_t number)
+ * attempt's, nor the one of a second check of the same attempt. Of an attempt that was not served
+ * only that is undone which an expiry assumed of it (S5): another may be on its way. */
+static struct qd_reservation *find_other(const struct settling *s, struct qd_hash128 request,
+                                         uint32_t attempt, uint64_t number)
 {
     enum qd_outcome outcome = s->settle->outcome;
-    if (!qd_request_given(request) || QD_MUTANT(S1_attempts) ||
-        (outcome != QD_OUTCOME_OK && outcome != QD_OUTCOME_DISCONNECTED)) {
+    if (outcome == QD_OUTCOME_OK || outcome == QD_OUTCOME_DISCONNECTED) {
+        return qd_reservation_of_others(s->home, request, number);
+    }
+    return qd_reservation_kept_of_attempt(s->home, request, attempt, number);
+}
+
+static void release_others(struct settling *s, struct qd_hash128 request, uint32_t attempt,
+                           uint64_t number)
+{
+    if (!qd_request_given(request) || QD_MUTANT(S1_attempts)) {
         return;
     }
     struct qd_reservation *other;
-    while ((other = qd_reservation_of_others(s->home, request, number)) != NULL) {
+    while ((other = find_other(s, request, attempt, number)) != NULL) {
         qd_release(s->home, s->commons, other, s->now);
         s->settled->released_attempts++;
     }
@@ -311,11 +321,13 @@ enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
 
     struct qd_reservation *r = s.reservation;
     struct qd_hash128 request = settle->request;
+    uint32_t attempt = settle->attempt;
     uint64_t number = r != NULL ? r->number : settle->reservation;
     start(&s);
     settled.had_reservation = r != NULL;
     if (r != NULL && !qd_request_given(request)) {
         request = r->request;
+        attempt = r->attempt;
     }
     if (r == NULL ? settle->estimate.present != 0 : r->state == QD_RESERVATION_KEPT) {
         home->stats.late++;
@@ -324,7 +336,7 @@ enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
     if (r != NULL) {
         settle_hold(&s);
     }
-    release_attempts(&s, request, number);
+    release_others(&s, request, attempt, number);
     learn_output(&s);
     home->stats.settled++;
     *ret_settled = settled;

@@ -530,12 +530,14 @@ static void settle_charge(struct model *m, const struct m_hold *h, const struct 
     c->amount = hold;
 }
 
-static void release_attempts(struct model *m, struct qd_hash128 request, uint64_t number,
-                             struct qd_settled *ret_settled)
+static void release_others(struct model *m, const struct qd_settle *s, struct qd_hash128 request,
+                           uint32_t attempt, uint64_t number, struct qd_settled *ret_settled)
 {
+    bool served = s->outcome == QD_OUTCOME_OK || s->outcome == QD_OUTCOME_DISCONNECTED;
     for (unsigned i = 0; i < m->hold_high; i++) {
         struct m_hold *h = &m->holds[i];
-        if (h->state != M_GONE && h->number != number && qd_hash128_equal(h->request, request)) {
+        if (h->state != M_GONE && h->number != number && qd_hash128_equal(h->request, request) &&
+            (served || (h->state == M_KEPT && h->attempt == attempt))) {
             release(m, h);
             ret_settled->released_attempts++;
         }
@@ -566,9 +568,11 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
     struct qd_usage part = part_of(h, s, &expected);
     struct qd_usage rest = rest_of(&expected, &part, s->final);
     struct qd_hash128 request = s->request;
+    uint32_t attempt = s->attempt;
     uint64_t number = h != NULL ? h->number : s->reservation;
     if (h != NULL && (request.lo | request.hi) == 0) {
         request = h->request;
+        attempt = h->attempt;
     }
     for (unsigned i = 0; i < item_count; i++) {
         struct m_counter *c = items[i].counter;
@@ -592,8 +596,7 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
             keep_or_free(m, h);
         }
     }
-    if ((request.lo | request.hi) != 0 &&
-        (s->outcome == QD_OUTCOME_OK || s->outcome == QD_OUTCOME_DISCONNECTED)) {
-        release_attempts(m, request, number, ret_settled);
+    if ((request.lo | request.hi) != 0) {
+        release_others(m, s, request, attempt, number, ret_settled);
     }
 }

@@ -448,6 +448,49 @@ Test(settle, S1_booking_an_attempt_ends_what_its_first_check_kept)
     fx_release(&f);
 }
 
+/* A hard limit keeps what the first check held (S5), the same attempt is checked again, and one
+ * report tells how it ended, by the second token or by the request alone: the first charge goes.
+ * A request that failed ends nothing but that: another attempt may be on its way. */
+Test(settle, S5_a_report_undoes_what_a_hard_limit_kept_of_the_same_attempt)
+{
+    static const enum qd_outcome outcomes[] = {QD_OUTCOME_OK, QD_OUTCOME_NOT_DISPATCHED,
+                                               QD_OUTCOME_FAILED, QD_OUTCOME_DISCONNECTED};
+    for (unsigned i = 0; i < 8; i++) {
+        struct fx f;
+        enum qd_outcome outcome = outcomes[i / 2];
+        bool served = outcome == QD_OUTCOME_OK || outcome == QD_OUTCOME_DISCONNECTED;
+        fx_init(&f, NULL);
+        struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+        month->consistency = QD_HARD;
+        fx_apply(&f, month, 10000, "acme");
+        fx_bind(&f);
+        f.check.request = fx_request(1);
+        f.check.attempt = 2;
+        cr_assert_eq(fx_check(&f, 1000, 0), QD_ALLOW);
+        f.check.attempt = 1;
+        f.check.ttl_ns = QD_NS_PER_S;
+        cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+        fx_advance(&f, 2 * QD_NS_PER_S);
+        cr_assert_eq(fx_expire(&f), 1);
+        cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+        cr_expect_eq(fx_held(&f, month, "acme"), 1200, "kept, and held again");
+        struct qd_settle *s = fx_settle_begin(&f, i % 2 == 0 ? f.verdict.reservation : 0);
+        s->outcome = outcome;
+        s->request = f.check.request;
+        s->attempt = 1;
+        if (served) {
+            qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 70);
+        }
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        cr_expect(f.settled.had_reservation);
+        cr_expect_eq(f.settled.released_attempts, served ? 2 : 1);
+        cr_expect_eq(fx_held(&f, month, "acme"), served ? 0 : 1000, "outcome %d", (int)outcome);
+        cr_expect_eq(fx_used(&f, month, "acme"), served ? 70 : 0);
+        cr_expect_eq(fx_stats(&f).reservations_kept, 0);
+        fx_release(&f);
+    }
+}
+
 Test(settle, P6_a_report_after_a_reload_books_in_the_limits_that_are_new)
 {
     struct fx f;
