@@ -265,7 +265,7 @@ struct qd_settle {
 struct qd_settled {
     bool had_reservation; /* its hold was still there */
     bool closed;
-    uint32_t over_limits;       /* limits that are now above their amount (debt) */
+    uint32_t over_limits;       /* enforced limits that are now above their amount (debt) */
     uint32_t released_attempts; /* holds of other checks of the request */
 };
 

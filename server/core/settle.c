@@ -135,7 +135,7 @@ static int64_t without_refund(const struct settling *s, const struct qd_limit *l
 static void watch(const struct settling *s, const struct qd_at *at)
 {
     qd_event_watch(at, s->now);
-    if (qd_counter_total(at, s->now) > qd_counter_capacity(at)) {
+    if (at->limit->action == QD_ENFORCE && qd_counter_total(at, s->now) > qd_counter_capacity(at)) {
         s->settled->over_limits++;
     }
 }

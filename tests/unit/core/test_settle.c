@@ -491,6 +491,28 @@ Test(settle, S5_a_report_undoes_what_a_hard_limit_kept_of_the_same_attempt)
     }
 }
 
+Test(settle, D10_a_shadow_above_its_amount_is_no_debt)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *shadow = fx_month(&f, QD_METER_INPUT_TOKENS);
+    shadow->action = QD_SHADOW;
+    fx_apply(&f, shadow, 100, "acme");
+    fx_apply(&f, fx_month(&f, QD_METER_INPUT_TOKENS), 200, "acme");
+    fx_bind(&f);
+    for (unsigned held = 0; held < 2; held++) { /* post-paid, and what a hold had charged */
+        if (held) {
+            cr_assert_eq(fx_check(&f, 50, 0), QD_ALLOW);
+            cr_expect_eq(f.verdict.shadow_denials, 1);
+        }
+        fx_settle_begin(&f, held ? f.verdict.reservation : 0);
+        qd_usage_set(&f.settle.used, QD_METER_INPUT_TOKENS, held ? 51 : 150);
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        cr_expect_eq(f.settled.over_limits, held, "the enforced one alone denies further checks");
+    }
+    fx_release(&f);
+}
+
 Test(settle, P6_a_report_after_a_reload_books_in_the_limits_that_are_new)
 {
     struct fx f;
