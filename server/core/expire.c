@@ -40,14 +40,14 @@ void qd_release(struct qd_core *home, struct qd_core *commons, struct qd_reserva
     qd_reservation_free(home, r);
 }
 
-int64_t qd_input_part(const struct qd_limit *limit, int64_t amount, const struct qd_reservation *r,
+int64_t qd_input_part(const struct qd_limit *limit, int64_t amount, int64_t input_nano,
                       const struct qd_usage *expected)
 {
     struct qd_usage input = *expected;
     input.present &= QD_METERS_INPUT | QD_METER_BIT(QD_METER_REQUESTS) | QD_METERS_MONEY;
     for (unsigned m = QD_METER_COST; m <= QD_METER_CHARGE; m++) {
-        if (qd_usage_has(&input, m) && input.amount[m] > r->input_nano) {
-            input.amount[m] = r->input_nano;
+        if (qd_usage_has(&input, m) && input.amount[m] > input_nano) {
+            input.amount[m] = input_nano;
         }
     }
     int64_t part = qd_hold_of(limit, &input, ~QD_METERS_OUTPUT);
@@ -69,7 +69,7 @@ static int64_t kept_on_expiry(const struct qd_core *home, const struct qd_at *at
     if (limit->on_expiry == QD_KEEP_INPUT) {
         struct qd_usage expected;
         qd_reservation_expected(home, r, &expected);
-        return qd_input_part(limit, charge->amount, r, &expected);
+        return qd_input_part(limit, charge->amount, r->input_nano, &expected);
     }
     return limit->on_expiry == QD_KEEP_ALL ? charge->amount : 0;
 }

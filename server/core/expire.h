@@ -31,8 +31,9 @@ bool qd_charge_stands(const struct qd_charge *charge, const struct qd_at *at);
 void qd_release(struct qd_core *home, struct qd_core *commons, struct qd_reservation *r,
                 struct qd_wall_ns now);
 
-/* Of a hold of `amount`, what is the input's (S4, S5). */
-int64_t qd_input_part(const struct qd_limit *limit, int64_t amount, const struct qd_reservation *r,
+/* Of a hold of `amount`, what is the input's (S4, S5). `input_nano`: of the expected cost, what the
+ * input still costs. */
+int64_t qd_input_part(const struct qd_limit *limit, int64_t amount, int64_t input_nano,
                       const struct qd_usage *expected);
 
 /* Keep a hold whose charges are partly kept until their windows have ended; free one without any.

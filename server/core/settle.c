@@ -23,6 +23,8 @@ struct settling {
     struct qd_usage part;               /* what this report books */
     struct qd_usage expected;           /* before this report */
     struct qd_usage rest;               /* after it */
+    int64_t input_before;               /* of the expected cost, the input's: before this report */
+    int64_t input_rest;                 /* after it */
     struct qd_binding *binding;         /* NULL if it isn't needed */
     unsigned item_count;
     struct qd_at items[QD_LIMITS_PER_CHECK_MAX];
@@ -83,6 +85,21 @@ static void form_rest(struct settling *s)
     }
 }
 
+/* S5: of the expected cost, what the input still costs. A part that tells of input has booked that;
+ * once all of it is told, there is nothing left to keep. */
+static int64_t input_left(const struct settling *s)
+{
+    if ((s->part.present & QD_METERS_INPUT) == 0) {
+        return s->input_before;
+    }
+    int64_t untold = 0;
+    for (uint32_t left = s->rest.present & QD_METERS_INPUT; left != 0; left &= left - 1) {
+        untold |= s->rest.amount[__builtin_ctz(left)];
+    }
+    int64_t booked = qd_usage_get(&s->part, QD_METER_COST);
+    return untold != 0 && booked < s->input_before ? s->input_before - booked : 0;
+}
+
 static enum qd_keep keep_rule(const struct settling *s, const struct qd_limit *limit)
 {
     if (QD_MUTANT(S4)) {
@@ -102,6 +119,14 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* True if an expired hold, or a failed request's, keeps the input alone (S4, S5). */
+static bool kept_input(const struct settling *s, const struct qd_limit *limit, int64_t hold)
+{
+    return s->reservation->state == QD_RESERVATION_KEPT &&
+           (limit->on_expiry == QD_KEEP_INPUT || limit->on_failed == QD_KEEP_INPUT) &&
+           hold <= qd_input_part(limit, QD_COST_MAX, s->input_before, &s->expected);
+}
+
 /* What this charge holds after the report. */
 static int64_t hold_after(const struct settling *s, const struct qd_limit *limit, int64_t hold)
 {
@@ -109,6 +134,9 @@ static int64_t hold_after(const struct settling *s, const struct qd_limit *limit
     if (!s->settle->final) {
         if (!touched || limit->algorithm == QD_CONCURRENCY) {
             return hold;
+        }
+        if (kept_input(s, limit, hold)) {
+            return qd_input_part(limit, hold, s->input_rest, &s->rest);
         }
         return smaller(hold, qd_hold_of(limit, &s->rest, UINT32_MAX));
     }
@@ -120,7 +148,7 @@ static int64_t hold_after(const struct settling *s, const struct qd_limit *limit
         return 0;
     }
     if (keep == QD_KEEP_INPUT) {
-        return qd_input_part(limit, hold, s->reservation, &s->rest);
+        return qd_input_part(limit, hold, s->input_rest, &s->rest);
     }
     return touched ? smaller(hold, qd_hold_of(limit, &s->rest, UINT32_MAX)) : hold;
 }
@@ -237,6 +265,7 @@ static void settle_hold(struct settling *s)
     for (unsigned i = 0; i < r->charge_count; i++) {
         settle_charge(s, &charges[i]);
     }
+    r->input_nano = s->input_rest;
     if (!s->settle->final) {
         bool fits = qd_reservation_expect(s->home, r, &s->rest);
         QD_CHECK(fits); /* it got no larger */
@@ -298,10 +327,12 @@ static void start(struct settling *s)
     s->expected = settle->estimate;
     if (r != NULL) {
         s->at.ns = r->made_at_ns;
+        s->input_before = r->input_nano;
         qd_reservation_expected(s->home, r, &s->expected);
     }
     complete_part(s);
     form_rest(s);
+    s->input_rest = input_left(s);
 }
 
 enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,

@@ -195,7 +195,8 @@ struct qd_reservation {
     uint8_t priority; /* D11 */
     uint8_t candidate;
     uint32_t reserved;
-    int64_t input_nano; /* of the estimated cost, what the input alone costs; see QD_KEEP_INPUT */
+    int64_t input_nano; /* of the estimated cost, what the input that nobody reported yet costs; see
+                           QD_KEEP_INPUT */
     uint64_t word[QD_RESERVATION_WORDS];
 };
 

@@ -353,7 +353,7 @@ static int64_t input_part(const struct m_hold *h, const struct qd_limit *l, int6
     struct qd_usage u = *rest;
     u.present &= input_meters | money_meters | QD_METER_BIT(QD_METER_REQUESTS);
     for (unsigned meter = QD_METER_COST; meter <= QD_METER_CHARGE; meter++) {
-        u.amount[meter] = min64(qd_usage_get(&u, meter), h->input_nano);
+        u.amount[meter] = min64(qd_usage_get(&u, meter), max64(h->input_nano - h->told_nano, 0));
     }
     return min64(amount, hold_of(l, &u));
 }
@@ -486,13 +486,33 @@ static struct qd_usage rest_of(const struct qd_usage *expected, const struct qd_
     return rest;
 }
 
+/* The money of the input that was booked isn't held any more: each hold remembers how much of its
+ * input's price reports have brought so far. */
+static void tell_input(struct m_hold *h, const struct qd_usage *part, const struct qd_usage *rest)
+{
+    bool untold = false;
+    if ((part->present & input_meters) == 0) {
+        return;
+    }
+    for (unsigned meter = 0; meter < QD_METERS_MAX; meter++) {
+        bool input = (QD_METER_BIT(meter) & input_meters) != 0;
+        untold = untold || (input && qd_usage_get(rest, meter) > 0);
+    }
+    h->told_nano = untold ? h->told_nano + qd_usage_get(part, QD_METER_COST) : h->input_nano;
+}
+
+/* After the report was told: `kept_input` is what would have been kept of the input before it. */
 static int64_t hold_after(const struct m_hold *h, const struct qd_settle *s,
-                          const struct qd_limit *l, int64_t hold, const struct qd_usage *part,
-                          const struct qd_usage *rest)
+                          const struct qd_limit *l, int64_t hold, int64_t kept_input,
+                          const struct qd_usage *part, const struct qd_usage *rest)
 {
     bool touched = (meters_of(&l->admit) & part->present) != 0;
     if (!s->final) {
         bool as_it_was = !touched || l->algorithm == QD_CONCURRENCY;
+        if (!as_it_was && h->state == M_KEPT && hold <= kept_input &&
+            (l->on_expiry == QD_KEEP_INPUT || l->on_failed == QD_KEEP_INPUT)) {
+            return input_part(h, l, hold, rest);
+        }
         return as_it_was ? hold : min64(hold, hold_of(l, rest));
     }
     enum qd_keep keep = s->outcome == QD_OUTCOME_OK       ? l->on_expiry
@@ -508,12 +528,12 @@ static int64_t hold_after(const struct m_hold *h, const struct qd_settle *s,
 }
 
 static void settle_charge(struct model *m, const struct m_hold *h, const struct qd_settle *s,
-                          struct m_charge *c, const struct qd_usage *part,
+                          struct m_charge *c, int64_t kept_input, const struct qd_usage *part,
                           const struct qd_usage *rest)
 {
     const struct qd_limit *l = c->counter->limit;
     int64_t booked = weigh(&l->settle, part, UINT32_MAX);
-    int64_t hold = hold_after(h, s, l, c->amount, part, rest);
+    int64_t hold = hold_after(h, s, l, c->amount, kept_input, part, rest);
     if (!is_rate(l)) {
         m_change(m, c->counter, h->made_ns, booked);
         c->amount = hold;
@@ -588,8 +608,13 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
     if (h != NULL) {
         ret_settled->had_reservation = true;
         ret_settled->closed = s->final;
+        int64_t kept_input[M_CHARGES];
         for (unsigned i = 0; i < h->charge_count; i++) {
-            settle_charge(m, h, s, &h->charge[i], &part, &rest);
+            kept_input[i] = input_part(h, h->charge[i].counter->limit, INT64_MAX, &expected);
+        }
+        tell_input(h, &part, &rest);
+        for (unsigned i = 0; i < h->charge_count; i++) {
+            settle_charge(m, h, s, &h->charge[i], kept_input[i], &part, &rest);
         }
         h->expected = rest;
         if (s->final) {

@@ -53,7 +53,8 @@ struct m_hold {
     uint64_t content;
     uint32_t epoch;
     struct qd_usage expected;
-    int64_t input_nano;
+    int64_t input_nano; /* what the estimated input costs */
+    int64_t told_nano;  /* what the reports cost that told of input; all of it once none is left */
     unsigned charge_count;
     struct m_charge charge[M_CHARGES];
 };

@@ -180,6 +180,105 @@ Test(estimate, S5_keeping_the_input_keeps_what_the_input_costs)
     fx_release(&f);
 }
 
+struct told {
+    bool partial;
+    enum qd_outcome outcome;
+    int64_t input, output; /* -1: not told; else as estimated */
+    int64_t held, tokens;  /* after it, and after the expiry where the part isn't final */
+};
+
+/* What was booked of the input isn't kept beside it: not by a request that failed, not by a hold
+ * that expires after a part, not by a report that leaves the output out. */
+Test(estimate, S5_of_money_the_input_is_kept_until_it_is_booked)
+{
+    static const struct told cases[] = {
+        {false, QD_OUTCOME_FAILED, 1000, -1, 0, 0},
+        {false, QD_OUTCOME_FAILED, -1, 400, 2500, 1000},
+        {false, QD_OUTCOME_FAILED, 1000, 400, 0, 0},
+        {false, QD_OUTCOME_FAILED, -1, -1, 2500, 1000},
+        {false, QD_OUTCOME_OK, 1000, -1, 0, 0},
+        {false, QD_OUTCOME_OK, -1, 400, 2500, 1000},
+        {true, QD_OUTCOME_OK, 1000, -1, 0, 0},
+        {true, QD_OUTCOME_OK, -1, 400, 2500, 1000},
+        {true, QD_OUTCOME_OK, -1, -1, 2500, 1000},
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct told *c = &cases[i];
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *limits[2] = {fx_month(&f, QD_METER_COST), fx_token_limit(&f, QD_CALENDAR)};
+        for (unsigned j = 0; j < 2; j++) {
+            limits[j]->on_failed = QD_KEEP_INPUT;
+            limits[j]->on_expiry = QD_KEEP_INPUT;
+            fx_apply(&f, limits[j], 1000000, "acme");
+        }
+        fx_bind(&f);
+        f.candidates[0].cost_model = &token_prices;
+        cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+        struct qd_settle *s = fx_settle_begin(&f, f.verdict.reservation);
+        int64_t cost = (c->input > 0 ? 2500 : 0) + (c->output > 0 ? 4000 : 0);
+        s->final = !c->partial;
+        s->outcome = c->outcome;
+        if (c->input > 0) {
+            qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, c->input);
+        }
+        if (c->output > 0) {
+            qd_usage_set(&s->used, QD_METER_OUTPUT_TOKENS, c->output);
+        }
+        qd_usage_set(&s->used, QD_METER_COST, cost);
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        if (c->partial) {
+            cr_expect_eq(fx_held(&f, limits[0], "acme"), 6500 - cost, "case %u: all that is open",
+                         i);
+            fx_advance(&f, QD_TTL_DEFAULT_NS);
+            cr_expect_eq(fx_expire(&f), 1);
+        }
+        cr_expect_eq(fx_used(&f, limits[0], "acme"), cost, "case %u", i);
+        cr_expect_eq(fx_held(&f, limits[0], "acme"), c->held, "case %u: money", i);
+        cr_expect_eq(fx_held(&f, limits[1], "acme"), c->tokens, "case %u: tokens", i);
+
+        /* What came to nobody's ears comes late, in a part. */
+        fx_settle_begin(&f, f.verdict.reservation)->final = false;
+        qd_usage_set(&f.settle.used, QD_METER_INPUT_TOKENS, 1000);
+        qd_usage_set(&f.settle.used, QD_METER_COST, 2500);
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        cr_expect_eq(fx_held(&f, limits[0], "acme"), 0, "case %u: money", i);
+        cr_expect_eq(fx_held(&f, limits[1], "acme"), 0, "case %u: tokens", i);
+        fx_release(&f);
+    }
+}
+
+/* Input of two kinds, and one of them told: what that cost is off what both were to cost. */
+Test(estimate, S5_of_money_what_parts_of_the_input_cost_is_kept_no_more)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    cost->on_expiry = QD_KEEP_INPUT;
+    fx_apply(&f, cost, 1000000, "acme");
+    fx_bind(&f);
+    const struct qd_price_line lines[2] = {
+        token_lines[0],
+        {.meter = QD_METER_CACHED_INPUT_TOKENS, .amount_pico = 2500, .quantity = 1}};
+    const struct qd_price_sheet sheet = {.version = 1, .lines = lines, .line_count = 2};
+    const struct qd_price_list list = {.name = "m", .sheets = &sheet, .count = 1};
+    f.candidates[0].cost_model = &list;
+    for (unsigned i = 0; i < 2; i++) {
+        f.check.estimate.present = 0;
+        qd_usage_set(&f.check.estimate, QD_METER_INPUT_TOKENS, 1000);
+        qd_usage_set(&f.check.estimate, QD_METER_CACHED_INPUT_TOKENS, 200);
+        cr_assert_eq(fx_check_as_is(&f), QD_ALLOW);
+        cr_expect_eq(fx_held(&f, cost, "acme"), 3000, "a cached token costs what others do");
+        fx_settle_begin(&f, f.verdict.reservation);
+        qd_usage_set(&f.settle.used, QD_METER_INPUT_TOKENS, i == 0 ? 900 : 1600);
+        qd_usage_set(&f.settle.used, QD_METER_COST, i == 0 ? 2250 : 4000);
+        cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+        cr_expect_eq(fx_held(&f, cost, "acme"), i == 0 ? 750 : 0);
+        cr_expect_eq(fx_cancel(&f, f.verdict.reservation), i == 0 ? QD_OK : QD_NO_RESERVATION);
+    }
+    fx_release(&f);
+}
+
 Test(estimate, D9_each_candidate_is_priced_by_itself)
 {
     struct fx f;
