@@ -130,6 +130,7 @@ struct qd_check {
     size_t candidate_count; /* 1..QD_CANDIDATES_MAX (D9) */
     struct qd_usage
         estimate; /* what the gateway expects; `requests` filled in, no output unless given */
+    struct qd_wall_ns event_time; /* when the request came: picks the price. 0: now */
     enum qd_price_tier tier;
     enum qd_cache_write_ttl cache_write_ttl;
     enum qd_unknown_price unknown_price;

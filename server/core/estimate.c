@@ -115,10 +115,11 @@ static void add_gpu_time(const struct qd_candidate *c, struct qd_usage *u)
 static bool price(const struct qd_estimate *e, const struct qd_price_list *model,
                   const struct qd_price_list *pool, const struct qd_usage *u, int64_t *ret_nano)
 {
+    const struct qd_wall_ns event_time = e->check->event_time;
     struct qd_price_query query = {.usage = u,
                                    .tier = e->check->tier,
                                    .cache_write_ttl = e->check->cache_write_ttl,
-                                   .at = e->now};
+                                   .at = event_time.ns != 0 ? event_time : e->now};
     qd_int128 pico = 0;
     uint32_t unpriced = 0;
     enum qd_price_result result = qd_price_compute(model, pool, &query, &pico, &unpriced);

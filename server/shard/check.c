@@ -115,6 +115,7 @@ static enum qd_error_code fill(struct qd_check_work *w, struct qd_error *ret_err
                                ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
+    c->event_time.ns = args->event_time_given ? args->event_time_ns : 0;
     c->epoch = policy->epoch;
     c->root = w->root;
     c->candidates = w->candidates;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static void add_money(const struct qd_policy *policy, const struct qd_token *token,
-                      struct qd_wall_ns now, struct qd_usage *usage)
+                      struct qd_usage *usage)
 {
     struct qd_priced priced;
     struct qd_pricing pricing = {
@@ -19,7 +19,7 @@ static void add_money(const struct qd_policy *policy, const struct qd_token *tok
         .usage = usage,
         .tier = token->tier,
         .cache_write_ttl = token->cache_write_ttl,
-        .at = now};
+        .at = token->event_time};
 
     qd_pricing_compute(&pricing, &priced);
     if (priced.priced) {
@@ -86,7 +86,7 @@ enum qd_error_code qd_node_extend(struct qd_worker *worker, const struct qd_exte
         return gone(ret_error);
     }
     if (used.present != 0) {
-        add_money(published->policy, &reference.token, now, &used);
+        add_money(published->policy, &reference.token, &used);
         qd_policy_derive(published->policy, &used);
     }
     qd_count(&worker->figures.extends);

@@ -279,6 +279,34 @@ Test(estimate, S5_of_money_what_parts_of_the_input_cost_is_kept_no_more)
     fx_release(&f);
 }
 
+/* A report of it is priced by when the request came; so is what is held for it. */
+Test(estimate, P7_a_price_is_picked_by_when_the_request_came)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_price_line half[2] = {token_lines[0], token_lines[1]};
+    half[0].amount_pico /= 2;
+    half[1].amount_pico /= 2;
+    const struct qd_price_sheet sheets[2] = {
+        token_sheet, {.version = 2, .effective = f.now, .lines = half, .line_count = 2}};
+    const struct qd_price_list list = {.name = "m", .sheets = sheets, .count = 2};
+    struct qd_limit *cost = fx_month(&f, QD_METER_COST);
+    cost->on_expiry = QD_KEEP_INPUT;
+    fx_apply(&f, cost, 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].cost_model = &list;
+    cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 3250, "half price since now");
+    cr_assert_eq(fx_cancel(&f, f.verdict.reservation), QD_OK);
+    f.check.event_time.ns = f.now.ns - 1;
+    cr_assert_eq(fx_check(&f, 1000, 400), QD_ALLOW);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 6500, "it came before");
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_expect_eq(fx_expire(&f), 1);
+    cr_expect_eq(fx_held(&f, cost, "acme"), 2500);
+    fx_release(&f);
+}
+
 Test(estimate, D9_each_candidate_is_priced_by_itself)
 {
     struct fx f;
