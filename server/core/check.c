@@ -27,6 +27,7 @@ struct trial {
     struct qd_ref ref[QD_LIMITS_PER_CHECK_MAX];
     int64_t cost[QD_LIMITS_PER_CHECK_MAX];
     int64_t total[QD_LIMITS_PER_CHECK_MAX];
+    enum qd_unbounded unbounded[QD_LIMITS_PER_CHECK_MAX]; /* H1: it can't be held */
     uint32_t denying; /* bit i: limit i is enforced and doesn't fit */
     uint32_t shadow;  /* bit i: limit i is a shadow and doesn't fit */
 };
@@ -90,10 +91,12 @@ static bool begin(struct deciding *d, const struct qd_candidate *candidate, stru
     t->estimate.binding = binding; /* while the counters are */
     for (unsigned i = 0; i < t->binding->count; i++) {
         const struct qd_core *core = refs[i].shared ? d->commons : d->home;
-        if (qd_estimate_cost(&t->estimate, core->limits[refs[i].limit], &t->cost[t->count])) {
+        if (qd_estimate_cost(&t->estimate, core->limits[refs[i].limit], &t->cost[t->count],
+                             &t->unbounded[t->count])) {
             t->ref[t->count++] = refs[i];
         }
     }
+    qd_estimate_end(&t->estimate);
     return qd_binding_use(d->home, binding, d->now);
 }
 
@@ -109,7 +112,7 @@ static bool test(const struct deciding *d, struct trial *t)
         }
         t->cost[i] = qd_estimate_clamp(at->limit, at->counter->amount, t->cost[i]);
         t->total[i] = qd_counter_total(at, d->now);
-        if (qd_counter_fits(at, t->total[i], t->cost[i])) {
+        if (t->unbounded[i] == QD_BOUNDED && qd_counter_fits(at, t->total[i], t->cost[i])) {
             continue;
         }
         if (enforced(at->limit)) {
@@ -175,6 +178,19 @@ static void name_tightest(const struct deciding *d, const struct trial *t)
     state->retry_at = d->now;
 }
 
+static void state_for(const struct deciding *d, const struct trial *t, unsigned i,
+                      struct qd_limit_state *ret_state)
+{
+    qd_state_for(&t->at[i], t->cost[i], d->now, ret_state);
+    if (t->unbounded[i] != QD_BOUNDED) {
+        ret_state->unbounded = t->unbounded[i];
+        ret_state->denies = true;
+        ret_state->never_fits = true;
+        ret_state->retry_at.ns = QD_WALL_NEVER;
+        ret_state->retry_is_hint = false;
+    }
+}
+
 /* D3: the limit that takes longest names the time, one that never fits above all. */
 static void name_denying(const struct deciding *d, const struct trial *t, struct qd_verdict *v)
 {
@@ -186,7 +202,7 @@ static void name_denying(const struct deciding *d, const struct trial *t, struct
             continue;
         }
         struct qd_limit_state state;
-        qd_state_for(&t->at[i], t->cost[i], d->now, &state);
+        state_for(d, t, i, &state);
         v->retry_is_hint = v->retry_is_hint || state.retry_is_hint;
         if (first || (state.never_fits && !v->binding.never_fits) ||
             (state.never_fits == v->binding.never_fits && state.retry_at.ns > v->retry_at.ns)) {
@@ -221,7 +237,7 @@ static void fill_states(const struct deciding *d, const struct trial *t,
         return;
     }
     for (unsigned i = 0; i < t->count; i++) {
-        qd_state_for(&t->at[i], t->cost[i], d->now, &states[i]);
+        state_for(d, t, i, &states[i]);
     }
     if (ret_count != NULL) {
         *ret_count = t->count;

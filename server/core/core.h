@@ -155,10 +155,18 @@ enum qd_decision {
 enum qd_reason {
     QD_REASON_NONE = 0,
     QD_REASON_LIMIT,         /* a limit is exhausted; may pass later */
-    QD_REASON_NEVER_FITS,    /* the estimate is larger than the limit's capacity (D3) */
+    QD_REASON_NEVER_FITS,    /* the estimate is larger than the limit's capacity (D3), or has no
+                                bound and the limit is hard (H1) */
     QD_REASON_BLOCKED,       /* the tenant is blocked */
     QD_REASON_UNKNOWN_PRICE, /* P8 deny */
     QD_REASON_CAPACITY,      /* reservation or counter table full, or the root's quota (D12) */
+};
+
+/* Why nobody knows the most that a request may use of what a hard limit counts (H1). */
+enum qd_unbounded {
+    QD_BOUNDED = 0,
+    QD_UNBOUNDED_OUTPUT,   /* no max_output_tokens: not the request's, the limit's, the model's */
+    QD_UNBOUNDED_GPU_TIME, /* neither an estimate nor what a token takes */
 };
 
 /* A counter's state as seen by one request, or by nobody (listing). */
@@ -176,7 +184,8 @@ struct qd_limit_state {
     struct qd_wall_ns retry_at; /* first instant at which the estimate fits; QD_WALL_NEVER: never */
     bool denies;                /* the estimate doesn't fit now */
     bool never_fits;
-    bool retry_is_hint; /* D3: depends on others */
+    enum qd_unbounded unbounded; /* H1: it denies and never fits since this is not known */
+    bool retry_is_hint;          /* D3: depends on others */
 };
 
 struct qd_verdict {

@@ -173,13 +173,10 @@ static void form(struct qd_estimate *e, int64_t output, struct qd_usage *ret_usa
     qd_usage_set(ret_usage, QD_METER_CONCURRENCY, 1);
 }
 
-/* The largest output that may come: as given, as bounded, as the limit or the model says. */
-static int64_t worst_output(const struct qd_estimate *e, int64_t default_max)
+/* The largest output that may come: as the request, the limit or the model says. */
+static int64_t output_bound(const struct qd_estimate *e, int64_t default_max)
 {
     const struct qd_candidate *c = e->candidate;
-    if (qd_usage_has(&e->check->estimate, QD_METER_OUTPUT_TOKENS)) {
-        return e->check->estimate.amount[QD_METER_OUTPUT_TOKENS];
-    }
     if (c->max_output_given) {
         return c->max_output_tokens;
     }
@@ -189,16 +186,38 @@ static int64_t worst_output(const struct qd_estimate *e, int64_t default_max)
     return c->max_output_tokens > 0 ? c->max_output_tokens : QD_OUTPUT_UNKNOWN;
 }
 
+static bool guesses_output(const struct qd_estimate *e)
+{
+    return qd_usage_has(&e->check->estimate, QD_METER_OUTPUT_TOKENS);
+}
+
+static bool is_hard(const struct qd_limit *limit)
+{
+    return limit->consistency == QD_HARD;
+}
+
+/* The request's own estimate, or else the largest that may come; of both the larger where a hard
+ * limit asks: a guess bounds nothing (H1). */
+static int64_t worst_output(const struct qd_estimate *e, const struct qd_limit *limit)
+{
+    int64_t bound = output_bound(e, limit != NULL ? limit->default_max_output : 0);
+    if (!guesses_output(e)) {
+        return bound;
+    }
+    int64_t guess = e->check->estimate.amount[QD_METER_OUTPUT_TOKENS];
+    bool only_guess = limit == NULL || !is_hard(limit) || QD_MUTANT(H1_guess);
+    return only_guess || guess > bound ? guess : bound;
+}
+
 /* The output as this limit estimates it (P3). */
 static int64_t output_for(const struct qd_estimate *e, const struct qd_limit *limit)
 {
     if (limit->output_estimate == QD_OUTPUT_NONE) {
         return QD_OUTPUT_UNKNOWN;
     }
-    int64_t worst = worst_output(e, limit->default_max_output);
+    int64_t worst = worst_output(e, limit);
     int64_t past;
-    if (limit->output_estimate != QD_OUTPUT_QUANTILE ||
-        qd_usage_has(&e->check->estimate, QD_METER_OUTPUT_TOKENS) ||
+    if (limit->output_estimate != QD_OUTPUT_QUANTILE || guesses_output(e) ||
         !qd_estimator_get(e->core, e->binding, limit->quantile_permille, &past)) {
         return worst;
     }
@@ -211,10 +230,11 @@ void qd_estimate_begin(struct qd_estimate *e, struct qd_usage *ret_worst)
     e->unpriced = false;
     e->refused = false;
     e->varied = false;
+    e->hard_output = QD_OUTPUT_UNKNOWN;
     if (e->peek) {
         qd_usage_copy(ret_worst, &e->check->estimate);
     } else {
-        form(e, worst_output(e, 0), ret_worst);
+        form(e, worst_output(e, NULL), ret_worst);
     }
 }
 
@@ -223,7 +243,8 @@ static bool takes_worst(const struct qd_estimate *e, const struct qd_limit *limi
 {
     enum qd_output_estimate how = limit->output_estimate;
     bool own_default = limit->default_max_output > 0 && !e->candidate->max_output_given;
-    return (how == QD_OUTPUT_WORST_CASE || how == QD_OUTPUT_MAX_OF) && !own_default;
+    return (how == QD_OUTPUT_WORST_CASE || how == QD_OUTPUT_MAX_OF) && !own_default &&
+           !(is_hard(limit) && guesses_output(e));
 }
 
 static const struct qd_usage *usage_for(struct qd_estimate *e, const struct qd_limit *limit)
@@ -232,6 +253,9 @@ static const struct qd_usage *usage_for(struct qd_estimate *e, const struct qd_l
         return e->worst;
     }
     int64_t output = output_for(e, limit);
+    if (is_hard(limit) && output > e->hard_output) {
+        e->hard_output = output;
+    }
     int64_t worst = qd_usage_has(e->worst, QD_METER_OUTPUT_TOKENS)
                         ? e->worst->amount[QD_METER_OUTPUT_TOKENS]
                         : QD_OUTPUT_UNKNOWN;
@@ -256,16 +280,49 @@ static bool weighs_any(const struct qd_weights *w, uint32_t meters)
     return false;
 }
 
-bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost)
+/* H1: what a hard limit counts needs an upper bound. */
+static enum qd_unbounded unbounded(const struct qd_estimate *e, const struct qd_limit *limit,
+                                   const struct qd_usage *u)
+{
+    uint32_t by_output = QD_METERS_OUTPUT | QD_METERS_MONEY;
+    if (e->peek || !is_hard(limit) || limit->output_estimate == QD_OUTPUT_NONE ||
+        QD_MUTANT(H1_bound)) {
+        return QD_BOUNDED;
+    }
+    if (weighs_any(&limit->admit, QD_METER_BIT(QD_METER_GPU_MS)) &&
+        !qd_usage_has(&e->check->estimate, QD_METER_GPU_MS)) {
+        if (!qd_usage_has(u, QD_METER_GPU_MS)) {
+            return QD_UNBOUNDED_GPU_TIME;
+        }
+        by_output |= e->candidate->gpu_us_per_output_token > 0 ? QD_METER_BIT(QD_METER_GPU_MS) : 0;
+    }
+    bool bounded = !weighs_any(&limit->admit, by_output) ||
+                   output_bound(e, limit->default_max_output) != QD_OUTPUT_UNKNOWN;
+    return bounded ? QD_BOUNDED : QD_UNBOUNDED_OUTPUT;
+}
+
+bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost,
+                      enum qd_unbounded *ret_unbounded)
 {
     const struct qd_usage *u = usage_for(e, limit);
+    *ret_unbounded = unbounded(e, limit, u);
     /* Output may always come, estimated or not; other meters concern those who bring them. */
-    if (!weighs_any(&limit->admit, u->present | QD_METERS_OUTPUT) &&
+    if (!weighs_any(&limit->admit, u->present | QD_METERS_OUTPUT) && *ret_unbounded == QD_BOUNDED &&
         !(e->peek && limit->algorithm == QD_CONCURRENCY)) {
         return false;
     }
     *ret_cost = hold_of(limit, u);
     return true;
+}
+
+void qd_estimate_end(struct qd_estimate *e)
+{
+    int64_t worst = qd_usage_has(e->worst, QD_METER_OUTPUT_TOKENS)
+                        ? e->worst->amount[QD_METER_OUTPUT_TOKENS]
+                        : QD_OUTPUT_UNKNOWN;
+    if (e->hard_output > worst) {
+        form(e, e->hard_output, e->worst);
+    }
 }
 
 int64_t qd_estimate_input_nano(const struct qd_estimate *e)

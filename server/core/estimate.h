@@ -32,6 +32,7 @@ struct qd_estimate {
     bool unpriced;          /* P8: no price, and the policy goes on without */
     bool refused;           /* P8: no price, and the policy denies */
     struct qd_usage *worst; /* with the largest output that may come; the verdict's */
+    int64_t hard_output;    /* the most that a hard limit has taken the output as (H1) */
     /* The last one formed with another output, for limits that estimate it in their own way. */
     bool varied;
     int64_t variant_output;
@@ -42,8 +43,13 @@ struct qd_estimate {
 void qd_estimate_begin(struct qd_estimate *e, struct qd_usage *ret_worst);
 
 /* What `limit` would count, before its clamp. False: the request has none of its meters, so it
- * doesn't apply. Needs no counter. */
-bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost);
+ * doesn't apply. Needs no counter. *ret_unbounded: H1, the cost is only what is known. */
+bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost,
+                      enum qd_unbounded *ret_unbounded);
+
+/* After the costs: no hard limit holds more output than the worst case says, so that reports of
+ * parts leave what it holds for the output alone (H1). */
+void qd_estimate_end(struct qd_estimate *e);
 
 /* An estimate is at most a stated part of the limit's amount (P3). */
 static inline int64_t qd_estimate_clamp(const struct qd_limit *limit, int64_t amount, int64_t cost)

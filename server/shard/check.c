@@ -349,7 +349,8 @@ static void finish(struct qd_check_work *w, struct qd_check_answer *a)
 
     a->allowed = v->decision == QD_ALLOW;
     a->denial = a->allowed ? QD_DENIAL_NONE : denial_of(v->reason);
-    if (a->denial == QD_DENIAL_NEVER_FITS && v->binding.limit->algorithm == QD_PREPAID) {
+    if (a->denial == QD_DENIAL_NEVER_FITS && v->binding.limit->algorithm == QD_PREPAID &&
+        v->binding.unbounded == QD_BOUNDED) {
         a->denial = QD_DENIAL_LIMIT; /* a grant makes room, though no retry alone does */
     }
     a->message_len = 0;

@@ -294,10 +294,25 @@ static void add_grant(struct qd_text *text, const struct qd_limit_state *state)
     }
 }
 
+/* H1: what to do about a request whose most nobody knows. */
+static const char *bound_hint(enum qd_unbounded unbounded)
+{
+    if (unbounded == QD_UNBOUNDED_GPU_TIME) {
+        return " is hard and cannot hold GPU-time that nobody estimates; give gpu_ms in the "
+               "estimate, or declare the model's gpu_time in the policy";
+    }
+    return " is hard and cannot hold an output without an upper bound; give max_output_tokens, or "
+           "declare the model's max_output_tokens in the policy";
+}
+
 void qd_describe_denial(struct qd_text *text, const struct qd_limit_state *state,
                         struct qd_wall_ns now, bool retry_useful, int64_t retry_after_ns)
 {
     qd_describe_name(text, state);
+    if (state->unbounded != QD_BOUNDED) {
+        qd_text_add(text, bound_hint(state->unbounded));
+        return;
+    }
     if (state->limit->algorithm == QD_PREPAID && !(retry_useful && retry_after_ns > 0)) {
         add_state(text, state);
         add_grant(text, state);

@@ -59,6 +59,7 @@ static struct qd_usage estimate_of(const struct qd_check *check, int64_t output,
     if (peek) {
         return u;
     }
+    u.present &= ~QD_METER_BIT(QD_METER_OUTPUT_TOKENS);
     if (output >= 0) {
         qd_usage_set(&u, QD_METER_OUTPUT_TOKENS, output);
     }
@@ -68,18 +69,38 @@ static struct qd_usage estimate_of(const struct qd_check *check, int64_t output,
     return u;
 }
 
-static int64_t output_for(const struct m_candidate *c, const struct qd_limit *l)
+/* The most output that may come, as far as anybody says; -1: nobody does. */
+static int64_t bound_for(const struct m_candidate *c, const struct qd_limit *l)
 {
-    if (l != NULL && l->output_estimate == QD_OUTPUT_NONE) {
-        return -1;
-    }
     if (c->max_output >= 0) {
         return c->max_output;
     }
+    int64_t model = c->model_max_output > 0 ? c->model_max_output : -1;
     if (l != NULL && l->default_max_output > 0) {
-        return min64(l->default_max_output, c->model_max_output);
+        return model > 0 ? min64(l->default_max_output, model) : l->default_max_output;
     }
-    return c->model_max_output;
+    return model;
+}
+
+static int64_t output_for(const struct qd_check *check, const struct m_candidate *c,
+                          const struct qd_limit *l)
+{
+    int64_t bound = bound_for(c, l);
+    if (l != NULL && l->output_estimate == QD_OUTPUT_NONE) {
+        return -1;
+    }
+    if (!qd_usage_has(&check->estimate, QD_METER_OUTPUT_TOKENS)) {
+        return bound;
+    }
+    int64_t guess = check->estimate.amount[QD_METER_OUTPUT_TOKENS];
+    return l != NULL && l->consistency == QD_HARD ? max64(guess, bound) : guess;
+}
+
+/* H1: nobody knows the most that a hard limit has to hold. */
+static bool is_unbounded(const struct m_candidate *c, const struct qd_limit *l)
+{
+    return l->consistency == QD_HARD && l->output_estimate != QD_OUTPUT_NONE &&
+           (meters_of(&l->admit) & (output_meters | money_meters)) != 0 && bound_for(c, l) < 0;
 }
 
 /* --- checking --------------------------------------------------------------------------------- */
@@ -147,7 +168,13 @@ static void allow(struct model *m, const struct qd_check *check,
         h->attempt = check->attempt;
         h->content = check->content;
         h->epoch = check->epoch;
-        h->expected = estimate_of(check, output_for(candidate, NULL), false);
+        int64_t output = output_for(check, candidate, NULL);
+        for (unsigned i = 0; i < a->count; i++) {
+            if (a->limit[i]->consistency == QD_HARD) {
+                output = max64(output, output_for(check, candidate, a->limit[i]));
+            }
+        }
+        h->expected = estimate_of(check, output, false);
     }
     for (unsigned i = 0; i < a->count; i++) {
         struct m_counter *c = counters[i];
@@ -184,7 +211,7 @@ static bool try_candidate(struct model *m, const struct qd_check *check,
     for (unsigned i = 0; i < candidate->count; i++) {
         struct m_counter *c = candidate->items[i].counter;
         const struct qd_limit *l = c->limit;
-        struct qd_usage u = estimate_of(check, output_for(candidate, l), zero);
+        struct qd_usage u = estimate_of(check, output_for(check, candidate, l), zero);
         bool concerned = ((u.present | output_meters) & meters_of(&l->admit)) != 0;
         if (!concerned && !(zero && l->algorithm == QD_CONCURRENCY)) {
             continue;
@@ -199,12 +226,13 @@ static bool try_candidate(struct model *m, const struct qd_check *check,
         a->used[n] = m_used(m, c);
         a->held[n] = m_held(m, c);
         a->estimate[n] = cost;
-        a->denies[n] = !fits(c, a->used[n] + a->held[n], cost);
+        bool unbounded = !zero && is_unbounded(candidate, l);
+        a->denies[n] = unbounded || !fits(c, a->used[n] + a->held[n], cost);
         if (a->denies[n] && l->action == QD_SHADOW) {
             a->shadow_denials++;
         } else if (a->denies[n]) {
             passes = false;
-            never = never || !fits(c, 0, cost);
+            never = never || unbounded || !fits(c, 0, cost);
         }
     }
     a->decision = passes ? QD_ALLOW : QD_DENY;

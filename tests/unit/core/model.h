@@ -88,8 +88,8 @@ struct m_answer {
 struct m_candidate {
     const struct m_item *items;
     unsigned count;
-    int64_t max_output; /* -1: not given */
-    int64_t model_max_output;
+    int64_t max_output;       /* -1: not given */
+    int64_t model_max_output; /* 0: unknown */
 };
 
 void m_time(struct model *m, int64_t now_ns);

@@ -48,6 +48,122 @@ Test(estimate, P3_output_as_given_as_bounded_or_not_at_all)
     fx_release(&f);
 }
 
+static enum qd_decision ask(struct fx *f, int64_t guess)
+{
+    f->check.estimate.present = 0;
+    qd_usage_set(&f->check.estimate, QD_METER_REQUESTS, 1);
+    qd_usage_set(&f->check.estimate, QD_METER_INPUT_TOKENS, 1000);
+    if (guess >= 0) {
+        qd_usage_set(&f->check.estimate, QD_METER_OUTPUT_TOKENS, guess);
+    }
+    return fx_check_as_is(f);
+}
+
+static void expect_unbounded(const struct fx *f, const struct qd_limit *limit,
+                             enum qd_unbounded what)
+{
+    cr_expect_eq(f->verdict.decision, QD_DENY);
+    cr_expect_eq(f->verdict.reason, QD_REASON_NEVER_FITS);
+    cr_expect_eq(f->verdict.binding.limit, limit);
+    cr_expect_eq(f->verdict.binding.unbounded, what);
+    cr_expect_not(f->verdict.retry_useful);
+    cr_assert_geq(f->state_count, 1);
+    cr_expect(f->states[0].denies && f->states[0].never_fits);
+}
+
+/* Tokens, money, or a sum with output in it: what a hard limit can't hold it doesn't let pass. */
+Test(estimate, H1_a_hard_limit_denies_an_output_without_a_bound)
+{
+    for (unsigned money = 0; money < 2; money++) {
+        struct fx f;
+        fx_init(&f, NULL);
+        struct qd_limit *hard =
+            money ? fx_month(&f, QD_METER_COST) : fx_token_limit(&f, QD_CALENDAR);
+        struct qd_limit *input = fx_month(&f, QD_METER_INPUT_TOKENS);
+        hard->consistency = QD_HARD;
+        input->consistency = QD_HARD;
+        fx_apply(&f, hard, 1000000, "acme");
+        fx_apply(&f, input, 1000000, "acme");
+        fx_bind(&f);
+        f.candidates[0].cost_model = &token_prices;
+        (void)ask(&f, -1);
+        expect_unbounded(&f, hard, QD_UNBOUNDED_OUTPUT);
+        cr_expect_not(f.states[1].denies, "it counts no output");
+        (void)ask(&f, 10);
+        expect_unbounded(&f, hard, QD_UNBOUNDED_OUTPUT);
+        cr_expect_eq(fx_held(&f, input, "acme"), 0, "D2");
+        hard->consistency = QD_GOSSIP;
+        cr_expect_eq(ask(&f, -1), QD_ALLOW, "others hold what is known");
+        hard->consistency = QD_HARD;
+        hard->default_max_output = 300;
+        cr_expect_eq(ask(&f, -1), QD_ALLOW);
+        cr_expect_eq(f.states[0].estimate, money ? 5500 : 1300);
+        hard->default_max_output = 0;
+        f.candidates[0].max_output_tokens = 200; /* the model's */
+        cr_expect_eq(ask(&f, -1), QD_ALLOW);
+        cr_expect_eq(f.states[0].estimate, money ? 4500 : 1200);
+        f.candidates[0].max_output_given = true;
+        f.candidates[0].max_output_tokens = 0;
+        cr_expect_eq(ask(&f, -1), QD_ALLOW, "no output is a bound");
+        fx_release(&f);
+    }
+}
+
+Test(estimate, H1_a_hard_limit_denies_gpu_time_that_nobody_estimates)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *hard = fx_month(&f, QD_METER_GPU_MS);
+    hard->consistency = QD_HARD;
+    fx_apply(&f, hard, 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].max_output_tokens = 200;
+    (void)ask(&f, -1);
+    expect_unbounded(&f, hard, QD_UNBOUNDED_GPU_TIME);
+    f.candidates[0].gpu_us_per_input_token = 1000;
+    cr_expect_eq(ask(&f, -1), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 1000);
+    f.candidates[0].gpu_us_per_output_token = 1000;
+    cr_expect_eq(ask(&f, -1), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 1200);
+    f.candidates[0].max_output_tokens = 0;
+    (void)ask(&f, -1);
+    expect_unbounded(&f, hard, QD_UNBOUNDED_OUTPUT);
+    qd_usage_set(&f.check.estimate, QD_METER_GPU_MS, 70);
+    cr_expect_eq(fx_check_as_is(&f), QD_ALLOW, "the check says itself");
+    cr_expect_eq(f.states[0].estimate, 70);
+    fx_release(&f);
+}
+
+/* A hard limit holds the larger of what the request expects and what it, or the model, allows; and
+ * goes on holding it after a report of the input. Others take the request's word. */
+Test(estimate, H1_a_guess_bounds_nothing)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *hard = fx_token_limit(&f, QD_CALENDAR);
+    struct qd_limit *soft = fx_token_limit(&f, QD_CALENDAR);
+    hard->consistency = QD_HARD;
+    fx_apply(&f, hard, 1000000, "acme");
+    fx_apply(&f, soft, 1000000, "acme");
+    fx_bind(&f);
+    f.candidates[0].max_output_given = true;
+    f.candidates[0].max_output_tokens = 100;
+    cr_assert_eq(ask(&f, 150), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 1150);
+    cr_assert_eq(fx_cancel(&f, f.verdict.reservation), QD_OK);
+    cr_assert_eq(ask(&f, 1), QD_ALLOW);
+    cr_expect_eq(f.states[0].estimate, 1100);
+    cr_expect_eq(f.states[1].estimate, 1001);
+    cr_expect_eq(qd_usage_get(&f.verdict.estimate, QD_METER_OUTPUT_TOKENS), 100);
+    struct qd_settle *s = fx_settle_begin(&f, f.verdict.reservation);
+    s->final = false;
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 1000);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_held(&f, hard, "acme"), 100);
+    fx_release(&f);
+}
+
 Test(estimate, P3_a_clamp_bounds_the_estimate_to_a_part_of_the_limit)
 {
     struct fx f;

@@ -93,7 +93,7 @@ Test(expire, S5_what_is_kept_ends_with_its_window)
 {
     struct fx f;
     fx_init(&f, NULL);
-    struct qd_limit *month = fx_token_limit(&f, QD_CALENDAR);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     struct qd_limit *window = fx_token_limit(&f, QD_SLIDING_WINDOW);
     month->consistency = QD_HARD;
     window->on_expiry = QD_KEEP_ALL;

@@ -377,11 +377,14 @@ static void set_estimate(struct world *w, struct m_candidate candidates[2])
         if (chance(w, 3)) {
             qd_usage_set(&c->estimate, QD_METER_CACHED_INPUT_TOKENS, between(w, 0, 500));
         }
+        if (chance(w, 6)) { /* a guess, which the maximum may exceed */
+            qd_usage_set(&c->estimate, QD_METER_OUTPUT_TOKENS, between(w, 0, 900));
+        }
     }
     for (unsigned i = 0; i < 2; i++) {
         bool given = !chance(w, 3);
         candidates[i].max_output = given ? between(w, 1, 800) : -1;
-        candidates[i].model_max_output = 400 + 400 * (int64_t)i;
+        candidates[i].model_max_output = chance(w, 8) ? 0 : 400 + 400 * (int64_t)i;
     }
 }
 

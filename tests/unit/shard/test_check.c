@@ -59,3 +59,75 @@ Test(check, P7_a_check_is_priced_by_its_event_time_as_its_report_is)
     free(answer);
     fixture_end(&f);
 }
+
+/* As seen: a model that the policy doesn't declare held no output at all, and then cost $2.40 of
+ * $1. */
+static const char hard[] =
+    "version: 1\n"
+    "models: {m: {max_output_tokens: 100, gpu_time: {input_token: 0us, output_token: 1ms}}}\n"
+    "prices: {m: {input_token: $1/1M, output_token: $1/1M}}\n"
+    "unknown_price: {cap: {input_token: $20/1M, output_token: $80/1M}}\n"
+    "plans:\n"
+    "  money: {cost: {limit: $1/day, hard: true}}\n"
+    "  prepaid: {cost: {limit: prepaid, hard: true}}\n"
+    "  tokens: {tokens: {limit: 2000/day, hard: true}}\n"
+    "  time: {gpu_seconds: {limit: 10/day, hard: true}}\n"
+    "tenants: {money: {plan: money}, prepaid: {plan: prepaid}, tokens: {plan: tokens}, time: "
+    "{plan: time}}\n";
+
+static void expect_refused(struct qd_check_args *args, const char *what, const char *hint)
+{
+    cr_expect_not(ask(args));
+    cr_expect_eq(f.answer.denial, QD_DENIAL_NEVER_FITS, "%s", f.answer.message);
+    cr_expect_not(f.answer.retry_useful);
+    cr_expect_not_null(strstr(f.answer.message, what), "%s", f.answer.message);
+    cr_expect_not_null(strstr(f.answer.message, hint), "%s", f.answer.message);
+}
+
+Test(check, H1_a_hard_limit_denies_what_has_no_bound_and_says_what_to_do)
+{
+    static const char *const tenants[] = {"money", "prepaid", "tokens"};
+    fixture_open(&f, hard);
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned named = 0; named < 2; named++) {
+            struct qd_check_args args = args_of(tenants[i], 100);
+            args.model = str(named ? "unheard-of" : NULL);
+            expect_refused(&args, " is hard and cannot hold an output without an upper bound",
+                           "give max_output_tokens, or declare the model's");
+            args.max_output_given = true;
+            args.max_output_tokens = 10;
+            cr_expect_eq(ask(&args), i != 1, "%s", f.answer.message);
+        }
+    }
+    cr_expect_eq(held_of(&f, "money", "cost"), 2 * (100 * 20000 + 10 * 80000));
+    cr_expect_eq(held_of(&f, "tokens", "tokens"), 220);
+    struct qd_check_args args = args_of("time", 100);
+    cr_expect(ask(&args));
+    cr_expect_eq(held_of(&f, "time", "gpu_seconds"), 100, "in ms");
+    args.model = str("unheard-of");
+    expect_refused(&args, "GPU-time that nobody estimates",
+                   "give gpu_ms in the estimate, or declare");
+    args.estimate[1] = (struct qd_amount_arg){str("gpu_ms"), 50};
+    args.estimate_count = 2;
+    cr_expect(ask(&args));
+    cr_expect_eq(held_of(&f, "time", "gpu_seconds"), 150);
+    fixture_end(&f);
+}
+
+Test(check, H1_a_guess_of_the_output_bounds_nothing)
+{
+    fixture_open(&f, hard);
+    struct qd_check_args args = args_of("tokens", 100);
+    args.estimate[1] = (struct qd_amount_arg){str("output_tokens"), 1};
+    args.estimate_count = 2;
+    cr_assert(ask(&args));
+    cr_expect_eq(held_of(&f, "tokens", "tokens"), 200, "the model's maximum");
+    args.max_output_given = true;
+    args.max_output_tokens = 50;
+    cr_assert(ask(&args));
+    cr_expect_eq(held_of(&f, "tokens", "tokens"), 350, "the request's");
+    args.model = str("unheard-of");
+    args.max_output_given = false;
+    expect_refused(&args, " without an upper bound", "give max_output_tokens");
+    fixture_end(&f);
+}
