@@ -28,8 +28,10 @@ struct trial {
     int64_t cost[QD_LIMITS_PER_CHECK_MAX];
     int64_t total[QD_LIMITS_PER_CHECK_MAX];
     enum qd_unbounded unbounded[QD_LIMITS_PER_CHECK_MAX]; /* H1: it can't be held */
-    uint32_t denying; /* bit i: limit i is enforced and doesn't fit */
-    uint32_t shadow;  /* bit i: limit i is a shadow and doesn't fit */
+    const struct qd_limit_state *full; /* D12: fails closed, and has no room for a counter */
+    struct qd_binding none;            /* stands in for the binding that found no room */
+    uint32_t denying;                  /* bit i: limit i is enforced and doesn't fit */
+    uint32_t shadow;                   /* bit i: limit i is a shadow and doesn't fit */
 };
 
 struct deciding {
@@ -75,12 +77,29 @@ static void begin_estimate(const struct deciding *d, const struct qd_candidate *
     qd_estimate_begin(&t->estimate, &d->verdict->estimate);
 }
 
+/* D12: the binding found no room: no limit is tested. */
+static void begin_unbound(const struct qd_candidate *candidate, struct trial *t)
+{
+    const struct qd_unbound *unbound = candidate->unbound;
+    t->none = (struct qd_binding){.key = candidate->binding,
+                                  .valid_until_ns = unbound->valid_until.ns,
+                                  .root = QD_SLAB_NONE,
+                                  .blocked = unbound->blocked};
+    t->binding = &t->none;
+    t->estimate.binding = &t->none;
+    t->full = unbound->full;
+}
+
 /* Form the costs. False: bind first. */
 static bool begin(struct deciding *d, const struct qd_candidate *candidate, struct trial *t)
 {
     struct qd_ref refs[QD_LIMITS_PER_CHECK_MAX];
     qd_binding_prefetch(d->home, candidate->binding);
     begin_estimate(d, candidate, t); /* while the binding is on its way */
+    if (candidate->unbound != NULL) {
+        begin_unbound(candidate, t);
+        return true;
+    }
 
     struct qd_binding *binding = qd_binding_find(d->home, candidate->binding, d->check->epoch);
     if (binding == NULL || !qd_binding_items(d->home, binding, refs, d->now)) {
@@ -253,7 +272,7 @@ static void fill_estimate(const struct trial *t, struct qd_verdict *v)
 }
 
 /* D12: no room for a hold, or for a limit's counter. */
-static bool deny_capacity(const struct deciding *d)
+static void name_capacity(const struct deciding *d)
 {
     struct qd_verdict *v = d->verdict;
     v->decision = QD_DENY;
@@ -262,8 +281,23 @@ static bool deny_capacity(const struct deciding *d)
     v->retry_useful = true;
     v->retry_is_hint = true;
     v->reservation = 0;
-    d->home->stats.capacity_denied += !d->peek;
+}
+
+static bool deny_capacity(const struct deciding *d)
+{
+    name_capacity(d);
+    d->home->stats.capacity_denied++;
     return false;
+}
+
+static void name_full(const struct deciding *d, const struct qd_limit_state *full)
+{
+    struct qd_verdict *v = d->verdict;
+    name_capacity(d);
+    v->binding = *full;
+    v->binding.denies = true;
+    v->binding.retry_at = v->retry_at;
+    v->binding.retry_is_hint = true;
 }
 
 static bool wants_input_price(const struct trial *t)
@@ -432,6 +466,7 @@ static bool answer_repeated(const struct deciding *d)
 static bool try_candidate(struct deciding *d, size_t i, struct trial *t)
 {
     t->count = 0;
+    t->full = NULL;
     if (!begin(d, &d->check->candidates[i], t) || !test(d, t)) {
         return false;
     }
@@ -444,13 +479,15 @@ static bool try_candidate(struct deciding *d, size_t i, struct trial *t)
 
 static bool passes(const struct trial *t)
 {
-    return !t->binding->blocked && t->denying == 0 && !t->estimate.refused;
+    return !t->binding->blocked && t->full == NULL && t->denying == 0 && !t->estimate.refused;
 }
 
 static void deny(const struct deciding *d, const struct trial *t, struct qd_verdict *v)
 {
     if (t->binding->blocked) {
         name_blocked(t, v);
+    } else if (t->full != NULL) {
+        name_full(d, t->full);
     } else if (t->estimate.refused) { /* P8 */
         v->decision = QD_DENY;
         v->reason = QD_REASON_UNKNOWN_PRICE;
@@ -487,6 +524,19 @@ static void clear_verdict(struct qd_verdict *v)
     v->estimate.present = 0;
 }
 
+static void count_denied(const struct deciding *d)
+{
+    struct qd_core_stats *stats = &d->home->stats;
+    if (d->peek) {
+        return;
+    }
+    if (d->verdict->reason == QD_REASON_CAPACITY) {
+        stats->capacity_denied++;
+    } else {
+        stats->denied++;
+    }
+}
+
 static void decide(struct deciding *d, struct qd_limit_state *states, size_t *ret_state_count)
 {
     struct trial t;
@@ -500,9 +550,9 @@ static void decide(struct deciding *d, struct qd_limit_state *states, size_t *re
             v->decision = QD_NEEDS_BINDING; /* D13 */
             return;
         }
-        fill_states(d, &t, states, ret_state_count);
         fill_estimate(&t, v);
         if (passes(&t)) {
+            fill_states(d, &t, states, ret_state_count);
             allow(d, &t);
             return;
         }
@@ -510,19 +560,21 @@ static void decide(struct deciding *d, struct qd_limit_state *states, size_t *re
         if (QD_MUTANT(D2)) {
             charge(d, &t);
         }
+        if (i > 0 && !is_sooner(v, &best)) {
+            continue;
+        }
+        fill_states(d, &t, states, ret_state_count); /* what the verdict is about */
         if (QD_MUTANT(D9)) {
             break;
         }
-        if (count > 1 && (i == 0 || is_sooner(v, &best))) {
+        if (count > 1) {
             best = *v;
         }
     }
     if (count > 1 && !QD_MUTANT(D9)) {
         *v = best;
     }
-    if (!d->peek) {
-        d->home->stats.denied++;
-    }
+    count_denied(d);
 }
 
 static struct deciding begin_deciding(struct qd_core *home, struct qd_core *commons,
@@ -553,41 +605,6 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
     qd_expire_some(home, commons, d.now, qd_core_expire_is_late(home, d.now) ? EXPIRE_LATE : 1);
     if (!answer_repeated(&d)) {
         decide(&d, states, ret_state_count);
-    }
-}
-
-void qd_core_check_unbound(struct qd_core *home, struct qd_core *commons,
-                           const struct qd_check *check, const struct qd_unbound *unbound,
-                           struct qd_wall_ns now, struct qd_verdict *ret_verdict)
-{
-    QD_CHECK(unbound->candidate < check->candidate_count);
-    struct deciding d = begin_deciding(home, commons, check, now, ret_verdict);
-    const struct qd_candidate *candidate = &check->candidates[unbound->candidate];
-    const struct qd_binding none = {.key = candidate->binding,
-                                    .valid_until_ns = unbound->valid_until.ns,
-                                    .root = QD_SLAB_NONE,
-                                    .blocked = unbound->blocked};
-    struct trial t = {.binding = &none};
-    if (answer_repeated(&d)) {
-        return;
-    }
-    ret_verdict->candidate = unbound->candidate;
-    if (unbound->full != NULL && !unbound->blocked) {
-        ret_verdict->binding = *unbound->full;
-        deny_capacity(&d);
-        ret_verdict->binding.denies = true;
-        ret_verdict->binding.retry_at = ret_verdict->retry_at;
-        ret_verdict->binding.retry_is_hint = true;
-        return;
-    }
-    begin_estimate(&d, candidate, &t);
-    t.estimate.binding = &none;
-    fill_estimate(&t, ret_verdict);
-    if (passes(&t)) {
-        allow(&d, &t);
-    } else {
-        deny(&d, &t, ret_verdict);
-        home->stats.denied += !d.peek;
     }
 }
 

@@ -111,8 +111,20 @@ void qd_core_forget_root(struct qd_core *home, struct qd_str root);
 
 /* --- checking --------------------------------------------------------------------------------- */
 
+struct qd_limit_state;
+
+/* D12: a binding that finds no room. Its candidate goes by the limits' failure modes: a limit that
+ * fails closed denies it with CAPACITY and is named; else it is answered as if no limit applied to
+ * it, and its hold charges nothing and counts in no root's quota. */
+struct qd_unbound {
+    const struct qd_limit_state *full; /* a limit that fails closed; NULL: all fail open */
+    bool blocked;                      /* the tenant is, until then */
+    struct qd_wall_ns valid_until;
+};
+
 struct qd_candidate {
     struct qd_hash128 binding;
+    const struct qd_unbound *unbound;       /* NULL: by its binding, see QD_NEEDS_BINDING */
     const struct qd_price_list *cost_model; /* may be NULL, as may the others */
     const struct qd_price_list *cost_pool;
     const struct qd_price_list *charge_model;
@@ -209,26 +221,11 @@ struct qd_verdict {
 
 /* Decide. Leaves everything as it was unless the decision is ALLOW and neither dry_run nor an
  * estimate that charges nothing. `states`, if not NULL, receives one state for each applicable
- * limit (of the chosen or last candidate), up to QD_LIMITS_PER_CHECK_MAX; their number goes to
+ * limit (of verdict.candidate), up to QD_LIMITS_PER_CHECK_MAX; their number goes to
  * *ret_state_count. */
 void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct qd_check *check,
                    struct qd_wall_ns now, struct qd_verdict *ret_verdict,
                    struct qd_limit_state *states, size_t *ret_state_count);
-
-/* What became of a binding that a check needs and that found no room (D12). */
-struct qd_unbound {
-    size_t candidate;
-    const struct qd_limit_state *full; /* a limit that fails closed; NULL: all fail open */
-    bool blocked;                      /* the tenant is, until then */
-    struct qd_wall_ns valid_until;
-};
-
-/* Decide without the binding: a limit that fails closed denies with CAPACITY and is named; else the
- * check is answered as if no limit applied to it. Its hold charges nothing and counts in no root's
- * quota. */
-void qd_core_check_unbound(struct qd_core *home, struct qd_core *commons,
-                           const struct qd_check *check, const struct qd_unbound *unbound,
-                           struct qd_wall_ns now, struct qd_verdict *ret_verdict);
 
 /* Hint for the memory system: the check for this key comes soon. Batches call it ahead. */
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding);

@@ -120,6 +120,7 @@ static enum qd_error_code fill(struct qd_check_work *w, struct qd_error *ret_err
     c->root = w->root;
     c->candidates = w->candidates;
     c->candidate_count = args->candidate_count > 0 ? args->candidate_count : 1;
+    w->full_named = false;
     for (size_t i = 0; i < c->candidate_count; i++) {
         fill_candidate(w, i, args->candidate_count > 0 ? &args->candidates[i] : NULL);
     }
@@ -435,42 +436,37 @@ static bool decide(struct qd_check_work *w, struct qd_check_answer *a, enum qd_e
     return false;
 }
 
-/* D12: no room for the binding: by the limits' failure modes. */
-static enum qd_error_code decide_unbound(struct qd_check_work *w, struct qd_check_answer *a,
-                                         const struct qd_limit_state *full,
-                                         struct qd_error *ret_error)
+/* D12: no room for this candidate's binding: it goes by the limits' failure modes from now on, and
+ * the others have their turn (D9). `full`: a limit that fails closed. */
+static void leave_unbound(struct qd_check_work *w, size_t index, const struct qd_limit_state *full)
 {
     const struct qd_resolution *r = &w->worker->resolution;
-    struct qd_unbound unbound = {.candidate = a->verdict.candidate,
-                                 .full = full,
-                                 .blocked = r->blocked,
-                                 .valid_until = r->valid_until};
 
-    qd_core_check_unbound(w->home->core, qd_shards_commons(&w->worker->node->shards), &w->check,
-                          &unbound, w->now, &a->verdict);
-    return a->verdict.decision == QD_CONFLICT ? conflict(w->args, ret_error)
-                                              : conclude(w, 0, a, ret_error);
+    w->unbound[index] = (struct qd_unbound){.blocked = r->blocked, .valid_until = r->valid_until};
+    if (full != NULL) {
+        w->full[index] = *full;
+        w->unbound[index].full = &w->full[index];
+        if (w->full_named) { /* all of them may pass at the same time: the first is the verdict's */
+            w->full[index].name = (struct qd_str){w->full_name, 0};
+        } else {
+            copy_name(&w->full[index], w->full_name); /* the next resolution takes its place */
+            w->full_named = true;
+        }
+    }
+    w->candidates[index].unbound = &w->unbound[index];
 }
 
-/* Bind what the core asked for; on QD_BIND_DONE the home shard is locked. */
-static enum qd_bind_outcome bind_candidate(struct qd_check_work *w, struct qd_check_answer *a,
-                                           enum qd_error_code *ret_code, struct qd_error *ret_error)
+/* Bind what the core asked for. The home shard is locked afterwards where the core is to look
+ * again: after DONE, NO_ROOM and ALL_OPEN. */
+static enum qd_bind_outcome bind_candidate(struct qd_check_work *w, size_t index)
 {
     struct qd_limit_state state;
-    size_t index = a->verdict.candidate;
 
     assert(index < w->check.candidate_count);
     enum qd_bind_outcome outcome =
         qd_bind_locked(w->worker, w->published, &w->subjects[index], w->home, w->now, &state);
     if (outcome == QD_BIND_NO_ROOM || outcome == QD_BIND_ALL_OPEN) {
-        *ret_code = decide_unbound(w, a, outcome == QD_BIND_NO_ROOM ? &state : NULL, ret_error);
-        qd_shards_unlock(&w->worker->node->shards, w->home);
-        if (*ret_code == QD_ERROR_NONE) {
-            finish(w, a);
-        }
-    } else if (outcome == QD_BIND_UNKNOWN_TENANT) {
-        qd_count(&w->worker->figures.unknown_tenant);
-        deny(w, QD_DENIAL_UNKNOWN_TENANT, a);
+        leave_unbound(w, index, outcome == QD_BIND_NO_ROOM ? &state : NULL);
     }
     return outcome;
 }
@@ -495,8 +491,10 @@ static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a
         if (qd_validate_check(w->args, ret_error) != QD_ERROR_NONE) {
             return ret_error->code;
         }
-        switch (bind_candidate(w, a, &code, ret_error)) {
+        switch (bind_candidate(w, a->verdict.candidate)) {
         case QD_BIND_DONE:
+        case QD_BIND_NO_ROOM:
+        case QD_BIND_ALL_OPEN:
             break;
         case QD_BIND_STALE:
             w->published = atomic_load_explicit(&node->published, memory_order_acquire);
@@ -511,9 +509,9 @@ static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a
                 "more than %d limits apply to this request; merge limits in the policy",
                 QD_LIMITS_PER_CHECK_MAX);
         case QD_BIND_UNKNOWN_TENANT:
-        case QD_BIND_NO_ROOM:
-        case QD_BIND_ALL_OPEN:
-            return code;
+            qd_count(&w->worker->figures.unknown_tenant);
+            deny(w, QD_DENIAL_UNKNOWN_TENANT, a);
+            return QD_ERROR_NONE;
         }
     }
     qd_shards_unlock(&node->shards, w->home);

@@ -21,6 +21,11 @@ struct qd_check_work {
     struct qd_wall_ns now;
     struct qd_check check;
     struct qd_candidate candidates[QD_CANDIDATES_MAX];
+    /* D12: of candidates whose binding found no room. Only the first of them can be named. */
+    struct qd_unbound unbound[QD_CANDIDATES_MAX];
+    struct qd_limit_state full[QD_CANDIDATES_MAX];
+    char full_name[QD_STATE_NAME_MAX];
+    bool full_named;
     struct qd_explanation *explanation; /* NULL: nobody asks */
     struct qd_subject
         subjects[QD_CANDIDATES_MAX]; /* only the first `check.candidate_count` are set */

@@ -254,7 +254,7 @@ static struct m_hold *find_request(struct model *m, struct qd_hash128 request, u
 }
 
 void m_check(struct model *m, const struct qd_check *check, const struct m_candidate *candidates,
-             struct m_answer *ret_answer)
+             unsigned described, struct m_answer *ret_answer)
 {
     struct m_answer *a = ret_answer;
     memset(a, 0, sizeof(*a));
@@ -280,6 +280,9 @@ void m_check(struct model *m, const struct qd_check *check, const struct m_candi
             return;
         }
     }
+    struct m_counter *counters[M_CHARGES];
+    a->candidate = described;
+    (void)try_candidate(m, check, &candidates[described], zero, counters, a);
 }
 
 void m_name_reservation(struct model *m, uint64_t number)

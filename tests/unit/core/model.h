@@ -79,7 +79,8 @@ struct m_answer {
     bool repeated;
     uint64_t reservation; /* of a repeated one */
     uint32_t shadow_denials;
-    unsigned count; /* limits that concern the request, of the chosen or last candidate */
+    unsigned
+        count; /* limits that concern the request, of the chosen candidate, or the described one */
     const struct qd_limit *limit[M_CHARGES];
     int64_t used[M_CHARGES], held[M_CHARGES], estimate[M_CHARGES];
     bool denies[M_CHARGES];
@@ -102,8 +103,9 @@ int64_t m_held(const struct model *m, const struct m_counter *c);
 
 /* Holds whose second has come end. */
 void m_expire(struct model *m);
+/* `described`: the candidate that a denial of all is about. */
 void m_check(struct model *m, const struct qd_check *check, const struct m_candidate *candidates,
-             struct m_answer *ret_answer);
+             unsigned described, struct m_answer *ret_answer);
 /* The core named the reservation that the last allowed check made. */
 void m_name_reservation(struct model *m, uint64_t number);
 /* `items`: the counters that apply to the report's request now. */

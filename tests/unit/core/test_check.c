@@ -530,6 +530,38 @@ static void two_candidates(struct fx *f, struct qd_limit *first, int64_t first_a
     f->check.candidate_count = 2;
 }
 
+/* What is said of the limits is said of the candidate that the denial is about. */
+Test(check, D9_of_candidates_that_are_all_denied_the_states_are_of_the_one_that_is_named)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *minute = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, minute, 100, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    f.item_count = 0;
+    f.model = "other";
+    f.candidates[1] = f.candidates[0];
+    fx_apply(&f, month, 100, "acme");
+    fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS), 100, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    f.check.candidate_count = 2;
+    for (unsigned i = 0; i < 2; i++) {
+        struct qd_candidate last = f.candidates[0]; /* the month's first, then the minute's */
+        cr_expect_eq(fx_check(&f, 50, 0), QD_DENY);
+        cr_expect_eq(f.verdict.binding.limit, minute);
+        cr_expect_eq(f.verdict.candidate, 1 - i);
+        cr_assert_eq(f.state_count, 1);
+        cr_expect_eq(f.states[0].limit, minute);
+        cr_expect(f.states[0].denies);
+        f.candidates[0] = f.candidates[1];
+        f.candidates[1] = last;
+    }
+    fx_release(&f);
+}
+
 Test(check, D9_the_first_candidate_that_fits_is_reserved)
 {
     struct fx f;

@@ -548,8 +548,10 @@ static enum qd_decision check_unbound(struct fx *f, const struct qd_unbound *unb
 {
     (void)fx_check(f, 100, 50); /* which asks for a binding */
     cr_assert_eq(f->verdict.decision, QD_NEEDS_BINDING);
-    qd_core_check_unbound(f->home, f->commons, &f->check, unbound, f->now, &f->verdict);
-    return f->verdict.decision;
+    f->candidates[0].unbound = unbound;
+    enum qd_decision decision = fx_check_as_is(f);
+    f->candidates[0].unbound = NULL;
+    return decision;
 }
 
 Test(evict, D12_a_check_without_a_binding_gets_a_hold_that_charges_nothing)
@@ -635,5 +637,41 @@ Test(evict, D12_a_full_table_of_holds_denies_without_a_binding_too)
     cr_assert_eq(check_unbound(&f, &open), QD_DENY);
     cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY);
     cr_expect_null(f.verdict.binding.limit);
+    fx_release(&f);
+}
+
+/* D9: the next candidate is tried by its binding; a closed one is named if it passes sooner. */
+Test(evict, D9_a_candidate_without_room_leaves_the_others_their_turn)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit_state full = {.limit = month, .name = fx_str("acme"), .amount = 9, .depth = 1};
+    struct qd_unbound closed = {.full = &full, .valid_until = {QD_WALL_NEVER}};
+    struct qd_unbound open = {.valid_until = {QD_WALL_NEVER}};
+    fx_apply(&f, month, 1000, "acme");
+    fx_bind(&f);
+    f.check.candidate_count = 2;
+    f.candidates[1] = f.candidates[0];
+    f.candidates[0] = (struct qd_candidate){.binding = {1, 2}, .unbound = &closed};
+    cr_expect_eq(fx_check(&f, 600, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.candidate, 1);
+    cr_expect_eq(f.state_count, 1);
+    cr_expect_eq(fx_check(&f, 600, 0), QD_DENY);
+    cr_expect_eq(f.verdict.candidate, 0);
+    cr_expect_eq(f.verdict.reason, QD_REASON_CAPACITY, "in a second, not next month");
+    cr_expect_eq(f.state_count, 0, "nothing is known of its limits");
+    cr_expect_eq(fx_stats(&f).capacity_denied, 1);
+    cr_expect_eq(fx_stats(&f).denied, 0);
+
+    f.candidates[0].unbound = NULL; /* a bound one that is denied, and one that fails open */
+    f.candidates[1].binding = f.candidates[0].binding;
+    f.candidates[0].binding = fx_key(&f, f.tenant, f.model);
+    cr_expect_eq(fx_check(&f, 600, 0), QD_NEEDS_BINDING);
+    cr_expect_eq(f.verdict.candidate, 1);
+    f.candidates[1].unbound = &open;
+    cr_expect_eq(fx_check(&f, 600, 0), QD_ALLOW);
+    cr_expect_eq(f.verdict.candidate, 1);
+    cr_expect_eq(fx_held(&f, month, "acme"), 600);
     fx_release(&f);
 }

@@ -287,3 +287,53 @@ Test(bind, D12_a_report_counts_in_what_its_check_left_out)
     cr_expect_eq(failed_open(), left_out + 1);
     fixture_end(&f);
 }
+
+static const char by_model[] =
+    "version: 1\n"
+    "models: {m: {max_output_tokens: 100}, n: {max_output_tokens: 100}}\n"
+    "plans:\n"
+    "  two:\n"
+    "    requests: {limit: 100/day, algorithm: fixed_window, failure_mode: closed, match: {model: "
+    "m}}\n"
+    "    input_tokens: {limit: 50/min, algorithm: sliding_window, meter: input_tokens}\n"
+    "tenants:\n"
+    "  \"*\": {plan: two}\n";
+
+/* D9: no room for one candidate's counter is no reason to leave the others out. */
+Test(bind, D9_a_candidate_that_fails_closed_leaves_the_others_their_turn)
+{
+    unsigned denied = 0;
+
+    begin();
+    f.gauges = GAUGES;
+    fixture_open(&f, by_model);
+    (void)fill();
+    for (unsigned i = 0; i < TENANTS; i++) {
+        char tenant[32];
+        (void)snprintf(tenant, sizeof(tenant), "t%u", i);
+        if (check_number(i, 10)) {
+            continue;
+        }
+        denied++;
+        expect_named("requests", i);
+        uint64_t counted = capacity_denied();
+        struct qd_check_args args = args_of(tenant, 10);
+        args.candidate_count = 2;
+        args.candidates[0].model = str("m");
+        args.candidates[1].model = str("n");
+        cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+        cr_expect(f.answer.allowed, "%s", f.answer.message);
+        cr_expect_eq(f.answer.verdict.candidate, 1);
+        cr_expect_eq(held_of(&f, tenant, "requests"), 0);
+        cr_expect_eq(used_of(&f, tenant, "input_tokens"), 10);
+        cr_expect_eq(capacity_denied(), counted);
+        args.estimate[0].amount = 100; /* which the other has no room for, ever */
+        cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+        cr_expect_eq(f.answer.denial, QD_DENIAL_CAPACITY);
+        cr_expect_eq(f.answer.verdict.candidate, 0);
+        expect_named("requests", i);
+        cr_expect_eq(capacity_denied(), counted + 1);
+    }
+    cr_expect_geq(denied, TENANTS - 4 * GAUGES);
+    fixture_end(&f);
+}

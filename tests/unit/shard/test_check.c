@@ -131,3 +131,32 @@ Test(check, H1_a_guess_of_the_output_bounds_nothing)
     expect_refused(&args, " without an upper bound", "give max_output_tokens");
     fixture_end(&f);
 }
+
+static const char two[] =
+    "version: 1\n"
+    "models: {m: {max_output_tokens: 100}, n: {max_output_tokens: 100}}\n"
+    "plans:\n"
+    "  two:\n"
+    "    of-m: {meter: input_tokens, limit: 100/min, match: {model: m}}\n"
+    "    of-n: {meter: input_tokens, limit: 100/day, match: {model: n}}\n"
+    "    tried: {meter: input_tokens, limit: 80/min, action: shadow, match: {model: m}}\n"
+    "tenants: {acme: {plan: two}}\n";
+
+/* m is free in a minute, n tomorrow: the denial is about m, and so is what shadows say. */
+Test(check, D10_shadows_speak_of_the_candidate_that_the_denial_is_about)
+{
+    fixture_open(&f, two);
+    struct qd_check_args args = args_of("acme", 70);
+    args.candidate_count = 2;
+    args.candidates[0].model = str("m");
+    args.candidates[1].model = str("n");
+    cr_assert(ask(&args));
+    cr_assert(ask(&args));
+    cr_expect_eq(f.answer.verdict.candidate, 1);
+    cr_assert_not(ask(&args));
+    cr_expect_eq(f.answer.verdict.candidate, 0);
+    cr_expect_str_eq(f.answer.verdict.binding.limit->name, "of-m");
+    cr_assert_eq(f.answer.shadow_count, 1);
+    cr_expect_str_eq(f.answer.shadow[0].state.limit->name, "tried");
+    fixture_end(&f);
+}
