@@ -608,6 +608,13 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
     }
 }
 
+bool qd_core_repeat(struct qd_core *home, struct qd_core *commons, const struct qd_check *check,
+                    struct qd_wall_ns now, struct qd_verdict *ret_verdict)
+{
+    struct deciding d = begin_deciding(home, commons, check, now, ret_verdict);
+    return answer_repeated(&d);
+}
+
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding)
 {
     qd_binding_prefetch(home, binding);

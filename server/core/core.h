@@ -227,6 +227,11 @@ void qd_core_check(struct qd_core *home, struct qd_core *commons, const struct q
                    struct qd_wall_ns now, struct qd_verdict *ret_verdict,
                    struct qd_limit_state *states, size_t *ret_state_count);
 
+/* S1: only if an earlier check of the same (request, attempt) has its hold open: what that one is
+ * told again, or QD_CONFLICT. False: there is none, and nothing is decided. */
+bool qd_core_repeat(struct qd_core *home, struct qd_core *commons, const struct qd_check *check,
+                    struct qd_wall_ns now, struct qd_verdict *ret_verdict);
+
 /* Hint for the memory system: the check for this key comes soon. Batches call it ahead. */
 void qd_core_prefetch(const struct qd_core *home, struct qd_hash128 binding);
 

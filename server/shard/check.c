@@ -519,6 +519,30 @@ static enum qd_error_code run(struct qd_check_work *w, struct qd_check_answer *a
     return QD_ERROR_NONE;
 }
 
+/* A node that drains makes no new hold; a check that is repeated has one (S1). */
+static enum qd_error_code run_draining(struct qd_check_work *w, struct qd_check_answer *a,
+                                       struct qd_error *ret_error)
+{
+    struct qd_shards *shards = &w->worker->node->shards;
+    enum qd_error_code code = QD_ERROR_NONE;
+
+    qd_shards_lock(shards, w->home);
+    bool repeated =
+        qd_core_repeat(w->home->core, qd_shards_commons(shards), &w->check, w->now, &a->verdict);
+    if (repeated) {
+        code = a->verdict.decision == QD_CONFLICT ? conflict(w->args, ret_error)
+                                                  : conclude(w, 0, a, ret_error);
+    }
+    qd_shards_unlock(shards, w->home);
+    if (!repeated) {
+        qd_count(&w->worker->figures.draining);
+        deny(w, QD_DENIAL_DRAINING, a);
+    } else if (code == QD_ERROR_NONE) {
+        finish(w, a);
+    }
+    return code;
+}
+
 static void clear_answer(const struct qd_check_work *w, struct qd_check_answer *a)
 {
     a->now = w->now;
@@ -573,8 +597,7 @@ enum qd_error_code qd_check_decide(struct qd_check_work *w, struct qd_check_answ
     clear_answer(w, ret_answer);
     if (atomic_load_explicit(&node->draining, memory_order_relaxed) && !w->check.dry_run &&
         !w->args->no_reservation) {
-        qd_count(&w->worker->figures.draining);
-        deny(w, QD_DENIAL_DRAINING, ret_answer);
+        code = run_draining(w, ret_answer, ret_error);
     } else {
         code = run(w, ret_answer, ret_error);
         ret_answer->policy = w->published->policy; /* it may have begun anew with another */

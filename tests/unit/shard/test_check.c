@@ -160,3 +160,33 @@ Test(check, D10_shadows_speak_of_the_candidate_that_the_denial_is_about)
     cr_expect_str_eq(f.answer.shadow[0].state.limit->name, "tried");
     fixture_end(&f);
 }
+
+Test(check, S1_a_node_that_drains_repeats_its_answers_and_makes_no_new_hold)
+{
+    fixture_open(&f, two);
+    struct qd_check_args args = args_of("acme", 70);
+    args.request_id = str("one");
+    cr_assert(ask(&args));
+    uint64_t number = f.answer.number;
+    char token[QD_TOKEN_TEXT_MAX + 1];
+    memcpy(token, f.token, sizeof(token));
+    atomic_store(&f.node->draining, true);
+    cr_expect(ask(&args), "%s", f.answer.message);
+    cr_expect(f.answer.verdict.repeated);
+    cr_expect_eq(f.answer.number, number);
+    cr_expect_str_eq(f.token, token);
+    cr_expect_eq(f.worker->figures.draining, 0);
+    args.estimate[0].amount = 71;
+    cr_expect_eq(check_args(&f, &args), QD_ERROR_REQUEST_CONFLICT);
+    args.attempt = 1;
+    cr_expect_not(ask(&args));
+    cr_expect_eq(f.answer.denial, QD_DENIAL_DRAINING);
+    cr_expect_eq(f.answer.token_len, 0);
+    cr_expect_eq(f.worker->figures.draining, 1);
+    cr_assert_eq(report_tokens(&f, 70), QD_ERROR_NONE);
+    args.attempt = 0;
+    args.estimate[0].amount = 70;
+    cr_expect_not(ask(&args), "its hold is gone");
+    cr_expect_eq(f.answer.denial, QD_DENIAL_DRAINING);
+    fixture_end(&f);
+}
