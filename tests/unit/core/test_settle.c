@@ -491,6 +491,56 @@ Test(settle, S5_a_report_undoes_what_a_hard_limit_kept_of_the_same_attempt)
     }
 }
 
+/* A failed part leaves what a hard limit keeps of its own hold, and finds no other. */
+Test(settle, S5_a_failed_part_leaves_its_own_kept_hold)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    month->consistency = QD_HARD;
+    fx_apply(&f, month, 10000, "acme");
+    fx_bind(&f);
+    f.check.request = fx_request(1);
+    f.check.request.lo ^= 2; /* another's, where the index looks first */
+    cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    f.check.request = fx_request(1);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW);
+    fx_advance(&f, QD_TTL_DEFAULT_NS);
+    cr_assert_eq(fx_expire(&f), 2);
+    struct qd_settle *s = fx_settle_begin(&f, f.verdict.reservation);
+    s->outcome = QD_OUTCOME_FAILED;
+    s->final = false;
+    s->request = f.check.request;
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(f.settled.released_attempts, 0);
+    cr_expect_eq(fx_held(&f, month, "acme"), 110);
+    cr_expect_eq(fx_stats(&f).reservations_kept, 2);
+    fx_release(&f);
+}
+
+/* D12: a report counts in what its check had to do without, if there is room by now. */
+Test(settle, D12_a_report_wants_more_than_a_part_of_the_binding)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_bind part = {.key = fx_key(&f, f.tenant, f.model),
+                           .epoch = f.epoch,
+                           .valid_until = f.valid_until,
+                           .tenant = fx_str(f.tenant),
+                           .partial = true};
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, month, 1000, "acme");
+    f.candidates[0].binding = part.key;
+    cr_assert_eq(qd_core_bind(f.home, f.commons, &part, f.now, NULL), QD_BOUND);
+    cr_assert_eq(fx_check(&f, 100, 0), QD_ALLOW, "a check goes by it");
+    cr_expect_eq(f.state_count, 0);
+    cr_expect_eq(fx_settle(&f, 70, 0), QD_RESULT_NEEDS_BINDING);
+    fx_bind(&f);
+    cr_expect_eq(fx_settle(&f, 70, 0), QD_OK);
+    cr_expect_eq(fx_used(&f, month, "acme"), 70);
+    fx_release(&f);
+}
+
 Test(settle, D10_a_shadow_above_its_amount_is_no_debt)
 {
     struct fx f;
