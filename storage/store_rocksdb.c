@@ -14,6 +14,7 @@
 #define DEFAULT_OPEN_FILES   512
 #define WAL_BYTES_MAX        (128 * MIB) /* bounds the time that recovery takes */
 #define BLOCK_BYTES          ((size_t)16 << 10)
+#define MEMTABLE_BLOOM_RATIO 0.05 /* of a write buffer */
 #define BLOOM_BITS_PER_KEY   10
 /* X4: Debian's RocksDB has its assertions on, and ends the process at the second line that its LOG
  * file cannot take: on a full disk. What goes wrong is in our errors; its LOG gets headers only. */
@@ -196,9 +197,11 @@ static rocksdb_options_t *space_options(enum qd_store_space space, rocksdb_cache
     rocksdb_block_based_options_set_block_cache(table, cache);
     rocksdb_block_based_options_set_block_size(table, BLOCK_BYTES);
     if (space == QD_STORE_IDEMPOTENCY) {
-        /* Nearly every look-up of a key is for one that isn't there. */
+        /* Nearly every look-up of a key is for one that isn't there: not on disk, nor in memory. */
         rocksdb_block_based_options_set_filter_policy(
             table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS_PER_KEY));
+        rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, MEMTABLE_BLOOM_RATIO);
+        rocksdb_options_set_memtable_whole_key_filtering(options, 1);
     }
     rocksdb_options_set_block_based_table_factory(options, table);
     rocksdb_block_based_options_destroy(table);
