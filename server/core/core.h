@@ -130,7 +130,7 @@ struct qd_candidate {
     const struct qd_price_list *charge_model;
     const struct qd_price_list *charge_pool;
     int64_t max_output_tokens; /* the request's, else the model's maximum; 0: unknown */
-    bool max_output_given;
+    bool max_output_given;     /* by the request, or by a model without output */
     int64_t gpu_us_per_input_token;
     int64_t gpu_us_per_output_token;
 };

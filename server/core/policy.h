@@ -27,7 +27,8 @@ struct qd_model {
     const char *name;
     const char *family;        /* NULL: itself */
     const char *pool;          /* NULL: none */
-    int64_t max_output_tokens; /* 0: unknown */
+    int64_t max_output_tokens; /* 0: unknown, or none */
+    bool no_output;            /* none, as of an embedding model */
     int64_t max_input_tokens;  /* 0: unknown */
     /* GPU-time where a check gives none; 0: none; QD_GPU_TIME_DEFAULT: see qd_gpu_time_of. */
     int64_t gpu_us_per_input_token;

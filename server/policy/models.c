@@ -122,8 +122,9 @@ static void read_model_pool(struct qd_compiler *c, const struct qd_at *at,
 static void read_max_output(struct qd_compiler *c, const struct qd_at *at,
                             const struct qd_node *value, void *object)
 {
-    (void)qd_read_amount(c, at, value, 1, QD_AMOUNT_MAX,
-                         &((struct qd_model *)object)->max_output_tokens);
+    struct qd_model *m = object;
+    m->no_output = qd_read_amount(c, at, value, 0, QD_AMOUNT_MAX, &m->max_output_tokens) &&
+                   m->max_output_tokens == 0;
 }
 
 static void read_max_input(struct qd_compiler *c, const struct qd_at *at,

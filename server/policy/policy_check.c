@@ -58,7 +58,7 @@ static void check_bound(struct qd_compiler *c, const struct qd_pending_check *ch
     }
     for (size_t i = 0; i < c->policy->model_count; i++) {
         const struct qd_model *m = &c->policy->models[i];
-        if (m->max_output_tokens == 0 && may_apply(limit, m)) {
+        if (m->max_output_tokens == 0 && !m->no_output && may_apply(limit, m)) {
             qd_fail(c, &at, check->node,
                     "a hard limit needs an upper bound of the output, and model \"%s\" has no "
                     "\"max_output_tokens\"; give it there, or \"default_max_output\" here",

@@ -65,6 +65,11 @@ static const char *number_text(struct diff *d, int64_t value)
     return value == 0 ? NULL : qd_arena_printf(d->arena, "%lld", (long long)value);
 }
 
+static const char *max_output_text(struct diff *d, const struct qd_model *m)
+{
+    return m->no_output ? "0" : number_text(d, m->max_output_tokens);
+}
+
 /* 0 and nothing said are not the same: see qd_gpu_time_of. */
 static const char *gpu_time_text(struct diff *d, int64_t us)
 {
@@ -228,8 +233,8 @@ static void compare_model(struct diff *d, const struct qd_model *old, const stru
     if (order(old->family, new->family) != 0 && (old->family != NULL || new->family != NULL)) {
         note(d, qd_arena_printf(d->arena, "%s.family", path), old->family, new->family, true, 0);
     }
-    compare(d, qd_arena_printf(d->arena, "%s.max_output_tokens", path),
-            number_text(d, old->max_output_tokens), number_text(d, new->max_output_tokens));
+    compare(d, qd_arena_printf(d->arena, "%s.max_output_tokens", path), max_output_text(d, old),
+            max_output_text(d, new));
     compare(d, qd_arena_printf(d->arena, "%s.max_input_tokens", path),
             number_text(d, old->max_input_tokens), number_text(d, new->max_input_tokens));
     compare(d, qd_arena_printf(d->arena, "%s.gpu_time.input_token", path),

@@ -172,7 +172,8 @@ void qd_world_check(struct qd_world *world, const struct qd_world_check *check,
     find_subjects(w, &a, &v->hold.model, &v->hold.pool);
     fill_prices(&candidate, v->hold.model, v->hold.pool);
     candidate.binding = binding_key(&a);
-    candidate.max_output_given = check->has_max_output;
+    candidate.max_output_given =
+        check->has_max_output || (v->hold.model != NULL && v->hold.model->no_output);
     candidate.max_output_tokens = check->has_max_output   ? check->max_output_tokens
                                   : v->hold.model != NULL ? v->hold.model->max_output_tokens
                                                           : 0;

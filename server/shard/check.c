@@ -58,7 +58,7 @@ static void fill_candidate(struct qd_check_work *w, size_t index,
         c->cost_pool = priced(&pool->cost);
         c->charge_pool = pool->charge.count > 0 ? &pool->charge : c->cost_pool;
     }
-    c->max_output_given = args->max_output_given;
+    c->max_output_given = args->max_output_given || (model != NULL && model->no_output);
     c->max_output_tokens = args->max_output_given ? args->max_output_tokens
                            : model != NULL        ? model->max_output_tokens
                                                   : 0;

@@ -138,6 +138,9 @@ Test(policy_diff, P6_every_option_of_a_limit_shows)
                      text);
         free(text);
     }
+    expect_diff("version: 1\nmodels: {m: {}}\n",
+                "version: 1\nmodels: {m: {max_output_tokens: 0}}\n",
+                "+ models.m.max_output_tokens: 0\n1 change; 0 limits start with empty counters\n");
     expect_diff("version: 1\nmodels: {m: {max_output_tokens: 5}}\nprices: {m: {input_token: "
                 "$1/1M}}\nplans: {p: {cost: $5/month}}\n",
                 "version: 1\nmodels: {m: {max_output_tokens: 5}}\nprices: {m: {input_token: "

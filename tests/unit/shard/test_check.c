@@ -132,6 +132,27 @@ Test(check, H1_a_guess_of_the_output_bounds_nothing)
     fixture_end(&f);
 }
 
+/* Embeddings: a bound of 0, and no price of an output is missed. The request's own maximum wins. */
+Test(check, H1_a_model_without_output_has_a_bound_and_needs_no_price_of_it)
+{
+    fixture_open(&f, "version: 1\n"
+                     "models: {m: {max_output_tokens: 0}}\n"
+                     "prices: {m: {input_token: $1/1M}}\n"
+                     "unknown_price: deny\n"
+                     "plans: {hard: {cost: {limit: $1/day, hard: true}, tokens: {limit: 2000/day, "
+                     "hard: true, default_max_output: 500}}}\n"
+                     "tenants: {acme: {plan: hard}}\n");
+    struct qd_check_args args = args_of("acme", 100);
+    cr_assert(ask(&args), "%s", f.answer.message);
+    cr_expect_eq(held_of(&f, "acme", "cost"), 100 * 1000);
+    cr_expect_eq(held_of(&f, "acme", "tokens"), 100);
+    args.max_output_given = true;
+    args.max_output_tokens = 10;
+    cr_expect_not(ask(&args));
+    cr_expect_eq(f.answer.denial, QD_DENIAL_UNKNOWN_PRICE);
+    fixture_end(&f);
+}
+
 static const char two[] =
     "version: 1\n"
     "models: {m: {max_output_tokens: 100}, n: {max_output_tokens: 100}}\n"
