@@ -53,15 +53,27 @@ static char *load_policy(const char *file, struct qd_policy **ret_policy)
     return why;
 }
 
-/* The first problem in `size` bytes: what doesn't fit is left out of the middle, because the end
+/* NULL: none was kept. Warnings may come before it. */
+static const struct qd_problem *first_error(const struct qd_problems *problems)
+{
+    for (size_t i = 0; i < qd_problems_count(problems); i++) {
+        const struct qd_problem *problem = qd_problems_at(problems, i);
+        if (problem->severity == QD_SEVERITY_ERROR) {
+            return problem;
+        }
+    }
+    return NULL;
+}
+
+/* A problem in `size` bytes: what doesn't fit is left out of the middle, because the end
  * may be the suggestion. */
-static void first_problem(const struct qd_problems *problems, char *text, size_t size)
+static void problem_text(const struct qd_problem *problem, char *text, size_t size)
 {
     static const char suggestion[] = "; did you mean ";
     char line[QD_PROBLEM_TEXT_MAX + 4096] = "cannot be read";
 
-    if (qd_problems_count(problems) > 0) {
-        (void)qd_problem_format(qd_problems_at(problems, 0), line, sizeof(line));
+    if (problem != NULL) {
+        (void)qd_problem_format(problem, line, sizeof(line));
     }
     const char *end = strstr(line, suggestion);
     size_t end_len = end != NULL ? strlen(end) : 0;
@@ -81,11 +93,15 @@ static enum qd_error_code refused(const struct qd_boot *boot, const struct qd_pr
     char rest[QD_ERROR_TEXT_MAX - 100]; /* a file's name is long only if somebody tries */
     char first[QD_ERROR_TEXT_MAX];
     size_t errors = qd_problems_errors(problems);
+    const struct qd_problem *error = first_error(problems);
+    /* P7: used prices are no file's problem, `policy validate` knows nothing of them. */
+    bool in_file = error == NULL || error->file[0] != '\0';
 
-    (void)snprintf(rest, sizeof(rest),
-                   "; %zu error%s in all; r%llu stays in force; run: quotactl policy validate %s",
-                   errors, errors == 1 ? "" : "s", (unsigned long long)revision, boot->policy_file);
-    first_problem(problems, first, sizeof(first) - strlen(rest));
+    (void)snprintf(rest, sizeof(rest), "; %zu error%s in all; r%llu stays in force%s%s", errors,
+                   errors == 1 ? "" : "s", (unsigned long long)revision,
+                   in_file ? "; run: quotactl policy validate " : "",
+                   in_file ? boot->policy_file : "");
+    problem_text(error, first, sizeof(first) - strlen(rest));
     return qd_error_set(ret_error, QD_ERROR_POLICY_INVALID, "%s%s", first, rest);
 }
 

@@ -174,6 +174,8 @@ P7_a_used_price_that_changes_without_a_date_is_refused() {
     wait_log 'level=error msg="policy refused; the one in force stays" revision=r2 errors=1' 2
     expect_match "$(cat "$QD_LOG")" 'level=error msg="policy problem" problem=".*prices\.m: the cost .*m.* has priced ledger entries with other amounts'
     expect_in "$(cat "$QD_LOG")" 'give the changed price an `effective` date'
+    expect_exit 1 ctl policy reload
+    expect_match "$err" 'give the changed price an `effective` date; 1 error in all; r2 stays in force$'
     mv "$T/good" "$T/policy.yaml"
     wait_log 'msg="policy unchanged" revision=r2' 3
 }
