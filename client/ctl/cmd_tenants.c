@@ -88,6 +88,32 @@ static int run_list(struct ctl *ctl, const struct ctl_args *args)
     return rc;
 }
 
+/* NULL: the node does not know the tenant, or does not answer. */
+static Quota__V1__GetEffectiveLimitsResponse *effective(struct ctl *ctl, const char *tenant)
+{
+    struct quota_error unused;
+    Quota__V1__GetEffectiveLimitsRequest request;
+    quota__v1__get_effective_limits_request__init(&request);
+    request.tenant = ctl_wire(tenant);
+    return ctl_call_quiet(ctl, "AdminService/GetEffectiveLimits", &request.base,
+                          &quota__v1__get_effective_limits_response__descriptor, true, &unused);
+}
+
+/* " (was pro)", " (was free from *)"; nothing where that is not known. */
+static void plan_before(struct ctl *ctl, const char *tenant, char *ret, size_t size)
+{
+    Quota__V1__GetEffectiveLimitsResponse *before = effective(ctl, tenant);
+    ret[0] = '\0';
+    if (before != NULL && before->plan[0] == '\0') {
+        (void)snprintf(ret, size, " (was no plan)");
+    } else if (before != NULL && strcmp(before->plan_from, tenant) == 0) {
+        (void)snprintf(ret, size, " (was %s)", before->plan);
+    } else if (before != NULL) {
+        (void)snprintf(ret, size, " (was %s from %s)", before->plan, before->plan_from);
+    }
+    ctl_free(before);
+}
+
 /* "plan pro", or what applies to a tenant whose record has none: "no plan of its own: plan free
  * from
  * * applies". */
@@ -97,13 +123,7 @@ static void plan_text(struct ctl *ctl, const char *tenant, const char *own, char
         (void)snprintf(ret, size, "plan %s", own);
         return;
     }
-    struct quota_error unused;
-    Quota__V1__GetEffectiveLimitsRequest request;
-    quota__v1__get_effective_limits_request__init(&request);
-    request.tenant = ctl_wire(tenant);
-    Quota__V1__GetEffectiveLimitsResponse *answer =
-        ctl_call_quiet(ctl, "AdminService/GetEffectiveLimits", &request.base,
-                       &quota__v1__get_effective_limits_response__descriptor, true, &unused);
+    Quota__V1__GetEffectiveLimitsResponse *answer = effective(ctl, tenant);
     if (answer == NULL) {
         (void)snprintf(ret, size, "no plan of its own");
     } else if (answer->plan[0] == '\0') {
@@ -178,15 +198,17 @@ static int run_set_plan(struct ctl *ctl, const struct ctl_args *args)
     if (request.plan[0] == '\0' && !ctl_flag(args, "none")) {
         return ctl_fail(ctl, "needs a PLAN, or --none to take its own plan away");
     }
+    char before[512] = "";
+    if (!ctl->json) {
+        plan_before(ctl, args->operands[0], before, sizeof before);
+    }
     Quota__V1__SetPlanResponse *answer = ctl_call(ctl, "AdminService/SetPlan", &request.base,
                                                   &quota__v1__set_plan_response__descriptor, true);
     char plan[512];
     char line[1200] = "";
     if (answer != NULL && !ctl->json) {
         plan_text(ctl, args->operands[0], request.plan, plan, sizeof plan);
-        (void)snprintf(line, sizeof line, "%s: %s (was %s)", args->operands[0], plan,
-                       answer->previous_plan[0] != '\0' ? answer->previous_plan
-                                                        : "none of its own");
+        (void)snprintf(line, sizeof line, "%s: %s%s", args->operands[0], plan, before);
     }
     return done(ctl, answer, line);
 }

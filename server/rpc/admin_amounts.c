@@ -261,6 +261,18 @@ static enum qd_error_code check_boost_size(const struct qd_limit_use *use,
     return QD_ERROR_NONE;
 }
 
+static enum qd_error_code check_boost(const struct qd_limit_use *use,
+                                      const Quota__V1__BoostRequest *q, struct qd_error *ret_error)
+{
+    if (!q->remove && use->limit->algorithm == QD_PREPAID) { /* its amount is what was granted */
+        return qd_error_set(
+            ret_error, QD_ERROR_INVALID_LIMIT,
+            "limit: %s: a prepaid balance is raised by: quotactl tenants grant %s %s AMOUNT",
+            qd_quote(qd_str_of(q->limit)).text, q->tenant, use->limit->name);
+    }
+    return check_boost_size(use, q, ret_error);
+}
+
 enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                   struct qd_error *ret_error)
 {
@@ -286,7 +298,7 @@ enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, 
             qd_quote(qd_str_of(q->limit)).text);
     }
     if (code == QD_ERROR_NONE) {
-        code = check_boost_size(found->use, q, ret_error);
+        code = check_boost(found->use, q, ret_error);
     }
     qd_limits_close(&limits);
     if (code != QD_ERROR_NONE) {

@@ -11,9 +11,12 @@ plans:
   basic:
     requests: 100/min
     input: {limit: 1000/min, meter: input_tokens}
+  credit:
+    credit: {limit: prepaid, meter: input_tokens}
 tenants:
   acme: {plan: basic}
   globex: {plan: basic}
+  saver: {plan: credit}
 YAML
 
 P2_unknown_tenant() {
@@ -152,7 +155,7 @@ I8_unknown_methods() {
 
 I8_admin_errors() {
     say AdminService/SetPlan 'tenant: "newco" plan: "gold"'
-    expect_eq "$status" '5 UNKNOWN_PLAN plan: "gold" is not in the policy; it has basic'
+    expect_eq "$status" '5 UNKNOWN_PLAN plan: "gold" is not in the policy; it has basic, credit'
     say AdminService/PutTenant 'tenant: "newco" plan: "basic" limits {key: "inptu" value: "5/min"}'
     expect_match "$status" '^3 INVALID_LIMIT limits: "inptu": unknown meter; accepted: .*did you mean "input"[?]$'
     say AdminService/Boost 'tenant: "acme" limit: "tokens" percent: 200 until_unix_ns: 1'
@@ -176,6 +179,14 @@ P2_boost_to_a_size_that_no_policy_takes() {
     expect_eq "$status" "0"
 }
 
+P2_boost_of_a_prepaid_balance() {
+    until=$(($(date +%s) + 100))
+    say AdminService/Boost "tenant: \"saver\" limit: \"credit\" percent: 200 until_unix_ns: ${until}000000000"
+    expect_eq "$status" '3 INVALID_LIMIT limit: "credit": a prepaid balance is raised by: quotactl tenants grant saver credit AMOUNT'
+    say AdminService/Boost 'tenant: "saver" limit: "credit" remove: true'
+    expect_eq "$status" "0"
+}
+
 X2_refusals_are_counted() {
     expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_bad_requests_total [1-9][0-9]+$'
 }
@@ -189,5 +200,6 @@ qd_start --policy "$T/policy.yaml" || exit 1
 qd_run P2_unknown_tenant X2_bad_path I8_unknown_meter X2_amounts X2_malformed_protobuf X2_truncated_frames \
     X2_oversize_messages X2_ten_thousand_labels X2_names_that_are_not_utf8 D9_too_many_candidates \
     S1_another_tenants_reservation S6_replayed_conflicting_and_late_reports S7_post_paid_needs_an_id I8_unknown_methods \
-    I8_admin_errors P2_boost_to_a_size_that_no_policy_takes X2_refusals_are_counted X2_still_serves
+    I8_admin_errors P2_boost_to_a_size_that_no_policy_takes \
+    P2_boost_of_a_prepaid_balance X2_refusals_are_counted X2_still_serves
 qd_done

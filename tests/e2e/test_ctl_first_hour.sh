@@ -127,9 +127,12 @@ P2_no_plan_of_its_own_says_what_applies() {
     expect_exit 0 ctl tenants put umbrella --label region=eu
     expect_match "$out" '^created umbrella, no plan of its own: plan free from [*] applies$'
     expect_exit 0 ctl tenants set-plan umbrella pro
-    expect_eq "$out" 'umbrella: plan pro (was none of its own)'
+    expect_eq "$out" 'umbrella: plan pro (was free from *)'
     expect_exit 0 ctl tenants set-plan umbrella --none
     expect_eq "$out" 'umbrella: no plan of its own: plan free from * applies (was pro)'
+    expect_exit 0 ctl tenants set-plan acme free # the policy gives it pro
+    expect_eq "$out" 'acme: plan free (was pro)'
+    expect_exit 0 ctl tenants delete acme
     expect_exit 0 ctl tenants put acme/new
     expect_match "$out" '^created acme/new, no plan of its own: plan pro from acme applies$'
     expect_exit 0 ctl tenants delete acme/new
