@@ -2,6 +2,7 @@
 #include "server/shard/check.h"
 
 #include "server/core/check.h"
+#include "server/core/price.h"
 #include "server/policy/gpu_time.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
@@ -269,6 +270,53 @@ static void describe_block(struct qd_check_work *w, struct qd_text *text)
     qd_text_add(text, " is blocked by the policy");
 }
 
+/* Meters that are used and have no price where others have one; 0: there are no prices at all. */
+static uint32_t unpriced_meters(const struct qd_check_work *w, const struct qd_verdict *v)
+{
+    const struct qd_candidate *c = &w->candidates[v->candidate];
+    struct qd_price_query query = {.usage = &v->estimate,
+                                   .tier = w->check.tier,
+                                   .cache_write_ttl = w->check.cache_write_ttl,
+                                   .at =
+                                       w->check.event_time.ns != 0 ? w->check.event_time : w->now};
+    uint32_t cost = 0;
+    uint32_t charge = 0;
+    qd_int128 pico = 0;
+
+    if (c->cost_model != NULL || c->cost_pool != NULL) {
+        (void)qd_price_compute(c->cost_model, c->cost_pool, &query, &pico, &cost);
+    }
+    if (c->charge_model != NULL || c->charge_pool != NULL) {
+        (void)qd_price_compute(c->charge_model, c->charge_pool, &query, &pico, &charge);
+    }
+    return cost | charge;
+}
+
+/* P8: "no price for output_tokens of model "m" (unknown_price: deny); ..." */
+static void describe_unpriced(const struct qd_check_work *w, const struct qd_verdict *v,
+                              struct qd_text *text)
+{
+    struct qd_str model = w->subjects[v->candidate].attributes.model;
+    uint32_t meters = unpriced_meters(w, v);
+    const char *separator = "no price for ";
+
+    if (model.len == 0) {
+        qd_text_add(text, "no price without a model (unknown_price: deny); name the "
+                          "request's model");
+        return;
+    }
+    for (uint32_t left = meters; left != 0; left &= left - 1) {
+        qd_text_addf(text, "%s%s", separator,
+                     w->published->policy->meters[__builtin_ctz(left)].name);
+        separator = ", ";
+    }
+    qd_text_addf(text, "%smodel %s (unknown_price: deny); add it under `prices:` in the policy",
+                 meters != 0 ? " of " : separator, qd_quote(model).text);
+    if (meters & QD_METER_BIT(QD_METER_OUTPUT_TOKENS)) {
+        qd_text_add(text, ", or give max_output_tokens: 0 if it produces no output");
+    }
+}
+
 static void describe(struct qd_check_work *w, struct qd_check_answer *a)
 {
     struct qd_text text;
@@ -295,15 +343,7 @@ static void describe(struct qd_check_work *w, struct qd_check_answer *a)
         describe_block(w, &text);
         break;
     case QD_DENIAL_UNKNOWN_PRICE:
-        if (w->subjects[a->verdict.candidate].attributes.model.len == 0) {
-            qd_text_add(&text, "no price without a model (unknown_price: deny); name the "
-                               "request's model");
-            break;
-        }
-        qd_text_addf(
-            &text,
-            "no price for model %s (unknown_price: deny); add it under `prices:` in the policy",
-            qd_quote(w->subjects[a->verdict.candidate].attributes.model).text);
+        describe_unpriced(w, &a->verdict, &text);
         break;
     case QD_DENIAL_CAPACITY:
         if (a->verdict.binding.limit != NULL && a->verdict.binding.denies) {

@@ -153,6 +153,33 @@ Test(check, H1_a_model_without_output_has_a_bound_and_needs_no_price_of_it)
     fixture_end(&f);
 }
 
+Test(check, P8_a_denial_for_want_of_a_price_names_the_meters)
+{
+    fixture_open(&f, "version: 1\n"
+                     "models: {emb: {}, bare: {}}\n"
+                     "prices: {emb: {input_token: $1/1M}}\n"
+                     "unknown_price: deny\n"
+                     "plans: {money: {cost: $1/day}}\n"
+                     "tenants: {acme: {plan: money}}\n");
+    struct qd_check_args args = args_of("acme", 100);
+    args.max_output_given = true;
+    args.max_output_tokens = 10;
+    args.model = str("emb");
+    cr_expect_not(ask(&args));
+    cr_expect_str_eq(f.answer.message,
+                     "no price for output_tokens of model \"emb\" (unknown_price: deny); add it "
+                     "under `prices:` in the policy, or give max_output_tokens: 0 if it produces "
+                     "no output");
+    args.model = str("bare");
+    cr_expect_not(ask(&args));
+    cr_expect_str_eq(f.answer.message, "no price for model \"bare\" (unknown_price: deny); add it "
+                                       "under `prices:` in the policy");
+    args.model = str("emb");
+    args.max_output_tokens = 0;
+    cr_expect(ask(&args));
+    fixture_end(&f);
+}
+
 static const char two[] =
     "version: 1\n"
     "models: {m: {max_output_tokens: 100}, n: {max_output_tokens: 100}}\n"
