@@ -337,6 +337,27 @@ static bool put_entry(void *context, const struct qd_entry *e)
     return !out->full;
 }
 
+#define CURSOR_DIGITS_MAX 20 /* of UINT64_MAX */
+
+/* L6: a cursor beyond the last entry was never given. Accepted, it would let an export of another
+ * ledger look complete. More than UINT64_MAX reads as that, which is beyond, too. */
+static enum qd_error_code read_cursor(const struct qd_place *place, const char *text,
+                                      uint64_t *ret_cursor, struct qd_error *ret_error)
+{
+    uint64_t last = qd_ledger_watermark(place->node->ledger).sequence;
+    size_t len = strlen(text);
+    uint64_t cursor = strtoull(text, NULL, 10);
+
+    if (strspn(text, "0123456789") != len || len > CURSOR_DIGITS_MAX || cursor > last) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_PAGE_TOKEN,
+                            "cursor: %s is not one that this server gave: its last entry is %llu; "
+                            "leave it out to begin at the start",
+                            qd_quote(qd_str_of(text)).text, (unsigned long long)last);
+    }
+    *ret_cursor = cursor;
+    return QD_ERROR_NONE;
+}
+
 static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *call,
                                        struct qd_str bytes, struct qd_error *ret_error)
 {
@@ -345,24 +366,17 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     struct qd_ledger_list list = {0};
     struct qd_ledger_page page;
     struct qd_store_error error;
-    char *end = NULL;
     char cursor[24];
 
     (void)call;
     if (q == NULL || qd_page_size(q->page_size, &list.page_max, ret_error) != QD_ERROR_NONE ||
-        qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
+        qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+        read_cursor(place, q->cursor, &list.cursor, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     list.tenant = qd_str_of(q->tenant);
     list.recorded_from.ns = q->from_unix_ns;
     list.recorded_to.ns = q->to_unix_ns;
-    list.cursor = strtoull(q->cursor, &end, 10);
-    if (*end != '\0' || strlen(q->cursor) > 20) {
-        return qd_error_set(
-            ret_error, QD_ERROR_INVALID_PAGE_TOKEN,
-            "cursor: %s is not one that this server gave; leave it out to begin at the start",
-            qd_quote(qd_str_of(q->cursor)).text);
-    }
     for (size_t i = 0; i < q->n_kinds; i++) {
         list.kinds |= q->kinds[i] < 32 ? UINT32_C(1) << q->kinds[i] : 0;
     }

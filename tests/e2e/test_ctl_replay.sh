@@ -97,6 +97,20 @@ L6_export_has_every_entry_once_and_goes_on_by_cursor() {
     expect_match "$err" '^quotactl ledger export: --format xml: accepted: jsonl, csv$'
 }
 
+L6_a_cursor_that_was_never_given_is_refused() {
+    expect_exit 0 ctl ledger export --format csv
+    last=$(sed -n 's/^end; later: --cursor //p' "$T/err")
+    expect_exit 0 ctl ledger export --cursor "$last"
+    expect_eq "$out" ''
+    for cursor in $((last + 1)) 99999999 -1 +1 ' 1' '1 ' 0x1 18446744073709551615 99999999999999999999 \
+        000000000000000000001; do
+        for command in export ls; do
+            expect_exit 1 ctl ledger $command --cursor="$cursor"
+            expect_in "$err" "cursor: \"$cursor\" is not one that this server gave: its last entry is $last;"
+        done
+    done
+}
+
 L4_verify_finds_entries_and_rollups_alike() {
     expect_exit 0 ctl verify
     expect_match "$out" '^[0-9,]+ entries up to #[0-9,]+, [0-9,]+ rollup rows, [0-9,]+ groups compared: clean$'
@@ -106,10 +120,10 @@ L4_verify_finds_entries_and_rollups_alike() {
 
 I7_mooncake_prefixes_are_cached_input() {
     check_mooncake "$TRACES/mooncake.jsonl"
-    in_out=$(azure_sums "$TRACES/azure_conv.csv")
+    in_out=$(azure_sums "$TRACES/azure_conv.csv") # and the 7 tokens of the export's case
     want=$(mooncake_sums "$TRACES/mooncake.jsonl" |
         awk -v azure="$in_out" '{split(azure, a, " ")
-            printf "%.0f\n", ($1 + a[1]) * 3000000 + $2 * 300000 + ($3 + a[2]) * 15000000}')
+            printf "%.0f\n", ($1 + a[1] + 7) * 3000000 + $2 * 300000 + ($3 + a[2]) * 15000000}')
     expect_exit 0 ctl usage --by model --where model=priced -o json
     expect_eq "$(pico_sum cost_pico_usd)" "$want"
 }
@@ -197,7 +211,9 @@ whole_traces_equal_their_files() {
 }
 
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run I7_azure_tokens_and_dollars_equal_the_file I7_mooncake_prefixes_are_cached_input \
+qd_run I7_azure_tokens_and_dollars_equal_the_file L6_export_has_every_entry_once_and_goes_on_by_cursor \
+    L6_a_cursor_that_was_never_given_is_refused L4_verify_finds_entries_and_rollups_alike \
+    I7_mooncake_prefixes_are_cached_input \
     S2_gpu_time_comes_from_the_pool_as_a_second_part S6_reports_sent_twice_are_booked_once \
     S6_the_same_run_again_books_nothing S6_the_same_run_again_at_the_traces_pace_books_nothing \
     S6_a_run_of_other_content_is_refused D3_denials_are_counted_by_limit S5_lost_requests_leave_holds_that_expire
