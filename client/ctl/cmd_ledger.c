@@ -8,9 +8,21 @@
 
 #include <string.h>
 
+/* What it is about: the quantities; for a reset, which has none, what was reset. */
+static void what_text(const Quota__V1__LedgerEntry *entry, char *ret, size_t size)
+{
+    char keys[512];
+    if (entry->kind != QUOTA__V1__ENTRY_KIND__ENTRY_KIND_ADJUSTMENT || entry->limit[0] == '\0') {
+        ctl_held_text(entry->n_quantities, entry->quantities, ret, size);
+        return;
+    }
+    ctl_keys_text(entry->n_labels, entry->labels, keys, sizeof keys);
+    (void)snprintf(ret, size, "reset %s%s%s", entry->limit, keys[0] != '\0' ? " " : "", keys);
+}
+
 static void row(struct ctl_table *table, const Quota__V1__LedgerEntry *entry)
 {
-    char text[512];
+    char text[1024];
     char kind[32];
     (void)snprintf(text, sizeof text, "%s#%llu", entry->node, (unsigned long long)entry->sequence);
     ctl_table_cell(table, text);
@@ -20,7 +32,7 @@ static void row(struct ctl_table *table, const Quota__V1__LedgerEntry *entry)
     ctl_table_cell(table, entry->tenant);
     ctl_table_cell(table, entry->model);
     ctl_table_cell(table, entry->source);
-    ctl_held_text(entry->n_quantities, entry->quantities, text, sizeof text);
+    what_text(entry, text, sizeof text);
     ctl_table_cell(table, text);
     ctl_table_cell(table, ctl_pico_text(entry->cost_pico_usd).text);
     ctl_table_cell(table, ctl_pico_text(entry->charge_pico_usd).text);

@@ -50,7 +50,8 @@ static void csv_pairs(FILE *out, const Quota__V1__LedgerEntry *entry, bool label
 const char ctl_csv_head[] =
     "node,sequence,kind,event_time_unix_ns,recorded_time_unix_ns,tenant,model,pool,user,source,"
     "request_id,attempt,part_sequence,final,outcome,tier,quantities,labels,price_versions,"
-    "cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,reservation_id\n";
+    "cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,reservation_id,"
+    "limit,note\n";
 
 void ctl_csv_entry(FILE *out, const Quota__V1__LedgerEntry *entry)
 {
@@ -80,6 +81,10 @@ void ctl_csv_entry(FILE *out, const Quota__V1__LedgerEntry *entry)
     (void)fprintf(out, ",%s,%s,%s,", entry->cost_pico_usd, entry->charge_pico_usd,
                   entry->unpriced ? "true" : "false");
     csv_text(out, entry->corrects_node);
-    (void)fprintf(out, ",%llu,%s\n", (unsigned long long)entry->corrects_sequence,
+    (void)fprintf(out, ",%llu,%s,", (unsigned long long)entry->corrects_sequence,
                   entry->reservation_id);
+    csv_text(out, entry->limit);
+    (void)fputc(',', out);
+    csv_text(out, entry->note);
+    (void)fputc('\n', out);
 }

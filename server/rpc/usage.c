@@ -333,6 +333,8 @@ static bool put_entry(void *context, const struct qd_entry *e)
         qd_out_str(out, 27, (struct qd_str){id, qd_short_id_encode(e->reservation, id)});
     }
     qd_out_number(out, 28, e->cache_write_1h_tokens > 0 ? 2 : 0);
+    qd_out_str(out, 29, e->limit);
+    qd_out_str(out, 30, e->note);
     qd_out_end(out, message);
     return !out->full;
 }

@@ -47,11 +47,25 @@ I7_reset_by_key_is_for_that_value_alone() {
     expect_match "$out" '"reset": *0,?$'
 }
 
+# L1: what was reset, and of whom, is told by the entry alone.
+L1_the_ledger_says_what_was_reset() {
+    ctl counters reset acme requests --key user=bob >/dev/null
+    ctl counters reset acme all >/dev/null
+    expect_exit 0 ctl ledger ls acme -n 1000 # those of the cases before, too
+    expect_match "$out" ' adjustment +acme +admin +reset p\.requests user=bob '
+    expect_match "$out" ' adjustment +acme +admin +reset p\.all '
+    expect_exit 0 ctl ledger export acme
+    expect_match "$out" '"kind":"ADJUSTMENT".*"key":"user","value":"bob".*"limit":"p\.requests","note":"counters reset"'
+    expect_exit 0 ctl ledger export acme --format csv
+    expect_match "$out" '^[^,]+,[0-9]+,ADJUSTMENT,.*,user=bob,.*,p\.requests,counters reset$'
+}
+
 printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}}' 'plans:' '  p:' \
     '    tokens: {meter: input_tokens, limit: 50/min, per: model}' \
     '    requests: {limit: 9/min, per: [user, label:team]}' \
     '    all: {meter: requests, limit: 9/min}' \
     'tenants:' '  acme: {plan: p}' >"$T/policy.yaml"
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run I7_limits_show_no_counter_of_a_split_limit I7_reset_by_key_is_for_that_value_alone
+qd_run I7_limits_show_no_counter_of_a_split_limit I7_reset_by_key_is_for_that_value_alone \
+    L1_the_ledger_says_what_was_reset
 qd_done
