@@ -60,7 +60,6 @@ static void add_stats(struct qd_core_stats *sum, const struct qd_core_stats *s)
 {
     sum->settled += s->settled;
     sum->expired += s->expired;
-    sum->late += s->late;
     sum->stopped += s->stopped;
     sum->shadow_denied += s->shadow_denied;
     sum->capacity_denied += s->capacity_denied;

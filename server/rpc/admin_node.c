@@ -45,7 +45,6 @@ static void add_totals(struct totals *t, struct qd_shard *shard, bool is_home)
     t->stats.settled += s.settled;
     t->stats.cancelled += s.cancelled;
     t->stats.expired += s.expired;
-    t->stats.late += s.late;
     t->stats.capacity_denied += s.capacity_denied;
     t->stats.evicted += s.evicted;
     t->stats.kept_forgotten += s.kept_forgotten;
@@ -80,7 +79,7 @@ static void put_stat(struct qd_out *out, const char *name, uint64_t value)
     qd_out_end(out, stat);
 }
 
-static void put_stats(struct qd_out *out, const struct qd_core_stats *s)
+static void put_stats(struct qd_out *out, const struct qd_core_stats *s, uint64_t reports_late)
 {
     put_stat(out, "checks_allowed", s->allowed);
     put_stat(out, "checks_denied", s->denied);
@@ -88,7 +87,7 @@ static void put_stats(struct qd_out *out, const struct qd_core_stats *s)
     put_stat(out, "reservations_settled", s->settled);
     put_stat(out, "reservations_cancelled", s->cancelled);
     put_stat(out, "reservations_expired", s->expired);
-    put_stat(out, "reports_late", s->late);
+    put_stat(out, "reports_late", reports_late);
     put_stat(out, "checks_capacity_denied", s->capacity_denied);
     put_stat(out, "counters_evicted", s->evicted);
     put_stat(out, "reservations_kept_forgotten", s->kept_forgotten);
@@ -182,7 +181,7 @@ enum qd_error_code qd_admin_get_status(struct qd_place *place, struct qd_call *c
     put_table(out, "name_bytes", t.name_bytes, shards * capacity->name_bytes);
     qd_out_number(out, 9, ledger.watermark.sequence);
     qd_out_number(out, 10, (uint64_t)ledger.watermark.complete_through.ns);
-    put_stats(out, &t.stats);
+    put_stats(out, &t.stats, qd_node_reports_late(node));
     (void)put_alarms(place, &ledger, true);
     qd_out_number(out, 13, t.reservations);
     qd_out_number(out, 14, atomic_load_explicit(&node->reload_refused, memory_order_relaxed));

@@ -157,6 +157,18 @@ void qd_worker_free(struct qd_worker *worker)
     free(worker);
 }
 
+uint64_t qd_node_reports_late(struct qd_node *node)
+{
+    uint64_t sum = 0;
+
+    (void)pthread_mutex_lock(&node->workers_lock);
+    for (struct qd_worker *w = node->workers; w != NULL; w = w->next) {
+        sum += atomic_load_explicit(&w->figures.reports_late, memory_order_relaxed);
+    }
+    (void)pthread_mutex_unlock(&node->workers_lock);
+    return sum;
+}
+
 /* --- policy --- */
 
 static bool any_shadow(const struct qd_limit_use *uses, size_t count)

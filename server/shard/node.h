@@ -105,6 +105,8 @@ void qd_node_free(struct qd_node *node);
 
 struct qd_worker *qd_worker_new(struct qd_node *node);
 void qd_worker_free(struct qd_worker *worker);
+/* How many reports all workers have answered with QD_SETTLEMENT_LATE. */
+uint64_t qd_node_reports_late(struct qd_node *node);
 
 /* Around each piece of work; the policy that qd_worker_enter returns is valid until leave. */
 static inline const struct qd_published *qd_worker_enter(struct qd_worker *worker)

@@ -31,7 +31,8 @@ struct qd_report_work {
     enum qd_outcome outcome;
     bool final;
     bool closed_before;         /* the reservation was settled by an earlier report */
-    bool open;                  /* its hold is in memory */
+    bool open;                  /* its hold is in memory, be it one that was kept */
+    bool live;                  /* and had not expired */
     struct qd_subject reserved; /* what the counters know it as */
     struct qd_entry entry;
     struct qd_hash128 content; /* of the report as given (S6) */

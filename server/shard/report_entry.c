@@ -213,7 +213,7 @@ void qd_report_make_answer(const struct qd_report_work *w, struct qd_report_answ
                        (int)sizeof(a->charge_pico) - 1, text);
     }
     a->settlement = !w->has_reference              ? QD_SETTLEMENT_NONE
-                    : !w->open || w->closed_before ? QD_SETTLEMENT_LATE
+                    : !w->live || w->closed_before ? QD_SETTLEMENT_LATE
                     : w->final                     ? QD_SETTLEMENT_CLOSED
                                                    : QD_SETTLEMENT_PARTIAL;
     compare_with_estimate(w, a);

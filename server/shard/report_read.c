@@ -132,7 +132,6 @@ enum qd_error_code qd_report_look_at_reservation(struct qd_report_work *w,
     struct qd_node *node = w->worker->node;
     struct qd_reference *r = &w->reference;
     struct qd_hold hold;
-    bool live = false; /* one that is kept may have been closed by a report before */
 
     if (!w->has_reference) {
         return QD_ERROR_NONE;
@@ -140,10 +139,10 @@ enum qd_error_code qd_report_look_at_reservation(struct qd_report_work *w,
     if (r->ours) {
         qd_shards_lock(&node->shards, r->home);
         w->open = qd_core_hold(r->home->core, r->reservation, &hold);
-        live = w->open && !hold.expired;
+        w->live = w->open && !hold.expired;
         qd_shards_unlock(&node->shards, r->home);
     }
-    if (live) {
+    if (w->live) { /* one that is kept may have been closed by a report before */
         return QD_ERROR_NONE;
     }
     struct qd_buf key = {0};

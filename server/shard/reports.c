@@ -201,7 +201,7 @@ bool qd_reports_begin(struct qd_reports *reports, const struct qd_report_args *a
     w->published = atomic_load_explicit(&reports->worker->node->published, memory_order_acquire);
     w->policy = w->published->policy;
     w->now = qd_clock_now(&reports->worker->node->clock);
-    w->has_reference = w->has_turn = w->open = w->closed_before = w->to_book = false;
+    w->has_reference = w->has_turn = w->open = w->live = w->closed_before = w->to_book = false;
     w->stored_answer = (struct qd_buf){0};
     w->closed_key = (struct qd_buf){0};
     if (!begin(w, reports)) {

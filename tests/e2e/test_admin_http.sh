@@ -93,6 +93,18 @@ I6_metrics_follow_the_text_format() {
     expect_match "$out" '^counter_states_lost +0$'
 }
 
+I6_late_reports_are_one_number_everywhere() {
+    expect_exit 0 ctl check late --model m --use input_tokens=10 -o json
+    token=$(printf '%s\n' "$out" | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+    expect_exit 0 ctl report "$token" --use input_tokens=10 --use output_tokens=1
+    expect_exit 0 ctl report "$token" --source pool --use gpu_ms=7
+    expect_in "$out" 'settled late'
+    get /metrics
+    expect_match "$page" '^quotad_reports_late_total 1$'
+    expect_exit 0 ctl status
+    expect_match "$out" '^reports_late +1$'
+}
+
 L5_the_watermark_of_an_idle_node_goes_on() {
     for _ in $(seq 90); do
         get /metrics
@@ -194,7 +206,8 @@ not ready"
 
 policy 100k
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format L5_the_watermark_of_an_idle_node_goes_on \
+qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format \
+    I6_late_reports_are_one_number_everywhere L5_the_watermark_of_an_idle_node_goes_on \
     X7_secrets_are_nowhere P6_a_changed_file_is_taken_and_usage_kept P6_SIGHUP_reloads \
     P1_a_broken_policy_leaves_the_old_one P7_a_used_price_that_changes_without_a_date_is_refused X5_draining_is_not_ready
 

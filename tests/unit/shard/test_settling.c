@@ -315,6 +315,36 @@ Test(settling, S5_a_second_final_report_counts_no_request_again)
     fixture_end(&f);
 }
 
+/* quota.v1.Settlement: LATE is what comes after the expiry, whatever the expiry left of the hold.
+ */
+Test(settling, S5_a_report_after_the_expiry_is_late_though_the_hold_is_kept)
+{
+    fixture_open(&f, kept);
+    struct qd_check_args c = args_of("acme", 10);
+    c.max_output_given = true;
+    c.max_output_tokens = 50;
+    cr_assert_eq(check_args(&f, &c), QD_ERROR_NONE);
+    cr_assert(f.answer.allowed, "%s", f.answer.message);
+    fixture_pass(&f, 302 * S);
+    cr_assert_eq(held_of(&f, "acme", "input"), 50, "kept");
+    struct qd_report_args a = report_of(f.token, 0);
+    a.partial = true;
+    a.usage[0] = (struct qd_amount_arg){str("output_tokens"), 20};
+    cr_assert_eq(report_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(f.report.settlement, QD_SETTLEMENT_LATE);
+    a.partial = false;
+    a.sequence = 1;
+    a.usage[0].amount = 7;
+    cr_assert_eq(report_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(f.report.settlement, QD_SETTLEMENT_LATE);
+    cr_expect_eq(used_of(&f, "acme", "input"), 27, "the truth");
+    cr_expect_eq(held_of(&f, "acme", "input"), 0);
+    cr_assert_eq(report_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect(f.report.duplicate);
+    cr_expect_eq(f.report.settlement, QD_SETTLEMENT_LATE);
+    fixture_end(&f);
+}
+
 static const char bucket[] = "version: 1\n"
                              "models:\n  m: {max_output_tokens: 100}\n"
                              "unknown_price: unpriced\n"
