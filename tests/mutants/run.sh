@@ -11,6 +11,8 @@ build=${1:-build/dev}
 [ $# -eq 0 ] || shift
 jobs=${QD_JOBS:-$(nproc)}
 seconds_max=60
+# The model finds a broken rule long before its million operations are over.
+export QD_MODEL_OPERATIONS=200000
 
 # Rules without a mutant, each with its reason: "RULE reason".
 exempt() {
