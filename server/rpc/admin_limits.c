@@ -328,7 +328,7 @@ static enum qd_error_code find_full_name(struct qd_place *place, const struct qd
     return code;
 }
 
-/* Limits that all tenants share may be named without a tenant: any path resolves them. */
+/* Limits that all tenants share are named without a tenant: any path resolves them. */
 enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call *call,
                                           struct qd_str bytes, struct qd_error *ret_error)
 {
@@ -341,7 +341,11 @@ enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call
     if (q == NULL) {
         return ret_error->code;
     }
-    struct qd_reset_args args = {.tenant = qd_str_of(q->tenant), .key_count = q->n_keys};
+    struct qd_reset_args args = {
+        .tenant = qd_str_of(q->tenant), .limit = qd_str_of(q->limit), .key_count = q->n_keys};
+    if (args.tenant.len == 0 && q->limit[0] != '\0') {
+        args.tenant = qd_str_of(QD_RESET_SHARED);
+    }
     if (qd_validate_tenant(args.tenant, ret_error) != QD_ERROR_NONE ||
         read_labels(q->keys, q->n_keys, args.keys, ret_error) != QD_ERROR_NONE ||
         find_full_name(place, &args, qd_str_of(q->limit), full, ret_error) != QD_ERROR_NONE) {

@@ -19,16 +19,37 @@ struct reset {
     const struct qd_reset_listener *listener; /* may be NULL */
     struct qd_subject subject;
     struct qd_label labels[QD_LABELS_MAX];
+    struct qd_label wanted[QD_LABELS_MAX]; /* of the keys, those that the limit is split by */
+    size_t wanted_count;
     struct qd_shard *home;
     struct qd_wall_ns now;
     uint32_t count;
 };
 
+/* A limit that all tenants share is named after what it belongs to: the "h100" of
+ * "pool:h100.concurrency" for "pool:". Empty: it is none of those. */
+static struct qd_str named_after(struct qd_str limit, const char *prefix)
+{
+    struct qd_str kind = qd_slice_of(prefix);
+    size_t end = limit.len;
+
+    if (!qd_slice_starts(limit, kind)) {
+        return (struct qd_str){NULL, 0};
+    }
+    while (end > kind.len && limit.ptr[end - 1] != '.') {
+        end--;
+    }
+    return (struct qd_str){limit.ptr + kind.len, end > kind.len ? end - 1 - kind.len : 0};
+}
+
 enum qd_error_code qd_reset_subject(const struct qd_reset_args *args,
                                     struct qd_label labels[QD_LABELS_MAX],
                                     struct qd_subject_args *ret_subject, struct qd_error *ret_error)
 {
-    struct qd_subject_args subject = {.tenant = args->tenant, .labels = labels};
+    struct qd_subject_args subject = {.tenant = args->tenant,
+                                      .model = named_after(args->limit, "model:"),
+                                      .pool = named_after(args->limit, "pool:"),
+                                      .labels = labels};
 
     for (size_t i = 0; i < args->key_count; i++) {
         const struct qd_label *key = &args->keys[i];
@@ -106,7 +127,7 @@ static void reset_one(struct reset *r, struct qd_core *core, struct qd_hash128 i
 static void reset_split(struct reset *r, struct qd_core *core,
                         const struct qd_resolved_limit *limit)
 {
-    const struct qd_wanted_keys wanted = {r->args->keys, r->args->key_count};
+    const struct qd_wanted_keys wanted = {r->wanted, r->wanted_count};
     struct qd_limit_state state;
     struct qd_hash128 id;
     uint64_t cursor = 0;
@@ -135,6 +156,79 @@ static void reset_counters(struct reset *r, const struct qd_resolved_limit *limi
     }
     qd_shards_unlock(shards, r->home);
     qd_shards_reset_end(shards, limit->depth == 0 ? NULL : r->home);
+}
+
+static bool splits(const struct qd_limit *limit, struct qd_str key)
+{
+    static const struct {
+        const char *name;
+        uint32_t attribute;
+    } attributes[] = {{"model", QD_ATTR_MODEL},
+                      {"family", QD_ATTR_FAMILY},
+                      {"pool", QD_ATTR_POOL},
+                      {"user", QD_ATTR_USER},
+                      {"tenant", QD_ATTR_TENANT}};
+
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
+        if ((limit->per & attributes[i].attribute) != 0 &&
+            qd_slice_equal(key, qd_slice_of(attributes[i].name))) {
+            return true;
+        }
+    }
+    return (limit->per & QD_ATTR_LABEL) != 0 && qd_slice_equal(key, qd_slice_of(limit->per_label));
+}
+
+/* What a limit that all share is named after may be said once more. */
+static bool is_own_name(struct qd_str limit, const struct qd_label *key)
+{
+    struct qd_str model = named_after(limit, "model:");
+    struct qd_str pool = named_after(limit, "pool:");
+
+    return (model.len > 0 && qd_slice_equal(key->name, qd_slice_of("model")) &&
+            qd_slice_equal(key->value, model)) ||
+           (pool.len > 0 && qd_slice_equal(key->name, qd_slice_of("pool")) &&
+            qd_slice_equal(key->value, pool));
+}
+
+/* Of the keys, those that choose among the limit's counters. One that splits nothing is a mistake.
+ */
+static enum qd_error_code choose_keys(struct reset *r, const struct qd_limit *limit,
+                                      struct qd_error *ret_error)
+{
+    r->wanted_count = 0;
+    for (size_t i = 0; i < r->args->key_count; i++) {
+        const struct qd_label *key = &r->args->keys[i];
+        if (splits(limit, key->name)) {
+            r->wanted[r->wanted_count++] = *key;
+        } else if (!is_own_name(r->args->limit, key)) {
+            return qd_error_set(
+                ret_error, QD_ERROR_INVALID_FIELD,
+                "keys: %s is not in the `per` of %s; leave it out, nothing was reset",
+                qd_quote(key->name).text, qd_quote(r->args->limit).text);
+        }
+    }
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code check_limit(struct reset *r, const struct qd_resolved_limit *limit,
+                                      struct qd_error *ret_error)
+{
+    if (limit == NULL) {
+        return qd_error_set(ret_error, QD_ERROR_UNKNOWN_LIMIT, "limit: %s does not apply",
+                            qd_quote(r->args->limit).text);
+    }
+    if (limit->use->limit->algorithm == QD_CONCURRENCY) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                            "limit: %s counts open holds and nothing else; end them with: quotactl "
+                            "reservations release",
+                            qd_quote(r->args->limit).text);
+    }
+    if (limit->depth > 0 && qd_slice_equal(r->args->tenant, qd_slice_of(QD_RESET_SHARED))) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_TENANT,
+                            "tenant: required: %s is no limit that all tenants share",
+                            qd_quote(r->args->limit).text);
+    }
+    return choose_keys(r, limit->use->limit, ret_error);
 }
 
 /* D12: a counter that was evicted comes back first. (Of a limit that is split, the one that the
@@ -212,10 +306,8 @@ static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_erro
     qd_directory_lock_shared(node->directory);
     qd_bind_resolve(r->worker, r->published, &r->subject.attributes, true, r->now);
     const struct qd_resolved_limit *limit = find_limit(r);
-    if (limit == NULL) {
-        code = qd_error_set(ret_error, QD_ERROR_UNKNOWN_LIMIT, "limit: %s does not apply",
-                            qd_quote(r->args->limit).text);
-    } else {
+    code = check_limit(r, limit, ret_error);
+    if (code == QD_ERROR_NONE) {
         code = book(r, ret_error);
         if (code == QD_ERROR_NONE) {
             reset_counters(r, limit);
@@ -264,7 +356,8 @@ void qd_reset_again(struct qd_worker *worker, const struct qd_published *publish
     qd_directory_lock_shared(node->directory);
     qd_bind_resolve(worker, published, &r.subject.attributes, true, r.now);
     const struct qd_resolved_limit *limit = find_limit(&r);
-    if (limit != NULL && qd_limit_is_budget(limit->use->limit)) {
+    if (limit != NULL && qd_limit_is_budget(limit->use->limit) &&
+        choose_keys(&r, limit->use->limit, &error) == QD_ERROR_NONE) {
         reset_counters(&r, limit);
     }
     qd_directory_unlock_shared(node->directory);

@@ -14,9 +14,12 @@
 
 #include "server/shard/bind.h"
 
+/* The tenant of a reset that is of none: of a limit that all share. */
+#define QD_RESET_SHARED "-"
+
 struct qd_reset_args {
-    struct qd_str tenant; /* valid */
-    struct qd_str limit;  /* its full name: "free.tokens" */
+    struct qd_str tenant; /* valid, or QD_RESET_SHARED */
+    struct qd_str limit;  /* its full name: "free.tokens", "pool:h100.concurrency" */
     /* Values of the limit's `per` attributes; none: all its counters. */
     struct qd_label keys[QD_LABELS_MAX];
     size_t key_count;

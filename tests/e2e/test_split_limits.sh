@@ -43,8 +43,11 @@ I7_reset_by_key_is_for_that_value_alone() {
     expect_match "$out" '"reset": *0,?$'
     expect_exit 0 ctl counters reset acme requests --key 'user=ann user=bob' -o json
     expect_match "$out" '"reset": *1,?$'
-    expect_exit 0 ctl counters reset acme requests --key model=m -o json
-    expect_match "$out" '"reset": *0,?$'
+    expect_exit 1 ctl counters reset acme requests --key model=m
+    expect_match "$err" 'keys: "model" is not in the `per` of "p\.requests"; leave it out, nothing was reset'
+    expect_exit 1 ctl counters reset acme tokens --shared
+    expect_exit 0 ctl counters reset --shared model:m.all
+    expect_match "$out" '^1 counter reset'
 }
 
 # L1: what was reset, and of whom, is told by the entry alone.
@@ -60,7 +63,7 @@ L1_the_ledger_says_what_was_reset() {
     expect_match "$out" '^[^,]+,[0-9]+,ADJUSTMENT,.*,user=bob,.*,p\.requests,counters reset$'
 }
 
-printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}}' 'plans:' '  p:' \
+printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9, limits: {all: {limit: 99/min, meter: requests}}}}' 'plans:' '  p:' \
     '    tokens: {meter: input_tokens, limit: 50/min, per: model}' \
     '    requests: {limit: 9/min, per: [user, label:team]}' \
     '    all: {meter: requests, limit: 9/min}' \

@@ -206,3 +206,86 @@ Test(reset, X6_each_reset_leaves_an_audit_record)
               "%.*s", (int)text.size, (const char *)text.data);
     qd_buf_release(&text);
 }
+
+/* --- limits that all tenants share --- */
+
+static const char shared_policy[] =
+    "version: 1\n"
+    "models:\n  m: {max_output_tokens: 100, pool: p,\n"
+    "      limits: {rpu: {limit: 1000/day, meter: input_tokens, per: user}}}\n"
+    "pools:\n  p: {limits: {day: {limit: 9000/day, meter: input_tokens}}}\n"
+    "unknown_price: unpriced\n"
+    "plans:\n  open: {concurrency: 5}\n"
+    "tenants:\n  acme: {plan: open}\n  other: {plan: open}\n";
+
+static void use_as(const char *tenant, const char *user, int64_t tokens)
+{
+    struct qd_check_args a = args_of(tenant, 1);
+    a.user = str(user);
+    cr_assert_eq(check_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.answer.allowed, "%s", f.answer.message);
+    cr_assert_eq(report_tokens(&f, tokens), QD_ERROR_NONE, "%s", f.error.text);
+}
+
+static uint32_t reset_key(const char *tenant, const char *limit, const char *key, const char *value)
+{
+    struct qd_reset_args args = {.tenant = str(tenant), .limit = str(limit)};
+    uint32_t count = 0;
+
+    if (key != NULL) {
+        args.keys[args.key_count++] = (struct qd_label){str(key), str(value)};
+    }
+    (void)qd_worker_enter(f.worker);
+    enum qd_error_code code = qd_reset(f.worker, &args, NULL, &count, &f.error);
+    qd_worker_leave(f.worker);
+    return code == QD_ERROR_NONE ? count : UINT32_MAX;
+}
+
+static int64_t user_used(const char *user, const char *limit)
+{
+    struct qd_attributes a = {.tenant = str("acme"),
+                              .model = str("m"),
+                              .family = str("m"),
+                              .pool = str("p"),
+                              .user = str(user)};
+
+    return used_by(&f, &a, limit);
+}
+
+Test(reset_shared, P2_limits_that_all_share_are_reset_without_a_tenant)
+{
+    fixture_open(&f, shared_policy);
+    use_as("acme", "ann", 100);
+    use_as("other", "bob", 200);
+    cr_expect_eq(user_used("ann", "day"), 300);
+    cr_expect_eq(reset_key(QD_RESET_SHARED, "pool:p.day", NULL, NULL), 1, "%s", f.error.text);
+    cr_expect_eq(user_used("ann", "day"), 0);
+    cr_expect_eq(reset_key(QD_RESET_SHARED, "model:m.rpu", "user", "bob"), 1, "%s", f.error.text);
+    cr_expect_eq(user_used("ann", "rpu"), 100);
+    cr_expect_eq(user_used("bob", "rpu"), 0);
+    fixture_close(&f);
+    fixture_open(&f, shared_policy);
+    cr_expect_eq(user_used("ann", "day"), 0);
+    cr_expect_eq(user_used("ann", "rpu"), 100);
+    cr_expect_eq(user_used("bob", "rpu"), 0);
+    cr_expect_eq(reset_key(QD_RESET_SHARED, "model:m.rpu", NULL, NULL), 2, "%s", f.error.text);
+    cr_expect_eq(user_used("ann", "rpu"), 0);
+    fixture_end(&f);
+}
+
+Test(reset_shared, P2_what_cannot_be_reset_is_refused_and_not_booked)
+{
+    fixture_open(&f, shared_policy);
+    use_as("acme", "ann", 100);
+    uint64_t before = qd_ledger_watermark(f.ledger).sequence;
+    cr_expect_eq(reset_key("acme", "model:m.rpu", "label", "x"), UINT32_MAX);
+    cr_expect_str_eq(f.error.text,
+                     "keys: \"label\" is not in the `per` of \"model:m.rpu\"; leave it "
+                     "out, nothing was reset");
+    cr_expect_eq(reset_key("acme", "open.concurrency", NULL, NULL), UINT32_MAX);
+    cr_expect_str_eq(f.error.text,
+                     "limit: \"open.concurrency\" counts open holds and nothing else; end them "
+                     "with: quotactl reservations release");
+    cr_expect_eq(qd_ledger_watermark(f.ledger).sequence, before);
+    fixture_end(&f);
+}
