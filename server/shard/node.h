@@ -80,7 +80,8 @@ struct qd_node {
     _Atomic uint64_t events[3];       /* by enum qd_event_kind, since the start */
     pthread_mutex_t admin;            /* serializes changes of policy and tenants */
     struct qd_turns turns;            /* of reports that settle the same reservation */
-    /* Shared by each report from its entry to its counters: who has it alone finds both alike. */
+    /* Shared by each report from its price to its counters: who has it alone finds all that was
+     * priced booked, and all that is booked counted. */
     pthread_rwlock_t booking;
     pthread_mutex_t workers_lock;
     struct qd_worker *workers;

@@ -11,6 +11,19 @@ static bool is_in_force(const struct qd_node *node, const struct qd_policy *poli
     return now && now->info && strcmp(now->info->sha256, qd_policy_info(policy)->sha256) == 0;
 }
 
+/* P7: no report is between its price and its entry meanwhile, so what was used is in the ledger. */
+static bool admit_and_publish(struct qd_node *node, struct qd_policy *policy,
+                              struct qd_problems *problems)
+{
+    pthread_rwlock_wrlock(&node->booking);
+    bool admitted = qd_prices_admit(node->store, node->ledger, policy, problems);
+    if (admitted) {
+        qd_node_publish(node, policy, problems);
+    }
+    pthread_rwlock_unlock(&node->booking);
+    return admitted;
+}
+
 enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_problems *problems)
 {
     enum qd_reload result = QD_RELOAD_DONE;
@@ -23,11 +36,9 @@ enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_
         qd_prices_keep(node->store, policy, qd_clock_now(&node->clock), problems);
         qd_policy_free(policy);
         result = QD_RELOAD_UNCHANGED;
-    } else if (!qd_prices_admit(node->store, node->ledger, policy, problems)) { /* P7 */
+    } else if (!admit_and_publish(node, policy, problems)) {
         qd_policy_free(policy);
         result = QD_RELOAD_BAD;
-    } else {
-        qd_node_publish(node, policy, problems);
     }
     if (result == QD_RELOAD_BAD) {
         atomic_fetch_add_explicit(&node->reload_failures, 1, memory_order_relaxed);

@@ -16,7 +16,8 @@ struct qd_reports {
     pthread_cond_t booked;
     uint32_t pending; /* on their way to the disk; under the mutex */
     uint32_t count;
-    bool finished; /* `count` results lie there: the next begin starts anew */
+    bool under_way; /* from the first begin to finish: node->booking is shared */
+    bool finished;  /* `count` results lie there: the next begin starts anew */
     uint32_t capacity;
     struct qd_report_work *works;
     struct qd_book_job **jobs; /* of those that are to be booked */
@@ -195,6 +196,10 @@ bool qd_reports_begin(struct qd_reports *reports, const struct qd_report_args *a
     if (reports->count == reports->capacity) {
         return false;
     }
+    if (!reports->under_way) { /* a reset, or other prices, come before or after: see node.h */
+        (void)pthread_rwlock_rdlock(&reports->worker->node->booking);
+        reports->under_way = true;
+    }
     struct qd_report_work *w = &reports->works[reports->count];
     w->worker = reports->worker;
     w->args = args;
@@ -215,7 +220,6 @@ uint32_t qd_reports_finish(struct qd_reports *reports)
 {
     struct qd_node *node = reports->worker->node;
 
-    (void)pthread_rwlock_rdlock(&node->booking); /* a reset comes before or after: see reset.h */
     reports->pending = reports->job_count;
     qd_ledger_submit(node->ledger, reports->jobs, reports->job_count);
     reports->job_count = 0;
@@ -227,7 +231,10 @@ uint32_t qd_reports_finish(struct qd_reports *reports)
     for (uint32_t i = 0; i < reports->count; i++) {
         finish(&reports->works[i]);
     }
-    (void)pthread_rwlock_unlock(&node->booking);
+    if (reports->under_way) {
+        (void)pthread_rwlock_unlock(&node->booking);
+        reports->under_way = false;
+    }
     reports->finished = true;
     return reports->count;
 }
