@@ -129,7 +129,7 @@ static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status
         if (write) {
             put_alarm(&place->out, "POLICY_INVALID",
                       "the policy's newer file was refused, an older policy goes on; run: quotactl "
-                      "policy validate FILE",
+                      "policy reload, it says why",
                       (struct qd_wall_ns){0});
         }
     }

@@ -166,7 +166,7 @@ P1_a_broken_policy_leaves_the_old_one() {
     expect_exit 0 ctl status
     expect_match "$out" '^[^ ]+: degraded; '
     expect_match "$out" '^policy r2 .*; its newer file was refused$'
-    expect_match "$out" "^ALARM POLICY_INVALID: the policy's newer file was refused, an older policy goes on; run: quotactl policy validate FILE\$"
+    expect_match "$out" "^ALARM POLICY_INVALID: the policy's newer file was refused, an older policy goes on; run: quotactl policy reload, it says why\$"
     expect_exit 0 ctl check acme --model m --use input_tokens=10
     mv "$T/good" "$T/policy.yaml"
     wait_log 'msg="policy unchanged" revision=r2' 2
