@@ -639,7 +639,7 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
     if (h != NULL) {
         ret_settled->had_reservation = true;
         ret_settled->closed = s->final;
-        int64_t kept_input[M_CHARGES];
+        int64_t kept_input[M_CHARGES] = {0};
         for (unsigned i = 0; i < h->charge_count; i++) {
             kept_input[i] = input_part(h, h->charge[i].counter->limit, INT64_MAX, &expected);
         }

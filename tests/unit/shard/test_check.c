@@ -99,7 +99,7 @@ Test(check, H1_a_hard_limit_denies_what_has_no_bound_and_says_what_to_do)
             cr_expect_eq(ask(&args), i != 1, "%s", f.answer.message);
         }
     }
-    cr_expect_eq(held_of(&f, "money", "cost"), 2 * (100 * 20000 + 10 * 80000));
+    cr_expect_eq(held_of(&f, "money", "cost"), INT64_C(2) * (100 * 20000 + 10 * 80000));
     cr_expect_eq(held_of(&f, "tokens", "tokens"), 220);
     struct qd_check_args args = args_of("time", 100);
     cr_expect(ask(&args));
@@ -144,7 +144,7 @@ Test(check, H1_a_model_without_output_has_a_bound_and_needs_no_price_of_it)
                      "tenants: {acme: {plan: hard}}\n");
     struct qd_check_args args = args_of("acme", 100);
     cr_assert(ask(&args), "%s", f.answer.message);
-    cr_expect_eq(held_of(&f, "acme", "cost"), 100 * 1000);
+    cr_expect_eq(held_of(&f, "acme", "cost"), 100000);
     cr_expect_eq(held_of(&f, "acme", "tokens"), 100);
     args.max_output_given = true;
     args.max_output_tokens = 10;

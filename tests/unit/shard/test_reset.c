@@ -140,7 +140,7 @@ Test(reset, D7_a_reset_of_yesterday_forgets_nothing_of_today)
 
     use("acme", "m", 100);
     cr_assert_eq(reset("acme", "two.day", NULL, &used), 1);
-    fixture_pass(&f, 24 * 3600 * S);
+    fixture_pass(&f, QD_NS_PER_DAY);
     use("acme", "m", 55);
     boot_again();
     cr_expect_eq(used_of(&f, "acme", "day"), 55);

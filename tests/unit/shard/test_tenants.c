@@ -147,7 +147,7 @@ Test(tenants, P1_more_limits_than_one_check_holds_are_refused)
     for (int i = 0; i < 16; i++) {
         char line[80];
         (void)snprintf(line, sizeof(line), "    l%d: {limit: 100/min, meter: requests}\n", i);
-        strcat(yaml, line);
+        (void)strncat(yaml, line, sizeof(yaml) - strlen(yaml) - 1);
     }
     fixture_publish(&f, yaml);
     cr_assert_eq(put_tenant(&f, "a", "big", NULL, NULL), QD_ERROR_NONE, "%s", f.error.text);
