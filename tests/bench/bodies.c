@@ -119,7 +119,7 @@ static void make_unary(struct bodies *bodies, struct qd_prng *prng)
 
 static void make_reports(struct bodies *bodies, struct qd_prng *prng)
 {
-    static char placeholder[] = "................";
+    static char room_for_id[] = "................";
     bodies->count = bodies->order_count = REPORTS_MAX;
     bodies->starts = calloc(bodies->count + 1, sizeof *bodies->starts);
     bodies->ids = calloc(bodies->count, sizeof *bodies->ids);
@@ -144,14 +144,14 @@ static void make_reports(struct bodies *bodies, struct qd_prng *prng)
         Quota__V1__Amount *usage[] = {&check.input, &output};
         message.tenant = check.tenant;
         message.model = check.model;
-        message.request_id = placeholder;
+        message.request_id = room_for_id;
         message.usage = usage;
         message.n_usage = 2;
         size_t size = quota__v1__report_usage_request__get_packed_size(&message);
         uint8_t *place = grow(bodies, PREFIX_BYTES + size);
         write_prefix(place, size);
         quota__v1__report_usage_request__pack(&message, place + PREFIX_BYTES);
-        const uint8_t *id = memmem(place, PREFIX_BYTES + size, placeholder, ID_DIGITS);
+        const uint8_t *id = memmem(place, PREFIX_BYTES + size, room_for_id, ID_DIGITS);
         bodies->ids[i] = (size_t)(id - bodies->bytes);
         bodies->starts[i + 1] = bodies->size;
     }

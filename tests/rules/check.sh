@@ -1,13 +1,15 @@
 #!/bin/sh
 # Every rule of server/core/RULES.md is cited by at least one test's name: D2 by `D2_denied_charges_nothing`.
-#   sh tests/rules/check.sh           prints each rule as "ok D2 (3 tests)" or "not ok P5 ..."; exits 1 if one is missing
+#   sh tests/rules/check.sh           prints each rule as "ok D2 (3 tests)" or "not ok P5 ..."; exits 1 if one is missing, or
+#                                   a script has a case that it never runs
 # A name counts where a case has it that runs: a Criterion test, a function that a race program or a fuzzer calls, a case
 # that a script hands to its runner (script_cases.awk). One in a comment, a text or a function nobody calls does not.
 set -eu
 cd "$(dirname "$0")/../.."
 rules=server/core/RULES.md
 names=$(mktemp)
-trap 'rm -f "$names"' EXIT
+cases=$(mktemp) # of scripts
+trap 'rm -f "$names" "$cases"' EXIT
 
 # Test(suite, NAME...), unless it is disabled.
 criterion_names() {
@@ -28,11 +30,20 @@ script_names() {
     find tests/e2e tests/quickstart.sh -name '*.sh' -exec awk -f tests/rules/script_cases.awk {} + 2>/dev/null
 }
 
+script_names | sort -u >"$cases"
 {
     criterion_names
     called_names
-    script_names
+    cat "$cases"
 } | grep -E '(^|_)[A-Z][0-9]+_[a-z]' | sort -u >"$names"
+
+# A case of a script that is written and never handed to its runner.
+forgotten=$(find tests/e2e tests/quickstart.sh -name '*.sh' | sort | while read -r file; do
+    grep -oE '^[A-Z][0-9]+_[A-Za-z0-9_]+\(\)' "$file" | tr -d '()' | while read -r name; do
+        grep -qx "$name" "$cases" || echo "not ok $file: $name is never run"
+    done
+done)
+[ -z "$forgotten" ] || echo "$forgotten"
 
 missing=0
 total=0
@@ -54,4 +65,4 @@ if [ "$total" -eq 0 ]; then
     echo "not ok $rules has no rules"
     exit 1
 fi
-[ "$missing" -eq 0 ]
+[ "$missing" -eq 0 ] && [ -z "$forgotten" ]
