@@ -85,6 +85,7 @@ static enum qd_bind_result bind_item(struct binding_up *b, size_t i)
         if (!make(b, core, item, &b->at[i])) {
             return QD_BIND_FULL;
         }
+        qd_table_set_since(&b->at[i], b->bind->since);
         b->made |= UINT32_C(1) << i;
     }
     /* So that making room for the next item leaves this one alone. */

@@ -80,6 +80,8 @@ struct qd_bind {
     struct qd_str tenant;          /* whole path */
     struct qd_hash128 estimator;   /* identity of (tenant, model) for output quantiles */
     bool blocked;
+    uint64_t since; /* kept with counters that it makes: what they count was booked after this entry
+                       of the ledger */
     bool partial; /* D12: items were left out for want of room. Checks go by it; a report asks for a
                      binding again, since what happened is counted wherever there is room */
     const struct qd_bind_item *items;
@@ -346,31 +348,80 @@ bool qd_core_hold(struct qd_core *home, uint64_t reservation, struct qd_hold *re
 /* Walk open reservations; as qd_core_counter_next. */
 bool qd_core_hold_next(struct qd_core *home, uint64_t *cursor, struct qd_hold *ret_hold);
 
-/* --- eviction (D12) --------------------------------------------------------------------------- */
+/* --- what is stored (D12, X5) ------------------------------------------------------------------
+ */
 
-#define QD_COUNTER_STATE_MAX 640
-/* A counter's state as bytes, little-endian and versioned, to be stored and to come back. */
-struct qd_counter_state {
-    struct qd_hash128 id;
-    uint32_t size;
-    uint8_t bytes[QD_COUNTER_STATE_MAX];
+/* The counters, holds and estimators of a slice, each as bytes, little-endian and versioned. The
+ * caller keeps the newest of each; a slice of the next boot takes them in again. */
+enum qd_saved_kind {
+    QD_SAVED_COUNTER = 'c',
+    QD_SAVED_HOLD = 'h',
+    QD_SAVED_ESTIMATOR = 'e',
 };
+
+#define QD_SAVED_MAX 2560
+
+struct qd_saved {
+    enum qd_saved_kind kind;
+    struct qd_hash128 id; /* of a hold: its place, in `lo` */
+    bool stored;          /* eviction: the caller has these bytes */
+    uint32_t size;        /* 0: it is no more, and the caller forgets what it has under `id` */
+    uint8_t bytes[QD_SAVED_MAX];
+};
+
+/* Walk what has changed since the last walk, or (`all`) everything, and take it for stored: start
+ * with *cursor = 0; false at the end. The slice stays locked from the first to the last: then what
+ * was read is its state at one moment. `commons` tells which charges of the holds still stand; NULL
+ * if nothing is shared, or for commons itself. */
+bool qd_core_changed_next(struct qd_core *core, struct qd_core *commons, bool all, uint64_t *cursor,
+                          struct qd_wall_ns now, struct qd_saved *ret_saved);
+
+/* What a saved counter says of itself. */
+struct qd_saved_counter {
+    uint64_t limit_spec;     /* qd_limit.spec */
+    uint64_t limit_identity; /* qd_limit.identity.lo: what a limit of another spec has as well if it
+                                counts in the same counters (P6) */
+    uint8_t depth;
+    int64_t amount;
+    int64_t burst;
+    struct qd_str name; /* points into the saved bytes */
+};
+/* False: these are no saved counter's bytes. */
+bool qd_core_saved_counter(const struct qd_saved *saved, struct qd_saved_counter *ret_counter);
+
+enum qd_load {
+    QD_LOADED,
+    QD_LOAD_OVER, /* nothing of it counts any more: the caller may forget it */
+    QD_LOAD_FULL, /* no room: a counter may stay stored until it is bound (D12) */
+    QD_LOAD_BAD,  /* these are no bytes of such a thing */
+};
+
+/* Take saved things into a slice that was just initialized: counters first, of commons before those
+ * of home slices, then holds. `limit` is the one that the counter was saved of, or one of the same
+ * identity. A hold's charges find their counters by identity; one whose counter isn't there is left
+ * out. */
+enum qd_load qd_core_load_counter(struct qd_core *core, const struct qd_limit *limit,
+                                  const struct qd_saved *saved, struct qd_wall_ns now);
+enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
+                               const struct qd_saved *saved, struct qd_wall_ns now);
+enum qd_load qd_core_load_estimator(struct qd_core *core, const struct qd_saved *saved,
+                                    struct qd_wall_ns now);
+
 /* Take out the least recently used counter (of 64 idle ones) that no lease needs, of the kind that
  * the last failed bind found full, or of the root whose quota it met. False: there is none among
- * the 4,096 it looked at; the next call goes on from there. The caller stores it; until restored,
- * the counter starts empty. */
-bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state);
+ * the 4,096 it looked at; the next call goes on from there. Until restored, the counter starts
+ * empty. */
+bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_saved *ret_saved);
 
-/* The same in two steps, for a caller that must store the state before the counter goes: begin
- * leaves it where it is, end takes it out. No other call on the slice comes between. */
-bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now,
-                         struct qd_counter_state *ret_state);
-void qd_core_evict_end(struct qd_core *core, const struct qd_counter_state *state);
+/* The same in two steps, for a caller that must store it before the counter goes, unless it is
+ * `stored`: begin leaves it where it is, end takes it out. Of other calls on the slice only
+ * qd_core_changed_next may come between. */
+bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now, struct qd_saved *ret_saved);
+void qd_core_evict_end(struct qd_core *core, const struct qd_saved *saved);
 /* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a
  * state of this counter, which starts empty then (a size of 0 says that the store's copy is
  * damaged; stats.states_lost counts both), or the counter has been used since. */
-bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state,
-                     struct qd_wall_ns now);
+bool qd_core_restore(struct qd_core *core, const struct qd_saved *saved, struct qd_wall_ns now);
 
 /* --- events and figures ----------------------------------------------------------------------- */
 

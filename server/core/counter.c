@@ -88,8 +88,12 @@ void qd_counter_amend(const struct qd_at *at, int64_t amount, int64_t burst, str
     if (QD_MUTANT(P6) && at->counter->amount != amount) {
         qd_counter_begin(at, now);
     }
+    uint64_t capacity = (uint64_t)(burst < QD_BURST_MAX ? burst : QD_BURST_MAX);
+    if (at->counter->stored && (at->counter->amount != amount || at->counter->burst != capacity)) {
+        at->counter->changed = 1;
+    }
     at->counter->amount = amount;
-    at->counter->burst = (uint64_t)(burst < QD_BURST_MAX ? burst : QD_BURST_MAX) & QD_BURST_MAX;
+    at->counter->burst = capacity & QD_BURST_MAX;
 }
 
 static bool window_is_fresh(const struct qd_at *at, struct qd_wall_ns now)
@@ -127,6 +131,7 @@ bool qd_counter_is_fresh(const struct qd_at *at, struct qd_wall_ns now)
 
 void qd_counter_clear(const struct qd_at *at, struct qd_wall_ns now)
 {
+    at->counter->changed = 1;
     at->counter->alert = 0;
     if (qd_role_of(at->limit) == QD_ROLE_RATE) {
         qd_counter_begin(at, now);
@@ -256,6 +261,7 @@ void qd_counter_prefetch_slot(const void *record, const struct qd_limit *limit,
 void qd_counter_take(const struct qd_at *at, int64_t cost, bool reserve, struct qd_wall_ns now)
 {
     enum qd_role role = qd_role_of(at->limit);
+    at->counter->changed = 1;
     if (at->class == QD_CLASS_BUCKET) {
         struct qd_bucket_spec spec = bucket_spec(at);
         qd_bucket_charge(bucket_of(at), &spec, cost, now);
@@ -294,6 +300,7 @@ static void settle_gauge(const struct qd_at *at, struct qd_wall_ns made_at, int6
 void qd_counter_settle(const struct qd_at *at, struct qd_wall_ns made_at, int64_t hold_delta,
                        int64_t booked, struct qd_wall_ns now)
 {
+    at->counter->changed = 1;
     if (at->class == QD_CLASS_GAUGE) {
         settle_gauge(at, made_at, hold_delta, booked, now);
     } else if (at->class == QD_CLASS_BUCKET) {

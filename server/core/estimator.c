@@ -1,5 +1,7 @@
 #include "estimator.h"
 
+#include "bytes.h"
+
 #include <string.h>
 
 #define SAMPLE 16U
@@ -94,5 +96,69 @@ void qd_estimator_add(struct qd_core *core, const struct qd_binding *binding, in
         return;
     }
     e->used_s = qd_seconds_of(now);
+    e->changed = 1;
     qd_quantile_add(&e->outputs, output);
+}
+
+/* --- stored, and back (X5) --- */
+
+#define VERSION 1U
+
+void qd_estimator_write(const struct qd_estimator *e, struct qd_saved *ret_saved)
+{
+    struct qd_writer w = {.at = ret_saved->bytes};
+    unsigned used = 0;
+    for (unsigned i = 0; i < QD_QUANTILE_BUCKETS; i++) {
+        used += e->outputs.count[i] != 0;
+    }
+    qd_write(&w, VERSION, 1);
+    qd_write(&w, used, 1);
+    for (unsigned i = 0; i < QD_QUANTILE_BUCKETS; i++) {
+        if (e->outputs.count[i] != 0) {
+            qd_write(&w, i, 1);
+            qd_write_varint(&w, e->outputs.count[i]);
+        }
+    }
+    ret_saved->kind = QD_SAVED_ESTIMATOR;
+    ret_saved->id = e->id;
+    ret_saved->size = (uint32_t)(w.at - ret_saved->bytes);
+    QD_CHECK(ret_saved->size <= QD_SAVED_MAX);
+}
+
+static bool read_outputs(const struct qd_saved *saved, struct qd_quantile *ret_outputs)
+{
+    struct qd_bytes r = {.at = saved->bytes, .end = saved->bytes + saved->size};
+    if (saved->size > QD_SAVED_MAX || qd_read(&r, 1) != VERSION) {
+        return false;
+    }
+    memset(ret_outputs, 0, sizeof(*ret_outputs));
+    unsigned used = (unsigned)qd_read(&r, 1);
+    for (unsigned k = 0; k < used && !r.failed; k++) {
+        unsigned i = (unsigned)qd_read(&r, 1);
+        uint16_t count = (uint16_t)qd_read_varint(&r, QD_QUANTILE_SAMPLES_MAX);
+        if (i >= QD_QUANTILE_BUCKETS || ret_outputs->count[i] != 0) {
+            return false;
+        }
+        ret_outputs->count[i] = count;
+        ret_outputs->total += count;
+    }
+    return qd_read_all(&r) && ret_outputs->total < QD_QUANTILE_SAMPLES_MAX;
+}
+
+enum qd_load qd_core_load_estimator(struct qd_core *core, const struct qd_saved *saved,
+                                    struct qd_wall_ns now)
+{
+    struct qd_quantile outputs;
+    uint32_t handle;
+    uint16_t generation;
+    if (!read_outputs(saved, &outputs)) {
+        return QD_LOAD_BAD;
+    }
+    if (core->estimators.live == core->estimators.capacity) {
+        return QD_LOAD_FULL;
+    }
+    qd_estimator_obtain(core, saved->id, now, &handle, &generation);
+    QD_CHECK(handle != 0);
+    at(core, handle - 1)->outputs = outputs;
+    return QD_LOADED;
 }

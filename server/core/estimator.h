@@ -21,4 +21,7 @@ bool qd_estimator_get(struct qd_core *core, const struct qd_binding *binding, un
 void qd_estimator_add(struct qd_core *core, const struct qd_binding *binding, int64_t output,
                       struct qd_wall_ns now);
 
+/* As bytes, to be stored (X5). */
+void qd_estimator_write(const struct qd_estimator *e, struct qd_saved *ret_saved);
+
 #endif /* QD_CORE_ESTIMATOR_H */

@@ -52,8 +52,7 @@ static bool find_victim(struct qd_core *core, enum qd_class class, struct qd_wal
     return found > 0;
 }
 
-bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now,
-                         struct qd_counter_state *ret_state)
+bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now, struct qd_saved *ret_saved)
 {
     struct qd_at at;
     struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
@@ -66,40 +65,45 @@ bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now,
     if (!found) {
         return false;
     }
-    qd_codec_write(&at, ret_state);
+    qd_codec_write(&at, ret_saved);
+    /* One that never charged anything equals a fresh one: there is nothing to store. */
+    ret_saved->stored = !at.counter->changed;
     return true;
 }
 
-void qd_core_evict_end(struct qd_core *core, const struct qd_counter_state *state)
+void qd_core_evict_end(struct qd_core *core, const struct qd_saved *saved)
 {
     struct qd_at at;
-    bool found = qd_table_find(core, state->id, &at);
+    bool found = qd_table_find(core, saved->id, &at);
     QD_CHECK(found);
     qd_table_drop(&at);
     core->stats.evicted++;
 }
 
-bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_counter_state *ret_state)
+bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_saved *ret_saved)
 {
-    if (!qd_core_evict_begin(core, now, ret_state)) {
+    if (!qd_core_evict_begin(core, now, ret_saved)) {
         return false;
     }
-    qd_core_evict_end(core, ret_state);
+    qd_core_evict_end(core, ret_saved);
     return true;
 }
 
-bool qd_core_restore(struct qd_core *core, const struct qd_counter_state *state,
-                     struct qd_wall_ns now)
+bool qd_core_restore(struct qd_core *core, const struct qd_saved *saved, struct qd_wall_ns now)
 {
     struct qd_at at;
     struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
-    if (!qd_table_find(core, state->id, &at) || !qd_counter_is_fresh(&at, seen)) {
+    if (!qd_table_find(core, saved->id, &at) || !qd_counter_is_fresh(&at, seen)) {
         return false;
     }
-    if (!QD_MUTANT(D12_restore) && !qd_codec_read(&at, state, seen)) {
+    struct qd_codec_head head;
+    if (!QD_MUTANT(D12_restore) &&
+        (!qd_codec_open(saved, &head) || !qd_codec_read(&at, &head, seen))) {
         core->stats.states_lost++; /* D12: never silent forgetting */
         return false;
     }
     at.counter->stored = 1;
+    /* P6: the binding gave it another amount than it was stored with. */
+    at.counter->changed = !QD_MUTANT(D12_restore) && head.counter.amount != at.counter->amount;
     return true;
 }

@@ -121,6 +121,7 @@ void qd_keep_or_free(struct qd_core *home, struct qd_core *commons, struct qd_re
     }
     qd_wheel_unlink(home, r);
     r->expires_ns = until.ns;
+    qd_reservation_changed(home, r);
     pin_charges(home, commons, r);
     qd_wheel_link(home, r, qd_due_second(until.ns), now);
 }

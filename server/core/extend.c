@@ -81,6 +81,7 @@ static void renew(struct extending *x, int64_t ttl_ns)
     int64_t expires_ns = x->now.ns + ttl_ns;
     bool sooner = expires_ns < r->expires_ns;
     r->expires_ns = expires_ns;
+    qd_reservation_changed(x->home, r);
     if (!sooner) {
         return; /* it waits where it is, and is linked anew from there */
     }

@@ -104,6 +104,7 @@ struct qd_limit {
         *owner; /* the rest of the full name: "free" (a plan), "pool:h100", "model:gpt-4o",
                    "global"; NULL: the tenant path that the counter is for. Not in the identity */
     struct qd_hash128 identity; /* P6: scope kind, name, algorithm, window, S, per, unit */
+    uint64_t spec;              /* hash of all of it, the same in every process */
 
     enum qd_algorithm algorithm;
     enum qd_admit_test admit_test;

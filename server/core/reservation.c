@@ -61,6 +61,46 @@ static void prefetch_next(const struct qd_core *core, uint32_t place)
     qd_fetch(record + 192);
 }
 
+static struct qd_reservation *occupy(struct qd_core *core, uint32_t place, uint64_t number)
+{
+    struct qd_reservation *r = &core->reservations[place];
+    r->number = number;
+    r->state = QD_RESERVATION_OPEN;
+    r->spill = 0;
+    r->next = 0;
+    r->prev = 0;
+    core->reservation_bits[place / 64] |= UINT64_C(1) << (place % 64);
+    core->hold_changed[place / 64] |= UINT64_C(1) << (place % 64);
+    core->reservations_open++;
+    return r;
+}
+
+/* The shift of a ring in which this place is the number's, or (`any`) any free one is. */
+static bool find_ring(const struct qd_core *core, uint64_t number, uint32_t place, bool any,
+                      uint32_t *ret_shift)
+{
+    for (uint32_t shift = QD_RING_SHIFT_MAX + 1; shift-- > 0;) {
+        uint32_t ring = ring_of(core, shift);
+        if (ring != 0 && (any || number % ring == place) &&
+            !is_taken(core, (uint32_t)(number % ring))) {
+            *ret_shift = shift;
+            return true;
+        }
+    }
+    return false;
+}
+
+struct qd_reservation *qd_reservation_place(struct qd_core *core, uint64_t number, uint32_t place)
+{
+    uint32_t shift;
+    if (!find_ring(core, number, place, false, &shift) &&
+        !find_ring(core, number, place, true, &shift)) {
+        return NULL;
+    }
+    core->ring_shift = shift < core->ring_shift ? shift : core->ring_shift;
+    return occupy(core, (uint32_t)(number % ring_of(core, shift)), number);
+}
+
 struct qd_reservation *qd_reservation_take(struct qd_core *core)
 {
     uint32_t capacity = core->config.reservations;
@@ -72,17 +112,16 @@ struct qd_reservation *qd_reservation_take(struct qd_core *core)
     uint32_t from = (uint32_t)(core->next_number % ring);
     uint32_t place = free_place(core, from, ring);
     uint64_t skipped = place >= from ? place - from : (uint64_t)place + ring - from;
-    struct qd_reservation *r = &core->reservations[place];
-    r->number = core->next_number + skipped;
-    r->state = QD_RESERVATION_OPEN;
-    r->spill = 0;
-    r->next = 0;
-    r->prev = 0;
+    struct qd_reservation *r = occupy(core, place, core->next_number + skipped);
     core->next_number = r->number + 1;
-    core->reservation_bits[place / 64] |= UINT64_C(1) << (place % 64);
-    core->reservations_open++;
     prefetch_next(core, place + 1 < ring ? place + 1 : 0);
     return r;
+}
+
+void qd_reservation_changed(struct qd_core *core, const struct qd_reservation *r)
+{
+    uint32_t place = place_of(core, r);
+    core->hold_changed[place / 64] |= UINT64_C(1) << (place % 64);
 }
 
 struct qd_reservation *qd_reservation_find(struct qd_core *core, uint64_t number)
@@ -188,6 +227,7 @@ void qd_reservation_expected(const struct qd_core *core, const struct qd_reserva
 bool qd_reservation_expect(struct qd_core *core, struct qd_reservation *r,
                            const struct qd_usage *expected)
 {
+    qd_reservation_changed(core, r);
     if (r->spill == 0 && !fits_inline(r->charge_count, expected->present) && !take_spill(core, r)) {
         return false;
     }
@@ -213,6 +253,7 @@ void qd_reservation_keep(struct qd_core *core, struct qd_reservation *r)
     core->reservations_open--;
     core->reservations_kept++;
     r->state = QD_RESERVATION_KEPT;
+    qd_reservation_changed(core, r);
     r->kept.older = core->kept_newest;
     r->kept.newer = 0;
     if (core->kept_newest != 0) {

@@ -18,6 +18,13 @@
  */
 struct qd_reservation *qd_reservation_take(struct qd_core *core);
 
+/* A free record for a number of an earlier boot, where qd_reservation_find looks for it, at `place`
+ * if that is one; OPEN and nothing else set. NULL: its places are taken. */
+struct qd_reservation *qd_reservation_place(struct qd_core *core, uint64_t number, uint32_t place);
+
+/* The store has another state of it. */
+void qd_reservation_changed(struct qd_core *core, const struct qd_reservation *r);
+
 /* The live record of this number, or NULL. */
 struct qd_reservation *qd_reservation_find(struct qd_core *core, uint64_t number);
 

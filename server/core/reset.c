@@ -26,6 +26,7 @@ static void forgive(struct qd_core *home, struct qd_core *commons, struct qd_res
         if (qd_table_deref(home, commons, charges[i].ref, &at) &&
             !qd_charge_stands(&charges[i], &at)) {
             charges[i].ref.forgiven = 1;
+            qd_reservation_changed(home, r);
         }
     }
 }

@@ -36,15 +36,16 @@ enum qd_class {
 
 /* --- counters --------------------------------------------------------------------------------- */
 
-#define QD_BURST_MAX ((INT64_C(1) << 53) - 1)
+#define QD_BURST_MAX ((INT64_C(1) << 52) - 1)
 
 /* The hot header, 24 bytes. */
 struct qd_counter {
     int64_t amount;        /* effective; of narrow windows below 2^31 */
-    uint64_t burst : 53;   /* buckets */
+    uint64_t burst : 52;   /* buckets */
     uint64_t alert : 4;    /* thresholds reported and not yet left again */
     uint64_t resets : 2;   /* ResetCounter's, modulo 4; see reset.c */
     uint64_t stored : 1;   /* the store has a state of it: never dropped silently */
+    uint64_t changed : 1;  /* and this is another one */
     uint64_t depth : 4;    /* 0: shared */
     uint32_t busy_until_s; /* last use, or the end of the last lease made on it (D12) */
     uint16_t limit;        /* qd_limit.index */
@@ -54,6 +55,7 @@ struct qd_counter {
 struct qd_counter_cold {
     uint32_t id[4]; /* lo, hi as words, least significant first: 4-byte aligned */
     uint32_t name;
+    uint32_t since[2]; /* what it counts was booked after this entry of the ledger */
 };
 
 struct qd_counter_narrow {
@@ -143,7 +145,7 @@ struct qd_estimator {
     struct qd_hash128 id;
     uint32_t used_s;
     uint16_t generation; /* odd: live */
-    uint16_t reserved;
+    uint16_t changed;    /* since it was stored */
     struct qd_quantile outputs;
 };
 
@@ -252,6 +254,8 @@ struct qd_core {
 
     struct qd_reservation *reservations;
     uint64_t *reservation_bits; /* 1: live */
+    uint64_t *hold_changed;     /* 1: the store has another state of this place */
+    uint64_t *hold_stored;      /* 1: the store has a state of this place */
     uint32_t ring_shift;        /* capacity >> it places are gone round */
     uint64_t next_number;
     uint32_t reservations_open;

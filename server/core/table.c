@@ -57,6 +57,21 @@ bool qd_table_find(struct qd_core *core, struct qd_hash128 id, struct qd_at *ret
     return false;
 }
 
+bool qd_table_find_half(struct qd_core *core, uint64_t hi, struct qd_at *ret_at)
+{
+    struct qd_index_walk walk = {0};
+    uint32_t value;
+    while ((value = qd_index_next(&core->counter_index, (uint32_t)hi, &walk)) != QD_INDEX_NONE) {
+        enum qd_class class = (enum qd_class)(value >> QD_REF_INDEX_BITS);
+        uint32_t index = value & QD_REF_INDEX_MAX;
+        if (cold_id(&core->cold[class][index]).hi == hi) {
+            *ret_at = place(core, class, index);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool qd_table_follow(struct qd_core *home, struct qd_core *commons,
                      const struct qd_counter *counter, struct qd_at *ret_at)
 {
@@ -91,6 +106,19 @@ struct qd_hash128 qd_table_id(const struct qd_at *at)
 struct qd_str qd_table_name(const struct qd_at *at)
 {
     return qd_names_text(&at->core->names, cold_of(at)->name);
+}
+
+uint64_t qd_table_since(const struct qd_at *at)
+{
+    const struct qd_counter_cold *cold = cold_of(at);
+    return cold->since[0] | (uint64_t)cold->since[1] << 32;
+}
+
+void qd_table_set_since(const struct qd_at *at, uint64_t since)
+{
+    struct qd_counter_cold *cold = cold_of(at);
+    cold->since[0] = (uint32_t)since;
+    cold->since[1] = (uint32_t)(since >> 32);
 }
 
 /* A live record with its generation odd and everything else unset. */

@@ -53,6 +53,11 @@ bool qd_table_at(struct qd_core *core, enum qd_class class, uint32_t index, stru
 struct qd_ref qd_table_ref(const struct qd_at *at);
 struct qd_hash128 qd_table_id(const struct qd_at *at);
 struct qd_str qd_table_name(const struct qd_at *at);
+/* What it counts was booked after this entry of the ledger. */
+uint64_t qd_table_since(const struct qd_at *at);
+void qd_table_set_since(const struct qd_at *at, uint64_t since);
+/* The counter whose identity has this upper half: one in a slice, but for a chance of 2^-64. */
+bool qd_table_find_half(struct qd_core *core, uint64_t hi, struct qd_at *ret_at);
 
 /* Make the counter that `item` asks for. False if its class is full of counters that must stay, or
  * the names are; `core->full_*` tell which. */

@@ -309,7 +309,8 @@ static bool remember_limit(const struct qd_limit *limit)
 }
 
 /* Deep copy of `spec` under the identity; NULL without memory. */
-static struct limit_block *copy_limit(const struct qd_limit *spec, struct qd_hash128 identity)
+static struct limit_block *copy_limit(const struct qd_limit *spec, struct qd_hash128 identity,
+                                      struct qd_hash128 all)
 {
     if (table.limit_count == QD_INTERN_LIMITS_MAX) {
         return NULL;
@@ -322,6 +323,7 @@ static struct limit_block *copy_limit(const struct qd_limit *spec, struct qd_has
     *copy = *spec;
     copy->index = (uint32_t)table.limit_count;
     copy->identity = identity;
+    copy->spec = all.lo;
     if (!intern_into(&copy->name) || !intern_into(&copy->owner) || !intern_into(&copy->unit) ||
         !intern_into(&copy->per_label) || !copy_selector(b) || !remember_limit(copy)) {
         free(b);
@@ -362,7 +364,7 @@ const struct qd_limit *qd_intern_limit(const struct qd_limit *spec, const char *
     if (e != NULL) {
         free(all.data);
     } else {
-        struct limit_block *block = copy_limit(spec, identity);
+        struct limit_block *block = copy_limit(spec, identity, hash);
         if (block == NULL) {
             free(all.data);
         } else {

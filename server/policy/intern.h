@@ -19,7 +19,7 @@
 /* A NUL-terminated copy. */
 const char *qd_intern_text(const char *ptr, size_t len);
 
-/* The spec with this content: `index` and `identity` of `spec` are ignored and filled in,
+/* The spec with this content: `index`, `identity` and `spec` of `spec` are ignored and filled in,
  * everything that it points to is copied. `scope_kind` ("tenant", "pool h100", "model gpt-4o",
  * "global") goes into the identity (P6), which is (scope, name, algorithm, window, slots, per,
  * unit), and nothing else. */

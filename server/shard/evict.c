@@ -26,7 +26,7 @@ static struct qd_core *core_of(struct qd_node *node, struct qd_shard *home,
 }
 
 /* The record of a state, checksum and all. */
-static void put_record(struct qd_buf *record, const struct qd_counter_state *state)
+static void put_record(struct qd_buf *record, const struct qd_saved *state)
 {
     size_t begin = qd_record_begin(record, QD_RECORD_COUNTER, QD_RECORD_COUNTER_VERSION);
     qd_buf_append(record, state->bytes, state->size);
@@ -34,7 +34,7 @@ static void put_record(struct qd_buf *record, const struct qd_counter_state *sta
 }
 
 /* Size 0 if the record is damaged. */
-static void read_record(const struct qd_buf *record, struct qd_counter_state *ret_state)
+static void read_record(const struct qd_buf *record, struct qd_saved *ret_state)
 {
     uint8_t version;
     struct qd_reader body;
@@ -52,12 +52,12 @@ static void read_record(const struct qd_buf *record, struct qd_counter_state *re
     }
 }
 
-bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_counter_state *ret_state)
+bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_saved *ret_state)
 {
     struct qd_buf key = {0};
     struct qd_buf record = {0};
 
-    *ret_state = (struct qd_counter_state){.id = id, .size = 0};
+    *ret_state = (struct qd_saved){.id = id, .size = 0};
     state_key(id, &key);
     enum qd_store_err err =
         qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
@@ -73,7 +73,7 @@ bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_counter
 static void bring_back(struct qd_worker *worker, struct qd_core *core, struct qd_hash128 id,
                        struct qd_wall_ns now)
 {
-    struct qd_counter_state state;
+    struct qd_saved state;
 
     if (qd_evict_read(worker->node, id, &state) && qd_core_restore(core, &state, now)) {
         qd_count(&worker->figures.restores);
@@ -97,7 +97,7 @@ void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
 
 bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall_ns now)
 {
-    struct qd_counter_state state;
+    struct qd_saved state;
     struct qd_batch batch;
     struct qd_buf key = {0};
     struct qd_buf record = {0};

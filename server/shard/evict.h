@@ -24,7 +24,7 @@ bool qd_evict_one(struct qd_worker *worker, struct qd_core *core, struct qd_wall
 
 /* The stored state of one counter. False: there is none. Size 0: it is damaged or cannot be read.
  * Any thread, nothing locked. */
-bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_counter_state *ret_state);
+bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_saved *ret_state);
 
 /* Forget all stored states (boot). False: store error. */
 bool qd_evict_wipe(struct qd_store *store, struct qd_store_error *error);

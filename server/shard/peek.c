@@ -18,7 +18,7 @@ static const struct qd_core_config one = {
 
 /* Only the core can read a state: a slice of its own takes this one in. */
 static bool look(void *memory, size_t size, const struct qd_bind_item *item,
-                 const struct qd_counter_state *stored, struct qd_wall_ns now,
+                 const struct qd_saved *stored, struct qd_wall_ns now,
                  struct qd_limit_state *ret_state)
 {
     struct qd_bind_item alone = *item;
@@ -40,7 +40,7 @@ static bool look(void *memory, size_t size, const struct qd_bind_item *item,
 bool qd_peek_stored(struct qd_node *node, const struct qd_bind_item *item, struct qd_wall_ns now,
                     struct qd_limit_state *ret_state)
 {
-    struct qd_counter_state stored = {.id = item->counter};
+    struct qd_saved stored = {.id = item->counter};
     size_t size = (qd_core_memory(&one) + 63) & ~(size_t)63;
 
     if (!atomic_load_explicit(&node->evicted, memory_order_relaxed) ||

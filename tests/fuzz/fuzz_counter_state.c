@@ -82,7 +82,7 @@ static void make_world(struct world *w, const uint8_t head[HEAD_SIZE])
 
 static bool restore(struct world *w, const uint8_t *bytes, size_t size)
 {
-    struct qd_counter_state state = {.id = w->item.counter, .size = (uint32_t)size};
+    struct qd_saved state = {.id = w->item.counter, .size = (uint32_t)size};
     if (size > sizeof(state.bytes)) {
         return false;
     }
@@ -144,7 +144,7 @@ static void step(struct world *w, uint8_t op)
 /* Idle, it goes, and comes back saying the same. */
 static void go_and_come_back(struct world *w)
 {
-    struct qd_counter_state state;
+    struct qd_saved state;
     w->now.ns += 10 * QD_NS_PER_S;
     (void)qd_core_expire(w->core, NULL, w->now, SIZE_MAX);
     int64_t used = look(w).used;

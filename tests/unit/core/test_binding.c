@@ -135,7 +135,7 @@ Test(binding, D13_a_binding_of_an_evicted_counter_is_bound_again)
 {
     struct qd_core_config config = {.narrow_windows = 2};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
     f.check.reserve = false;

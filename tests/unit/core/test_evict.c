@@ -42,7 +42,7 @@ Test(evict, D12_the_least_recently_used_goes_and_comes_back_with_its_state)
                                             QD_FIXED_WINDOW,   QD_CALENDAR,       QD_PREPAID};
     for (unsigned i = 0; i < 6; i++) {
         struct fx f;
-        struct qd_counter_state state;
+        struct qd_saved state;
         fx_init(&f, &config);
         struct qd_limit *limit = fx_limit(&f, algorithms[i], QD_METER_INPUT_TOKENS);
         const char *tenants[] = {"a", "b", "c", "d"};
@@ -73,7 +73,7 @@ Test(evict, D12_the_least_recently_used_goes_and_comes_back_with_its_state)
         cr_expect_not(qd_core_restore(f.home, &state, f.now), "a isn't bound");
 
         fx_advance(&f, 2 * QD_NS_PER_S);
-        struct qd_counter_state other;
+        struct qd_saved other;
         cr_expect_eq(fx_try_bind(&f), QD_BOUND);
         fx_advance(&f, 2 * QD_NS_PER_S);
         cr_assert(qd_core_evict(f.home, f.now, &other));
@@ -116,7 +116,7 @@ Test(evict, D12_every_kind_comes_back_exactly)
             cr_assert_eq(fx_check(&a, cost, 0), fx_check(&b, cost, 0));
             cr_assert_eq(a.verdict.retry_at.ns, b.verdict.retry_at.ns);
             cr_assert_eq(fx_used(&a, limit_a, "acme"), fx_used(&b, limit_b, "acme"));
-            struct qd_counter_state state;
+            struct qd_saved state;
             fx_advance(&a, 2 * QD_NS_PER_S);
             fx_advance(&b, 2 * QD_NS_PER_S);
             /* One of the two goes out and comes back. */
@@ -145,7 +145,7 @@ Test(evict, P6_a_bucket_that_was_away_drained_at_the_rate_it_had_when_it_left)
         struct fx here;
         struct fx away;
         struct fx *both[] = {&here, &away};
-        struct qd_counter_state state;
+        struct qd_saved state;
         for (unsigned i = 0; i < 2; i++) {
             struct fx *f = both[i];
             fx_init(f, &one);
@@ -184,7 +184,7 @@ Test(evict, P6_a_bucket_that_was_away_drained_at_the_rate_it_had_when_it_left)
 Test(evict, D12_states_that_are_not_ours_are_refused)
 {
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, NULL);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
@@ -198,7 +198,7 @@ Test(evict, D12_states_that_are_not_ours_are_refused)
     fx_apply(&f, bucket, 1000, "acme");
     fx_apply(&f, month, 1000, "acme");
     fx_bind(&f);
-    struct qd_counter_state bad = state;
+    struct qd_saved bad = state;
     bad.bytes[0] = 9; /* version */
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
     bad = state;
@@ -207,10 +207,10 @@ Test(evict, D12_states_that_are_not_ours_are_refused)
     bad = state;
     bad.size = 0;
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
-    bad.size = QD_COUNTER_STATE_MAX + 1;
+    bad.size = QD_SAVED_MAX + 1;
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
     bad = state;
-    bad.bytes[4] ^= 1; /* the newest slot's number no longer fits its end */
+    bad.bytes[4] = 77; /* more thresholds than a limit has */
     cr_expect_not(qd_core_restore(f.home, &bad, f.now));
     bad = state;
     bad.id = fx_counter_id(bucket, "acme");
@@ -227,7 +227,7 @@ Test(evict, D12_a_counter_with_an_open_reservation_stays)
 {
     struct qd_core_config config = {.narrow_windows = 1, .gauges = 1};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
@@ -257,7 +257,7 @@ Test(evict, D12_a_root_has_its_quota_of_counters)
 {
     struct qd_core_config config = {.counters_per_root = 3};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     const char *keys[] = {"acme/1", "acme/2", "acme/3", "acme/4"};
@@ -294,7 +294,7 @@ Test(evict, D12_names_that_find_no_room_are_a_full_table)
 {
     struct qd_core_config config = {.name_bytes = 1024};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     char tenants[40][24];
@@ -329,8 +329,8 @@ Test(evict, D12_names_that_find_no_room_are_a_full_table)
 Test(evict, D12_a_reset_counter_does_not_come_back_with_its_old_state)
 {
     struct fx f;
-    struct qd_counter_state old;
-    struct qd_counter_state newer;
+    struct qd_saved old;
+    struct qd_saved newer;
     struct qd_core_config config = {.gauges = 1};
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
@@ -431,7 +431,7 @@ Test(evict, D12_capacities_out_of_range_are_refused)
 }
 
 /* Any byte may be another, and any word an extreme one. */
-static void damage(struct qd_prng *g, struct qd_counter_state *state)
+static void damage(struct qd_prng *g, struct qd_saved *state)
 {
     static const uint64_t extremes[] = {0,
                                         1,
@@ -481,7 +481,7 @@ static unsigned restore_damaged(uint64_t seed, enum qd_algorithm algorithm, int6
     limit->weighted = qd_prng_chance(&g, 1, 2);
     fx_apply(&f, limit, amount, "acme");
     for (unsigned round = 0; round < 10; round++) {
-        struct qd_counter_state state;
+        struct qd_saved state;
         fx_bind(&f);
         f.check.reserve = false;
         cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);

@@ -56,7 +56,7 @@ struct world {
     int64_t amount[LIMITS];
     struct ticket tickets[REMEMBERED];
     unsigned ticket_count;
-    struct qd_counter_state stored[STORED];
+    struct qd_saved stored[STORED];
     unsigned stored_count;
     uint64_t next_request;
     char last[160]; /* the last operation, for the message when something differs */
@@ -216,7 +216,7 @@ static unsigned apply(struct world *w, unsigned tenant, unsigned model, char buf
 
 static void evict_one(struct world *w, struct qd_core *core)
 {
-    struct qd_counter_state state;
+    struct qd_saved state;
     if (!qd_core_evict(core, w->f.now, &state)) {
         return;
     }

@@ -137,7 +137,7 @@ Test(table, D12_only_what_equals_a_new_counter_is_dropped_silently)
     struct fx f;
     fx_init(&f, &config);
     struct qd_limit *bucket = fx_limit(&f, QD_TOKEN_BUCKET, QD_METER_INPUT_TOKENS);
-    struct qd_counter_state state;
+    struct qd_saved state;
     bucket->window_ns = QD_NS_PER_HOUR; /* 1000: one token takes 3.6 s */
     f.check.reserve = false;
     use_tenant(&f, "a", bucket);
@@ -172,7 +172,7 @@ Test(table, D12_what_is_held_stays_though_its_lease_is_over)
 {
     struct qd_core_config config = {.gauges = 2};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     use_tenant(&f, "a", month);
@@ -227,7 +227,7 @@ Test(table, D12_a_root_at_its_quota_evicts_any_kind_of_its_own)
 {
     struct qd_core_config config = {.counters_per_root = 1};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
@@ -313,7 +313,7 @@ Test(table, D12_a_counter_without_a_name_needs_no_room_for_it)
     cr_expect_eq(f.verdict.binding.name.len, 0);
     cr_expect_eq(fx_used(&f, window, ""), 10);
     fx_advance(&f, QD_TTL_DEFAULT_NS + QD_NS_PER_MINUTE * 2);
-    struct qd_counter_state state;
+    struct qd_saved state;
     cr_expect(qd_core_evict(f.commons, f.now, &state));
     fx_release(&f);
 }
@@ -324,7 +324,7 @@ Test(table, D12_for_a_name_any_kind_of_counter_goes)
     for (unsigned idle = 0; idle < 2; idle++) {
         struct qd_core_config config = {.name_bytes = 1024};
         struct fx f;
-        struct qd_counter_state state;
+        struct qd_saved state;
         char tenants[40][24];
         fx_init(&f, &config);
         struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
@@ -358,7 +358,7 @@ Test(table, D12_a_search_ends_after_64_idle_counters)
 {
     struct qd_core_config config = {.gauges = 100, .roots = 128};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     char tenants[101][8];
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
@@ -434,7 +434,7 @@ Test(table, I7_a_walk_passes_over_free_records)
         fx_bind(&f);
         fx_advance(&f, 2 * QD_NS_PER_S);
     }
-    struct qd_counter_state out;
+    struct qd_saved out;
     f.home->hand[QD_CLASS_GAUGE] = 1;
     f.home->full_class = QD_CLASS_GAUGE;
     cr_assert(qd_core_evict(f.home, f.now, &out));
@@ -526,7 +526,7 @@ Test(table, D12_a_name_of_no_root_counts_for_nobody)
 {
     struct qd_core_config config = {.gauges = 1, .counters_per_root = 1};
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, &config);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
