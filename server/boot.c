@@ -7,6 +7,7 @@
 #include "server/shard/directory.h"
 #include "server/shard/price_keep.h"
 #include "server/shard/reload.h"
+#include "server/shard/snapshot.h"
 #include "server/shard/validate.h"
 #include "storage/codec.h"
 #include "storage/store_rocksdb.h"
@@ -19,6 +20,9 @@
 
 #define KEY_FILE        "reservation.key"
 #define INCARNATION_KEY "node/incarnation"
+
+/* S1, X5: at most a second of rates and holds is lost, the writing of them included. */
+#define SNAPSHOT_PERIOD_MS 750U
 
 __attribute__((format(printf, 1, 2))) static char *sentence(const char *format, ...)
 {
@@ -356,7 +360,7 @@ static void publish(struct qd_boot *boot, struct qd_policy *policy)
     qd_problems_free(problems);
 }
 
-static char *rebuild(struct qd_boot *boot)
+static char *recover(struct qd_boot *boot)
 {
     struct qd_error error;
     struct qd_worker *worker = qd_worker_new(boot->node);
@@ -364,7 +368,7 @@ static char *rebuild(struct qd_boot *boot)
     if (worker == NULL) {
         return sentence("out of memory");
     }
-    bool ok = qd_node_rebuild(boot->node, worker, &boot->rebuilt, &error);
+    bool ok = qd_node_recover(boot->node, worker, &boot->recovery, &error);
     qd_worker_free(worker);
     return ok ? NULL : sentence("%s", error.text);
 }
@@ -399,6 +403,47 @@ static char *start_heart(struct qd_boot *boot)
     return boot->heart != NULL ? NULL : sentence("cannot start a thread: out of memory or threads");
 }
 
+/* --- snapshots --- */
+
+static void snapshot(void *context)
+{
+    struct qd_boot *boot = context;
+    struct qd_store_error error;
+
+    qd_node_adopt(boot->node, boot->snapshot_worker);
+    bool ok = qd_snapshot_round(boot->node, true, &error);
+    if (ok == boot->snapshot_failed) { /* once a change */
+        boot->snapshot_failed = !ok;
+        if (ok) {
+            qd_log(QD_LOG_INFO, "counters are stored again", NULL);
+        } else {
+            qd_log(QD_LOG_ERROR,
+                   "counters cannot be stored: a crash would forget what they have "
+                   "counted since, but no budget",
+                   "why=%s", qd_log_quote(error.text).text);
+        }
+    }
+}
+
+static char *start_snapshots(struct qd_boot *boot)
+{
+    boot->snapshot_worker = qd_worker_new(boot->node);
+    boot->snapshots =
+        boot->snapshot_worker != NULL ? qd_ticker_start(SNAPSHOT_PERIOD_MS, snapshot, boot) : NULL;
+    return boot->snapshots != NULL ? NULL
+                                   : sentence("cannot start a thread: out of memory or threads");
+}
+
+/* Nothing comes any more: what is stored now is all there is. */
+static void stop_snapshots(struct qd_boot *boot)
+{
+    if (boot->snapshots != NULL) {
+        qd_ticker_stop(boot->snapshots);
+        snapshot(boot);
+    }
+    qd_worker_free(boot->snapshot_worker);
+}
+
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_policy *policy = NULL;
@@ -422,10 +467,13 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
         (void)snprintf(boot->summary, sizeof(boot->summary), "%s", qd_policy_info(policy)->summary);
         publish(boot, policy);
         policy = NULL;
-        why = rebuild(boot);
+        why = recover(boot);
     }
     if (why == NULL) {
         why = start_heart(boot);
+    }
+    if (why == NULL) {
+        why = start_snapshots(boot);
     }
     qd_policy_free(policy);
     return why;
@@ -434,6 +482,7 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 void qd_boot_close(struct qd_boot *boot)
 {
     qd_heart_stop(boot->heart);
+    stop_snapshots(boot);
     qd_node_free(boot->node);
     qd_tenant_store_close(boot->tenants);
     qd_ledger_close(boot->ledger);

@@ -11,17 +11,22 @@
 #include "server/config.h"
 #include "server/ledger/heart.h"
 #include "server/ledger/tenant_store.h"
+#include "server/ledger/ticker.h"
 #include "server/shard/node.h"
+#include "server/shard/recover.h"
 
 struct qd_boot {
     struct qd_store *store;
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;
     struct qd_node *node;
-    struct qd_heart *heart;  /* of the ledger; beats from the end of qd_boot_open on */
+    struct qd_heart *heart;      /* of the ledger; beats from the end of qd_boot_open on */
+    struct qd_ticker *snapshots; /* of counters and holds, likewise */
+    struct qd_worker *snapshot_worker;
+    bool snapshot_failed;    /* the last one */
     const char *policy_file; /* NULL: --dev */
     uint32_t threads;
-    uint64_t rebuilt; /* ledger entries that budgets were rebuilt from */
+    struct qd_recovery recovery;
     char summary[256];
 };
 

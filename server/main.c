@@ -161,16 +161,34 @@ static void host_of(const char *address, char *host, size_t size)
     (void)snprintf(host, size, "%.*s", len, address);
 }
 
+static void say_recovery(const struct qd_recovery *r)
+{
+    if (r->damage[0] != '\0') {
+        qd_log(
+            QD_LOG_WARN,
+            "the snapshot cannot be used: budgets are counted from the ledger, rates start empty",
+            "why=%s", qd_log_quote(r->damage).text);
+    }
+    if (r->holds_lost > 0) {
+        qd_log(QD_LOG_WARN, "reservations found no room: they settle by their tokens", "holds=%llu",
+               (unsigned long long)r->holds_lost);
+    }
+    if (r->from_ledger && r->entries > 0) {
+        (void)printf("ledger: %llu entries, budgets rebuilt\n", (unsigned long long)r->entries);
+    } else if (r->counters > 0 || r->holds > 0 || r->entries > 0) {
+        (void)printf("resumed: %llu counters, %llu reservations, %llu entries after the snapshot\n",
+                     (unsigned long long)r->counters, (unsigned long long)r->holds,
+                     (unsigned long long)r->entries);
+    }
+}
+
 /* What a newcomer sees. */
 static void say_hello(struct app *app, const char *host, const char *admin_host)
 {
     (void)printf("quotad %s  gRPC %s:%d  admin http://%s:%u\n", QD_VERSION, host,
                  qd_rpc_port(app->rpc), admin_host, qd_loop_admin_port(app->loop));
     (void)printf("policy r1 OK: %s\n", app->boot.summary);
-    if (app->boot.rebuilt > 0) {
-        (void)printf("ledger: %llu entries, budgets rebuilt\n",
-                     (unsigned long long)app->boot.rebuilt);
-    }
+    say_recovery(&app->boot.recovery);
     (void)fflush(stdout);
     if (app->boot.node->rebuild_left_out > 0) { /* D12 */
         qd_log(QD_LOG_WARN, "budgets count too little: no room for some; raise --max-counters",

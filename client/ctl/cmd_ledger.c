@@ -163,11 +163,12 @@ static void print_verified(struct ctl *ctl, const void *message, const void *con
 {
     const Quota__V1__VerifyLedgerResponse *answer = message;
     (void)context;
-    (void)fprintf(ctl->out, "%s entries up to #%s, %s rollup rows, %s groups compared: ",
-                  ctl_count_text((int64_t)answer->entries).text,
-                  ctl_count_text((int64_t)answer->through_sequence).text,
-                  ctl_count_text((int64_t)answer->rollups).text,
-                  ctl_count_text((int64_t)answer->groups).text);
+    (void)fprintf(
+        ctl->out, "%s entries up to #%s, %s rollup rows, %s groups, %s budgets compared: ",
+        ctl_count_text((int64_t)answer->entries).text,
+        ctl_count_text((int64_t)answer->through_sequence).text,
+        ctl_count_text((int64_t)answer->rollups).text, ctl_count_text((int64_t)answer->groups).text,
+        ctl_count_text((int64_t)answer->budgets).text);
     if (answer->clean) {
         (void)fprintf(ctl->out, "%sclean%s\n", ctl_green(ctl), ctl_plain(ctl));
     } else {
@@ -213,7 +214,7 @@ const struct ctl_command ctl_ledger_commands[] = {
      "  quotactl ledger export --format csv > ledger.csv\n"
      "  quotactl ledger export --cursor 1200 >> ledger.jsonl\n",
      export_options, 0, 1, run_export},
-    {"verify", "", "reads the whole ledger: is it in order, do the rollups agree?", NULL,
+    {"verify", "", "reads the whole ledger: is it in order, do rollups and counters agree?", NULL,
      "  quotactl verify\n", NULL, 0, 0, run_verify},
     {.name = NULL},
 };

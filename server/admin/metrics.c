@@ -263,6 +263,19 @@ static void write_ledger(struct qd_node *node, FILE *out)
         status.failed ? 1 : 0);
 }
 
+static void write_snapshots(struct qd_node *node, FILE *out)
+{
+    const struct qd_snapshot_figures *s = &node->snapshot;
+    one(out, "quotad_snapshot_rounds_total", "counter",
+        "Times that all counters and reservations that had changed were stored.",
+        atomic_load_explicit(&s->rounds, memory_order_relaxed));
+    one(out, "quotad_snapshot_records_total", "counter", "Records written for that.",
+        atomic_load_explicit(&s->records, memory_order_relaxed));
+    one(out, "quotad_snapshot_failures_total", "counter",
+        "Writes of them that the store refused; a crash would forget rates since.",
+        atomic_load_explicit(&s->failures, memory_order_relaxed));
+}
+
 static void write_node(struct qd_node *node, FILE *out)
 {
     struct qd_wall_ns since;
@@ -298,4 +311,5 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     write_tables(out, &figures, &stats);
     write_tenants(node, top, out);
     write_ledger(node, out);
+    write_snapshots(node, out);
 }

@@ -258,6 +258,13 @@ enum qd_outcome {
     QD_OUTCOME_DISCONNECTED
 };
 
+/* At boot commons may have counted an entry that the home slice has not, or the other way round. */
+enum qd_settle_where {
+    QD_SETTLE_BOTH = 0,
+    QD_SETTLE_HOME,
+    QD_SETTLE_COMMONS,
+};
+
 struct qd_settle {
     uint64_t reservation;      /* 0: post-paid (S7), or a token whose hold is not ours (S8) */
     struct qd_hash128 binding; /* used when the reservation isn't in memory */
@@ -270,6 +277,8 @@ struct qd_settle {
                           `requests` counts 1 with it, if the request was dispatched and no part
                           said otherwise: leave the meter out unless the report gives it */
     bool budgets_only; /* rebuilding at boot: rates are not charged */
+    enum qd_settle_where
+        where;    /* COMMONS: without a reservation or request, whose hold has seen it */
     bool unbound; /* its binding cannot be made: settle what the hold has charged, and no more */
     struct qd_hash128 request; /* zero: none. All its other holds are released (S1), or
                                   of one that was not served what its attempt kept (S5) */
@@ -328,6 +337,24 @@ bool qd_core_forgive(struct qd_core *home, struct qd_core *commons, uint64_t *cu
 /* Walk all counters: start with *cursor = 0; false at the end. */
 bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
                           struct qd_hash128 *ret_id, struct qd_limit_state *ret_state);
+
+/* A budget as the ledger must account for it. */
+struct qd_budget {
+    struct qd_hash128 id;
+    const struct qd_limit *limit;
+    uint8_t depth;
+    struct qd_str name;      /* valid while the lock is held */
+    int64_t used;            /* below 0 only between a correction's parts */
+    struct qd_wall_ns start; /* of the open period */
+    struct qd_wall_ns end;
+    uint64_t since; /* it counts entries after this one: see qd_bind.since */
+};
+/* Walk the budgets; as qd_core_counter_next. */
+bool qd_core_budget_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
+                         struct qd_budget *ret_budget);
+
+/* What a limit books for this usage (S2): by its settle weights, rounded up once. */
+int64_t qd_core_booking(const struct qd_limit *limit, const struct qd_usage *usage);
 
 struct qd_hold {
     uint64_t reservation;

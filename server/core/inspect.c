@@ -16,10 +16,9 @@ bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_
     return true;
 }
 
-bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
-                          struct qd_hash128 *ret_id, struct qd_limit_state *ret_state)
+/* The next live record from *cursor on. */
+static bool next_record(struct qd_core *core, uint64_t *cursor, struct qd_at *ret_at)
 {
-    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
     while (*cursor >> QD_REF_INDEX_BITS < QD_CLASS_COUNT) {
         enum qd_class class = (enum qd_class)(*cursor >> QD_REF_INDEX_BITS);
         uint32_t index = (uint32_t)*cursor & QD_REF_INDEX_MAX;
@@ -27,15 +26,53 @@ bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall
             *cursor = ((uint64_t) class + 1) << QD_REF_INDEX_BITS;
             continue;
         }
-        struct qd_at at;
         ++*cursor;
-        if (qd_table_at(core, class, index, &at)) {
-            *ret_id = qd_table_id(&at);
-            qd_state_of(&at, seen, ret_state);
+        if (qd_table_at(core, class, index, ret_at)) {
             return true;
         }
     }
     return false;
+}
+
+bool qd_core_counter_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
+                          struct qd_hash128 *ret_id, struct qd_limit_state *ret_state)
+{
+    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
+    struct qd_at at;
+    if (!next_record(core, cursor, &at)) {
+        return false;
+    }
+    *ret_id = qd_table_id(&at);
+    qd_state_of(&at, seen, ret_state);
+    return true;
+}
+
+bool qd_core_budget_next(struct qd_core *core, uint64_t *cursor, struct qd_wall_ns now,
+                         struct qd_budget *ret_budget)
+{
+    struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
+    struct qd_at at;
+    do {
+        if (!next_record(core, cursor, &at)) {
+            return false;
+        }
+    } while (qd_role_of(at.limit) != QD_ROLE_BUDGET);
+    (void)qd_counter_total(&at, seen); /* which moves it into the period of now */
+    const struct qd_gauge *g = &((struct qd_counter_gauge *)(void *)at.counter)->gauge;
+    *ret_budget = (struct qd_budget){.id = qd_table_id(&at),
+                                     .limit = at.limit,
+                                     .depth = (uint8_t)at.counter->depth,
+                                     .name = qd_table_name(&at),
+                                     .used = g->used,
+                                     .start.ns = g->start_ns,
+                                     .end.ns = g->end_ns,
+                                     .since = qd_table_since(&at)};
+    return true;
+}
+
+int64_t qd_core_booking(const struct qd_limit *limit, const struct qd_usage *usage)
+{
+    return qd_booking_of(limit, usage);
 }
 
 static void describe(const struct qd_core *home, const struct qd_reservation *r,

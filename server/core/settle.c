@@ -168,6 +168,12 @@ static void watch(const struct settling *s, const struct qd_at *at)
     }
 }
 
+/* This slice's counters are to count it. */
+static bool is_there(const struct settling *s, bool shared)
+{
+    return s->settle->where == QD_SETTLE_BOTH || (s->settle->where == QD_SETTLE_COMMONS) == shared;
+}
+
 static void settle_charge(const struct settling *s, struct qd_charge *charge)
 {
     struct qd_at at;
@@ -185,7 +191,11 @@ static void settle_charge(const struct settling *s, struct qd_charge *charge)
     if (QD_MUTANT(S2_debt)) {
         booked = smaller(booked, charge->amount);
     }
-    if (qd_charge_stands(charge, &at)) {
+    if (!is_there(s, charge->ref.shared)) {
+        booked = 0; /* and a rate has got back what it held; of others that is as the hold says */
+    }
+    if (qd_charge_stands(charge, &at) &&
+        (qd_role_of(limit) != QD_ROLE_RATE || is_there(s, charge->ref.shared))) {
         if (qd_role_of(limit) == QD_ROLE_RATE) {
             int64_t change = without_refund(s, limit, delta + booked);
             if (!s->settle->final && change != delta + booked) {
@@ -246,7 +256,8 @@ static void book_items(const struct settling *s)
     for (unsigned i = 0; i < s->item_count; i++) {
         const struct qd_at *at = &s->items[i];
         enum qd_role role = qd_role_of(at->limit);
-        if (is_charged(s, at) || role == QD_ROLE_CONCURRENCY || role == QD_ROLE_PER_REQUEST) {
+        if (is_charged(s, at) || role == QD_ROLE_CONCURRENCY || role == QD_ROLE_PER_REQUEST ||
+            !is_there(s, at->counter->depth == 0)) {
             continue;
         }
         if (role == QD_ROLE_RATE && (s->settle->budgets_only || QD_MUTANT(S7))) {

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MARK_VERSION 1
 
@@ -183,6 +184,7 @@ void qd_ledger_close(struct qd_ledger *ledger)
     qd_batch_release(&ledger->batch);
     qd_buf_release(&ledger->scratch_key);
     qd_buf_release(&ledger->scratch_value);
+    free(ledger->found);
     free(ledger);
 }
 
@@ -235,6 +237,46 @@ static enum qd_store_err write_floor(struct qd_ledger *ledger, struct qd_wall_ns
     return qd_store_write(ledger->store, &ledger->batch, true, error);
 }
 
+/* The mutex is held. False: no memory. */
+static bool note_found(struct qd_ledger *ledger, uint64_t through)
+{
+    if (through <= ledger->mark.sequence) {
+        return true;
+    }
+    struct qd_ledger_found *more = realloc(ledger->found, (ledger->found_count + 1) * sizeof *more);
+    if (more == NULL) {
+        return false;
+    }
+    ledger->found = more;
+    more[ledger->found_count++] =
+        (struct qd_ledger_found){.after = ledger->mark.sequence, .through = through};
+    return true;
+}
+
+bool qd_ledger_found(struct qd_ledger *ledger, uint64_t *ret_after, uint64_t *ret_through)
+{
+    pthread_mutex_lock(&ledger->mutex);
+    bool any = ledger->found_count > 0;
+    if (any) {
+        *ret_after = ledger->found[0].after;
+        *ret_through = ledger->found[0].through;
+    }
+    pthread_mutex_unlock(&ledger->mutex);
+    return any;
+}
+
+void qd_ledger_found_counted(struct qd_ledger *ledger, uint64_t through)
+{
+    pthread_mutex_lock(&ledger->mutex);
+    assert(ledger->found_count > 0 && through <= ledger->found[0].through);
+    ledger->found[0].after = through;
+    if (through == ledger->found[0].through) {
+        ledger->found_count--;
+        memmove(ledger->found, ledger->found + 1, ledger->found_count * sizeof *ledger->found);
+    }
+    pthread_mutex_unlock(&ledger->mutex);
+}
+
 /* Write the mark durably and read the ledger's end anew. This thread leads and holds the mutex,
  * which it lets go of meanwhile. */
 static enum qd_store_err mark_and_recover(struct qd_ledger *ledger, struct qd_wall_ns now)
@@ -251,6 +293,9 @@ static enum qd_store_err mark_and_recover(struct qd_ledger *ledger, struct qd_wa
         err = qd_ledger_recover(ledger->store, &mark, &failure);
     }
     pthread_mutex_lock(&ledger->mutex);
+    if (err == QD_STORE_OK && !note_found(ledger, mark.sequence)) {
+        err = qd_store_error_set(&failure, QD_STORE_NO_MEMORY, "no memory to heal the ledger");
+    }
     ledger->counts.failed = err != QD_STORE_OK;
     ledger->counts.failure = failure;
     if (err == QD_STORE_OK) {

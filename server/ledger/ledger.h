@@ -130,6 +130,13 @@ struct qd_book_job {
  * there is room in it. */
 void qd_ledger_submit(struct qd_ledger *ledger, struct qd_book_job *const *jobs, uint32_t count);
 
+/* Entries that are in the ledger though their bookings were answered with STORE_ERROR: a write
+ * failed, and was found to be there when the store had healed. True, and the oldest such range that
+ * is not said to be counted; any thread. */
+bool qd_ledger_found(struct qd_ledger *ledger, uint64_t *ret_after, uint64_t *ret_through);
+/* Of that range, everything through here is counted. */
+void qd_ledger_found_counted(struct qd_ledger *ledger, uint64_t through);
+
 /* Promise that entries to come are recorded after `now`, durably, so that an idle ledger's
  * watermark goes on (L5). Costs a synced write. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_ledger_heartbeat(

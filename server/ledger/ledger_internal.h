@@ -9,6 +9,11 @@
 
 #define QD_INFLIGHT_BUCKETS 1024 /* a power of two */
 
+struct qd_ledger_found {
+    uint64_t after;
+    uint64_t through;
+};
+
 struct qd_ledger {
     struct qd_store *store;
     int64_t report_horizon_ns;
@@ -32,6 +37,8 @@ struct qd_ledger {
     struct qd_rollup_labels labels; /* written by the leader only, under the mutex */
     struct qd_watermark mark;       /* likewise */
     struct qd_ledger_status counts; /* booked.., groups, failure */
+    struct qd_ledger_found *found;  /* the oldest first: see qd_ledger_found */
+    uint32_t found_count;
 };
 
 /* The thread that writes (committer.c). Stopping it waits until the queue is empty. */

@@ -95,6 +95,15 @@ static struct qd_str str_of(const char *text)
     return (struct qd_str){text, text != NULL ? strlen(text) : 0};
 }
 
+struct qd_hash128 qd_request_hash(const struct qd_node *node, struct qd_str tenant,
+                                  struct qd_str request_id)
+{
+    XXH64_hash_t of = XXH3_64bits_withSeed(tenant.ptr, tenant.len, node->shards.seed);
+    XXH128_hash_t id = XXH3_128bits_withSeed(request_id.ptr, request_id.len, of);
+
+    return (struct qd_hash128){id.low64 | 1, id.high64};
+}
+
 void qd_subject_init(struct qd_subject *subject, const struct qd_policy *policy, uint64_t seed,
                      const struct qd_subject_args *args)
 {
@@ -261,7 +270,7 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
         qd_count(&worker->figures.bind_full);
         bool in_commons = item < bind->item_count && bind->items[item].depth == 0;
         if (evictions++ < QD_EVICT_TRIES &&
-            qd_evict_one(worker, in_commons ? commons : home->core, now)) {
+            qd_evict_one(worker, in_commons ? &worker->node->shards.commons : home, now)) {
             continue;
         }
         if (leave_out(worker, bind, item, now, settled)) {
@@ -310,6 +319,7 @@ static enum qd_bind_outcome bind_subject(struct qd_worker *worker,
                            .tenant = a->tenant,
                            .estimator = {model.low64 ^ tenant.high64, model.high64},
                            .blocked = r->blocked,
+                           .since = qd_frontier_through(&node->frontier),
                            .items = worker->items,
                            .item_count = fill_items(worker)};
     qd_shards_lock(&node->shards, home);

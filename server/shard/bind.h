@@ -30,6 +30,10 @@ struct qd_subject_args {
                            without `provider` */
 };
 
+/* A request's identity within its tenant (S1); never zero. */
+struct qd_hash128 qd_request_hash(const struct qd_node *node, struct qd_str tenant,
+                                  struct qd_str request_id);
+
 void qd_subject_init(struct qd_subject *subject, const struct qd_policy *policy, uint64_t seed,
                      const struct qd_subject_args *args);
 

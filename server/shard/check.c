@@ -77,9 +77,7 @@ static void fill_request_id(struct qd_check_work *w)
     if (args->request_id.len == 0) {
         return;
     }
-    XXH64_hash_t tenant = XXH3_64bits_withSeed(args->tenant.ptr, args->tenant.len, seed);
-    XXH128_hash_t id = XXH3_128bits_withSeed(args->request_id.ptr, args->request_id.len, tenant);
-    c->request = (struct qd_hash128){id.low64 | 1, id.high64};
+    c->request = qd_request_hash(w->worker->node, args->tenant, args->request_id);
     struct qd_amount_arg sum = {.amount = args->max_output_given ? args->max_output_tokens : -1};
     uint64_t content =
         XXH3_64bits_withSeed(&sum.amount, sizeof(sum.amount), seed + args->no_reservation);

@@ -63,6 +63,13 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
         free(node);
         return NULL;
     }
+    if (!qd_frontier_init(&node->frontier, 0)) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+        qd_directory_free(node->directory);
+        qd_shards_release(&node->shards);
+        free(node);
+        return NULL;
+    }
     qd_clock_init(&node->clock, config->clock);
     qd_quiesce_init(&node->quiesce);
     node->store = config->store;
@@ -107,6 +114,7 @@ void qd_node_free(struct qd_node *node)
     published_free(atomic_load(&node->published));
     qd_shards_release(&node->shards);
     qd_turns_release(&node->turns);
+    qd_frontier_release(&node->frontier);
     (void)pthread_mutex_destroy(&node->admin);
     (void)pthread_mutex_destroy(&node->workers_lock);
     (void)pthread_rwlock_destroy(&node->booking);

@@ -16,6 +16,7 @@
 #include "server/policy/policy_file.h"
 #include "server/policy/resolve.h"
 #include "server/shard/clock.h"
+#include "server/shard/frontier.h"
 #include "server/shard/quiesce.h"
 #include "server/shard/request.h"
 #include "server/shard/shards.h"
@@ -53,6 +54,11 @@ struct qd_worker {
     struct qd_limit_state states[QD_LIMITS_PER_CHECK_MAX];
 };
 
+/* Of snapshot.h, since the start. */
+struct qd_snapshot_figures {
+    _Atomic uint64_t rounds, records, failures;
+};
+
 struct qd_directory;
 struct qd_tenant_store;
 
@@ -85,6 +91,8 @@ struct qd_node {
     pthread_rwlock_t booking;
     pthread_mutex_t workers_lock;
     struct qd_worker *workers;
+    struct qd_frontier frontier; /* which entries of the ledger the counters have counted */
+    struct qd_snapshot_figures snapshot;
     uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */
 };
 
@@ -124,11 +132,6 @@ static inline void qd_worker_leave(struct qd_worker *worker)
  * revision, swaps it in under all locks (P6). Limits of run-time tenants are compiled anew; one
  * that no longer compiles is left out and reported in `problems` (may be NULL) as a warning. */
 void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems);
-
-/* Count budgets' used anew from the ledger (boot), from the start of the longest open period on.
- * False: the ledger cannot be read. */
-bool qd_node_rebuild(struct qd_node *node, struct qd_worker *worker, uint64_t *ret_entries,
-                     struct qd_error *ret_error);
 
 struct qd_node_listener {
     void (*on_event)(void *context, const struct qd_event *event);

@@ -1,10 +1,10 @@
 #include "server/shard/recount.h"
 
-#include "server/shard/bind.h"
 #include "server/shard/reset.h"
+#include "server/shard/snapshot.h"
 
-static void entry_usage(const struct qd_policy *policy, const struct qd_entry *entry,
-                        struct qd_usage *ret_usage)
+void qd_recount_usage(const struct qd_policy *policy, const struct qd_entry *entry,
+                      struct qd_usage *ret_usage)
 {
     ret_usage->present = 0;
     for (size_t i = 0; i < entry->quantity_count; i++) {
@@ -20,8 +20,7 @@ static void entry_usage(const struct qd_policy *policy, const struct qd_entry *e
     qd_policy_derive(policy, ret_usage);
 }
 
-/* X5: whom the counters counted, which may be another than the report's. */
-static struct qd_subject_args counted_subject(const struct qd_entry *entry)
+struct qd_subject_args qd_recount_subject(const struct qd_entry *entry)
 {
     const struct qd_entry_reserved *r = &entry->reserved;
     struct qd_subject_args args = {entry->tenant, entry->model,  entry->pool,       entry->user,
@@ -43,35 +42,91 @@ static struct qd_subject_args counted_subject(const struct qd_entry *entry)
     return args;
 }
 
+/* The slice's number of its reservation, if that is open here; else 0. Numbers of other nodes may
+ * look alike: their holds were made at another time. */
+static uint64_t open_hold(struct qd_node *node, struct qd_shard *home, const struct qd_entry *entry)
+{
+    uint64_t reservation = 0;
+    struct qd_hold hold;
+
+    if (entry->reservation == 0 ||
+        qd_shards_by_number(&node->shards, entry->reservation, &reservation) != home ||
+        !qd_core_hold(home->core, reservation, &hold) ||
+        hold.made_at.ns != entry->charged_time.ns) {
+        return 0;
+    }
+    return reservation;
+}
+
+static void form_settle(struct qd_node *node, const struct qd_published *published,
+                        const struct qd_entry *entry, const struct qd_recount_how *how,
+                        struct qd_settle *settle)
+{
+    *settle = (struct qd_settle){.epoch = published->policy->epoch,
+                                 /* What is reported of the future counts when it is reported. */
+                                 .charged_at = entry->charged_time.ns < entry->recorded_time.ns
+                                                   ? entry->charged_time
+                                                   : entry->recorded_time,
+                                 .outcome = entry->outcome,
+                                 .final = (entry->flags & QD_ENTRY_FINAL) != 0,
+                                 .budgets_only = how->budgets_only,
+                                 .attempt = entry->attempt};
+    settle->where = how->in_home && how->in_commons ? QD_SETTLE_BOTH
+                    : how->in_home                  ? QD_SETTLE_HOME
+                                                    : QD_SETTLE_COMMONS;
+    if (!how->budgets_only && how->in_home && entry->request_id.len > 0) {
+        settle->request = qd_request_hash(node, entry->tenant, entry->request_id);
+    }
+    qd_recount_usage(published->policy, entry, &settle->used);
+    if (!qd_usage_has(&settle->used, QD_METER_REQUESTS)) {
+        qd_usage_set(&settle->used, QD_METER_REQUESTS, 0); /* the entry says all that was counted */
+    }
+}
+
+static enum qd_result settle(struct qd_node *node, struct qd_shard *home,
+                             const struct qd_entry *entry, struct qd_settle *settle,
+                             struct qd_wall_ns now)
+{
+    struct qd_settled settled;
+
+    bool may_hold = !settle->budgets_only && settle->where != QD_SETTLE_COMMONS;
+
+    settle->reservation = may_hold ? open_hold(node, home, entry) : 0;
+    return qd_core_settle(home->core, qd_shards_commons(&node->shards), settle, now, &settled);
+}
+
+/* With the home shard locked (and commons, if anything is shared). */
+static void note(struct qd_node *node, struct qd_shard *home, const struct qd_entry *entry,
+                 const struct qd_recount_how *how)
+{
+    if (how->live) {
+        qd_snapshot_counted(home, entry->sequence);
+        if (qd_shards_commons(&node->shards) != NULL) {
+            qd_snapshot_counted(&node->shards.commons, entry->sequence);
+        }
+    }
+}
+
 static bool count_usage(struct qd_worker *worker, const struct qd_published *published,
-                        const struct qd_entry *entry)
+                        const struct qd_entry *entry, const struct qd_recount_how *how)
 {
     struct qd_node *node = worker->node;
-    struct qd_subject subject;
-    struct qd_settled settled;
-    struct qd_subject_args args = counted_subject(entry);
-
-    qd_subject_init(&subject, published->policy, node->shards.seed, &args);
-    struct qd_settle settle = {.binding = subject.key,
-                               .epoch = published->policy->epoch,
-                               .charged_at = entry->charged_time,
-                               .outcome = entry->outcome,
-                               .final = (entry->flags & QD_ENTRY_FINAL) != 0,
-                               .budgets_only = true};
-    entry_usage(published->policy, entry, &settle.used);
-    if (!qd_usage_has(&settle.used, QD_METER_REQUESTS)) {
-        qd_usage_set(&settle.used, QD_METER_REQUESTS, 0); /* the entry says all that was counted */
-    }
     struct qd_shard *home = qd_shards_of(&node->shards, entry->tenant);
     struct qd_wall_ns now = qd_clock_now(&node->clock);
+    struct qd_subject_args args = qd_recount_subject(entry);
+    struct qd_subject subject;
+    struct qd_settle s;
     bool whole = true;
+
+    qd_subject_init(&subject, published->policy, node->shards.seed, &args);
+    form_settle(node, published, entry, how, &s);
+    s.binding = subject.key;
     qd_shards_lock(&node->shards, home);
-    if (qd_core_settle(home->core, qd_shards_commons(&node->shards), &settle, now, &settled) ==
-        QD_RESULT_NEEDS_BINDING) {
+    if (settle(node, home, entry, &s, now) == QD_RESULT_NEEDS_BINDING) {
         qd_shards_unlock(&node->shards, home);
         uint64_t unsettled = atomic_load_explicit(&worker->figures.unsettled, memory_order_relaxed);
         enum qd_bind_outcome outcome =
-            qd_bind_to_settle(worker, published, &subject, home, now, &settle.binding);
+            qd_bind_to_settle(worker, published, &subject, home, now, &s.binding);
         if (outcome == QD_BIND_NO_ROOM ||
             atomic_load_explicit(&worker->figures.unsettled, memory_order_relaxed) != unsettled) {
             node->rebuild_left_out++; /* D12: never silently */
@@ -80,24 +135,48 @@ static bool count_usage(struct qd_worker *worker, const struct qd_published *pub
         if (outcome != QD_BIND_DONE) {
             return false;
         }
-        (void)qd_core_settle(home->core, qd_shards_commons(&node->shards), &settle, now, &settled);
+        (void)settle(node, home, entry, &s, now);
     }
+    note(node, home, entry, how);
     qd_shards_unlock(&node->shards, home);
     return whole;
 }
 
-bool qd_recount(struct qd_worker *worker, const struct qd_published *published,
-                const struct qd_entry *entry)
+static bool count_reset(struct qd_worker *worker, const struct qd_published *published,
+                        const struct qd_entry *entry, const struct qd_recount_how *how)
+{
+    struct qd_shards *shards = &worker->node->shards;
+    struct qd_shard *home = qd_shards_of(shards, entry->tenant);
+
+    qd_reset_again(worker, published, entry, how);
+    qd_shards_lock(shards, home);
+    note(worker->node, home, entry, how);
+    qd_shards_unlock(shards, home);
+    return true;
+}
+
+static bool count(struct qd_worker *worker, const struct qd_published *published,
+                  const struct qd_entry *entry, const struct qd_recount_how *how)
 {
     switch (entry->kind) {
     case QD_ENTRY_USAGE:
-        return count_usage(worker, published, entry);
+        return count_usage(worker, published, entry, how);
     case QD_ENTRY_ADJUSTMENT:
-        qd_reset_again(worker, published, entry);
-        return true;
+        return count_reset(worker, published, entry, how);
     case QD_ENTRY_CORRECTION: /* they come with their own call */
     case QD_ENTRY_GRANT:      /* in the tenants' records */
         break;
     }
     return true;
+}
+
+bool qd_recount(struct qd_worker *worker, const struct qd_published *published,
+                const struct qd_entry *entry, const struct qd_recount_how *how)
+{
+    bool whole = count(worker, published, entry, how);
+
+    if (how->live) {
+        qd_frontier_mark(&worker->node->frontier, entry->sequence);
+    }
+    return whole;
 }

@@ -38,6 +38,25 @@ static bool recall(struct qd_node *node, struct qd_str id, char text[QD_TOKEN_NO
     return found;
 }
 
+/* S1: made by this boot, or by an earlier one and brought back by the snapshot. */
+static bool is_ours(struct qd_node *node, const struct qd_reference *r)
+{
+    uint64_t reservation = 0;
+    struct qd_hold hold;
+
+    if (r->token.node != node->name_hash || r->token.incarnation == node->incarnation) {
+        return r->token.node == node->name_hash;
+    }
+    if (qd_shards_by_number(&node->shards, r->token.reservation, &reservation) != r->home) {
+        return false;
+    }
+    qd_shards_lock(&node->shards, r->home);
+    bool found =
+        qd_core_hold(r->home->core, reservation, &hold) && hold.made_at.ns == r->token.made_at.ns;
+    qd_shards_unlock(&node->shards, r->home);
+    return found;
+}
+
 enum qd_error_code qd_reference_read(struct qd_node *node, struct qd_str reservation,
                                      struct qd_str tenant, struct qd_reference *ret_reference,
                                      struct qd_error *ret_error)
@@ -65,9 +84,9 @@ enum qd_error_code qd_reference_read(struct qd_node *node, struct qd_str reserva
             "reservation: it is not %s's; leave `tenant` out, or give the tenant of the check",
             qd_quote(tenant).text);
     }
-    r->ours = r->token.node == node->name_hash && r->token.incarnation == node->incarnation;
     r->home = qd_shards_of(&node->shards, r->token.tenant);
     r->reservation = 0;
+    r->ours = is_ours(node, r);
     if (r->ours) {
         (void)qd_shards_by_number(&node->shards, r->token.reservation, &r->reservation);
     }

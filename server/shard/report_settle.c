@@ -1,9 +1,7 @@
 #include "server/shard/report.h"
 
 #include "server/core/mutant.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "server/shard/snapshot.h"
 
 #define QD_SETTLE_TRIES 8U
 
@@ -53,10 +51,7 @@ void qd_report_apply(struct qd_report_work *w, struct qd_report_answer *a)
     struct qd_str id =
         t != NULL ? qd_report_pick(w->args->request_id, t->request_id) : w->args->request_id;
     if (id.len > 0) {
-        XXH64_hash_t tenant =
-            XXH3_64bits_withSeed(w->entry.tenant.ptr, w->entry.tenant.len, node->shards.seed);
-        XXH128_hash_t hash = XXH3_128bits_withSeed(id.ptr, id.len, tenant);
-        settle.request = (struct qd_hash128){hash.low64 | 1, hash.high64};
+        settle.request = qd_request_hash(node, w->entry.tenant, id);
     }
     if (QD_MUTANT(S7) && t == NULL) {
         return;
@@ -79,6 +74,10 @@ void qd_report_apply(struct qd_report_work *w, struct qd_report_answer *a)
         }
         qd_shards_unlock(&node->shards, home);
         bind_again(w, home, &settle);
+    }
+    qd_snapshot_counted(home, a->entry_sequence);
+    if (qd_shards_commons(&node->shards) != NULL) {
+        qd_snapshot_counted(&node->shards.commons, a->entry_sequence);
     }
     qd_shards_unlock(&node->shards, home);
     a->limits_over = settled.over_limits;

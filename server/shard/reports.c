@@ -178,6 +178,9 @@ static void finish(struct qd_report_work *w)
         result->code = end_booking(w, &duplicate);
         if (result->code == QD_ERROR_NONE && (!duplicate || QD_MUTANT(S6_apply))) {
             qd_report_apply(w, &result->answer);
+            if (!duplicate) {
+                qd_frontier_mark(&w->worker->node->frontier, w->result.answer.entry_sequence);
+            }
         } else if (result->code == QD_ERROR_NONE) {
             qd_report_release(w);
         }

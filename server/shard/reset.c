@@ -5,6 +5,8 @@
 #include "server/shard/counter_keys.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
+#include "server/shard/recount.h"
+#include "server/shard/snapshot.h"
 #include "server/shard/tenants.h"
 #include "server/shard/validate.h"
 
@@ -247,7 +249,7 @@ static void bring_back(struct reset *r)
 
 /* --- booking --- */
 
-static enum qd_error_code book(struct reset *r, struct qd_error *ret_error)
+static enum qd_error_code book(struct reset *r, uint64_t *ret_sequence, struct qd_error *ret_error)
 {
     struct qd_node *node = r->worker->node;
     const struct qd_reset_args *args = r->args;
@@ -291,8 +293,23 @@ static enum qd_error_code book(struct reset *r, struct qd_error *ret_error)
     } else if (result != QD_BOOK_BOOKED) {
         code = qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", receipt.text);
     }
+    *ret_sequence = receipt.sequence;
     qd_receipt_release(&receipt);
     return code;
+}
+
+/* X5: snapshots of before it lack it, those of after it have it. */
+static void counted(struct reset *r, uint64_t sequence)
+{
+    struct qd_shards *shards = &r->worker->node->shards;
+
+    qd_shards_lock(shards, r->home);
+    qd_snapshot_counted(r->home, sequence);
+    if (qd_shards_commons(shards) != NULL) {
+        qd_snapshot_counted(&shards->commons, sequence);
+    }
+    qd_shards_unlock(shards, r->home);
+    qd_frontier_mark(&r->worker->node->frontier, sequence);
 }
 
 /* The admin lock and the reports' gate are held: what applies stays, and what is booked is counted.
@@ -308,9 +325,11 @@ static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_erro
     const struct qd_resolved_limit *limit = find_limit(r);
     code = check_limit(r, limit, ret_error);
     if (code == QD_ERROR_NONE) {
-        code = book(r, ret_error);
+        uint64_t sequence;
+        code = book(r, &sequence, ret_error);
         if (code == QD_ERROR_NONE) {
             reset_counters(r, limit);
+            counted(r, sequence);
         }
     }
     qd_directory_unlock_shared(node->directory);
@@ -339,26 +358,65 @@ enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args
     return code;
 }
 
-void qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
-                    const struct qd_entry *entry)
+/* The limit that an entry's reset names, with the keys that choose among its counters; NULL: there
+ * is no such limit any more. The directory's lock is shared. */
+static const struct qd_resolved_limit *limit_of_entry(struct reset *r, struct qd_reset_args *args,
+                                                      struct qd_worker *worker,
+                                                      const struct qd_published *published,
+                                                      const struct qd_entry *entry)
 {
-    struct qd_node *node = worker->node;
-    struct qd_reset_args args = {.tenant = entry->tenant, .limit = entry->limit};
     struct qd_error error;
+
+    *args = (struct qd_reset_args){.tenant = entry->tenant, .limit = entry->limit};
+    for (size_t i = 0; i < entry->label_count && i < QD_LABELS_MAX; i++) {
+        args->keys[args->key_count++] = entry->labels[i];
+    }
+    if (entry->limit.len == 0 || prepare(r, worker, published, args, &error) != QD_ERROR_NONE) {
+        return NULL;
+    }
+    qd_bind_resolve(worker, published, &r->subject.attributes, true, r->now);
+    const struct qd_resolved_limit *limit = find_limit(r);
+    bool found = limit != NULL && choose_keys(r, limit->use->limit, &error) == QD_ERROR_NONE;
+    return found ? limit : NULL;
+}
+
+void qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
+                    const struct qd_entry *entry, const struct qd_recount_how *how)
+{
+    struct qd_directory *directory = worker->node->directory;
+    struct qd_reset_args args;
     struct reset r;
 
-    for (size_t i = 0; i < entry->label_count && i < QD_LABELS_MAX; i++) {
-        args.keys[args.key_count++] = entry->labels[i];
-    }
-    if (entry->limit.len == 0 || prepare(&r, worker, published, &args, &error) != QD_ERROR_NONE) {
-        return;
-    }
-    qd_directory_lock_shared(node->directory);
-    qd_bind_resolve(worker, published, &r.subject.attributes, true, r.now);
-    const struct qd_resolved_limit *limit = find_limit(&r);
-    if (limit != NULL && qd_limit_is_budget(limit->use->limit) &&
-        choose_keys(&r, limit->use->limit, &error) == QD_ERROR_NONE) {
+    qd_directory_lock_shared(directory);
+    const struct qd_resolved_limit *limit = limit_of_entry(&r, &args, worker, published, entry);
+    if (limit != NULL && (limit->depth == 0 ? how->in_commons : how->in_home) &&
+        (!how->budgets_only || qd_limit_is_budget(limit->use->limit))) {
         reset_counters(&r, limit);
     }
-    qd_directory_unlock_shared(node->directory);
+    qd_directory_unlock_shared(directory);
+}
+
+void qd_reset_find(struct qd_worker *worker, const struct qd_published *published,
+                   const struct qd_entry *entry, const struct qd_budget *budgets, size_t count,
+                   void (*hit)(void *context, size_t place), void *context)
+{
+    struct qd_directory *directory = worker->node->directory;
+    struct qd_reset_args args;
+    struct reset r;
+
+    qd_directory_lock_shared(directory);
+    const struct qd_resolved_limit *limit = limit_of_entry(&r, &args, worker, published, entry);
+    const struct qd_wanted_keys wanted = {r.wanted, limit != NULL ? r.wanted_count : 0};
+    for (size_t i = 0; limit != NULL && i < count; i++) {
+        const struct qd_budget *b = &budgets[i];
+        bool named = limit->use->limit->per == 0
+                         ? qd_hash128_equal(b->id, limit->counter)
+                         : b->limit == limit->use->limit &&
+                               qd_counter_has_keys(&r.subject.attributes, worker->node->shards.seed,
+                                                   limit, b->id, b->name, wanted);
+        if (named) {
+            hit(context, i);
+        }
+    }
+    qd_directory_unlock_shared(directory);
 }

@@ -25,6 +25,8 @@ struct qd_reset_args {
     size_t key_count;
 };
 
+struct qd_recount_how;
+
 struct qd_reset_listener {
     /* Each counter as it was before. */
     void (*on_counter)(void *context, const struct qd_policy *policy,
@@ -45,8 +47,14 @@ enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args
                             const struct qd_reset_listener *listener, uint32_t *ret_count,
                             struct qd_error *ret_error);
 
-/* At boot: as booked in this entry. A limit that there is no more is passed over. */
+/* For who counts the ledger by himself: `hit` is called with the place of each of these budgets
+ * that the reset of this entry started anew. */
+void qd_reset_find(struct qd_worker *worker, const struct qd_published *published,
+                   const struct qd_entry *entry, const struct qd_budget *budgets, size_t count,
+                   void (*hit)(void *context, size_t place), void *context);
+
+/* As booked in this entry, where `how` says. A limit that there is no more is passed over. */
 void qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
-                    const struct qd_entry *entry);
+                    const struct qd_entry *entry, const struct qd_recount_how *how);
 
 #endif /* QD_SHARD_RESET_H */

@@ -63,6 +63,7 @@ static bool shard_init(struct qd_shard *shard, uint32_t index, const struct qd_c
     (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
     (void)pthread_mutex_init(&shard->lock, &attributes);
     (void)pthread_mutexattr_destroy(&attributes);
+    (void)pthread_mutex_init(&shard->storing, NULL);
     shard->memory_size = qd_core_memory(config);
     if (shard->memory_size == 0) {
         return false;
@@ -83,6 +84,8 @@ static void shard_release(struct qd_shard *shard)
     if (shard->side_memory != NULL) {
         (void)munmap(shard->side_memory, shard->side_size);
     }
+    free(shard->counted.beyond);
+    (void)pthread_mutex_destroy(&shard->storing);
     (void)pthread_mutex_destroy(&shard->lock);
 }
 
@@ -96,6 +99,7 @@ bool qd_shards_init(struct qd_shards *shards, const struct qd_shards_config *con
     shards->bits = (uint32_t)__builtin_ctz(config->count);
     shards->seed = config->slice.hash_seed;
     shards->capacity = config->slice;
+    shards->common = config->common;
     atomic_init(&shards->shared, false);
     (void)pthread_mutex_init(&shards->resetting, NULL);
     shards->home = aligned_alloc(QD_CACHE_LINE, config->count * sizeof(struct qd_shard));
@@ -122,6 +126,22 @@ void qd_shards_release(struct qd_shards *shards)
     (void)pthread_mutex_destroy(&shards->resetting);
     free(shards->home);
     memset(shards, 0, sizeof(*shards));
+}
+
+/* Pages that are given back come as zeros. */
+static void clear(struct qd_shard *shard, const struct qd_core_config *config)
+{
+    (void)madvise(shard->memory, shard->memory_size, MADV_DONTNEED);
+    (void)madvise(shard->side_memory, shard->side_size, MADV_DONTNEED);
+    shard->core = qd_core_init(shard->memory, shard->memory_size, config);
+}
+
+void qd_shards_clear(struct qd_shards *shards)
+{
+    for (uint32_t i = 0; i < shards->count; i++) {
+        clear(&shards->home[i], &shards->capacity);
+    }
+    clear(&shards->commons, &shards->common);
 }
 
 uint64_t qd_shards_root_hash(const struct qd_shards *shards, struct qd_str root)

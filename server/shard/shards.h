@@ -39,6 +39,17 @@ struct qd_root_count {
 
 #define QD_ROOT_COUNTS 1024U /* per shard, a power of two; further roots are counted together */
 
+/* Which entries of the ledger a slice has counted: see snapshot.h. Under the shard's lock. */
+struct qd_counted {
+    uint64_t *beyond; /* those after what all have counted */
+    uint32_t count;
+    uint32_t capacity;
+    bool incomplete; /* there was no memory for one of them */
+    bool unwritten;  /* a write of what it gave away failed; under `storing` as well */
+    uint64_t newest;
+    uint64_t stored_through;
+};
+
 struct qd_shard {
     _Alignas(QD_CACHE_LINE) pthread_mutex_t lock;
     struct qd_core *core;
@@ -53,6 +64,9 @@ struct qd_shard {
      * them. */
     uint64_t repeated[16];
     uint32_t repeated_next;
+    struct qd_counted counted;
+    pthread_mutex_t
+        storing; /* taken with the shard's lock; held on while what changed is written */
     void *memory;
     size_t memory_size;
     void *side_memory;
@@ -70,6 +84,7 @@ struct qd_shards {
     pthread_mutex_t resetting; /* qd_shards_reset_begin. Taken before any shard's lock */
     uint64_t seed;
     struct qd_core_config capacity; /* of each home shard */
+    struct qd_core_config common;   /* of commons */
 };
 
 struct qd_shards_config {
@@ -83,13 +98,22 @@ struct qd_shards_config {
 bool qd_shards_init(struct qd_shards *shards, const struct qd_shards_config *config);
 void qd_shards_release(struct qd_shards *shards);
 
+/* Everything in the slices and beside them is gone; at boot, while nobody else uses them. */
+void qd_shards_clear(struct qd_shards *shards);
+
 /* The shard of a root segment (or of a whole path: its first segment counts). */
 struct qd_shard *qd_shards_of(struct qd_shards *shards, struct qd_str path);
 
-/* The same by the hash of a root segment: high bits, since the core's tables use the low ones. */
+/* Of `count` shards, the number of that of a root segment with this hash: high bits, since the
+ * core's tables use the low ones. */
+static inline uint32_t qd_shards_index_of(uint64_t root_hash, uint32_t count)
+{
+    return (uint32_t)(root_hash >> 40) & (count - 1);
+}
+
 static inline struct qd_shard *qd_shards_at(struct qd_shards *shards, uint64_t root_hash)
 {
-    return &shards->home[(root_hash >> 40) & (shards->count - 1)];
+    return &shards->home[qd_shards_index_of(root_hash, shards->count)];
 }
 
 /* Lock a home shard, and commons too if anything is shared. */

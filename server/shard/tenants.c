@@ -210,6 +210,10 @@ static enum qd_error_code book_grant(struct qd_node *node, const struct qd_grant
     }
     *ret_duplicate = result == QD_BOOK_DUPLICATE;
     *ret_sequence = receipt.sequence;
+    if (result ==
+        QD_BOOK_BOOKED) { /* the balance is in the tenant's record: nothing is to be counted */
+        qd_frontier_mark(&node->frontier, receipt.sequence);
+    }
     qd_receipt_release(&receipt);
     return code;
 }

@@ -90,7 +90,7 @@ done
 X5_it_serves_again_in_seconds() {
     expect_eq "$open_before" 2
     [ "$slowest_ms" -lt 10000 ] || qd_fail "it took $slowest_ms ms"
-    expect_match "$(cat "$QD_LOG")" '^ledger: [0-9]+ entries, budgets rebuilt$'
+    expect_match "$(cat "$QD_LOG")" '^resumed: [0-9]+ counters, [0-9]+ reservations, [0-9]+ entries after the snapshot$'
     expect_eq "$(curl -s "http://$QD_ADMIN/readyz")" ready
 }
 

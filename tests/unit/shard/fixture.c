@@ -1,6 +1,7 @@
 #include "tests/unit/shard/fixture.h"
 
 #include "server/shard/bind.h"
+#include "server/shard/snapshot.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -74,14 +75,15 @@ void fixture_open(struct fixture *f, const char *yaml)
                                    .roots = f->roots > 0 ? f->roots : 512,
                                    .name_bytes = f->name_bytes > 0 ? f->name_bytes : 65536};
     static uint64_t incarnation = 0;
-    struct qd_node_config config = {.shards = {.count = 4, .slice = slice, .common = slice},
-                                    .clock = {mono, wall, f},
-                                    .store = f->store,
-                                    .ledger = f->ledger,
-                                    .name = "test",
-                                    .incarnation = ++incarnation,
-                                    .token_key = {{1, 2, 3}},
-                                    .tenants_max = 100};
+    struct qd_node_config config = {
+        .shards = {.count = f->shards > 0 ? f->shards : 4, .slice = slice, .common = slice},
+        .clock = {mono, wall, f},
+        .store = f->store,
+        .ledger = f->ledger,
+        .name = "test",
+        .incarnation = ++incarnation,
+        .token_key = {{1, 2, 3}},
+        .tenants_max = 100};
     f->node = qd_node_new(&config, &f->error);
     cr_assert_not_null(f->node, "%s", f->error.text);
     f->node->tenants = f->tenants;
@@ -89,7 +91,33 @@ void fixture_open(struct fixture *f, const char *yaml)
     qd_node_publish(f->node, load(yaml), NULL);
     cr_assert_eq(qd_tenant_store_list(f->tenants, str(NULL), str(NULL), put_stored, f, NULL),
                  QD_STORE_OK);
-    cr_assert(qd_node_rebuild(f->node, f->worker, &f->rebuilt, &f->error), "%s", f->error.text);
+    cr_assert(qd_node_recover(f->node, f->worker, &f->recovery, &f->error), "%s", f->error.text);
+}
+
+void fixture_snapshot(struct fixture *f)
+{
+    struct qd_store_error error = {0};
+
+    cr_assert(qd_snapshot_round(f->node, true, &error), "%s", error.text);
+}
+
+void fixture_forget_snapshot(struct fixture *f)
+{
+    struct qd_store_range range = {
+        .space = QD_STORE_SNAPSHOT, .lower = {"c", 1}, .upper = {"l", 1}};
+    struct qd_store_iter *iter = qd_store_iter_open(f->store, &range);
+    struct qd_str key;
+    struct qd_str value;
+    struct qd_batch batch;
+
+    cr_assert_not_null(iter);
+    qd_batch_init(&batch);
+    while (qd_store_iter_next(iter, &key, &value, NULL) == QD_STORE_OK) {
+        qd_batch_delete(&batch, QD_STORE_SNAPSHOT, key);
+    }
+    qd_store_iter_close(iter);
+    cr_assert_eq(qd_store_write(f->store, &batch, true, NULL), QD_STORE_OK);
+    qd_batch_release(&batch);
 }
 
 void fixture_close(struct fixture *f)

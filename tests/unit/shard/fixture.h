@@ -6,6 +6,7 @@
 #include "server/ledger/tenant_store.h"
 #include "server/shard/directory.h"
 #include "server/shard/node.h"
+#include "server/shard/recover.h"
 #include "server/shard/reports.h"
 #include "server/shard/tenants.h"
 #include "storage/store_memory.h"
@@ -22,10 +23,11 @@ struct fixture {
     struct qd_node *node;
     struct qd_worker *worker;
     uint32_t root_counters;
-    uint32_t gauges;   /* of each slice, from the next boot on; 0: 64 */
-    uint32_t roots;    /* likewise; 0: 512 */
-    size_t name_bytes; /* likewise; 0: 65,536 */
-    uint64_t rebuilt;  /* entries that the last boot counted */
+    uint32_t gauges;             /* of each slice, from the next boot on; 0: 64 */
+    uint32_t roots;              /* likewise; 0: 512 */
+    size_t name_bytes;           /* likewise; 0: 65,536 */
+    uint32_t shards;             /* likewise; 0: 4 */
+    struct qd_recovery recovery; /* of the last boot */
     struct qd_error error;
     struct qd_check_answer answer;
     struct qd_report_answer report;
@@ -36,6 +38,10 @@ struct fixture {
 void fixture_open(struct fixture *f, const char *yaml);
 void fixture_close(struct fixture *f); /* keeps the store */
 void fixture_end(struct fixture *f);
+/* Store counters and holds, as happens every second. */
+void fixture_snapshot(struct fixture *f);
+/* As if none had been stored ever; between a close and an open. */
+void fixture_forget_snapshot(struct fixture *f);
 void fixture_publish(struct fixture *f, const char *yaml);
 
 /* Wall and monotonic time go on together. */

@@ -1,0 +1,486 @@
+#include "server/shard/recover.h"
+
+#include "server/ledger/scan.h"
+#include "server/policy/intern.h"
+#include "server/shard/recount.h"
+#include "server/shard/snapshot.h"
+#include "server/shard/stored.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct cut_at {
+    struct qd_stored_place place;
+    struct qd_cut cut;
+};
+
+struct limit_at {
+    uint64_t hash;
+    const struct qd_limit *limit;
+};
+
+struct recover {
+    struct qd_node *node;
+    struct qd_worker *worker;
+    const struct qd_published *published;
+    struct qd_recovery *recovery;
+    struct qd_wall_ns now;
+    struct cut_at *cuts; /* of the last process: its home slices in order, then commons */
+    uint32_t cut_count;
+    uint32_t cut_capacity;
+    struct limit_at *by_spec; /* sorted; each limit of today */
+    struct limit_at *by_identity;
+    size_t limit_count;
+    struct qd_batch gone; /* what is to be forgotten */
+    struct qd_recount_how how;
+};
+
+enum visit {
+    GO_ON,
+    DAMAGED, /* recovery->damage says what */
+};
+
+/* --- walking what is stored --- */
+
+static enum visit damaged(struct recover *r, const char *what)
+{
+    (void)snprintf(r->recovery->damage, sizeof(r->recovery->damage), "%s", what);
+    return DAMAGED;
+}
+
+typedef enum visit (*visitor)(struct recover *r, struct qd_str key, struct qd_str value,
+                              enum qd_store_err *ret_err);
+
+/* All keys that begin with this letter. OK also when the visitor finds damage, which it has said.
+ */
+static enum qd_store_err walk(struct recover *r, char kind, visitor visit,
+                              struct qd_store_error *error)
+{
+    const char bounds[2] = {kind, (char)(kind + 1)};
+    struct qd_store_range range = {
+        .space = QD_STORE_SNAPSHOT, .lower = {&bounds[0], 1}, .upper = {&bounds[1], 1}};
+    struct qd_store_iter *iter = qd_store_iter_open(r->node->store, &range);
+    struct qd_str key;
+    struct qd_str value;
+    enum visit outcome = GO_ON;
+    enum qd_store_err err = QD_STORE_OK;
+
+    if (iter == NULL) {
+        return qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory to read the snapshot");
+    }
+    while (outcome == GO_ON && err == QD_STORE_OK &&
+           (err = qd_store_iter_next(iter, &key, &value, error)) == QD_STORE_OK) {
+        outcome = visit(r, key, value, &err);
+        if (err != QD_STORE_OK) {
+            (void)qd_store_error_set(error, err, "the snapshot: %s", qd_store_err_text(err));
+        }
+    }
+    qd_store_iter_close(iter);
+    return err == QD_STORE_END ? QD_STORE_OK : err;
+}
+
+/* A record's error: a newer version ends the boot, damage does not. */
+static enum visit refuse(struct recover *r, enum qd_store_err err, const char *what,
+                         enum qd_store_err *ret_err)
+{
+    if (err != QD_STORE_CORRUPT) {
+        *ret_err = err;
+        return GO_ON;
+    }
+    return damaged(r, what);
+}
+
+/* --- cuts --- */
+
+static enum visit take_cut(struct recover *r, struct qd_str key, struct qd_str value,
+                           enum qd_store_err *ret_err)
+{
+    struct cut_at at;
+    enum qd_store_err err = qd_cut_read(key, value, &at.place, &at.cut);
+
+    if (err != QD_STORE_OK) {
+        return refuse(r, err, "a slice's cut is damaged", ret_err);
+    }
+    if (r->cut_count == r->cut_capacity) {
+        uint32_t capacity = r->cut_capacity * 2 + 64;
+        struct cut_at *more = realloc(r->cuts, capacity * sizeof(*more));
+        if (more == NULL) {
+            free(at.cut.beyond);
+            *ret_err = QD_STORE_NO_MEMORY;
+            return GO_ON;
+        }
+        r->cuts = more;
+        r->cut_capacity = capacity;
+    }
+    r->cuts[r->cut_count++] = at;
+    qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key); /* the boot's own come after it */
+    return GO_ON;
+}
+
+/* One for each slice of the last process, in the order of their keys. */
+static bool cuts_complete(const struct recover *r)
+{
+    if (r->cut_count == 0) {
+        return false;
+    }
+    uint32_t shards = r->cuts[0].place.shards;
+    bool complete = r->cut_count == (uint64_t)shards + 1 && shards <= QD_SHARDS_MAX && shards > 0 &&
+                    (shards & (shards - 1)) == 0;
+    for (uint32_t i = 0; complete && i < r->cut_count; i++) {
+        complete = r->cuts[i].place.shards == shards &&
+                   r->cuts[i].place.shard == (i < shards ? i : QD_STORED_COMMONS);
+    }
+    return complete;
+}
+
+/* --- counters --- */
+
+static int compare_limits(const void *a, const void *b)
+{
+    const struct limit_at *left = a;
+    const struct limit_at *right = b;
+
+    return (left->hash > right->hash) - (left->hash < right->hash);
+}
+
+static bool index_limits(struct recover *r)
+{
+    uint32_t count = qd_intern_limit_count();
+
+    r->by_spec = calloc((size_t)count + 1, sizeof(*r->by_spec));
+    r->by_identity = calloc((size_t)count + 1, sizeof(*r->by_identity));
+    if (r->by_spec == NULL || r->by_identity == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct qd_limit *limit = qd_intern_limit_at(i);
+        if (limit != NULL && limit->index < QD_LIMITS_INTERNED_MAX) {
+            r->by_spec[r->limit_count] = (struct limit_at){limit->spec, limit};
+            r->by_identity[r->limit_count++] = (struct limit_at){limit->identity.lo, limit};
+        }
+    }
+    qsort(r->by_spec, r->limit_count, sizeof(*r->by_spec), compare_limits);
+    qsort(r->by_identity, r->limit_count, sizeof(*r->by_identity), compare_limits);
+    return true;
+}
+
+/* P6: the limit that it was stored of, or one that counts in the same counters. */
+static const struct qd_limit *limit_of(const struct recover *r,
+                                       const struct qd_saved_counter *counter)
+{
+    struct limit_at wanted = {.hash = counter->limit_spec};
+    const struct limit_at *found =
+        bsearch(&wanted, r->by_spec, r->limit_count, sizeof(*r->by_spec), compare_limits);
+
+    if (found == NULL) {
+        wanted.hash = counter->limit_identity;
+        found = bsearch(&wanted, r->by_identity, r->limit_count, sizeof(*r->by_identity),
+                        compare_limits);
+    }
+    return found != NULL ? found->limit : NULL;
+}
+
+/* The tenant's path begins a counter's name. */
+static struct qd_shard *shard_of(struct recover *r, const struct qd_saved_counter *counter)
+{
+    const char *blank =
+        counter->name.len > 0 ? memchr(counter->name.ptr, ' ', counter->name.len) : NULL;
+    size_t len = blank != NULL ? (size_t)(blank - counter->name.ptr) : counter->name.len;
+
+    return counter->depth == 0
+               ? &r->node->shards.commons
+               : qd_shards_of(&r->node->shards, (struct qd_str){counter->name.ptr, len});
+}
+
+static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_str value,
+                               enum qd_store_err *ret_err)
+{
+    struct qd_stored_place place;
+    struct qd_saved saved;
+    struct qd_saved_counter counter;
+    enum qd_load load = QD_LOAD_BAD;
+    enum qd_store_err err = qd_stored_read(key, value, &place, &saved);
+
+    if (err != QD_STORE_OK) {
+        return refuse(r, err, "a counter's record is damaged", ret_err);
+    }
+    if (!qd_core_saved_counter(&saved, &counter)) {
+        return damaged(r, "a counter's state is damaged");
+    }
+    const struct qd_limit *limit = limit_of(r, &counter);
+    if (limit != NULL) {
+        load = qd_core_load_counter(shard_of(r, &counter)->core, limit, &saved, r->now);
+    }
+    if (limit == NULL || load == QD_LOAD_FULL) { /* it may be bound some day (P6, D12) */
+        atomic_store_explicit(&r->node->evicted, true, memory_order_relaxed);
+        return GO_ON;
+    }
+    if (load == QD_LOAD_BAD) {
+        return damaged(r, "a counter's state is damaged");
+    }
+    if (load == QD_LOAD_OVER) {
+        qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
+    }
+    r->recovery->counters += load == QD_LOADED;
+    return GO_ON;
+}
+
+/* --- holds and estimators --- */
+
+static enum visit take_other(struct recover *r, struct qd_str key, struct qd_str value,
+                             enum qd_store_err *ret_err)
+{
+    struct qd_stored_place place = {0};
+    struct qd_saved saved;
+    enum qd_load load = QD_LOAD_FULL;
+    enum qd_store_err err = qd_stored_read(key, value, &place, &saved);
+
+    if (err != QD_STORE_OK) {
+        return refuse(r, err, "a hold's or estimator's record is damaged", ret_err);
+    }
+    bool here = place.shards == r->node->shards.count &&
+                (place.shard < place.shards || place.shard == QD_STORED_COMMONS);
+    struct qd_shard *shard = place.shard == QD_STORED_COMMONS ? &r->node->shards.commons : NULL;
+    if (here && shard == NULL) {
+        shard = &r->node->shards.home[place.shard];
+    }
+    /* Numbers of holds name their slice: with another number of slices they have no place (S1). */
+    if (here && saved.kind == QD_SAVED_HOLD) {
+        load = qd_core_load_hold(shard->core, r->node->shards.commons.core, &saved, r->now);
+        r->recovery->holds += load == QD_LOADED;
+        r->recovery->holds_lost += load == QD_LOAD_FULL;
+    } else if (here) {
+        load = qd_core_load_estimator(shard->core, &saved, r->now);
+    } else {
+        r->recovery->holds_lost += saved.kind == QD_SAVED_HOLD;
+    }
+    if (load == QD_LOAD_BAD) {
+        return damaged(r, "a hold's or estimator's state is damaged");
+    }
+    if (load == QD_LOAD_FULL) {
+        qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
+    }
+    return GO_ON;
+}
+
+/* --- what came after --- */
+
+static bool was_counted(const struct recover *r, uint32_t shard, uint64_t sequence)
+{
+    return qd_cut_has(&r->cuts[shard].cut, sequence);
+}
+
+static bool replay_entry(void *context, const struct qd_entry *entry)
+{
+    struct recover *r = context;
+    uint32_t shards = r->cuts[0].place.shards;
+    size_t len = 0;
+
+    while (len < entry->tenant.len && entry->tenant.ptr[len] != '/') {
+        len++;
+    }
+    uint64_t hash = qd_shards_root_hash(&r->node->shards, (struct qd_str){entry->tenant.ptr, len});
+    r->how.in_home = !was_counted(r, qd_shards_index_of(hash, shards), entry->sequence);
+    r->how.in_commons = !was_counted(r, shards, entry->sequence);
+    if (r->how.in_home || r->how.in_commons) {
+        r->recovery->entries +=
+            qd_recount(r->worker, r->published, entry, &r->how) && entry->kind == QD_ENTRY_USAGE;
+    }
+    return true;
+}
+
+static enum qd_store_err replay(struct recover *r, struct qd_store_error *error)
+{
+    uint64_t through = UINT64_MAX;
+    uint64_t last;
+
+    for (uint32_t i = 0; i < r->cut_count; i++) {
+        through = r->cuts[i].cut.through < through ? r->cuts[i].cut.through : through;
+    }
+    r->how = (struct qd_recount_how){.budgets_only = false};
+    qd_frontier_start(&r->node->frontier, through); /* counters that are new count from here on */
+    return qd_ledger_visit(r->node->ledger, through, 0, replay_entry, r, &last, error);
+}
+
+/* --- from the ledger alone --- */
+
+static bool count_entry(void *context, const struct qd_entry *entry)
+{
+    struct recover *r = context;
+
+    r->recovery->entries +=
+        qd_recount(r->worker, r->published, entry, &r->how) && entry->kind == QD_ENTRY_USAGE;
+    return true;
+}
+
+/* How long ago the open period of a budget can have begun, at most; 0: it keeps nothing to rebuild.
+ */
+static int64_t longest_period(const struct qd_limit *limit)
+{
+    static const int64_t days[] = {[QD_CALENDAR_HOUR] = 1,
+                                   [QD_CALENDAR_DAY] = 2,
+                                   [QD_CALENDAR_WEEK] = 8,
+                                   [QD_CALENDAR_MONTH] = 32,
+                                   [QD_CALENDAR_YEAR] = 367};
+
+    if (!qd_limit_is_budget(limit)) {
+        return 0;
+    }
+    if (limit->algorithm == QD_PREPAID) {
+        return INT64_MAX; /* a balance has no period */
+    }
+    return limit->algorithm == QD_CALENDAR ? days[limit->calendar.unit] * QD_NS_PER_DAY
+                                           : limit->window_ns;
+}
+
+/* The earliest time that some budget still counts; INT64_MAX: there are no budgets. */
+static struct qd_wall_ns count_since(struct qd_wall_ns now)
+{
+    int64_t longest = 0;
+
+    for (uint32_t i = 0; i < qd_intern_limit_count(); i++) {
+        const struct qd_limit *limit = qd_intern_limit_at(i);
+        int64_t period = limit != NULL ? longest_period(limit) : 0;
+        longest = period > longest ? period : longest;
+    }
+    return (struct qd_wall_ns){longest == 0 ? INT64_MAX : longest < now.ns ? now.ns - longest : 0};
+}
+
+static enum visit forget(struct recover *r, struct qd_str key, struct qd_str value,
+                         enum qd_store_err *ret_err)
+{
+    (void)value;
+    (void)ret_err;
+    qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
+    return GO_ON;
+}
+
+static enum qd_store_err count_ledger(struct recover *r, struct qd_store_error *error)
+{
+    static const char kinds[] = {QD_SAVED_COUNTER, QD_SAVED_ESTIMATOR, QD_SAVED_HOLD, 'k'};
+    enum qd_store_err err = QD_STORE_OK;
+
+    r->recovery->from_ledger = true;
+    r->recovery->counters = r->recovery->holds = r->recovery->holds_lost = 0;
+    atomic_store_explicit(&r->node->evicted, false, memory_order_relaxed);
+    qd_shards_clear(&r->node->shards);
+    qd_batch_clear(&r->gone);
+    for (size_t i = 0; i < sizeof(kinds) && err == QD_STORE_OK; i++) {
+        err = walk(r, kinds[i], forget, error);
+    }
+    r->how = (struct qd_recount_how){.budgets_only = true, .in_home = true, .in_commons = true};
+    struct qd_wall_ns since = count_since(r->now);
+    if (err == QD_STORE_OK && since.ns != INT64_MAX) {
+        err = qd_ledger_visit_since(r->node->ledger, since, count_entry, r, error);
+    }
+    return err;
+}
+
+/* --- all of it --- */
+
+static enum qd_store_err take_snapshot(struct recover *r, struct qd_store_error *error)
+{
+    static const struct {
+        char kind;
+        visitor visit;
+    } parts[] = {{QD_SAVED_COUNTER, take_counter}, /* holds look for theirs */
+                 {QD_SAVED_HOLD, take_other},
+                 {QD_SAVED_ESTIMATOR, take_other}};
+    enum qd_store_err err = QD_STORE_OK;
+
+    for (size_t i = 0; i < 3 && err == QD_STORE_OK && r->recovery->damage[0] == '\0'; i++) {
+        err = walk(r, parts[i].kind, parts[i].visit, error);
+    }
+    return err;
+}
+
+static enum qd_store_err recover(struct recover *r, struct qd_store_error *error)
+{
+    enum qd_store_err err = walk(r, 'k', take_cut, error);
+
+    if (err == QD_STORE_OK && r->recovery->damage[0] == '\0' && cuts_complete(r)) {
+        err = take_snapshot(r, error);
+        if (err == QD_STORE_OK && r->recovery->damage[0] == '\0') {
+            return replay(r, error);
+        }
+    }
+    return err == QD_STORE_OK ? count_ledger(r, error) : err;
+}
+
+static void release(struct recover *r)
+{
+    for (uint32_t i = 0; i < r->cut_count; i++) {
+        free(r->cuts[i].cut.beyond);
+    }
+    free(r->cuts);
+    free(r->by_spec);
+    free(r->by_identity);
+    qd_batch_release(&r->gone);
+}
+
+bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
+                     struct qd_recovery *ret_recovery, struct qd_error *ret_error)
+{
+    struct qd_store_error error = {0};
+    struct recover r = {.node = node,
+                        .worker = worker,
+                        .recovery = ret_recovery,
+                        .now = qd_clock_now(&node->clock)};
+    enum qd_store_err err = QD_STORE_NO_MEMORY;
+
+    *ret_recovery = (struct qd_recovery){0};
+    qd_batch_init(&r.gone);
+    r.published = qd_worker_enter(worker);
+    assert(r.published != NULL);
+    if (index_limits(&r)) {
+        err = recover(&r, &error);
+    }
+    qd_worker_leave(worker);
+    if (err == QD_STORE_OK) {
+        qd_frontier_start(&node->frontier, qd_ledger_watermark(node->ledger).sequence);
+        err = qd_snapshot_boot(node, &r.gone, &error) ? QD_STORE_OK : error.code;
+    }
+    release(&r);
+    if (err != QD_STORE_OK) {
+        (void)qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "%s",
+                           error.text[0] != '\0' ? error.text : qd_store_err_text(err));
+        return false;
+    }
+    return true;
+}
+
+/* --- while it runs --- */
+
+struct adopt {
+    struct qd_worker *worker;
+    const struct qd_published *published;
+};
+
+/* X5: in the ledger, so in the budgets. Their reports were told to come again: what else they
+ * settle is settled then (S6). */
+static bool adopt_entry(void *context, const struct qd_entry *entry)
+{
+    static const struct qd_recount_how how = {
+        .budgets_only = true, .in_home = true, .in_commons = true, .live = true};
+    struct adopt *a = context;
+
+    (void)qd_recount(a->worker, a->published, entry, &how);
+    qd_ledger_found_counted(a->worker->node->ledger, entry->sequence);
+    return true;
+}
+
+void qd_node_adopt(struct qd_node *node, struct qd_worker *worker)
+{
+    uint64_t after;
+    uint64_t through;
+    uint64_t last;
+    enum qd_store_err err = QD_STORE_OK;
+
+    while (err == QD_STORE_OK && qd_ledger_found(node->ledger, &after, &through)) {
+        struct adopt a = {.worker = worker, .published = qd_worker_enter(worker)};
+        err = qd_ledger_visit(node->ledger, after, through, adopt_entry, &a, &last, NULL);
+        qd_worker_leave(worker);
+    }
+}
