@@ -391,6 +391,7 @@ enum qd_saved_kind {
 struct qd_saved {
     enum qd_saved_kind kind;
     struct qd_hash128 id; /* of a hold: its place, in `lo` */
+    uint64_t reservation; /* of a hold that is there: its number */
     bool stored;          /* eviction: the caller has these bytes */
     uint32_t size;        /* 0: it is no more, and the caller forgets what it has under `id` */
     uint8_t bytes[QD_SAVED_MAX];
@@ -426,11 +427,11 @@ enum qd_load {
 /* Take saved things into a slice that was just initialized: counters first, of commons before those
  * of home slices, then holds. `limit` is the one that the counter was saved of, or one of the same
  * identity. A hold's charges find their counters by identity; one whose counter isn't there is left
- * out. */
+ * out. Its number is set. */
 enum qd_load qd_core_load_counter(struct qd_core *core, const struct qd_limit *limit,
                                   const struct qd_saved *saved, struct qd_wall_ns now);
 enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
-                               const struct qd_saved *saved, struct qd_wall_ns now);
+                               struct qd_saved *saved, struct qd_wall_ns now);
 enum qd_load qd_core_load_estimator(struct qd_core *core, const struct qd_saved *saved,
                                     struct qd_wall_ns now);
 

@@ -77,6 +77,7 @@ void qd_saved_hold_write(struct qd_core *home, struct qd_core *commons, struct q
     bool kept = r->state == QD_RESERVATION_KEPT;
     bool request = qd_request_given(r->request);
     qd_saved_hold_gone((uint32_t)(r - home->reservations), ret_saved);
+    ret_saved->reservation = r->number;
     qd_write(&w, VERSION, 1);
     qd_write(&w, (kept ? FLAG_KEPT : 0U) | (request ? FLAG_REQUEST : 0U), 1);
     qd_write(&w, r->priority, 1);
@@ -245,7 +246,7 @@ static void take_for_stored(struct qd_core *home, const struct qd_reservation *r
 }
 
 enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
-                               const struct qd_saved *saved, struct qd_wall_ns now)
+                               struct qd_saved *saved, struct qd_wall_ns now)
 {
     struct saved_hold h;
     struct qd_charge charges[QD_LIMITS_PER_CHECK_MAX];
@@ -288,6 +289,7 @@ enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
     if (h.flags & FLAG_KEPT) {
         qd_reservation_keep(home, r);
     }
+    saved->reservation = r->number;
     take_for_stored(home, r, saved);
     return QD_LOADED;
 }

@@ -200,8 +200,9 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
     struct qd_stored_place place;
     struct qd_saved saved;
     struct qd_saved_counter counter;
+    struct qd_str token;
     enum qd_load load = QD_LOAD_BAD;
-    enum qd_store_err err = qd_stored_read(key, value, &place, &saved);
+    enum qd_store_err err = qd_stored_read(key, value, &place, &saved, &token);
 
     if (err != QD_STORE_OK) {
         return refuse(r, err, "a counter's record is damaged", ret_err);
@@ -229,13 +230,25 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
 
 /* --- holds and estimators --- */
 
+static enum qd_load take_hold(struct recover *r, struct qd_shard *home, struct qd_saved *saved,
+                              struct qd_str token)
+{
+    enum qd_load load = qd_core_load_hold(home->core, r->node->shards.commons.core, saved, r->now);
+
+    if (load == QD_LOADED && token.len > 0) {
+        qd_shard_note(home, saved->reservation, token);
+    }
+    return load;
+}
+
 static enum visit take_other(struct recover *r, struct qd_str key, struct qd_str value,
                              enum qd_store_err *ret_err)
 {
     struct qd_stored_place place = {0};
     struct qd_saved saved;
+    struct qd_str token;
     enum qd_load load = QD_LOAD_FULL;
-    enum qd_store_err err = qd_stored_read(key, value, &place, &saved);
+    enum qd_store_err err = qd_stored_read(key, value, &place, &saved, &token);
 
     if (err != QD_STORE_OK) {
         return refuse(r, err, "a hold's or estimator's record is damaged", ret_err);
@@ -248,7 +261,7 @@ static enum visit take_other(struct recover *r, struct qd_str key, struct qd_str
     }
     /* Numbers of holds name their slice: with another number of slices they have no place (S1). */
     if (here && saved.kind == QD_SAVED_HOLD) {
-        load = qd_core_load_hold(shard->core, r->node->shards.commons.core, &saved, r->now);
+        load = take_hold(r, shard, &saved, token);
         r->recovery->holds += load == QD_LOADED;
         r->recovery->holds_lost += load == QD_LOAD_FULL;
     } else if (here) {

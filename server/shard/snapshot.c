@@ -125,7 +125,10 @@ static bool gather(struct qd_node *node, struct qd_shard *shard, struct qd_batch
             qd_batch_delete(batch, QD_STORE_SNAPSHOT, qd_buf_str(&key));
             continue;
         }
-        qd_stored_record(&saved, &record);
+        struct qd_str token = saved.kind == QD_SAVED_HOLD
+                                  ? qd_shard_recall(shard, saved.reservation)
+                                  : (struct qd_str){NULL, 0};
+        qd_stored_record(&saved, token, &record);
         put(batch, qd_buf_str(&key), &record);
     }
     bool moved = all || cut.through != shard->counted.stored_through || batch->count != before;

@@ -1,5 +1,6 @@
 #include "server/shard/stored.h"
 
+#include "server/shard/shards.h"
 #include "storage/codec.h"
 
 #include <stdlib.h>
@@ -45,10 +46,13 @@ void qd_stored_key(const struct qd_saved *saved, struct qd_stored_place place, s
     qd_put_key_u64(key, saved->id.lo);
 }
 
-void qd_stored_record(const struct qd_saved *saved, struct qd_buf *record)
+void qd_stored_record(const struct qd_saved *saved, struct qd_str token, struct qd_buf *record)
 {
     size_t begin = qd_record_begin(record, type_of(saved->kind), VERSION);
 
+    if (saved->kind == QD_SAVED_HOLD) {
+        qd_put_str(record, token);
+    }
     qd_buf_append(record, saved->bytes, saved->size);
     qd_record_end(record, begin);
 }
@@ -75,7 +79,8 @@ static enum qd_store_err read_key(struct qd_str key, struct qd_stored_place *ret
 }
 
 enum qd_store_err qd_stored_read(struct qd_str key, struct qd_str record,
-                                 struct qd_stored_place *ret_place, struct qd_saved *ret_saved)
+                                 struct qd_stored_place *ret_place, struct qd_saved *ret_saved,
+                                 struct qd_str *ret_token)
 {
     uint8_t version;
     struct qd_reader body;
@@ -87,8 +92,10 @@ enum qd_store_err qd_stored_read(struct qd_str key, struct qd_str record,
     if (err != QD_STORE_OK) {
         return err;
     }
+    *ret_token = ret_saved->kind == QD_SAVED_HOLD ? qd_get_str(&body, QD_TOKEN_NOTE_BYTES)
+                                                  : (struct qd_str){NULL, 0};
     size_t size = (size_t)(body.end - body.at);
-    if (version != VERSION || size == 0 || size > sizeof(ret_saved->bytes)) {
+    if (body.failed || version != VERSION || size == 0 || size > sizeof(ret_saved->bytes)) {
         return QD_STORE_CORRUPT;
     }
     memcpy(ret_saved->bytes, body.at, size);

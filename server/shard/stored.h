@@ -26,13 +26,14 @@ struct qd_stored_place {
 
 /* Append the key of a saved thing. */
 void qd_stored_key(const struct qd_saved *saved, struct qd_stored_place place, struct qd_buf *key);
-/* Append its record. */
-void qd_stored_record(const struct qd_saved *saved, struct qd_buf *record);
+/* Append its record. `token` is what a hold's short id stands for; empty: not known (S1). */
+void qd_stored_record(const struct qd_saved *saved, struct qd_str token, struct qd_buf *record);
 
-/* Read one back. OK, CORRUPT or NEWER_FORMAT. *ret_place is left alone for counters. */
+/* Read one back. OK, CORRUPT or NEWER_FORMAT. *ret_place is left alone for counters; the token
+ * points into the record. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_stored_read(
     struct qd_str key, struct qd_str record, struct qd_stored_place *ret_place,
-    struct qd_saved *ret_saved);
+    struct qd_saved *ret_saved, struct qd_str *ret_token);
 
 /* A slice has counted every entry through `through`, and of those after it just the ones listed. */
 struct qd_cut {

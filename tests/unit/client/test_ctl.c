@@ -625,12 +625,12 @@ Test(ctl, L4_verify_names_the_first_difference, .init = setup, .fini = teardown)
     answer.difference = difference;
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
     expect("verify", 1,
-           "1,200 entries up to #1,201, 30 rollup rows, 29 groups compared: DIFFERS: after ledger "
+           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared: DIFFERS: after ledger "
            "entry 7 comes 9\n",
            "");
     answer.clean = 1;
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
-    expect("verify", 0, "1,200 entries up to #1,201, 30 rollup rows, 29 groups compared: clean\n",
+    expect("verify", 0, "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared: clean\n",
            "");
 }
 

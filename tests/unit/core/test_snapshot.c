@@ -96,7 +96,7 @@ static void load_counters(const struct stored *s, struct fx *f, struct qd_core *
     }
 }
 
-static void load_rest(const struct stored *s, struct fx *f)
+static void load_rest(struct stored *s, struct fx *f)
 {
     for (size_t i = 0; i < s->count; i++) {
         if (s->items[i].kind == QD_SAVED_HOLD) {
@@ -108,7 +108,7 @@ static void load_rest(const struct stored *s, struct fx *f)
 }
 
 /* New slices take the place of f's, and what is stored comes back. */
-static void reboot(struct fx *f, const struct disk *d, uint64_t first_number)
+static void reboot(struct fx *f, struct disk *d, uint64_t first_number)
 {
     struct qd_core_config config = {.first_number = first_number};
     struct fx fresh;

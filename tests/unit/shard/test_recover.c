@@ -64,11 +64,13 @@ static int64_t common_use(void)
 Test(recover, X5_rates_budgets_and_holds_go_on_where_the_snapshot_left_them)
 {
     char token[QD_TOKEN_TEXT_MAX + 1];
+    char id[QD_SHORT_ID_MAX + 1];
     fixture_open(&f, policy);
     cr_assert(check(&f, "acme", 3000));
     cr_assert_eq(report_tokens(&f, 2500), QD_ERROR_NONE);
     cr_assert(check(&f, "acme", 1000));
     (void)strcpy(token, f.token);
+    (void)snprintf(id, sizeof(id), "%.*s", (int)f.answer.id_len, f.answer.id);
     fixture_snapshot(&f);
     kill_and_boot(policy);
     cr_expect_not(f.recovery.from_ledger);
@@ -82,7 +84,13 @@ Test(recover, X5_rates_budgets_and_holds_go_on_where_the_snapshot_left_them)
     cr_expect_eq(common_use(), 3500);
     cr_expect_not(check(&f, "acme", 1600), "a restart forgives no rate");
 
-    struct qd_report_args args = report_of(token, 200);
+    struct qd_report_args args = report_of(id, 0);
+    args.partial = true;
+    args.usage_count = 0;
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "its short id means it still: %s",
+                 f.error.text);
+    args = report_of(token, 200);
+    args.sequence = 1;
     cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
     cr_expect_eq(f.report.settlement, QD_SETTLEMENT_CLOSED, "its hold is here again");
     cr_expect_eq(used_of(&f, "acme", "hourly"), 2700);
