@@ -4,7 +4,10 @@
 
 #define ENTRY_VERSION          1 /* of entries that say all by themselves */
 #define ENTRY_VERSION_RESERVED 2 /* and `reserved` */
-#define PICO_PER_NANO          1000
+#define ENTRY_VERSION_REVERSAL 3 /* and `reserved`, which may be empty; a reversal, and only that \
+                                  */
+#define ENTRY_FLAGS   (QD_ENTRY_UNPRICED | QD_ENTRY_FINAL | QD_ENTRY_REVERSAL)
+#define PICO_PER_NANO 1000
 #define RESERVED_FIELDS \
     (QD_RESERVED_MODEL | QD_RESERVED_POOL | QD_RESERVED_USER | QD_RESERVED_LABELS)
 
@@ -185,8 +188,7 @@ static bool enums_valid(const struct qd_entry *entry)
 {
     return entry->kind >= QD_ENTRY_USAGE && entry->kind <= QD_ENTRY_ADJUSTMENT &&
            entry->outcome <= QD_OUTCOME_DISCONNECTED && entry->tier < QD_TIER_COUNT &&
-           (entry->flags & ~(QD_ENTRY_UNPRICED | QD_ENTRY_FINAL)) == 0 &&
-           (entry->reserved.differs & ~RESERVED_FIELDS) == 0;
+           (entry->flags & ~ENTRY_FLAGS) == 0 && (entry->reserved.differs & ~RESERVED_FIELDS) == 0;
 }
 
 static bool money_fits(qd_int128 pico, int64_t nano)
@@ -200,6 +202,11 @@ enum qd_store_err qd_entry_validate(const struct qd_entry *entry, struct qd_stor
     if (!enums_valid(entry)) {
         return qd_store_error_set(error, QD_STORE_INVALID,
                                   "entry: unknown kind, outcome, tier or flag");
+    }
+    if (qd_entry_is_reversal(entry) &&
+        (entry->kind != QD_ENTRY_CORRECTION || entry->corrects_sequence == 0)) {
+        return qd_store_error_set(error, QD_STORE_INVALID,
+                                  "entry: a reversal is a correction of another entry");
     }
     if (entry->label_count > QD_ENTRY_LABELS_MAX ||
         entry->reserved.label_count > QD_ENTRY_LABELS_MAX ||
@@ -319,7 +326,6 @@ static void encode_reserved(const struct qd_entry_reserved *reserved, struct qd_
 static void decode_reserved(struct qd_reader *reader, struct qd_entry_reserved *reserved)
 {
     reserved->differs = qd_get_u8(reader);
-    reader->failed |= reserved->differs == 0; /* that is version 1 */
     if ((reserved->differs & QD_RESERVED_MODEL) != 0) {
         reserved->model = qd_get_str(reader, QD_ENTRY_NAME_MAX);
     }
@@ -334,9 +340,17 @@ static void decode_reserved(struct qd_reader *reader, struct qd_entry_reserved *
     }
 }
 
+static uint8_t version_of(const struct qd_entry *entry)
+{
+    if (qd_entry_is_reversal(entry)) {
+        return ENTRY_VERSION_REVERSAL;
+    }
+    return entry->reserved.differs != 0 ? ENTRY_VERSION_RESERVED : ENTRY_VERSION;
+}
+
 void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf)
 {
-    uint8_t version = entry->reserved.differs != 0 ? ENTRY_VERSION_RESERVED : ENTRY_VERSION;
+    uint8_t version = version_of(entry);
     size_t begin = qd_record_begin(buf, QD_RECORD_ENTRY, version);
     qd_put_varint(buf, entry->sequence);
     qd_put_i64(buf, entry->recorded_time.ns);
@@ -373,7 +387,7 @@ void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf)
     qd_put_str(buf, entry->reservation_node);
     qd_put_varint(buf, entry->reservation_incarnation);
     qd_put_varint(buf, entry->reservation);
-    if (version == ENTRY_VERSION_RESERVED) {
+    if (version >= ENTRY_VERSION_RESERVED) {
         encode_reserved(&entry->reserved, buf);
     }
     qd_record_end(buf, begin);
@@ -412,7 +426,7 @@ enum qd_store_err qd_entry_decode(struct qd_str bytes, struct qd_entry *ret_entr
     uint8_t version;
     struct qd_reader reader;
     enum qd_store_err err =
-        qd_record_open(bytes, QD_RECORD_ENTRY, ENTRY_VERSION_RESERVED, &version, &reader);
+        qd_record_open(bytes, QD_RECORD_ENTRY, ENTRY_VERSION_REVERSAL, &version, &reader);
     if (err != QD_STORE_OK) {
         return err;
     }
@@ -437,9 +451,10 @@ enum qd_store_err qd_entry_decode(struct qd_str bytes, struct qd_entry *ret_entr
     entry->reservation_incarnation = qd_get_varint(&reader);
     entry->reservation = qd_get_varint(&reader);
     entry->reserved = (struct qd_entry_reserved){0};
-    if (version == ENTRY_VERSION_RESERVED) {
+    if (version >= ENTRY_VERSION_RESERVED) {
         decode_reserved(&reader, &entry->reserved);
     }
+    reader.failed |= version != version_of(entry);
     if (qd_reader_finish(&reader) != QD_STORE_OK || qd_entry_validate(entry, NULL) != QD_STORE_OK) {
         return QD_STORE_CORRUPT;
     }

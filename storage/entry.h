@@ -30,6 +30,7 @@ enum qd_entry_kind {
 enum qd_entry_flag {
     QD_ENTRY_UNPRICED = 1, /* a price was not known: money is 0 and means nothing (P8) */
     QD_ENTRY_FINAL = 2,    /* the part that closed its reservation, or all of a post-paid report */
+    QD_ENTRY_REVERSAL = 4, /* a correction that takes back all of the entry that it corrects (L3) */
 };
 
 /* What the check reserved under another value than the report gave. */
@@ -117,7 +118,7 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_entry_validate(
     const struct qd_entry *entry, struct qd_store_error *error);
 
 /* Append the record. The entry must be valid. Version 1, or 2 when something was reserved under
- * another value. */
+ * another value, or 3 for a reversal: who doesn't know it must not take it for usage. */
 void qd_entry_encode(const struct qd_entry *entry, struct qd_buf *buf);
 
 /* OK, CORRUPT or NEWER_FORMAT; *ret_entry is undefined on failure. What decodes is valid, and
@@ -129,6 +130,12 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_entry_decode(struct qd_
 bool qd_entry_quantity(const struct qd_entry *entry, struct qd_str meter, int64_t *ret_amount);
 /* The value of one label; {NULL, 0} if it has none. */
 struct qd_str qd_entry_label(const struct qd_entry *entry, struct qd_str name);
+
+/* L3: it takes another entry back; what it counts, it counts down. */
+static inline bool qd_entry_is_reversal(const struct qd_entry *entry)
+{
+    return (entry->flags & QD_ENTRY_REVERSAL) != 0;
+}
 
 /* It says what was used (or takes it back), and is in rollups and sums. */
 static inline bool qd_entry_is_usage(const struct qd_entry *entry)

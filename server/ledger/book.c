@@ -177,9 +177,12 @@ static enum qd_book_result look_up(struct qd_ledger *ledger, struct qd_book_job 
 
 /* --- booking --- */
 
-static void count_result(struct qd_ledger *ledger, enum qd_book_result result)
+static void count_result(struct qd_ledger *ledger, const struct qd_book_job *job)
 {
-    ledger->counts.booked += result == QD_BOOK_BOOKED;
+    enum qd_book_result result = job->result;
+    if (result == QD_BOOK_BOOKED) {
+        ledger->counts.booked += job->booking->companion != NULL ? 2 : 1;
+    }
     ledger->counts.duplicates += result == QD_BOOK_DUPLICATE;
     ledger->counts.conflicts += result == QD_BOOK_CONFLICT;
     ledger->counts.store_errors += result == QD_BOOK_STORE_ERROR;
@@ -215,7 +218,7 @@ void qd_book_finish(struct qd_ledger *ledger, struct qd_book_job *job)
         inflight_leave(ledger, job);
         waiter = job->own.first_waiter;
     }
-    count_result(ledger, job->result);
+    count_result(ledger, job);
     pthread_mutex_unlock(&ledger->mutex);
     qd_buf_release(&job->own.key);
     job->done(job); /* which may free it */
@@ -240,6 +243,9 @@ static enum qd_book_result prepare(struct qd_book_job *job)
                                QD_IDEMPOTENCY_ANSWER_MAX);
     } else {
         error.code = qd_entry_validate(booking->entry, &error);
+    }
+    if (error.code == QD_STORE_OK && booking->companion != NULL) {
+        error.code = qd_entry_validate(booking->companion, &error);
     }
     if (error.code != QD_STORE_OK) {
         (void)snprintf(job->receipt->text, sizeof job->receipt->text, "%s", error.text);

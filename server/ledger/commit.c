@@ -1,6 +1,7 @@
 /* One group of bookings, one atomic synced batch (L2). */
 #include "server/ledger/ledger_internal.h"
 
+#include "server/core/mutant.h"
 #include "storage/codec.h"
 #include "storage/idempotency.h"
 
@@ -70,26 +71,42 @@ static void add_idempotency(struct qd_ledger *ledger, const struct qd_book_job *
                  qd_buf_str(value));
 }
 
-static void add_job(struct qd_ledger *ledger, const struct qd_book_job *job,
-                    const struct qd_watermark *mark)
+/* The next sequence is the entry's. Recorded times rise strictly: a clock that steps back (C7)
+ * cannot pass a watermark. */
+static void add_entry(struct qd_ledger *ledger, struct qd_entry *entry, struct qd_wall_ns now,
+                      struct qd_watermark *mark)
 {
-    struct qd_entry entry = *job->booking->entry;
-    entry.sequence = mark->sequence;
-    entry.recorded_time = mark->complete_through;
-    qd_ledger_entry_key(entry.sequence, &ledger->scratch_key);
+    mark->sequence++;
+    mark->complete_through.ns =
+        now.ns > mark->complete_through.ns ? now.ns : mark->complete_through.ns + 1;
+    entry->sequence = mark->sequence;
+    entry->recorded_time = mark->complete_through;
+    qd_ledger_entry_key(entry->sequence, &ledger->scratch_key);
     qd_buf_clear(&ledger->scratch_value);
-    qd_entry_encode(&entry, &ledger->scratch_value);
+    qd_entry_encode(entry, &ledger->scratch_value);
     ledger->batch.ops.failed |= ledger->scratch_key.failed || ledger->scratch_value.failed;
     qd_batch_put(&ledger->batch, QD_STORE_LEDGER, qd_buf_str(&ledger->scratch_key),
                  qd_buf_str(&ledger->scratch_value));
-    add_idempotency(ledger, job, &entry);
-    qd_rollup_merge(&entry, &ledger->labels, &ledger->scratch_key, &ledger->scratch_value,
+    qd_rollup_merge(entry, &ledger->labels, &ledger->scratch_key, &ledger->scratch_value,
                     &ledger->batch);
-    if (job->booking->extra != NULL) {
-        qd_batch_append(&ledger->batch, job->booking->extra);
-    }
+}
+
+static void add_job(struct qd_ledger *ledger, const struct qd_book_job *job,
+                    struct qd_watermark *mark)
+{
+    const struct qd_booking *booking = job->booking;
+    struct qd_entry entry = *booking->entry;
+    add_entry(ledger, &entry, booking->now, mark);
+    add_idempotency(ledger, job, &entry);
     job->receipt->sequence = entry.sequence;
     job->receipt->recorded_time = entry.recorded_time;
+    if (booking->companion != NULL && !QD_MUTANT(L3_pair)) {
+        entry = *booking->companion;
+        add_entry(ledger, &entry, booking->now, mark);
+    }
+    if (booking->extra != NULL) {
+        qd_batch_append(&ledger->batch, booking->extra);
+    }
 }
 
 enum qd_store_err qd_ledger_commit(struct qd_ledger *ledger, struct qd_book_job *first,
@@ -100,11 +117,6 @@ enum qd_store_err qd_ledger_commit(struct qd_ledger *ledger, struct qd_book_job 
     qd_batch_clear(&ledger->batch);
     struct qd_book_job *job = first;
     for (uint32_t i = 0; i < count; i++, job = job->own.queue_next) {
-        /* Recorded times rise strictly: a clock that steps back (C7) cannot pass a watermark. */
-        int64_t now = job->booking->now.ns;
-        mark.sequence++;
-        mark.complete_through.ns =
-            now > mark.complete_through.ns ? now : mark.complete_through.ns + 1;
         add_job(ledger, job, &mark);
     }
     enum qd_store_err err = qd_store_write(ledger->store, &ledger->batch, true, error);

@@ -53,7 +53,10 @@ struct qd_booking {
     const struct qd_entry
         *entry;                /* sorted (qd_entry_sort); sequence and recorded time are ignored */
     struct qd_hash128 content; /* of the report; qd_ledger_content makes one of the entry */
-    struct qd_str answer;      /* kept for duplicates; <= QD_IDEMPOTENCY_ANSWER_MAX bytes */
+    /* L3: booked right behind `entry`, with the next sequence, in the same write: both or neither.
+     * It has no idempotency key but the entry's. NULL: none. */
+    const struct qd_entry *companion;
+    struct qd_str answer;         /* kept for duplicates; <= QD_IDEMPOTENCY_ANSWER_MAX bytes */
     const struct qd_batch *extra; /* written in the same batch, if it is booked; may be NULL */
     struct qd_wall_ns now;
 };

@@ -1,5 +1,6 @@
 #include "server/ledger/rollup.h"
 
+#include "server/core/mutant.h"
 #include "storage/codec.h"
 
 static struct qd_str label_name(const struct qd_rollup_labels *labels, size_t i)
@@ -93,9 +94,11 @@ void qd_rollup_add(const struct qd_entry *entry, struct qd_sums *sums)
     for (size_t i = 0; i < entry->quantity_count; i++) {
         qd_sums_add(sums, entry->quantities[i].meter, entry->quantities[i].amount);
     }
-    qd_sums_add(sums, qd_slice_of(QD_SUM_ENTRIES), 1);
+    /* L3: an entry that was taken back is no longer one, nor is what took it back. */
+    int one = qd_entry_is_reversal(entry) && !QD_MUTANT(L3_entries) ? -1 : 1;
+    qd_sums_add(sums, qd_slice_of(QD_SUM_ENTRIES), one);
     if ((entry->flags & QD_ENTRY_UNPRICED) != 0) {
-        qd_sums_add(sums, qd_slice_of(QD_SUM_UNPRICED), 1);
+        qd_sums_add(sums, qd_slice_of(QD_SUM_UNPRICED), one);
         return; /* P8: no price is not $0 */
     }
     qd_sums_add(sums, qd_slice_of(QD_SUM_COST), entry->cost_nano_usd);

@@ -24,8 +24,8 @@
 #define QD_SUM_CHARGE      "charge"     /* likewise */
 #define QD_SUM_COST_PICO   "#cost_pico" /* exact */
 #define QD_SUM_CHARGE_PICO "#charge_pico"
-#define QD_SUM_ENTRIES     "#entries"
-#define QD_SUM_UNPRICED    "#unpriced" /* entries without a price: money lacks them (P8) */
+#define QD_SUM_ENTRIES     "#entries"  /* that stand: one that was taken back counts no more (L3) */
+#define QD_SUM_UNPRICED    "#unpriced" /* of them, those without a price: money lacks them (P8) */
 
 /* The labels to roll up, sorted. */
 struct qd_rollup_labels {

@@ -2,8 +2,39 @@
 
 #include "server/ledger/ledger_internal.h"
 #include "storage/codec.h"
+#include "storage/idempotency.h"
 
 #define LIST_PAGE_DEFAULT 100
+
+enum qd_store_err qd_ledger_read(struct qd_ledger *ledger, uint64_t sequence, struct qd_buf *bytes,
+                                 struct qd_entry *ret_entry, struct qd_store_error *error)
+{
+    return qd_ledger_get(ledger->store, sequence, bytes, ret_entry, error);
+}
+
+enum qd_store_err qd_ledger_find(struct qd_ledger *ledger, const struct qd_entry *entry,
+                                 uint64_t *ret_sequence, struct qd_store_error *error)
+{
+    struct qd_buf key = {0};
+    struct qd_buf value = {0};
+    struct qd_idempotency_record record;
+    enum qd_store_err err = QD_STORE_NO_MEMORY;
+    qd_idempotency_key(entry, &key);
+    if (!key.failed) {
+        err = qd_store_get(ledger->store, QD_STORE_IDEMPOTENCY, qd_buf_str(&key), &value, error);
+    }
+    if (err == QD_STORE_OK) {
+        err = qd_idempotency_decode(qd_buf_str(&value), &record);
+        if (err == QD_STORE_OK) {
+            *ret_sequence = record.sequence;
+        } else {
+            qd_store_error_set(error, err, "idempotency key: %s", qd_store_err_text(err));
+        }
+    }
+    qd_buf_release(&key);
+    qd_buf_release(&value);
+    return err;
+}
 
 enum qd_store_err qd_ledger_visit(struct qd_ledger *ledger, uint64_t after, uint64_t through,
                                   qd_entry_visitor visit, void *context, uint64_t *ret_last,

@@ -11,6 +11,22 @@
 
 #include "server/ledger/ledger.h"
 
+/* One entry by its sequence; `bytes` holds what it points to. OK, NOT_FOUND (never booked, or
+ * retired), or a store's error. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_ledger_read(struct qd_ledger *ledger,
+                                                                     uint64_t sequence,
+                                                                     struct qd_buf *bytes,
+                                                                     struct qd_entry *ret_entry,
+                                                                     struct qd_store_error *error);
+
+/* The sequence of what was booked under the idempotency key of `entry` (S6): its tenant, source,
+ * request id, attempt and part; nothing else of it is looked at. OK, NOT_FOUND, or a store's error.
+ * A booking under way is not found yet. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_ledger_find(struct qd_ledger *ledger,
+                                                                     const struct qd_entry *entry,
+                                                                     uint64_t *ret_sequence,
+                                                                     struct qd_store_error *error);
+
 /* Called for each entry in order of sequence; false stops after it. */
 typedef bool (*qd_entry_visitor)(void *context, const struct qd_entry *entry);
 

@@ -125,6 +125,9 @@ void random_entry(struct qd_prng *prng, struct text_arena *arena, struct qd_entr
         .reservation_incarnation = qd_prng_skewed(prng, UINT64_MAX),
         .reservation = qd_prng_skewed(prng, UINT64_MAX),
     };
+    if (e->kind == QD_ENTRY_CORRECTION && e->corrects_sequence > 0 && qd_prng_chance(prng, 1, 2)) {
+        e->flags |= QD_ENTRY_REVERSAL;
+    }
     e->tenant = random_path(prng, arena);
     struct qd_str *names[] = {&e->model,      &e->pool,          &e->user, &e->source,
                               &e->request_id, &e->corrects_node, &e->note, &e->reservation_node};

@@ -160,6 +160,37 @@ Test(records, L1_a_second_version_without_a_difference_is_corrupt)
     qd_buf_release(&second);
 }
 
+/* Who doesn't know reversals must not take one for usage: not readable, rather than misread. */
+Test(records, L3_a_reversal_has_a_version_of_its_own)
+{
+    struct qd_buf bytes = {0};
+    struct qd_buf other = {0};
+    struct qd_entry decoded;
+    struct qd_entry e = plain_entry();
+    e.kind = QD_ENTRY_CORRECTION;
+    e.corrects_sequence = 7;
+    e.flags |= QD_ENTRY_REVERSAL;
+    qd_entry_encode(&e, &bytes);
+    cr_assert_eq(bytes.data[1], 3);
+    cr_assert_eq(qd_entry_decode(qd_buf_str(&bytes), &decoded), QD_STORE_OK);
+    cr_assert(qd_entry_is_reversal(&decoded));
+    for (uint8_t version = 1; version <= 2; version++) {
+        qd_buf_clear(&other);
+        size_t begin = qd_record_begin(&other, QD_RECORD_ENTRY, version);
+        qd_buf_append(&other, bytes.data + QD_RECORD_HEADER_SIZE,
+                      bytes.size - QD_RECORD_HEADER_SIZE - (version == 1));
+        qd_record_end(&other, begin);
+        cr_assert_eq(qd_entry_decode(qd_buf_str(&other), &decoded), QD_STORE_CORRUPT);
+    }
+    e.corrects_sequence = 0;
+    cr_assert_eq(qd_entry_validate(&e, NULL), QD_STORE_INVALID);
+    e.corrects_sequence = 7;
+    e.kind = QD_ENTRY_USAGE;
+    cr_assert_eq(qd_entry_validate(&e, NULL), QD_STORE_INVALID);
+    qd_buf_release(&bytes);
+    qd_buf_release(&other);
+}
+
 Test(records, X2_the_largest_entry_is_within_its_bound)
 {
     static char text[QD_ENTRY_LIMIT_MAX];
@@ -224,7 +255,7 @@ Test(records, X2_the_largest_entry_is_within_its_bound)
 Test(records, a_newer_version_is_refused)
 {
     struct qd_buf bytes = {0};
-    size_t begin = qd_record_begin(&bytes, QD_RECORD_ENTRY, 3);
+    size_t begin = qd_record_begin(&bytes, QD_RECORD_ENTRY, 4);
     qd_put_varint(&bytes, 1);
     qd_record_end(&bytes, begin);
     struct qd_entry entry;
