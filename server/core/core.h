@@ -278,8 +278,9 @@ struct qd_settle {
                           said otherwise: leave the meter out unless the report gives it */
     bool budgets_only; /* rebuilding at boot: rates are not charged */
     enum qd_settle_where
-        where;    /* COMMONS: without a reservation or request, whose hold has seen it */
-    bool unbound; /* its binding cannot be made: settle what the hold has charged, and no more */
+        where;       /* COMMONS: without a reservation or request, whose hold has seen it */
+    bool takes_back; /* L3: `used` is what was counted before: it goes, exactly */
+    bool unbound;    /* its binding cannot be made: settle what the hold has charged, and no more */
     struct qd_hash128 request; /* zero: none. All its other holds are released (S1), or
                                   of one that was not served what its attempt kept (S5) */
     uint32_t attempt;

@@ -263,7 +263,11 @@ static void book_items(const struct settling *s)
         if (role == QD_ROLE_RATE && (s->settle->budgets_only || QD_MUTANT(S7))) {
             continue;
         }
-        qd_counter_settle(at, s->at, 0, qd_booking_of(at->limit, &s->part), s->now);
+        int64_t booked = qd_booking_of(at->limit, &s->part);
+        if (s->settle->takes_back && !QD_MUTANT(L3_counters)) {
+            booked = -booked; /* not the booking of negative usage, which rounds the other way */
+        }
+        qd_counter_settle(at, s->at, 0, booked, s->now);
         qd_table_pin(at, qd_seconds_of(s->now));
         watch(s, at);
     }

@@ -291,33 +291,43 @@ void qd_ledger_submit(struct qd_ledger *ledger, struct qd_book_job *const *jobs,
 struct waiting {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    bool done;
+    uint32_t pending;
 };
 
 static void wake(struct qd_book_job *job)
 {
     struct waiting *waiting = job->context;
     pthread_mutex_lock(&waiting->mutex);
-    waiting->done = true;
-    pthread_cond_signal(&waiting->wake); /* under the mutex: `waiting` may be gone right after */
+    if (--waiting->pending == 0) {
+        pthread_cond_signal(
+            &waiting->wake); /* under the mutex: `waiting` may be gone right after */
+    }
     pthread_mutex_unlock(&waiting->mutex);
 }
 
-enum qd_book_result qd_ledger_book(struct qd_ledger *ledger, const struct qd_booking *booking,
-                                   struct qd_receipt *ret_receipt)
+void qd_ledger_book_all(struct qd_ledger *ledger, struct qd_book_job *const *jobs, uint32_t count)
 {
-    struct waiting waiting = {.done = false};
-    struct qd_book_job job = {
-        .booking = booking, .receipt = ret_receipt, .done = wake, .context = &waiting};
+    struct waiting waiting = {.pending = count};
+    for (uint32_t i = 0; i < count; i++) {
+        jobs[i]->done = wake;
+        jobs[i]->context = &waiting;
+    }
     pthread_mutex_init(&waiting.mutex, NULL);
     pthread_cond_init(&waiting.wake, NULL);
-    qd_ledger_submit(ledger, &(struct qd_book_job *){&job}, 1);
+    qd_ledger_submit(ledger, jobs, count);
     pthread_mutex_lock(&waiting.mutex);
-    while (!waiting.done) {
+    while (waiting.pending > 0) {
         pthread_cond_wait(&waiting.wake, &waiting.mutex);
     }
     pthread_mutex_unlock(&waiting.mutex);
     pthread_cond_destroy(&waiting.wake);
     pthread_mutex_destroy(&waiting.mutex);
+}
+
+enum qd_book_result qd_ledger_book(struct qd_ledger *ledger, const struct qd_booking *booking,
+                                   struct qd_receipt *ret_receipt)
+{
+    struct qd_book_job job = {.booking = booking, .receipt = ret_receipt};
+    qd_ledger_book_all(ledger, &(struct qd_book_job *){&job}, 1);
     return job.result;
 }

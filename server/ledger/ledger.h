@@ -140,6 +140,10 @@ bool qd_ledger_found(struct qd_ledger *ledger, uint64_t *ret_after, uint64_t *re
 /* Of that range, everything through here is counted. */
 void qd_ledger_found_counted(struct qd_ledger *ledger, uint64_t through);
 
+/* Book several, and wait for all: their results and receipts. `done` and `context` are the
+ * ledger's. */
+void qd_ledger_book_all(struct qd_ledger *ledger, struct qd_book_job *const *jobs, uint32_t count);
+
 /* Promise that entries to come are recorded after `now`, durably, so that an idle ledger's
  * watermark goes on (L5). Costs a synced write. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_ledger_heartbeat(

@@ -40,12 +40,12 @@ static void audit_key(uint64_t sequence, struct qd_buf *ret_key)
     qd_put_key_u64(ret_key, sequence);
 }
 
-static struct qd_hash128 hash_of(const struct qd_buf *bytes)
+static struct qd_hash128 hash_of(struct qd_str bytes)
 {
-    if (bytes->size == 0) {
+    if (bytes.len == 0) {
         return (struct qd_hash128){0};
     }
-    XXH128_hash_t hash = XXH3_128bits(bytes->data, bytes->size);
+    XXH128_hash_t hash = XXH3_128bits(bytes.ptr, bytes.len);
     return (struct qd_hash128){.lo = hash.low64, .hi = hash.high64};
 }
 
@@ -64,8 +64,8 @@ static void add_audit(struct qd_tenant_store *tenants, const struct qd_tenant_ch
             .action = change->action,
             .subject = subject,
             .detail = change->detail,
-            .before = hash_of(&tenants->before),
-            .after = hash_of(&tenants->after),
+            .before = hash_of(qd_buf_str(&tenants->before)),
+            .after = hash_of(qd_buf_str(&tenants->after)),
         },
         &tenants->audit);
     tenants->batch.ops.failed |= tenants->key.failed || tenants->audit.failed;
@@ -373,6 +373,69 @@ enum qd_book_result qd_tenant_store_note(struct qd_tenant_store *tenants,
     }
     pthread_mutex_unlock(&tenants->mutex);
     return result;
+}
+
+/* The audit record of a note, with the number `sequence`, as what is written with its entry. */
+static void add_note(struct qd_tenant_store *tenants, struct qd_tenant_note *note,
+                     uint64_t sequence)
+{
+    audit_key(sequence, &tenants->key);
+    qd_buf_clear(&tenants->audit);
+    qd_audit_record_encode(
+        &(struct qd_audit_record){
+            .sequence = sequence,
+            .time = note->change.now,
+            .actor = note->change.actor,
+            .action = note->change.action,
+            .subject = note->booking.entry->tenant,
+            .detail = note->change.detail,
+            .before = hash_of(note->before),
+            .after = hash_of(note->after),
+        },
+        &tenants->audit);
+    qd_batch_put(&note->extra, QD_STORE_TENANT, qd_buf_str(&tenants->key),
+                 qd_buf_str(&tenants->audit));
+    note->extra.ops.failed |= tenants->key.failed || tenants->audit.failed;
+    note->booking.extra = &note->extra;
+    note->job = (struct qd_book_job){.booking = &note->booking, .receipt = note->receipt};
+}
+
+#define NOTES_AT_ONCE 64
+
+static void book_notes(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
+                       struct qd_tenant_note *const *notes, uint32_t count)
+{
+    struct qd_book_job *jobs[NOTES_AT_ONCE];
+    struct qd_store_error error = {0};
+    enum qd_store_err err = tenants->stale ? recover(tenants, &error) : QD_STORE_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        if (err == QD_STORE_OK) {
+            add_note(tenants, notes[i], tenants->audit_sequence + 1 + i);
+            jobs[i] = &notes[i]->job;
+        } else {
+            notes[i]->job.result = QD_BOOK_STORE_ERROR;
+            (void)snprintf(notes[i]->receipt->text, sizeof notes[i]->receipt->text, "%s",
+                           error.text);
+        }
+    }
+    if (err == QD_STORE_OK) {
+        qd_ledger_book_all(ledger, jobs, count);
+        tenants->stale = true; /* which of them are there, the store knows */
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        qd_batch_release(&notes[i]->extra);
+    }
+}
+
+void qd_tenant_store_note_all(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
+                              struct qd_tenant_note *const *notes, uint32_t count)
+{
+    pthread_mutex_lock(&tenants->mutex);
+    for (uint32_t done = 0; done < count; done += NOTES_AT_ONCE) {
+        uint32_t now = count - done < NOTES_AT_ONCE ? count - done : NOTES_AT_ONCE;
+        book_notes(tenants, ledger, notes + done, now);
+    }
+    pthread_mutex_unlock(&tenants->mutex);
 }
 
 enum qd_book_result qd_tenant_store_book(struct qd_tenant_store *tenants,

@@ -51,6 +51,22 @@ __attribute__((warn_unused_result)) enum qd_book_result qd_tenant_store_note(
     struct qd_tenant_store *tenants, const struct qd_tenant_change *change,
     struct qd_ledger *ledger, const struct qd_booking *booking, struct qd_receipt *ret_receipt);
 
+/* One of several bookings that each leave an audit record about their entry's tenant. */
+struct qd_tenant_note {
+    struct qd_tenant_change change;
+    struct qd_str before; /* bytes whose hashes the audit has; empty: there was, or is, nothing */
+    struct qd_str after;
+    struct qd_booking booking; /* `extra` is the store's own */
+    struct qd_receipt *receipt;
+    struct qd_book_job job; /* `result`, afterwards */
+    struct qd_batch extra;  /* zero; released before it is done */
+};
+
+/* Book several entries (corrections), each with its audit record in the same write, and wait for
+ * all. The audit has a gap where one of several was not booked. */
+void qd_tenant_store_note_all(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
+                              struct qd_tenant_note *const *notes, uint32_t count);
+
 /* Delete a tenant's record, and with `subtree` all below it. OK and how many (0: there were none).
  */
 __attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_delete(

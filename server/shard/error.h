@@ -58,6 +58,9 @@ enum qd_status {
     X(UNKNOWN_PLAN, NOT_FOUND)                  \
     X(UNKNOWN_SERVICE, NOT_FOUND)               \
     X(UNKNOWN_LIMIT, NOT_FOUND)                 \
+    X(UNKNOWN_ENTRY, NOT_FOUND)                 \
+    X(ENTRY_CORRECTED, ALREADY_EXISTS)          \
+    X(NOT_CORRECTABLE, FAILED_PRECONDITION)     \
     X(TENANT_EXISTS, ALREADY_EXISTS)            \
     X(REQUEST_CONFLICT, ALREADY_EXISTS)         \
     X(REPORT_CONFLICT, ALREADY_EXISTS)          \

@@ -93,7 +93,7 @@ struct qd_node {
     struct qd_worker *workers;
     struct qd_frontier frontier; /* which entries of the ledger the counters have counted */
     struct qd_snapshot_figures snapshot;
-    uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */
+    _Atomic uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */
 };
 
 struct qd_node_config {

@@ -123,7 +123,8 @@ static void add_entry(struct reconcile *r, const struct qd_entry *entry,
     struct account *account = &r->accounts[found - r->budgets];
     account->resolved = true;
     if (entry->sequence > found->since) {
-        account->sum += qd_core_booking(limit, usage);
+        int64_t booking = qd_core_booking(limit, usage);
+        account->sum += qd_entry_is_reversal(entry) ? -booking : booking; /* L3 */
     }
 }
 

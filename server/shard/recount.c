@@ -3,19 +3,23 @@
 #include "server/shard/reset.h"
 #include "server/shard/snapshot.h"
 
+/* Of a reversal: what the entry counted that it takes back. */
 void qd_recount_usage(const struct qd_policy *policy, const struct qd_entry *entry,
                       struct qd_usage *ret_usage)
 {
+    int sign = qd_entry_is_reversal(entry) ? -1 : 1;
+
     ret_usage->present = 0;
     for (size_t i = 0; i < entry->quantity_count; i++) {
         int meter = qd_policy_meter(policy, entry->quantities[i].meter);
-        if (meter >= 0 && entry->quantities[i].amount >= 0) {
-            qd_usage_set(ret_usage, (unsigned)meter, entry->quantities[i].amount);
+        int64_t amount = sign * entry->quantities[i].amount;
+        if (meter >= 0 && amount >= 0) {
+            qd_usage_set(ret_usage, (unsigned)meter, amount);
         }
     }
     if ((entry->flags & QD_ENTRY_UNPRICED) == 0) {
-        qd_usage_set(ret_usage, QD_METER_COST, entry->cost_nano_usd);
-        qd_usage_set(ret_usage, QD_METER_CHARGE, entry->charge_nano_usd);
+        qd_usage_set(ret_usage, QD_METER_COST, sign * entry->cost_nano_usd);
+        qd_usage_set(ret_usage, QD_METER_CHARGE, sign * entry->charge_nano_usd);
     }
     qd_policy_derive(policy, ret_usage);
 }
@@ -62,6 +66,8 @@ static void form_settle(struct qd_node *node, const struct qd_published *publish
                         const struct qd_entry *entry, const struct qd_recount_how *how,
                         struct qd_settle *settle)
 {
+    bool correction = entry->kind == QD_ENTRY_CORRECTION;
+
     *settle = (struct qd_settle){.epoch = published->policy->epoch,
                                  /* What is reported of the future counts when it is reported. */
                                  .charged_at = entry->charged_time.ns < entry->recorded_time.ns
@@ -69,12 +75,13 @@ static void form_settle(struct qd_node *node, const struct qd_published *publish
                                                    : entry->recorded_time,
                                  .outcome = entry->outcome,
                                  .final = (entry->flags & QD_ENTRY_FINAL) != 0,
-                                 .budgets_only = how->budgets_only,
+                                 .budgets_only = how->budgets_only || correction,
+                                 .takes_back = qd_entry_is_reversal(entry),
                                  .attempt = entry->attempt};
     settle->where = how->in_home && how->in_commons ? QD_SETTLE_BOTH
                     : how->in_home                  ? QD_SETTLE_HOME
                                                     : QD_SETTLE_COMMONS;
-    if (!how->budgets_only && how->in_home && entry->request_id.len > 0) {
+    if (!settle->budgets_only && how->in_home && entry->request_id.len > 0) {
         settle->request = qd_request_hash(node, entry->tenant, entry->request_id);
     }
     qd_recount_usage(published->policy, entry, &settle->used);
@@ -160,11 +167,11 @@ static bool count(struct qd_worker *worker, const struct qd_published *published
 {
     switch (entry->kind) {
     case QD_ENTRY_USAGE:
+    case QD_ENTRY_CORRECTION:
         return count_usage(worker, published, entry, how);
     case QD_ENTRY_ADJUSTMENT:
         return count_reset(worker, published, entry, how);
-    case QD_ENTRY_CORRECTION: /* they come with their own call */
-    case QD_ENTRY_GRANT:      /* in the tenants' records */
+    case QD_ENTRY_GRANT: /* in the tenants' records */
         break;
     }
     return true;

@@ -26,8 +26,8 @@ struct qd_recount_how {
 
 /* Count it for the subject that was counted when it was booked (X5), in the slot of its charged
  * time; what lies in a period that is over changes nothing. If its reservation is open here, that
- * is settled. A reset is done again. False: its limits are gone, or found no room; that is counted
- * in rebuild_left_out. */
+ * is settled. A reversal counts down what its original counted (L3). A reset is done again. False:
+ * its limits are gone, or found no room; that is counted in rebuild_left_out. */
 bool qd_recount(struct qd_worker *worker, const struct qd_published *published,
                 const struct qd_entry *entry, const struct qd_recount_how *how);
 

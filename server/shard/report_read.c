@@ -2,6 +2,7 @@
 
 #include "server/core/hash.h"
 #include "server/core/mutant.h"
+#include "server/ledger/reversal.h"
 #include "server/shard/closed.h"
 #include "server/shard/validate.h"
 #include "storage/codec.h"
@@ -21,6 +22,11 @@ static enum qd_error_code validate_names(const struct qd_report_args *args,
         qd_validate_name("request_id", args->request_id, ret_error) != QD_ERROR_NONE ||
         qd_validate_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
+    }
+    if (qd_slice_equal(args->source, qd_slice_of(QD_CORRECTION_SOURCE))) { /* L3, S6 */
+        return qd_error_set(ret_error, QD_ERROR_INVALID_NAME,
+                            "source: \"" QD_CORRECTION_SOURCE
+                            "\" is the ledger's own; name the reporter, e.g. \"gateway\"");
     }
     if (args->sequence > INT32_MAX) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
