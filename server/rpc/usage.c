@@ -7,6 +7,7 @@
 #include "server/ledger/scan.h"
 #include "server/policy/intern.h"
 #include "server/rpc/text.h"
+#include "server/rpc/usage.h"
 #include "storage/codec.h"
 
 #include <stdio.h>
@@ -183,6 +184,14 @@ static enum qd_error_code read_filters(struct qd_place *place,
     return QD_ERROR_NONE;
 }
 
+/* Below 0 where a scan finds a reversal and no longer its original, which has expired (L7). */
+static void put_count(struct qd_out *out, uint32_t id, const struct qd_sums *sums, const char *name)
+{
+    qd_int128 count = qd_sums_value(sums, qd_str_of(name));
+
+    qd_out_number(out, id, count > 0 ? (uint64_t)count : 0);
+}
+
 static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q,
                     const struct qd_usage_row *row)
 {
@@ -208,8 +217,8 @@ static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q,
     }
     qd_out_int128(out, 5, qd_sums_value(&row->sums, qd_str_of(QD_SUM_COST_PICO)));
     qd_out_int128(out, 6, qd_sums_value(&row->sums, qd_str_of(QD_SUM_CHARGE_PICO)));
-    qd_out_number(out, 7, (uint64_t)qd_sums_value(&row->sums, qd_str_of(QD_SUM_ENTRIES)));
-    qd_out_number(out, 8, (uint64_t)qd_sums_value(&row->sums, qd_str_of(QD_SUM_UNPRICED)));
+    put_count(out, 7, &row->sums, QD_SUM_ENTRIES);
+    put_count(out, 8, &row->sums, QD_SUM_UNPRICED);
     qd_out_end(out, message);
 }
 
@@ -285,13 +294,12 @@ static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *ca
 /* --- ListLedgerEntries --- */
 
 /* Field numbers above 15 take two bytes of tag: qd_out_varint writes them as it does all. */
-static bool put_entry(void *context, const struct qd_entry *e)
+void qd_usage_put_entry(struct qd_place *place, uint32_t field, const struct qd_entry *e)
 {
-    struct qd_place *place = context;
     struct qd_out *out = &place->out;
     bool unpriced = (e->flags & QD_ENTRY_UNPRICED) != 0;
     char id[QD_SHORT_ID_MAX];
-    uint8_t *message = qd_out_begin(out, 1);
+    uint8_t *message = qd_out_begin(out, field);
 
     qd_out_text(out, 1, place->node->name);
     qd_out_number(out, 2, e->sequence);
@@ -332,19 +340,27 @@ static bool put_entry(void *context, const struct qd_entry *e)
     if (e->reservation != 0) {
         qd_out_str(out, 27, (struct qd_str){id, qd_short_id_encode(e->reservation, id)});
     }
-    qd_out_number(out, 28, e->cache_write_1h_tokens > 0 ? 2 : 0);
+    qd_out_number(out, 28, e->cache_write_1h_tokens != 0 ? 2 : 0);
     qd_out_str(out, 29, e->limit);
     qd_out_str(out, 30, e->note);
+    qd_out_number(out, 31, qd_entry_is_reversal(e));
     qd_out_end(out, message);
-    return !out->full;
+}
+
+static bool put_entry(void *context, const struct qd_entry *e)
+{
+    struct qd_place *place = context;
+
+    qd_usage_put_entry(place, 1, e);
+    return !place->out.full;
 }
 
 #define CURSOR_DIGITS_MAX 20 /* of UINT64_MAX */
 
 /* L6: a cursor beyond the last entry was never given. Accepted, it would let an export of another
  * ledger look complete. More than UINT64_MAX reads as that, which is beyond, too. */
-static enum qd_error_code read_cursor(const struct qd_place *place, const char *text,
-                                      uint64_t *ret_cursor, struct qd_error *ret_error)
+enum qd_error_code qd_usage_read_cursor(const struct qd_place *place, const char *text,
+                                        uint64_t *ret_cursor, struct qd_error *ret_error)
 {
     uint64_t last = qd_ledger_watermark(place->node->ledger).sequence;
     size_t len = strlen(text);
@@ -373,7 +389,7 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     (void)call;
     if (q == NULL || qd_page_size(q->page_size, &list.page_max, ret_error) != QD_ERROR_NONE ||
         qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
-        read_cursor(place, q->cursor, &list.cursor, ret_error) != QD_ERROR_NONE) {
+        qd_usage_read_cursor(place, q->cursor, &list.cursor, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     list.tenant = qd_str_of(q->tenant);
@@ -415,5 +431,7 @@ const struct qd_method qd_usage_methods[] = {
     {"/quota.v1.UsageService/QueryUsage", QD_METHOD_BOOKING, 4, query_usage, NULL},
     {"/quota.v1.UsageService/ListLedgerEntries", QD_METHOD_BOOKING, 4, list_entries, NULL},
     {"/quota.v1.UsageService/GetWatermark", QD_METHOD_INLINE, 4, get_watermark, NULL},
+    {"/quota.v1.UsageService/CorrectUsage", QD_METHOD_BOOKING, 4, qd_usage_correct, NULL},
+    {"/quota.v1.UsageService/PriceUnpriced", QD_METHOD_BOOKING, 4, qd_usage_price_unpriced, NULL},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
 };

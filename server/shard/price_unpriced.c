@@ -144,10 +144,10 @@ static enum qd_error_code book(struct pricing_run *run, struct qd_error *ret_err
     return code;
 }
 
-/* node->booking is shared: prices stay until what they priced is booked. */
-static enum qd_error_code price_page(struct pricing_run *run, struct qd_error *ret_error)
+/* Prices stay until what they priced is booked: node->booking is shared. */
+static enum qd_error_code price_found(struct pricing_run *run, struct qd_error *ret_error)
 {
-    enum qd_error_code code = list(run, ret_error);
+    enum qd_error_code code = QD_ERROR_NONE;
 
     run->published = atomic_load_explicit(&run->worker->node->published, memory_order_acquire);
     for (uint32_t i = 0; i < run->found_count && code == QD_ERROR_NONE; i++) {
@@ -171,8 +171,11 @@ enum qd_error_code qd_price_unpriced(struct qd_worker *worker,
     struct pricing_run run = {.worker = worker, .args = args, .page = ret_page};
 
     memset(ret_page, 0, sizeof(*ret_page));
+    if (list(&run, ret_error) != QD_ERROR_NONE) { /* which may take long: nobody waits for it */
+        return ret_error->code;
+    }
     (void)pthread_rwlock_rdlock(&node->booking);
-    enum qd_error_code code = price_page(&run, ret_error);
+    enum qd_error_code code = price_found(&run, ret_error);
     (void)pthread_rwlock_unlock(&node->booking);
     return code;
 }
