@@ -12,6 +12,7 @@ extern const struct ctl_command ctl_tenant_commands[];
 extern const struct ctl_command ctl_counter_commands[];
 extern const struct ctl_command ctl_reservation_commands[];
 extern const struct ctl_command ctl_ledger_commands[];
+extern const struct ctl_command ctl_correct_commands[];
 extern const struct ctl_command ctl_policy_commands[];
 extern const struct ctl_command ctl_price_commands[];
 extern const struct ctl_command ctl_status_commands[];

@@ -147,6 +147,8 @@ Test(ctl, I7_every_command_has_help_with_examples)
                                            "reservations release",
                                            "ledger ls",
                                            "ledger export",
+                                           "correct",
+                                           "price-unpriced",
                                            "verify",
                                            "policy validate",
                                            "policy show",
