@@ -4,10 +4,9 @@
 
 #define ENTRY_VERSION          1 /* of entries that say all by themselves */
 #define ENTRY_VERSION_RESERVED 2 /* and `reserved` */
-#define ENTRY_VERSION_REVERSAL 3 /* and `reserved`, which may be empty; a reversal, and only that \
-                                  */
-#define ENTRY_FLAGS   (QD_ENTRY_UNPRICED | QD_ENTRY_FINAL | QD_ENTRY_REVERSAL)
-#define PICO_PER_NANO 1000
+#define ENTRY_VERSION_REVERSAL 3 /* a reversal, and nothing else; `reserved` may be empty */
+#define ENTRY_FLAGS            (QD_ENTRY_UNPRICED | QD_ENTRY_FINAL | QD_ENTRY_REVERSAL)
+#define PICO_PER_NANO          1000
 #define RESERVED_FIELDS \
     (QD_RESERVED_MODEL | QD_RESERVED_POOL | QD_RESERVED_USER | QD_RESERVED_LABELS)
 

@@ -11,7 +11,9 @@
 
 #define QD_IDEMPOTENCY_ANSWER_MAX 4096
 
-/* The first booking under a key. */
+/* The first booking under a key. A report's key may go once reports of its age are refused (S6); a
+ * reversal's (server/ledger/reversal.h) must stay for as long as the entry that it takes back: by
+ * it the ledger knows that it was taken back (L3). */
 struct qd_idempotency_record {
     struct qd_hash128 content;       /* of what was reported */
     uint64_t sequence;               /* the entry that was booked */

@@ -5,7 +5,8 @@
  * Memory:   a reversal points to what the original points to, to its id and its note.
  *
  * Its idempotency key names what it corrects: of all corrections of one entry the ledger books one
- * (S6), however many race for it. What is booked instead goes with it as its companion.
+ * (S6), however many race for it, and however late: this key lives as long as the original does.
+ * What is booked instead goes with it as its companion.
  */
 #ifndef QD_LEDGER_REVERSAL_H
 #define QD_LEDGER_REVERSAL_H

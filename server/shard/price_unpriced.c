@@ -88,6 +88,12 @@ static void note_unpriced(struct qd_price_unpriced_page *page, const struct qd_e
     page->unpriced++;
 }
 
+/* By a price that is known: what a cap assumes may be too much, and would stay (P8). */
+static bool is_priced(const struct qd_correction *c)
+{
+    return (c->rebooked.flags & QD_ENTRY_UNPRICED) == 0 && !c->priced.capped;
+}
+
 /* Among the works, if it stands uncorrected and has a price now. */
 static enum qd_error_code look_at(struct pricing_run *run, uint64_t sequence,
                                   struct qd_error *ret_error)
@@ -108,7 +114,7 @@ static enum qd_error_code look_at(struct pricing_run *run, uint64_t sequence,
     }
     if (code == QD_ERROR_NONE && reversal == 0) {
         code = qd_correction_make(&work->correction, run->published->policy, &as_priced, ret_error);
-        bool priced = (work->correction.rebooked.flags & QD_ENTRY_UNPRICED) == 0;
+        bool priced = is_priced(&work->correction);
         if (code == QD_ERROR_NONE && priced) {
             run->works[run->work_count++] = work;
             return QD_ERROR_NONE;

@@ -451,6 +451,23 @@ static int64_t sum_of(const char *name)
     return value;
 }
 
+/* A cap assumes a price; it is none. */
+Test(correct, P8_a_cap_prices_nothing_that_was_booked_without_a_price)
+{
+    uint64_t priced = 0;
+    char capped[2048];
+    const char *rest = strstr(policy, "plans:");
+    (void)report("acme", "m3", 1000);
+    (void)snprintf(capped, sizeof(capped),
+                   "version: 1\nmodels:\n  m: {}\n  m2: {}\n"
+                   "unknown_price: {cap: {input_token: $20/1M, output_token: $80/1M}}\n%s",
+                   rest);
+    fixture_publish(&f, capped);
+    cr_expect_eq(price("", false, &priced), 1);
+    cr_expect_eq(priced, 0);
+    cr_expect_eq(sum_of("#unpriced"), 1);
+}
+
 Test(correct, P8_unpriced_entries_are_priced_once_there_is_a_price)
 {
     uint64_t priced = 0;
@@ -468,7 +485,7 @@ Test(correct, P8_unpriced_entries_are_priced_once_there_is_a_price)
     cr_expect_eq(used_of(&f, "acme", "cost"), 0);
     cr_expect_eq(price("", false, &priced), 1, "m4");
     cr_expect_eq(priced, 150);
-    cr_expect_eq(used_of(&f, "acme", "cost"), 150 * 7000000);
+    cr_expect_eq(used_of(&f, "acme", "cost"), INT64_C(150) * 7000000);
     cr_expect_eq(used_of(&f, "acme", "day"), 150050);
     cr_expect_eq(sum_of("#unpriced"), 1);
     cr_expect_eq(sum_of("#entries"), 151);
@@ -477,7 +494,7 @@ Test(correct, P8_unpriced_entries_are_priced_once_there_is_a_price)
     /* Run again, after a restart: nothing twice. */
     fixture_close(&f);
     fixture_open(&f, later);
-    cr_expect_eq(used_of(&f, "acme", "cost"), 150 * 7000000);
+    cr_expect_eq(used_of(&f, "acme", "cost"), INT64_C(150) * 7000000);
     (void)price("", false, &priced);
     cr_expect_eq(priced, 0);
     cr_expect_eq(qd_ledger_watermark(f.ledger).sequence, 451);
