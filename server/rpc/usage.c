@@ -192,6 +192,17 @@ static void put_count(struct qd_out *out, uint32_t id, const struct qd_sums *sum
     qd_out_number(out, id, count > 0 ? (uint64_t)count : 0);
 }
 
+/* L3: every entry of the row was corrected: none stands there. */
+static bool is_taken_back(const struct qd_sums *sums)
+{
+    for (size_t i = 0; i < sums->count; i++) {
+        if (sums->items[i].value != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q,
                     const struct qd_usage_row *row)
 {
@@ -233,7 +244,9 @@ static enum qd_error_code run_query(struct qd_place *place, const Quota__V1__Que
         return store_failed(&error, ret_error);
     }
     for (size_t i = 0; i < table.row_count; i++) {
-        put_row(out, q, &table.rows[i]);
+        if (!is_taken_back(&table.rows[i].sums)) {
+            put_row(out, q, &table.rows[i]);
+        }
     }
     if (table.next_cursor.len > 0) {
         qd_out_hex(out, 2, table.next_cursor);

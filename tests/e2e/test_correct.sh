@@ -10,10 +10,10 @@ ctl() {
 }
 
 policy() { # PRICES...
-    printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}, m2: {max_output_tokens: 9}, new: {max_output_tokens: 9}}' \
+    printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}, m2: {max_output_tokens: 9}, new: {max_output_tokens: 9}, late: {max_output_tokens: 9999}}' \
         'unknown_price: unpriced' 'prices:' "$@" 'plans:' '  p:' \
-        '    day: {meter: input_tokens, limit: 100k/day}' \
-        '    mine: {meter: input_tokens, limit: 100k/day, per: user}' \
+        '    day: {meter: input_tokens, limit: 100M/day}' \
+        '    mine: {meter: input_tokens, limit: 100M/day, per: user}' \
         '    cost: $500/month' \
         'tenants:' '  "*": {plan: p}' >"$T/policy.yaml"
 }
@@ -51,8 +51,7 @@ L3_a_report_is_corrected_and_sums_follow_by_price_version() {
     expect_eq "$(sums)" 'm 400 400000000 1 0
 m2 500 1000000000 1 0'
     expect_exit 0 ctl correct --report r2 --of acme --model m --reason 'wrong model'
-    expect_eq "$(sums)" 'm 900 900000000 2 0
-m2 0 0 0 0'
+    expect_eq "$(sums)" 'm 900 900000000 2 0'
     expect_eq "$(used day) $(used mine) $(used cost)" '900 900 900000'
     expect_exit 0 ctl verify
     expect_match "$out" 'clean'
@@ -71,8 +70,7 @@ S6_the_same_correction_books_nothing_more() {
 
 L3_a_restart_keeps_it() {
     expect_eq "$(used day) $(used mine) $(used cost)" '900 900 900000'
-    expect_eq "$(sums)" 'm 900 900000000 2 0
-m2 0 0 0 0'
+    expect_eq "$(sums)" 'm 900 900000000 2 0'
     expect_exit 0 ctl correct --entry 1 --usage input_tokens=400 --reason 'ticket 7'
     expect_match "$out" 'this was booked before$'
 }
@@ -87,8 +85,7 @@ P8_what_had_no_price_gets_one() {
     report r3 new 70
     report r4 other 5
     expect_eq "$(sums)" ' 75 0 2 2
-m 900 900000000 2 0
-m2 0 0 0 0'
+m 900 900000000 2 0'
     expect_exit 0 ctl price-unpriced
     expect_match "$out" '^priced 0 entries'
     expect_match "$out" '^2 still without a price'
@@ -105,7 +102,6 @@ m2 0 0 0 0'
     expect_match "$out" '^priced 0 entries'
     expect_eq "$(sums)" ' 5 0 1 1
 m 900 900000000 2 0
-m2 0 0 0 0
 new@2020-01-01 70 210000000 1 0'
     expect_eq "$(used day) $(used cost)" '975 1110000'
 }
@@ -118,6 +114,25 @@ P8_the_price_is_kept_by_a_restart() {
     expect_match "$out" 'clean'
 }
 
+# Killed at any instant, and run again: all of it is priced, and nothing twice.
+price_until_killed() { # DELAY
+    ctl price-unpriced >/dev/null 2>&1 &
+    pricing=$!
+    sleep "$1"
+    restart
+    wait "$pricing" || :
+}
+
+P8_kill_9_while_pricing_prices_nothing_twice() {
+    expect_exit 0 ctl price-unpriced
+    expect_match "$out" '^priced [0-9,]+ (entry|entries): '
+    expect_exit 0 ctl usage --by model --by price -o json
+    # The excerpt's sums: 2,209,565 in, 529,807 out.
+    expect_match "$(printf '%s\n' "$out" | tr -d ' \n')" '"value":"late".*"value":"late@2020-01-01".*"amount":"?2209565.*"cost_pico_usd":"3269179000000".*"entries":"?2000,'
+    expect_exit 0 ctl verify
+    expect_match "$out" 'clean'
+}
+
 policy '  m: {input_token: $1/1M}' '  m2: {input_token: $2/1M}'
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run L3_a_report_is_corrected_and_sums_follow_by_price_version S6_the_same_correction_books_nothing_more
@@ -126,4 +141,14 @@ restart
 qd_run L3_a_restart_keeps_it L1_the_ledger_says_what_corrects_what_and_why P8_what_had_no_price_gets_one
 restart
 qd_run P8_the_price_is_kept_by_a_restart
+ctl replay --format azure --trace "$QUOTAD_SOURCE_DIR/deploy/examples/traces/azure_conv.csv" --model late --no-loss \
+    --no-gpu --speed 0 >/dev/null || exit 1
+policy '  m: {input_token: $1/1M}' '  m2: {input_token: $2/1M}' \
+    '  new: [{effective: 2020-01-01, input_token: $3/1M}]' \
+    '  late: [{effective: 2020-01-01, input_token: $1/1M, output_token: $2/1M}]'
+ctl policy reload >/dev/null || exit 1
+for delay in 0.02 0.05 0.08; do
+    price_until_killed "$delay"
+done
+qd_run P8_kill_9_while_pricing_prices_nothing_twice
 qd_done

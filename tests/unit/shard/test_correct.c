@@ -7,6 +7,7 @@
 #include "server/ledger/verify.h"
 #include "server/shard/correct.h"
 #include "server/shard/price_unpriced.h"
+#include "server/shard/reset.h"
 #include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
@@ -252,6 +253,27 @@ Test(correct, L3_a_correction_of_a_closed_period_changes_no_counter_of_today)
     /* A correction concerns any time: reports have a horizon, corrections none. */
     fixture_pass(&f, 400 * QD_NS_PER_DAY);
     cr_assert_eq(take_back(work->correction.rebooked.sequence), QD_ERROR_NONE, "%s", f.error.text);
+    check_restart();
+}
+
+/* The counter moves by the difference, as the ledger does: now and after a restart. */
+Test(correct, L3_a_correction_of_what_a_reset_has_forgotten_moves_by_the_difference)
+{
+    struct qd_reset_args reset = {.tenant = str("acme"), .limit = str("two.day")};
+    uint32_t count = 0;
+    uint64_t first = report("acme", "m", 1000);
+    (void)qd_worker_enter(f.worker);
+    cr_assert_eq(qd_reset(f.worker, &reset, NULL, &count, &f.error), QD_ERROR_NONE);
+    qd_worker_leave(f.worker);
+    cr_assert_eq(count, 1);
+    struct qd_correct_args args = to_tokens(first, 1200);
+    cr_assert_eq(correct(&args), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(used_of(&f, "acme", "day"), 200);
+    check_restart();
+    cr_assert_eq(take_back(work->correction.rebooked.sequence), QD_ERROR_NONE);
+    cr_expect_eq(used_of(&f, "acme", "day"), 0, "never below");
+    (void)report("acme", "m", 1500);
+    cr_expect_eq(used_of(&f, "acme", "day"), 500);
     check_restart();
 }
 
