@@ -1,5 +1,6 @@
 /* quotad: the composition root. Reads the configuration, opens what is durable, makes the node,
  * serves until told to stop. Nothing else happens here. */
+#include "server/admin/event_log.h"
 #include "server/admin/loop.h"
 #include "server/boot.h"
 #include "server/config.h"
@@ -104,6 +105,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
                                 ? NULL
                                 : qd_config_get(&app->config, QD_SET_POLICY);
     config.hooks.context = &app->boot;
+    app->boot.node->listener = (struct qd_node_listener){.on_event = qd_event_log};
     app->rpc = qd_rpc_start(app->boot.node, &config, error);
     return app->rpc != NULL;
 }

@@ -199,46 +199,12 @@ static void on_stop(struct ev_loop *ev, struct ev_signal *watcher, int events)
     begin_drain(loop, "signal");
 }
 
-static void on_event(void *context, const struct qd_event *event)
-{
-    (void)context;
-    /* One for each kind: a flood of expiries hides no threshold. */
-    static struct qd_log_sampler samplers[] = {
-        [QD_EVENT_THRESHOLD] = {.per_second = 20},
-        [QD_EVENT_EXPIRED] = {.per_second = 5},
-        [QD_EVENT_FULL] = {.per_second = 5},
-    };
-    uint64_t left_out = 0;
-    if (!qd_log_sample(&samplers[event->kind], &left_out)) {
-        return;
-    }
-    switch (event->kind) {
-    case QD_EVENT_THRESHOLD:
-        qd_log(QD_LOG_WARN, "threshold passed",
-               "counter=%s limit=%s percent=%u.%u used=%" PRId64 " amount=%" PRId64
-               " left_out=%" PRIu64,
-               qd_log_quote(event->name).text, event->limit->name, event->permille / 10U,
-               event->permille % 10U, event->used, event->amount, left_out);
-        break;
-    case QD_EVENT_EXPIRED:
-        qd_log(QD_LOG_INFO, "reservation expired unreported",
-               "tenant=%s reservation=%" PRIu64 " left_out=%" PRIu64,
-               qd_log_quote(event->name).text, event->reservation, left_out);
-        break;
-    case QD_EVENT_FULL:
-        qd_log(QD_LOG_ERROR, "a table is full", "counter=%s left_out=%" PRIu64,
-               qd_log_quote(event->name).text, left_out);
-        break;
-    }
-}
-
 static void on_tick(struct ev_loop *ev, struct ev_timer *watcher, int events)
 {
     (void)ev;
     (void)events;
     struct qd_loop *loop = watcher->data;
-    struct qd_node_listener listener = {.on_event = on_event, .context = loop};
-    qd_node_tick(loop->config.node, &listener);
+    qd_node_tick(loop->config.node);
 }
 
 static void on_expire(struct ev_loop *ev, struct ev_timer *watcher, int events)

@@ -151,8 +151,6 @@ static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_
         "States of evicted counters that the store gave back damaged or not at all; those "
         "counters began empty.",
         s->states_lost);
-    one(out, "quotad_events_lost_total", "counter", "Events that nobody read in time.",
-        s->events_lost);
     one(out, "quotad_bindings_made_total", "counter", "Bindings resolved from the policy.",
         f->binds);
     one(out, "quotad_bindings_failed_total", "counter", "Bindings that found a table full.",
@@ -300,6 +298,30 @@ static void write_node(struct qd_node *node, FILE *out)
             size_ms / 1000, size_ms % 1000);
 }
 
+static void write_events(struct qd_node *node, const struct qd_core_stats *s, FILE *out)
+{
+    static const char *const kinds[QD_EVENT_KINDS] = {
+        [QD_EVENT_THRESHOLD] = "threshold",
+        [QD_EVENT_EXPIRED] = "expired",
+        [QD_EVENT_FULL] = "table_full",
+        [QD_EVENT_CORRECTION] = "correction",
+    };
+    head(out, "quotad_events_total", "counter",
+         "Events told, by kind. Of holds that expire together only some are told one by one: "
+         "quotad_reservations_expired_total counts all.");
+    for (size_t i = 0; i < QD_EVENT_KINDS; i++) {
+        labelled(out, "quotad_events_total", "kind", kinds[i],
+                 atomic_load_explicit(&node->broadcast.told[i], memory_order_relaxed));
+    }
+    one(out, "quotad_events_lost_total", "counter",
+        "Events that came faster than they could be told to anybody.", s->events_lost);
+    one(out, "quotad_event_watchers", "gauge", "Open WatchEvents streams.",
+        qd_broadcast_watchers(&node->broadcast));
+    one(out, "quotad_event_watchers_lost_total", "counter",
+        "Events that watchers missed because they read too slowly.",
+        atomic_load_explicit(&node->broadcast.lost, memory_order_relaxed));
+}
+
 void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
 {
     struct qd_figures figures;
@@ -310,6 +332,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     write_requests(out, &figures);
     write_tables(out, &figures, &stats);
     write_tenants(node, top, out);
+    write_events(node, &stats, out);
     write_ledger(node, out);
     write_snapshots(node, out);
 }

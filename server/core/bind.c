@@ -108,10 +108,13 @@ static void amend(struct binding_up *b, size_t i)
 {
     const struct qd_bind_item *item = &b->bind->items[i];
     struct qd_at *at = &b->at[i];
+    const struct qd_limit *before = at->limit;
+    int64_t capacity = qd_counter_capacity(at);
     qd_counter_amend(at, item->amount, item->burst, b->now);
     at->core->limits[item->limit->index] = item->limit;
     at->counter->limit = (uint16_t)item->limit->index;
     at->limit = item->limit;
+    qd_event_amended(at, before, capacity, b->now);
     if (at->class == QD_CLASS_NARROW && qd_class_for(item->limit, item->amount) == QD_CLASS_WIDE) {
         qd_table_widen(at, b->now);
     }
@@ -154,7 +157,7 @@ static enum qd_bind_result give_up(struct binding_up *b, enum qd_bind_result res
     unmake(b);
     if (b->home->full_event_s != qd_seconds_of(b->now)) {
         b->home->full_event_s = qd_seconds_of(b->now);
-        qd_event_full(b->home, b->bind->tenant);
+        qd_event_full(b->home, b->bind->tenant, b->now);
     }
     if (ret_item != NULL) {
         *ret_item = item;

@@ -455,18 +455,28 @@ bool qd_core_restore(struct qd_core *core, const struct qd_saved *saved, struct 
 /* --- events and figures ----------------------------------------------------------------------- */
 
 enum qd_event_kind {
-    QD_EVENT_THRESHOLD,
-    QD_EVENT_EXPIRED,
-    QD_EVENT_FULL
+    QD_EVENT_THRESHOLD,  /* what was used reached a threshold of a limit (P3) */
+    QD_EVENT_EXPIRED,    /* a hold ended unreported (S5) */
+    QD_EVENT_FULL,       /* a tenant found no room in a table (D12) */
+    QD_EVENT_CORRECTION, /* the shell's: an entry that corrects another was booked (L3) */
+    QD_EVENT_KINDS
 };
+
+#define QD_EVENT_NAME_MAX 1024 /* a name's bytes (see names.h) and a NUL */
+
 struct qd_event {
     enum qd_event_kind kind;
-    const struct qd_limit *limit; /* NULL for EXPIRED */
-    uint64_t reservation;
-    uint16_t permille;
+    struct qd_wall_ns at;
+    const struct qd_limit *limit; /* THRESHOLD, else NULL */
+    uint64_t reservation;         /* EXPIRED; CORRECTION: the one that it settled; else 0 */
+    uint16_t permille;            /* THRESHOLD, with the next two */
     int64_t used;
     int64_t amount;
-    char name[96]; /* cut off if longer */
+    struct qd_period period;      /* THRESHOLD: of calendars and fixed windows; else both ends 0 */
+    bool shared;                  /* THRESHOLD: all tenants share the counter */
+    uint64_t entry;               /* CORRECTION: its sequence */
+    uint64_t lost;                /* older ones that the ring had no room for, unread */
+    char name[QD_EVENT_NAME_MAX]; /* THRESHOLD: the counter's; else the tenant's path */
 };
 /* Next event, oldest first; false if there is none. The ring holds 256; lost ones are counted. */
 bool qd_core_event(struct qd_core *core, struct qd_event *ret_event);

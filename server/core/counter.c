@@ -25,6 +25,16 @@ static struct qd_gauge *gauge_of(const struct qd_at *at)
     return &((struct qd_counter_gauge *)(void *)at->counter)->gauge;
 }
 
+/* The same, about to move on to `now`. P3: in a new period thresholds are reported anew. */
+static struct qd_gauge *gauge_now(const struct qd_at *at, struct qd_wall_ns now)
+{
+    struct qd_gauge *gauge = gauge_of(at);
+    if (QD_UNLIKELY(now.ns >= gauge->end_ns) && !QD_MUTANT(P3_period)) {
+        at->counter->alert = 0;
+    }
+    return gauge;
+}
+
 static struct qd_window_spec window_spec(const struct qd_at *at)
 {
     return (struct qd_window_spec){.window_ns = at->limit->window_ns,
@@ -118,7 +128,7 @@ bool qd_counter_is_fresh(const struct qd_at *at, struct qd_wall_ns now)
     }
     if (at->class == QD_CLASS_GAUGE) {
         struct qd_gauge_spec spec = gauge_spec(at);
-        qd_gauge_counted(gauge_of(at), &spec, now);
+        qd_gauge_counted(gauge_now(at, now), &spec, now);
         return gauge_of(at)->used == 0 && gauge_of(at)->held == 0;
     }
     if (at->class == QD_CLASS_BUCKET) {
@@ -138,7 +148,7 @@ void qd_counter_clear(const struct qd_at *at, struct qd_wall_ns now)
         at->counter->resets = (at->counter->resets + 1U) & 3U;
     } else {
         struct qd_gauge_spec spec = gauge_spec(at);
-        qd_gauge_reset(gauge_of(at), &spec, now);
+        qd_gauge_reset(gauge_now(at, now), &spec, now);
     }
 }
 
@@ -150,7 +160,7 @@ int64_t qd_counter_total(const struct qd_at *at, struct qd_wall_ns now)
     }
     if (at->class == QD_CLASS_GAUGE) {
         struct qd_gauge_spec spec = gauge_spec(at);
-        return qd_gauge_counted(gauge_of(at), &spec, now);
+        return qd_gauge_counted(gauge_now(at, now), &spec, now);
     }
     struct qd_window_spec spec = window_spec(at);
     return qd_window_used(window_of(at), &spec, now);
@@ -183,7 +193,7 @@ static struct qd_wall_ns budget_retry_at(const struct qd_at *at, int64_t cost,
                                          struct qd_wall_ns now, bool *ret_hint)
 {
     struct qd_gauge_spec spec = gauge_spec(at);
-    struct qd_gauge *gauge = gauge_of(at);
+    struct qd_gauge *gauge = gauge_now(at, now);
     qd_gauge_counted(gauge, &spec, now);
     if (gauge->held > 0 && qd_counter_fits(at, gauge->used > 0 ? gauge->used : 0, cost)) {
         *ret_hint = true;
@@ -225,6 +235,14 @@ struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, stru
         return qd_window_retry_at(window_of(at), &spec, at->counter->amount, asked, now);
     }
     return budget_retry_at(at, cost, now, ret_hint);
+}
+
+struct qd_period qd_counter_period(const struct qd_at *at)
+{
+    if (at->class != QD_CLASS_GAUGE || gauge_of(at)->end_ns == QD_WALL_NEVER) {
+        return (struct qd_period){{0}, {0}};
+    }
+    return (struct qd_period){{gauge_of(at)->start_ns}, {gauge_of(at)->end_ns}};
 }
 
 struct qd_wall_ns qd_counter_resets_at(const struct qd_at *at, struct qd_wall_ns now)
@@ -270,13 +288,13 @@ void qd_counter_take(const struct qd_at *at, int64_t cost, bool reserve, struct 
         qd_window_charge(window_of(at), &spec, cost, now);
     } else if (role == QD_ROLE_RATE) {
         struct qd_gauge_spec spec = gauge_spec(at);
-        qd_gauge_book(gauge_of(at), &spec, now, cost, now);
+        qd_gauge_book(gauge_now(at, now), &spec, now, cost, now);
     } else if (reserve && role != QD_ROLE_PER_REQUEST) {
         struct qd_gauge_spec spec = gauge_spec(at);
         if (QD_MUTANT(D7_held)) {
-            qd_gauge_book(gauge_of(at), &spec, now, cost, now);
+            qd_gauge_book(gauge_now(at, now), &spec, now, cost, now);
         } else {
-            qd_gauge_hold(gauge_of(at), &spec, cost, now); /* D7 */
+            qd_gauge_hold(gauge_now(at, now), &spec, cost, now); /* D7 */
         }
     }
 }
@@ -288,12 +306,12 @@ static void settle_gauge(const struct qd_at *at, struct qd_wall_ns made_at, int6
     enum qd_role role = qd_role_of(at->limit);
     QD_CHECK(role != QD_ROLE_PER_REQUEST); /* which nobody charges */
     if (role == QD_ROLE_RATE) {
-        qd_gauge_book(gauge_of(at), &spec, made_at, hold_delta + booked, now);
+        qd_gauge_book(gauge_now(at, now), &spec, made_at, hold_delta + booked, now);
         return;
     }
-    qd_gauge_rehold(gauge_of(at), &spec, made_at, hold_delta, now);
+    qd_gauge_rehold(gauge_now(at, now), &spec, made_at, hold_delta, now);
     if (role == QD_ROLE_BUDGET) {
-        qd_gauge_book(gauge_of(at), &spec, QD_MUTANT(S2_period) ? now : made_at, booked, now);
+        qd_gauge_book(gauge_now(at, now), &spec, QD_MUTANT(S2_period) ? now : made_at, booked, now);
     }
 }
 
@@ -342,7 +360,7 @@ struct qd_wall_ns qd_counter_counts_until(const struct qd_at *at, struct qd_wall
         return (struct qd_wall_ns){.ns = made_at.ns + at->limit->window_ns + slot_width(at->limit)};
     }
     struct qd_gauge_spec spec = gauge_spec(at);
-    qd_gauge_counted(gauge_of(at), &spec, now);
+    qd_gauge_counted(gauge_now(at, now), &spec, now);
     if (made_at.ns < gauge_of(at)->start_ns) {
         return now;
     }

@@ -98,6 +98,10 @@ static inline bool qd_counter_never_fits(const struct qd_at *at, int64_t cost)
 struct qd_wall_ns qd_counter_retry_at(const struct qd_at *at, int64_t cost, struct qd_wall_ns now,
                                       bool *ret_hint);
 
+/* The period that it counts, as of the last change: of calendars and fixed windows; else both ends
+ * are 0. */
+struct qd_period qd_counter_period(const struct qd_at *at);
+
 /* When used starts anew, or all will have drained if nothing else comes. */
 struct qd_wall_ns qd_counter_resets_at(const struct qd_at *at, struct qd_wall_ns now);
 

@@ -146,7 +146,7 @@ void qd_expire_hold(struct qd_core *home, struct qd_core *commons, struct qd_res
         kept = kept || hold > 0;
     }
     home->stats.expired++;
-    qd_event_expired(home, r);
+    qd_event_expired(home, r, now);
     if (kept) {
         qd_keep_or_free(home, commons, r, now);
     } else {

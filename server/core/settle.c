@@ -162,7 +162,11 @@ static int64_t without_refund(const struct settling *s, const struct qd_limit *l
 
 static void watch(const struct settling *s, const struct qd_at *at)
 {
-    qd_event_watch(at, s->now);
+    if (s->settle->budgets_only) {
+        qd_event_mark(at, s->now);
+    } else {
+        qd_event_watch(at, s->now);
+    }
     if (at->limit->action == QD_ENFORCE && qd_counter_total(at, s->now) > qd_counter_capacity(at)) {
         s->settled->over_limits++;
     }

@@ -1,5 +1,7 @@
 /* Laying a slice out in its block, its clock, its figures. */
 #include "slice.h"
+
+#include "event.h"
 #include "mutant.h"
 
 #include <string.h>
@@ -124,7 +126,7 @@ static void lay_out(struct layout *l, const struct qd_core_config *c, struct qd_
     qd_names_init(&core->names, arena, orders, granules, place_index(l, granules), c->hash_seed);
 
     place_reservations(l, c, core);
-    core->events = place(l, sizeof(struct qd_event) * QD_EVENTS);
+    core->events = place(l, sizeof(struct qd_event_kept) * QD_EVENTS);
 }
 
 size_t qd_core_memory(const struct qd_core_config *config)

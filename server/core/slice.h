@@ -266,9 +266,10 @@ struct qd_core {
     struct qd_slab spills;
     struct qd_wheel wheel;
 
-    struct qd_event *events;
+    struct qd_event_kept *events;
     uint32_t event_first;
     uint32_t event_count;
+    uint64_t event_lost; /* since one was read */
 
     struct qd_core_stats stats;
 };

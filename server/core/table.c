@@ -103,6 +103,11 @@ struct qd_hash128 qd_table_id(const struct qd_at *at)
     return cold_id(cold_of(at));
 }
 
+uint32_t qd_table_name_handle(const struct qd_at *at)
+{
+    return cold_of(at)->name;
+}
+
 struct qd_str qd_table_name(const struct qd_at *at)
 {
     return qd_names_text(&at->core->names, cold_of(at)->name);

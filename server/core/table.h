@@ -58,6 +58,7 @@ uint64_t qd_table_since(const struct qd_at *at);
 void qd_table_set_since(const struct qd_at *at, uint64_t since);
 /* The counter whose identity has this upper half: one in a slice, but for a chance of 2^-64. */
 bool qd_table_find_half(struct qd_core *core, uint64_t hi, struct qd_at *ret_at);
+uint32_t qd_table_name_handle(const struct qd_at *at);
 
 /* Make the counter that `item` asks for. False if its class is full of counters that must stay, or
  * the names are; `core->full_*` tell which. */

@@ -89,6 +89,7 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     (void)pthread_mutex_init(&node->admin, NULL);
     (void)pthread_mutex_init(&node->workers_lock, NULL);
     qd_turns_init(&node->turns);
+    qd_broadcast_init(&node->broadcast);
     init_booking(&node->booking);
     return node;
 }
@@ -115,6 +116,7 @@ void qd_node_free(struct qd_node *node)
     qd_shards_release(&node->shards);
     qd_turns_release(&node->turns);
     qd_frontier_release(&node->frontier);
+    qd_broadcast_release(&node->broadcast);
     (void)pthread_mutex_destroy(&node->admin);
     (void)pthread_mutex_destroy(&node->workers_lock);
     (void)pthread_rwlock_destroy(&node->booking);
@@ -261,8 +263,7 @@ void qd_node_expire(struct qd_node *node)
     }
 }
 
-static void drain_events(struct qd_node *node, struct qd_shard *shard,
-                         struct qd_node_listener *listener)
+static void drain_events(struct qd_node *node, struct qd_shard *shard)
 {
     struct qd_event event;
 
@@ -273,22 +274,39 @@ static void drain_events(struct qd_node *node, struct qd_shard *shard,
         if (!found) {
             return;
         }
-        atomic_fetch_add_explicit(&node->events[event.kind], 1, memory_order_relaxed);
-        if (listener != NULL && listener->on_event != NULL) {
-            listener->on_event(listener->context, &event);
-        }
+        qd_node_tell(node, &event);
     }
 }
 
-void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener)
+void qd_node_tell(struct qd_node *node, const struct qd_event *event)
+{
+    if (node->listener.on_event != NULL) {
+        node->listener.on_event(node->listener.context, event);
+    }
+    qd_broadcast_tell(&node->broadcast, event);
+}
+
+void qd_node_tell_correction(struct qd_node *node, struct qd_str tenant, uint64_t sequence,
+                             uint64_t reservation)
+{
+    struct qd_event event = {.kind = QD_EVENT_CORRECTION,
+                             .at = qd_clock_now(&node->clock),
+                             .reservation = reservation,
+                             .entry = sequence};
+
+    (void)snprintf(event.name, sizeof(event.name), "%.*s", (int)tenant.len, tenant.ptr);
+    qd_node_tell(node, &event);
+}
+
+void qd_node_tick(struct qd_node *node)
 {
     qd_clock_discipline(&node->clock);
     qd_node_expire(node);
     struct qd_wall_ns now = qd_clock_now(&node->clock);
     for (uint32_t i = 0; i < node->shards.count; i++) {
-        drain_events(node, &node->shards.home[i], listener);
+        drain_events(node, &node->shards.home[i]);
     }
-    drain_events(node, &node->shards.commons, listener);
+    drain_events(node, &node->shards.commons);
     if (pthread_mutex_trylock(&node->admin) == 0) { /* a publish collects by itself */
         (void)qd_quiesce_collect(&node->quiesce);
         /* Under the admin lock the published policy stays. */

@@ -15,6 +15,7 @@
 #include "server/ledger/ledger.h"
 #include "server/policy/policy_file.h"
 #include "server/policy/resolve.h"
+#include "server/shard/broadcast.h"
 #include "server/shard/clock.h"
 #include "server/shard/frontier.h"
 #include "server/shard/quiesce.h"
@@ -62,6 +63,12 @@ struct qd_snapshot_figures {
 struct qd_directory;
 struct qd_tenant_store;
 
+/* Hears each event, on whichever thread tells it: must not wait. */
+struct qd_node_listener {
+    void (*on_event)(void *context, const struct qd_event *event);
+    void *context;
+};
+
 struct qd_node {
     struct qd_shards shards;
     struct qd_clock clock;
@@ -83,7 +90,6 @@ struct qd_node {
     _Atomic uint64_t revision;
     _Atomic uint64_t reload_failures; /* policies refused since the start */
     _Atomic bool reload_refused;      /* the last one was: an older policy is in force */
-    _Atomic uint64_t events[3];       /* by enum qd_event_kind, since the start */
     pthread_mutex_t admin;            /* serializes changes of policy and tenants */
     struct qd_turns turns;            /* of reports that settle the same reservation */
     /* Shared by each report from its price to its counters: who has it alone finds all that was
@@ -93,6 +99,8 @@ struct qd_node {
     struct qd_worker *workers;
     struct qd_frontier frontier; /* which entries of the ledger the counters have counted */
     struct qd_snapshot_figures snapshot;
+    struct qd_broadcast broadcast;     /* of events, to whoever watches (I2) */
+    struct qd_node_listener listener;  /* set once, before any thread tells; on_event may be NULL */
     _Atomic uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */
 };
 
@@ -133,18 +141,21 @@ static inline void qd_worker_leave(struct qd_worker *worker)
  * that no longer compiles is left out and reported in `problems` (may be NULL) as a warning. */
 void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems);
 
-struct qd_node_listener {
-    void (*on_event)(void *context, const struct qd_event *event);
-    void *context;
-};
+/* Something happened: count it, tell the listener (which logs) and all watchers. From any thread;
+ * no slice's lock may be held. */
+void qd_node_tell(struct qd_node *node, const struct qd_event *event);
+
+/* L3: tell that an entry that corrects another is booked. `reservation` is the one that the
+ * corrected entry settled, or 0. */
+void qd_node_tell_correction(struct qd_node *node, struct qd_str tenant, uint64_t sequence,
+                             uint64_t reservation);
 
 /* A round of ending due holds, some of each slice: fifty times a second, loop thread. */
 void qd_node_expire(struct qd_node *node);
 
 /* Timers, a few times a second, loop thread: clock, expiry, freeing of old policies, events of the
- * core
- * (`listener` may be NULL). */
-void qd_node_tick(struct qd_node *node, struct qd_node_listener *listener);
+ * core. */
+void qd_node_tick(struct qd_node *node);
 
 /* --- requests: QD_ERROR_NONE, or an error with its sentence; *ret_answer is then undefined --- */
 

@@ -176,7 +176,7 @@ static void race_all(enum sharing how)
             qd_node_publish(node, policy_of(i), NULL);
             (void)pthread_mutex_unlock(&node->admin);
         }
-        qd_node_tick(node, NULL);
+        qd_node_tick(node);
     }
     for (unsigned i = 0; i < CHECKERS; i++) {
         (void)pthread_join(threads[i], NULL);

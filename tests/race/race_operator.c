@@ -323,7 +323,7 @@ int main(void)
     (void)pthread_barrier_wait(&start);
     for (unsigned i = 1; atomic_load(&running) > 0 || atomic_load(&reloads) > 0; i++) {
         change_file(i);
-        qd_node_tick(node, NULL);
+        qd_node_tick(node);
     }
     for (unsigned i = 0; i < CHECKERS + 4; i++) {
         REQUIRE(pthread_join(threads[i], NULL) == 0);

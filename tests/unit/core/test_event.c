@@ -1,5 +1,6 @@
 /* Events: thresholds that what was used reaches, and leaves by a tenth before it can again (P3). */
 #include "fixture.h"
+#include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -139,13 +140,13 @@ Test(event, P3_an_event_tells_which_limit_how_much_and_whose)
 {
     struct fx f;
     struct qd_event event;
-    char path[200];
+    char path[600]; /* longer than any tenant's */
     fx_init(&f, NULL);
     struct qd_limit *limit = fx_month(&f, QD_METER_INPUT_TOKENS);
     limit->threshold_permille[0] = 500;
     memset(path, 'a', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
-    const char *names[] = {"acme", path, ""}; /* as it is, cut off, none at all */
+    const char *names[] = {"acme", path, ""}; /* short, whole, none at all */
     for (unsigned i = 0; i < 3; i++) {
         f.item_count = 0;
         fx_apply(&f, limit, 1000, i < 2 ? names[i] : "x");
@@ -158,10 +159,199 @@ Test(event, P3_an_event_tells_which_limit_how_much_and_whose)
         cr_expect_eq(event.kind, QD_EVENT_THRESHOLD);
         cr_expect_eq(event.limit, limit);
         cr_expect(event.permille == 500 && event.used == 600 && event.amount == 1000);
-        size_t shown =
-            strlen(names[i]) < sizeof(event.name) ? strlen(names[i]) : sizeof(event.name) - 1;
-        cr_expect(strlen(event.name) == shown && memcmp(event.name, names[i], shown) == 0);
+        cr_expect_str_eq(event.name, names[i]);
         cr_expect_not(qd_core_event(f.home, &event));
     }
+    fx_release(&f);
+}
+
+/* --- once a period --- */
+
+static struct qd_limit *with_thresholds(struct qd_limit *limit, uint16_t a, uint16_t b, uint16_t c)
+{
+    limit->threshold_permille[0] = a;
+    limit->threshold_permille[1] = b;
+    limit->threshold_permille[2] = c;
+    return limit;
+}
+
+Test(event, P3_what_has_periods_reports_a_threshold_once_in_each)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_FIXED_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, with_thresholds(limit, 500, 800, 0), 1000, "acme");
+    fx_bind(&f);
+    f.now.ns = FX_START_NS / limit->window_ns * limit->window_ns + limit->window_ns;
+    uint64_t hold = charge(&f, 850);
+    cr_expect_str_eq(reported(f.home), "500 800 ");
+    settle(&f, hold, 10);
+    (void)charge(&f, 900);
+    cr_expect_str_eq(reported(f.home), "", "the same minute");
+    fx_advance(&f, limit->window_ns);
+    (void)charge(&f, 499);
+    cr_expect_str_eq(reported(f.home), "");
+    (void)charge(&f, 1);
+    cr_expect_str_eq(reported(f.home), "500 ", "the next one");
+    fx_release(&f);
+}
+
+Test(event, P3_a_period_that_begins_above_a_threshold_reports_it)
+{
+    struct fx f;
+    struct qd_event event;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, with_thresholds(month, 500, 800, 1000), 1000, "acme");
+    fx_bind(&f);
+    book(&f, 900);
+    cr_expect_str_eq(reported(f.home), "500 800 ");
+    fx_advance(&f, 31 * QD_NS_PER_DAY);
+    fx_bind(&f);
+    book(&f, 600);
+    cr_assert(qd_core_event(f.home, &event));
+    cr_expect_eq(event.permille, 500);
+    cr_expect_eq(event.at.ns, f.now.ns);
+    cr_expect(event.period.start.ns <= f.now.ns && f.now.ns < event.period.end.ns);
+    cr_expect_str_eq(reported(f.home), "");
+    fx_release(&f);
+}
+
+Test(event, P3_a_raised_amount_is_reported_anew_a_lowered_one_is_not)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, with_thresholds(month, 500, 800, 0), 1000, "acme");
+    fx_bind(&f);
+    book(&f, 600);
+    cr_expect_str_eq(reported(f.home), "500 ");
+    fx_set_amount(&f, month, 2000); /* 600 are 30% */
+    f.epoch++;
+    fx_bind(&f);
+    book(&f, 399);
+    cr_expect_str_eq(reported(f.home), "");
+    book(&f, 1);
+    cr_expect_str_eq(reported(f.home), "500 ");
+    fx_set_amount(&f, month, 1100); /* 1000 are 90% */
+    f.epoch++;
+    fx_bind(&f);
+    book(&f, 1);
+    cr_expect_str_eq(reported(f.home), "800 ");
+    fx_release(&f);
+}
+
+/* P6: the same counter under a limit with other thresholds. */
+Test(event, P3_other_thresholds_report_what_was_not_reported_before)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit *other = fx_month(&f, QD_METER_INPUT_TOKENS);
+    other->identity = month->identity;
+    fx_apply(&f, with_thresholds(month, 500, 800, 0), 1000, "acme");
+    (void)with_thresholds(other, 600, 850, 900);
+    fx_bind(&f);
+    book(&f, 860);
+    cr_expect_str_eq(reported(f.home), "500 800 ");
+    f.items[0].limit = other;
+    f.epoch++;
+    fx_bind(&f);
+    book(&f, 1);
+    cr_expect_str_eq(reported(f.home), "850 ", "800 were reported: 600 is below");
+    book(&f, 50);
+    cr_expect_str_eq(reported(f.home), "900 ");
+    fx_release(&f);
+}
+
+Test(event, P3_what_is_counted_anew_at_boot_was_reported_before)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, with_thresholds(month, 500, 800, 0), 1000, "acme");
+    fx_bind(&f);
+    struct qd_settle *s = fx_settle_begin(&f, 0);
+    s->budgets_only = true;
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 600);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_str_eq(reported(f.home), "");
+    book(&f, 100);
+    cr_expect_str_eq(reported(f.home), "");
+    book(&f, 100);
+    cr_expect_str_eq(reported(f.home), "800 ");
+    fx_release(&f);
+}
+
+Test(event, P3_a_counter_that_comes_back_from_the_store_reports_nothing_twice)
+{
+    struct fx f;
+    struct qd_counter_state state;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, with_thresholds(month, 500, 800, 0), 1000, "acme");
+    for (unsigned months = 0; months < 2; months++) {
+        fx_bind(&f);
+        book(&f, 600);
+        cr_expect_str_eq(reported(f.home), "500 ", "month %u", months);
+        fx_advance(&f, QD_NS_PER_HOUR);
+        cr_assert(qd_core_evict(f.home, f.now, &state));
+        fx_bind(&f);
+        cr_assert(qd_core_restore(f.home, &state, f.now));
+        book(&f, 100);
+        cr_expect_str_eq(reported(f.home), "", "month %u", months);
+        fx_advance(&f, QD_NS_PER_HOUR);
+        cr_assert(qd_core_evict(f.home, f.now, &state));
+        fx_advance(&f, 31 * QD_NS_PER_DAY);
+        fx_bind(&f);
+        cr_assert(qd_core_restore(f.home, &state, f.now));
+    }
+    fx_release(&f);
+}
+
+/* Random charges, refunds and pauses on a minute's window, against what a list of the minute's
+ * reports says. */
+Test(event, P3_property_each_threshold_once_a_window_and_when_it_is_reached)
+{
+    static const uint16_t permille[] = {500, 800, 1000};
+    struct fx f;
+    struct qd_prng random;
+    qd_prng_init(&random, qd_prng_seed("event", 20261129));
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_FIXED_WINDOW, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, with_thresholds(limit, permille[0], permille[1], permille[2]), 1000, "acme");
+    fx_bind(&f);
+    int64_t window = 0;
+    int64_t used = 0;
+    unsigned told = 0;
+    unsigned windows_told = 0;
+    for (unsigned i = 0; i < 20000; i++) {
+        fx_advance(&f, (int64_t)qd_prng_below(&random, 4) * QD_NS_PER_S);
+        fx_bind(&f);
+        if (f.now.ns / limit->window_ns != window) {
+            window = f.now.ns / limit->window_ns;
+            used = 0;
+            told = 0;
+        }
+        char expected[64] = "";
+        size_t size = 0;
+        int64_t estimate = 1 + (int64_t)qd_prng_below(&random, 400);
+        if (fx_check(&f, estimate, 0) != QD_ALLOW) {
+            continue;
+        }
+        used += estimate;
+        for (; told < 3 && used >= permille[told]; told++) {
+            windows_told++;
+            size +=
+                (size_t)snprintf(expected + size, sizeof(expected) - size, "%u ", permille[told]);
+        }
+        cr_assert_str_eq(reported(f.home), expected, "step %u, %ld used", i, (long)used);
+        int64_t actual = (int64_t)qd_prng_below(&random, (uint64_t)estimate + 1);
+        settle(&f, f.verdict.reservation, actual);
+        used += actual - estimate;
+        cr_assert_eq(fx_used(&f, limit, "acme"), used);
+        cr_assert_str_eq(reported(f.home), "", "a refund reaches nothing");
+    }
+    cr_expect_gt(windows_told, 1000);
     fx_release(&f);
 }

@@ -145,7 +145,7 @@ void fixture_pass(struct fixture *f, int64_t ns)
 {
     f->wall += ns;
     f->mono += (uint64_t)ns;
-    qd_node_tick(f->node, NULL);
+    qd_node_tick(f->node);
 }
 
 struct qd_check_args args_of(const char *tenant, int64_t tokens)
