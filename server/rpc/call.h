@@ -26,11 +26,12 @@ enum qd_method_kind {
     QD_METHOD_BOOKING, /* unary, waits for the disk: on a booking thread */
     QD_METHOD_REPORT,  /* as BOOKING; those that wait are booked together, see booking.c */
     QD_METHOD_STREAM,  /* each message is answered by one message */
-    QD_METHOD_WATCH,   /* server streaming: grpc.health.v1.Health/Watch */
+    QD_METHOD_WATCH, /* server streaming: messages come when there is something to tell, watch.c */
     QD_METHOD_UNKNOWN, /* whatever nobody serves */
 };
 
-/* A handler reads `bytes`, and writes its answer to `place->out` or fails with *ret_error. */
+/* A handler reads `bytes`, and writes its answer to `place->out` or fails with *ret_error. A
+ * watch's sets call->watch up, and writes nothing. */
 typedef enum qd_error_code (*qd_handler)(struct qd_place *place, struct qd_call *call,
                                          struct qd_str bytes, struct qd_error *ret_error);
 
@@ -109,6 +110,21 @@ struct qd_tag {
 };
 
 struct qd_rpc_thread;
+struct qd_watch;
+
+/* A watch: what it tells, and what its telling needs. `next` writes the next message to `out`;
+ * false: there is none now. Under the watch lock. */
+struct qd_watching {
+    bool (*next)(struct qd_rpc *rpc, struct qd_call *call, struct qd_out *out);
+    struct qd_call *link; /* in the list of watchers */
+    bool listed;          /* from its start to its close */
+    bool begun;           /* its initial metadata is sent */
+    /* Health. */
+    bool dirty;   /* there is news */
+    bool unknown; /* asks after a service that is not served */
+    /* WatchEvents. */
+    struct qd_watch *events;
+};
 
 struct qd_call {
     struct qd_rpc_thread *thread;
@@ -133,19 +149,21 @@ struct qd_call {
     /* Streams. */
     bool reading, closed, finished;
     bool half_closed; /* the other side's; a watch: our side's, its status is under way */
-    bool watching, dirty;
-    bool watch_unknown; /* asks after a service that is not served */
-    struct qd_call *watch_next;
+    struct qd_watching watch;
 };
 
 /* Start a booking thread's or completion queue's reply. */
 void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
                    const struct qd_error *error);
 
-/* Health's watchers. */
-void qd_health_watch(struct qd_rpc *rpc, struct qd_call *call);
-void qd_health_unwatch(struct qd_rpc *rpc, struct qd_call *call);
-void qd_health_sent(struct qd_rpc *rpc, struct qd_call *call);
+/* UsageService/WatchEvents, in watch_events.c. */
+enum qd_error_code qd_usage_watch_events(struct qd_place *place, struct qd_call *call,
+                                         struct qd_str bytes, struct qd_error *ret_error);
+
+/* From any thread: there may be something for this watch to tell. */
+void qd_call_wake(struct qd_rpc *rpc, struct qd_call *call);
+/* When its call has closed, outside of the watch lock. NULL is fine. */
+void qd_event_watch_end(struct qd_rpc *rpc, struct qd_watch *events);
 bool qd_rpc_serving(const struct qd_rpc *rpc);
 const struct qd_rpc_hooks *qd_rpc_hooks_of(const struct qd_rpc *rpc);
 uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods);

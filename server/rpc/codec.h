@@ -31,6 +31,9 @@ void qd_codec_put_cancel(struct qd_out *out, bool cancelled);
 void qd_codec_put_state(struct qd_out *out, uint32_t id, const struct qd_policy *policy,
                         const struct qd_limit_state *state, struct qd_wall_ns now);
 
+/* "model=gpt-4o user=u1" as Entry messages, repeated field `id`. */
+void qd_codec_put_keys(struct qd_out *out, uint32_t id, struct qd_str keys);
+
 /* Headers that a gateway copies to a denied request's answer (I5), as repeated field `id`. */
 void qd_codec_put_headers(struct qd_out *out, uint32_t id, const struct qd_check_answer *answer,
                           struct qd_wall_ns now);

@@ -14,7 +14,7 @@ static int64_t time_or_0(struct qd_wall_ns at)
 
 /* "acme model=gpt-4o user=ann" -> keys after the first blank. A value that holds a blank ends where
  * the next "key=" begins. */
-static void put_keys(struct qd_out *out, uint32_t id, struct qd_str text)
+void qd_codec_put_keys(struct qd_out *out, uint32_t id, struct qd_str text)
 {
     while (text.len > 0) {
         const char *equals = memchr(text.ptr, '=', text.len);
@@ -103,7 +103,7 @@ void qd_codec_put_state(struct qd_out *out, uint32_t id, const struct qd_policy 
     if (state->depth > 0) {
         qd_out_str(out, 2, tenant);
     }
-    put_keys(out, 3, keys);
+    qd_codec_put_keys(out, 3, keys);
     qd_out_number(out, 4, (uint64_t)limit->algorithm + 1);
     put_meter(out, 5, policy, limit);
     qd_out_text(out, 6, qd_describe_unit(limit));

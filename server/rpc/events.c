@@ -1,7 +1,5 @@
 #include "server/rpc/server_internal.h"
 
-#include "grpc/health/v1/health.pb-c.h"
-
 #include <assert.h>
 #include <grpc/byte_buffer_reader.h>
 #include <stdlib.h>
@@ -52,7 +50,7 @@ void qd_events_post(struct qd_rpc_thread *thread, uint32_t index)
     call->number_count = 0;
     call->numbers = NULL;
     call->reading = call->closed = call->finished = call->half_closed = false;
-    call->watching = call->dirty = call->watch_unknown = false;
+    call->watch = (struct qd_watching){NULL};
     grpc_call_error error = GRPC_CALL_OK;
     if (call->method->kind == QD_METHOD_UNKNOWN) {
         grpc_call_details_init(&call->asked);
@@ -170,37 +168,6 @@ static void begin_stream(struct qd_call *call)
     qd_call_start(call, ops, 2, QD_TAG_READ);
 }
 
-/* A service that isn't served is answered, not refused: it may come with a later version (I4). */
-static bool asks_unknown_service(struct qd_place *place, struct qd_call *call)
-{
-    struct qd_error error;
-    grpc_slice slice = grpc_empty_slice();
-    struct qd_str bytes = qd_message_bytes(call->received, &slice);
-
-    qd_place_clear(place);
-    const Grpc__Health__V1__HealthCheckRequest *request =
-        qd_place_unpack(place, &grpc__health__v1__health_check_request__descriptor, bytes, &error);
-    grpc_slice_unref(slice);
-    if (request == NULL) {
-        return true;
-    }
-    struct qd_str name = {request->service, strlen(request->service)};
-    return name.len > 0 && !qd_rpc_has_service(name);
-}
-
-static void begin_watch(struct qd_place *place, struct qd_call *call)
-{
-    grpc_op ops[2];
-
-    call->watch_unknown = asks_unknown_service(place, call);
-
-    memset(ops, 0, sizeof(ops));
-    ops[0].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-    ops[0].data.recv_close_on_server.cancelled = &call->cancelled;
-    qd_call_start(call, ops, 1, QD_TAG_CLOSE);
-    qd_health_watch(call->thread->rpc, call);
-}
-
 static void answer_unknown(struct qd_place *place, struct qd_call *call)
 {
     struct qd_error error;
@@ -242,7 +209,7 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
         begin_stream(call);
         break;
     case QD_METHOD_WATCH:
-        begin_watch(&thread->place, call);
+        qd_watch_begin(&thread->place, call);
         break;
     case QD_METHOD_UNKNOWN:
         answer_unknown(&thread->place, call);
@@ -311,7 +278,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
         break;
     case QD_TAG_REPLY:
         if (call->method->kind == QD_METHOD_WATCH) {
-            qd_health_sent(thread->rpc, call);
+            qd_watch_sent(thread->rpc, call);
             end_if_done(thread, call);
             break;
         }
@@ -326,7 +293,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
     case QD_TAG_CLOSE:
         call->closed = true;
         if (call->method->kind == QD_METHOD_WATCH) {
-            qd_health_unwatch(thread->rpc, call);
+            qd_watch_close(thread->rpc, call);
             call->finished |= !call->half_closed; /* else its status is under way, or was */
         }
         end_if_done(thread, call);

@@ -1,7 +1,18 @@
-/* grpc.health.v1.Health: Check, and Watch (whose stream server.c keeps) (I4). */
+/* grpc.health.v1.Health: Check, and Watch (whose stream watch.c keeps) (I4). */
 #include "server/rpc/call.h"
 
 #include "grpc/health/v1/health.pb-c.h"
+
+enum {
+    SERVING = 1,
+    NOT_SERVING = 2,
+    SERVICE_UNKNOWN = 3,
+};
+
+static uint64_t status_of(const struct qd_rpc *rpc)
+{
+    return qd_rpc_serving(rpc) ? SERVING : NOT_SERVING;
+}
 
 /* SERVING unless the node drains or stops. The empty name is the whole server. */
 static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
@@ -21,14 +32,40 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call, st
             "service: %s is not served here; leave it empty to ask for the whole server",
             qd_quote(name).text);
     }
-    qd_out_number(&place->out, 1, qd_rpc_serving(place->rpc) ? 1 : 2);
+    qd_out_number(&place->out, 1, status_of(place->rpc));
     return QD_ERROR_NONE;
 }
 
-/* The stream begins without a handler: see qd_health_watch. */
+static bool next_health(struct qd_rpc *rpc, struct qd_call *call, struct qd_out *out)
+{
+    if (!call->watch.dirty) {
+        return false;
+    }
+    call->watch.dirty = false;
+    qd_out_number(out, 1, call->watch.unknown ? SERVICE_UNKNOWN : status_of(rpc));
+    return true;
+}
+
+/* A service that isn't served is answered, not refused: it may come with a later version (I4). */
+static enum qd_error_code watch(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                struct qd_error *ret_error)
+{
+    const Grpc__Health__V1__HealthCheckRequest *request = qd_place_unpack(
+        place, &grpc__health__v1__health_check_request__descriptor, bytes, ret_error);
+
+    call->watch.next = next_health;
+    call->watch.dirty = true;
+    call->watch.unknown = request == NULL;
+    if (request != NULL && request->service[0] != '\0') {
+        struct qd_str name = {request->service, strlen(request->service)};
+        call->watch.unknown = !qd_rpc_has_service(name);
+    }
+    return QD_ERROR_NONE;
+}
+
 const struct qd_method qd_health_methods[] = {
     {"/grpc.health.v1.Health/Check", QD_METHOD_INLINE, 8, check, NULL},
-    {"/grpc.health.v1.Health/Watch", QD_METHOD_WATCH, 4, NULL, NULL},
+    {"/grpc.health.v1.Health/Watch", QD_METHOD_WATCH, 4, watch, NULL},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
 };
 

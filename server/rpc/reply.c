@@ -106,6 +106,18 @@ void qd_call_stream_status(struct qd_call *call, enum qd_error_code code,
     qd_call_start(call, &op, 1, QD_TAG_STATUS);
 }
 
+void qd_call_stream_refuse(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
+                           const struct qd_error *error)
+{
+    grpc_op ops[2];
+
+    count_error(place, call, code);
+    memset(ops, 0, sizeof(ops));
+    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    set_status(call, code, error, &ops[1]);
+    qd_call_start(call, ops, 2, QD_TAG_STATUS);
+}
+
 /* Send the answer to one message and read the next one: one batch, so that reading goes on while it
  * is sent. */
 static void reply_stream(struct qd_place *place, struct qd_call *call, enum qd_error_code code,

@@ -5,7 +5,7 @@
  *   reply.c    batches that answer
  *   lanes.c    unary checks that are at hand together
  *   booking.c  the threads that wait for the disk
- *   watch.c    health's watchers
+ *   watch.c    streams that tell what happens: health, events
  */
 #ifndef QD_RPC_SERVER_INTERNAL_H
 #define QD_RPC_SERVER_INTERNAL_H
@@ -108,6 +108,9 @@ void qd_lanes_flush(struct qd_rpc_thread *thread);
 void qd_call_start(struct qd_call *call, const grpc_op *ops, size_t count, enum qd_event_tag tag);
 void qd_call_stream_status(struct qd_call *call, enum qd_error_code code,
                            const struct qd_error *error);
+/* The status of a stream that has sent nothing yet. */
+void qd_call_stream_refuse(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
+                           const struct qd_error *error);
 void qd_call_clear_message(struct qd_call *call);
 
 /* booking.c */
@@ -117,6 +120,12 @@ void *qd_booking_main(void *argument);
 void qd_booking_stop(struct qd_rpc *rpc);
 
 /* watch.c */
+/* Begin a call's stream, or refuse it. */
+void qd_watch_begin(struct qd_place *place, struct qd_call *call);
+/* A batch of its messages has ended. */
+void qd_watch_sent(struct qd_rpc *rpc, struct qd_call *call);
+/* The call has closed: nothing is begun for it any more. */
+void qd_watch_close(struct qd_rpc *rpc, struct qd_call *call);
 /* Tell all watchers what they have not heard yet and end them; what is left after `wait_ms`, at
  * most a second, is cancelled. */
 void qd_watch_end_all(struct qd_rpc *rpc, uint32_t wait_ms);

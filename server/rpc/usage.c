@@ -446,5 +446,6 @@ const struct qd_method qd_usage_methods[] = {
     {"/quota.v1.UsageService/GetWatermark", QD_METHOD_INLINE, 4, get_watermark, NULL},
     {"/quota.v1.UsageService/CorrectUsage", QD_METHOD_BOOKING, 4, qd_usage_correct, NULL},
     {"/quota.v1.UsageService/PriceUnpriced", QD_METHOD_BOOKING, 4, qd_usage_price_unpriced, NULL},
+    {"/quota.v1.UsageService/WatchEvents", QD_METHOD_WATCH, 4, qd_usage_watch_events, NULL},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
 };

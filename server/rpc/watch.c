@@ -1,5 +1,7 @@
-/* grpc.health.v1.Health/Watch: streams that are told when the node begins or ceases to serve (I4).
- */
+/* Watches: streams that are told what happens, when it happens: whether the node serves (I4), its
+ * events (I2). One batch of each is under way at a time; nobody waits for a slow one.
+ *
+ * Order of locks: the broadcast's -> watch_lock -> a watcher's queue. */
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
@@ -9,29 +11,41 @@
 /* How long a stop waits for watchers to take their last message. */
 #define WATCH_END_MS 1000U
 
-static void send_health(struct qd_rpc *rpc, struct qd_call *call, bool first)
+/* Of an event whose names are as long as they can be. */
+#define WATCH_MESSAGE_BYTES_MAX 4096U
+
+/* Send what there is; the first time the initial metadata too, so that the caller knows that it is
+ * heard. False: there is nothing to send. */
+static bool send_next(struct qd_rpc *rpc, struct qd_call *call)
 {
-    /* HealthCheckResponse {1: status}: SERVING 1, NOT_SERVING 2, SERVICE_UNKNOWN 3. */
-    uint8_t serving = qd_rpc_serving(rpc) ? 1 : 2;
-    uint8_t bytes[2] = {0x08, call->watch_unknown ? 3 : serving};
+    uint8_t bytes[WATCH_MESSAGE_BYTES_MAX];
+    struct qd_out out;
     grpc_op ops[2];
     size_t n = 0;
 
     memset(ops, 0, sizeof(ops));
-    if (first) {
+    if (!call->watch.begun) {
+        call->watch.begun = true;
         ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
     }
-    grpc_slice slice = grpc_slice_from_copied_buffer((const char *)bytes, sizeof(bytes));
-    if (call->sent != NULL) {
-        grpc_byte_buffer_destroy(call->sent);
+    qd_out_init(&out, bytes, sizeof(bytes));
+    if (call->watch.next(rpc, call, &out)) {
+        assert(!out.full);
+        grpc_slice slice = grpc_slice_from_copied_buffer((const char *)bytes, qd_out_used(&out));
+        if (call->sent != NULL) {
+            grpc_byte_buffer_destroy(call->sent);
+        }
+        call->sent = grpc_raw_byte_buffer_create(&slice, 1);
+        grpc_slice_unref(slice);
+        ops[n].op = GRPC_OP_SEND_MESSAGE;
+        ops[n++].data.send_message.send_message = call->sent;
     }
-    call->sent = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_slice_unref(slice);
-    ops[n].op = GRPC_OP_SEND_MESSAGE;
-    ops[n++].data.send_message.send_message = call->sent;
-    call->dirty = false;
+    if (n == 0) {
+        return false;
+    }
     call->reading = true; /* a batch is under way */
     qd_call_start(call, ops, n, QD_TAG_REPLY);
+    return true;
 }
 
 /* Our side ends, behind all that was sent: a cancellation might overtake it. */
@@ -44,52 +58,90 @@ static void send_end(struct qd_call *call)
     qd_call_stream_status(call, code, &error);
 }
 
-/* No batch is under way: what comes next. */
+/* What comes next, unless a batch is under way: its end goes on. */
 static void go_on(struct qd_rpc *rpc, struct qd_call *call)
 {
-    if (call->half_closed) {
+    if (!call->watch.listed || call->reading || call->half_closed) {
         return;
     }
-    if (call->dirty) {
-        send_health(rpc, call, false);
-    } else if (rpc->watch_ending) {
+    if (!send_next(rpc, call) && rpc->watch_ending) {
         send_end(call);
     }
 }
 
-void qd_health_watch(struct qd_rpc *rpc, struct qd_call *call)
+static void start(struct qd_rpc *rpc, struct qd_call *call)
 {
     (void)pthread_mutex_lock(&rpc->watch_lock);
-    call->watching = true;
-    call->watch_next = rpc->watchers;
+    call->watch.listed = true;
+    call->watch.link = rpc->watchers;
     rpc->watchers = call;
-    send_health(rpc, call, true);
+    go_on(rpc, call);
     (void)pthread_mutex_unlock(&rpc->watch_lock);
 }
 
-void qd_health_unwatch(struct qd_rpc *rpc, struct qd_call *call)
+static void unlist(struct qd_rpc *rpc, struct qd_call *call)
 {
-    assert(call != NULL);
-    (void)pthread_mutex_lock(&rpc->watch_lock);
     struct qd_call **at = &rpc->watchers;
+
     while (*at != NULL && *at != call) {
-        at = &(*at)->watch_next;
+        at = &(*at)->watch.link;
     }
     if (*at == call) {
-        *at = call->watch_next;
+        *at = call->watch.link;
     }
-    call->watching = false;
-    (void)pthread_cond_signal(&rpc->watch_left);
-    (void)pthread_mutex_unlock(&rpc->watch_lock);
+    call->watch.listed = false;
 }
 
-void qd_health_sent(struct qd_rpc *rpc, struct qd_call *call)
+void qd_watch_begin(struct qd_place *place, struct qd_call *call)
+{
+    struct qd_error error;
+    grpc_op op;
+
+    memset(&op, 0, sizeof(op));
+    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    op.data.recv_close_on_server.cancelled = &call->cancelled;
+    qd_call_start(call, &op, 1, QD_TAG_CLOSE);
+    grpc_slice slice = grpc_empty_slice();
+    struct qd_str bytes = qd_message_bytes(call->received, &slice);
+    enum qd_error_code code = qd_message_check(call, bytes, &error);
+    if (code == QD_ERROR_NONE) {
+        qd_place_clear(place);
+        code = call->method->handle(place, call, bytes, &error);
+    }
+    grpc_slice_unref(slice);
+    if (code == QD_ERROR_NONE) {
+        start(place->rpc, call);
+    } else {
+        call->half_closed = true;
+        qd_call_stream_refuse(place, call, code, &error);
+    }
+}
+
+void qd_watch_close(struct qd_rpc *rpc, struct qd_call *call)
+{
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    unlist(rpc, call);
+    struct qd_watch *events = call->watch.events;
+    call->watch.events = NULL;
+    (void)pthread_cond_signal(&rpc->watch_left);
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+    /* Whoever tells an event holds the broadcast's lock and may be about to take ours: after this
+     * it is done with the call. */
+    qd_event_watch_end(rpc, events);
+}
+
+void qd_watch_sent(struct qd_rpc *rpc, struct qd_call *call)
 {
     (void)pthread_mutex_lock(&rpc->watch_lock);
     call->reading = false;
-    if (call->watching) {
-        go_on(rpc, call);
-    }
+    go_on(rpc, call);
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
+
+void qd_call_wake(struct qd_rpc *rpc, struct qd_call *call)
+{
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    go_on(rpc, call);
     (void)pthread_mutex_unlock(&rpc->watch_lock);
 }
 
@@ -99,11 +151,9 @@ void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving)
         return;
     }
     (void)pthread_mutex_lock(&rpc->watch_lock);
-    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch_next) {
-        call->dirty = true;
-        if (!call->reading) {
-            go_on(rpc, call);
-        }
+    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch.link) {
+        call->watch.dirty = true;
+        go_on(rpc, call);
     }
     (void)pthread_mutex_unlock(&rpc->watch_lock);
 }
@@ -122,15 +172,13 @@ void qd_watch_end_all(struct qd_rpc *rpc, uint32_t wait_ms)
     until.tv_nsec %= 1000000000;
     (void)pthread_mutex_lock(&rpc->watch_lock);
     rpc->watch_ending = true;
-    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch_next) {
-        if (!call->reading) {
-            go_on(rpc, call);
-        }
+    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch.link) {
+        go_on(rpc, call);
     }
     while (rpc->watchers != NULL && result == 0) {
         result = pthread_cond_timedwait(&rpc->watch_left, &rpc->watch_lock, &until);
     }
-    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch_next) {
+    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch.link) {
         (void)grpc_call_cancel_with_status(call->call, GRPC_STATUS_UNAVAILABLE, "shutting down",
                                            NULL);
     }
