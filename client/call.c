@@ -232,7 +232,7 @@ void lq_slice_text(grpc_slice slice, char *ret_text, size_t size)
     ret_text[length] = '\0';
 }
 
-static void read_trailing(const grpc_metadata_array *trailing, struct lq_result *result)
+void lq_read_trailing(const grpc_metadata_array *trailing, struct lq_result *result)
 {
     char text[32];
     for (size_t i = 0; i < trailing->count; i++) {
@@ -267,17 +267,24 @@ void lq_call_timed_out(const struct lq_call *call, struct lq_result *ret_result)
                    (int)(call->timeout / LQ_NS_PER_MS));
 }
 
-static void describe(struct lq_call *call, const char *details, struct lq_result *result)
+void lq_describe(const struct quota_client *client, const char *details, struct lq_result *result)
 {
     size_t size = sizeof result->message;
-    if (result->status == QUOTA_TIMEOUT && !result->refused) {
-        lq_call_timed_out(call, result);
-    } else if (result->status == QUOTA_UNAVAILABLE && !result->refused) {
-        (void)snprintf(result->message, size, "cannot reach quotad at %s: %s",
-                       call->client->address, last_cause(details));
+    if (result->status == QUOTA_UNAVAILABLE && !result->refused) {
+        (void)snprintf(result->message, size, "cannot reach quotad at %s: %s", client->address,
+                       last_cause(details));
     } else {
         (void)snprintf(result->message, size, "%s",
                        details[0] != '\0' ? details : quota_status_name(result->status));
+    }
+}
+
+static void describe(struct lq_call *call, const char *details, struct lq_result *result)
+{
+    if (result->status == QUOTA_TIMEOUT && !result->refused) {
+        lq_call_timed_out(call, result);
+    } else {
+        lq_describe(call->client, details, result);
     }
 }
 
@@ -297,7 +304,7 @@ static void try_done(struct lq_event *event, bool ok)
     if (result.status != QUOTA_OK) {
         char details[640];
         lq_slice_text(call->details, details, sizeof details);
-        read_trailing(&call->trailing, &result);
+        lq_read_trailing(&call->trailing, &result);
         describe(call, details, &result);
         if (closing) {
             result.status = QUOTA_CANCELLED;

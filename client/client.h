@@ -227,6 +227,10 @@ void lq_call_retry(struct lq_timer *timer);
 bool lq_call_may_repeat(const struct lq_call *call, const struct lq_result *result);
 /* "no answer from ... within ... ms" */
 void lq_call_timed_out(const struct lq_call *call, struct lq_result *ret_result);
+/* What a failed call's trailing metadata says: reason, whether refused, when to come back. */
+void lq_read_trailing(const grpc_metadata_array *trailing, struct lq_result *result);
+/* The sentence of a failure that is no timeout, from the status's details. */
+void lq_describe(const struct quota_client *client, const char *details, struct lq_result *result);
 /* Fill `ret_text` (of `size` bytes) with a slice. */
 void lq_slice_text(grpc_slice slice, char *ret_text, size_t size);
 /* Give a hold back, not waiting for the answer. */

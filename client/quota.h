@@ -527,6 +527,31 @@ QUOTA_MUST_CHECK enum quota_status quota_client_invoke(struct quota_client *clie
                                                        struct quota_bytes *ret_reply);
 void quota_bytes_release(struct quota_bytes *bytes);
 
+/* ---- a stream of messages ----------------------------------------------------------------- */
+
+/* A call of a service that answers with many messages, e.g. "/quota.v1.UsageService/WatchEvents".
+ * Use it from one thread at a time; free it before its client. Nothing is repeated by itself: a
+ * server ends a connection after some time, then follow again. */
+struct quota_follow; /* opaque */
+
+/* Returns when the server has taken the call: what happens from then on is heard. `timeout_ms` is
+ * for that alone; 0: the client's report_timeout_ms. On failure `error` says why and *ret_follow is
+ * untouched. What the server refuses may also be told by the first quota_follow_next. */
+QUOTA_MUST_CHECK enum quota_status quota_follow_new(struct quota_client *client, const char *method,
+                                                    const void *request, size_t request_size,
+                                                    int64_t timeout_ms, struct quota_error *error,
+                                                    struct quota_follow **ret_follow);
+
+/* The next message. QUOTA_OK: *ret_message has it, release it. QUOTA_TIMEOUT with an empty message:
+ * none has come within `timeout_ms`, and the stream goes on. Anything else: it has ended, and
+ * ret_message->error says why (QUOTA_UNAVAILABLE with a reason of "" where the connection did). */
+QUOTA_MUST_CHECK enum quota_status quota_follow_next(struct quota_follow *follow,
+                                                     int64_t timeout_ms,
+                                                     struct quota_bytes *ret_message);
+
+/* NULL is fine. */
+void quota_follow_free(struct quota_follow *follow);
+
 #ifdef __cplusplus
 }
 #endif

@@ -11,6 +11,7 @@ extern const struct ctl_command ctl_limit_commands[];
 extern const struct ctl_command ctl_tenant_commands[];
 extern const struct ctl_command ctl_counter_commands[];
 extern const struct ctl_command ctl_reservation_commands[];
+extern const struct ctl_command ctl_event_commands[];
 extern const struct ctl_command ctl_ledger_commands[];
 extern const struct ctl_command ctl_correct_commands[];
 extern const struct ctl_command ctl_policy_commands[];

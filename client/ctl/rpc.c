@@ -51,6 +51,31 @@ void *ctl_call(struct ctl *ctl, const char *method, const ProtobufCMessage *requ
     return message;
 }
 
+struct quota_follow *ctl_follow(struct ctl *ctl, const char *method,
+                                const ProtobufCMessage *request)
+{
+    struct quota_client *client = ctl_client(ctl);
+    struct quota_follow *follow = NULL;
+    struct quota_error error;
+    char path[128];
+    if (client == NULL) {
+        return NULL;
+    }
+    (void)snprintf(path, sizeof path, "/quota.v1.%s", method);
+    size_t size = protobuf_c_message_get_packed_size(request);
+    uint8_t *bytes = malloc(size > 0 ? size : 1);
+    if (bytes == NULL) {
+        (void)ctl_fail(ctl, "out of memory");
+        return NULL;
+    }
+    (void)protobuf_c_message_pack(request, bytes);
+    if (quota_follow_new(client, path, bytes, size, ctl->timeout_ms, &error, &follow) != QUOTA_OK) {
+        (void)ctl_fail_call(ctl, &error);
+    }
+    free(bytes);
+    return follow;
+}
+
 void ctl_free(void *message)
 {
     if (message != NULL) {
@@ -205,6 +230,16 @@ int ctl_json_print(struct ctl *ctl, struct json_object *object)
     (void)fprintf(ctl->out, "%s\n", text);
     json_object_put(object);
     return CTL_OK;
+}
+
+void ctl_json_print_line(struct ctl *ctl, const ProtobufCMessage *message)
+{
+    struct json_object *object = ctl_json_message(message);
+    (void)fprintf(ctl->out, "%s\n",
+                  json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+                                                             JSON_C_TO_STRING_NOSLASHESCAPE));
+    (void)fflush(ctl->out);
+    json_object_put(object);
 }
 
 int ctl_json_print_message(struct ctl *ctl, const ProtobufCMessage *message)

@@ -21,6 +21,10 @@ void *ctl_call_quiet(struct ctl *ctl, const char *method, const ProtobufCMessage
                      struct quota_error *ret_error);
 void ctl_free(void *message);
 
+/* Begin a call that answers with many messages; NULL after a message. */
+struct quota_follow *ctl_follow(struct ctl *ctl, const char *method,
+                                const ProtobufCMessage *request);
+
 /* A string for a field of a request: packing only reads it. NULL is absent. */
 char *ctl_wire(const char *text);
 
@@ -31,6 +35,8 @@ struct json_object *ctl_json_message(const ProtobufCMessage *message);
 int ctl_json_print(struct ctl *ctl, struct json_object *object);
 /* The message as JSON, printed. Returns CTL_OK. */
 int ctl_json_print_message(struct ctl *ctl, const ProtobufCMessage *message);
+/* On one line, for streams, at once. */
+void ctl_json_print_line(struct ctl *ctl, const ProtobufCMessage *message);
 /* Show an answer, as JSON if asked for, else by `people`, and free it. Returns CTL_OK, or CTL_ERROR
  * for NULL: its call has said why. */
 typedef void (*ctl_people)(struct ctl *ctl, const void *answer, const void *context);

@@ -274,6 +274,9 @@ static void drain_events(struct qd_node *node, struct qd_shard *shard)
         if (!found) {
             return;
         }
+        if (event.reservation != 0) {
+            event.reservation = qd_shards_number(&node->shards, shard, event.reservation);
+        }
         qd_node_tell(node, &event);
     }
 }

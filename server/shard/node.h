@@ -142,7 +142,7 @@ static inline void qd_worker_leave(struct qd_worker *worker)
 void qd_node_publish(struct qd_node *node, struct qd_policy *policy, struct qd_problems *problems);
 
 /* Something happened: count it, tell the listener (which logs) and all watchers. From any thread;
- * no slice's lock may be held. */
+ * no slice's lock may be held. event->reservation is the node's number, not a slice's. */
 void qd_node_tell(struct qd_node *node, const struct qd_event *event);
 
 /* L3: tell that an entry that corrects another is booked. `reservation` is the one that the

@@ -1,5 +1,6 @@
 /* libquota against a server that fails on demand. */
 #include "client/quota.h"
+#include "quota/v1/quota.pb-c.h"
 #include "tests/lib/failalloc.h"
 #include "tests/unit/client/fake_server.h"
 
@@ -563,4 +564,38 @@ static int stream_new_and_free(void *context)
 Test(client, stream_new_survives_every_failing_allocation, .init = setup, .fini = teardown)
 {
     cr_assert_eq(qd_failalloc_each(stream_new_and_free, NULL, false), 1);
+}
+
+Test(client, I2_a_followed_stream_gives_its_messages_and_then_its_end, .init = setup,
+     .fini = teardown)
+{
+    static const char method[] = "/quota.v1.UsageService/WatchEvents";
+    struct quota_follow *follow = NULL;
+    struct quota_error error;
+    struct quota_bytes message;
+    cr_assert_eq(quota_follow_new(client, "x.Y/Z", "", 0, 0, &error, &follow), QUOTA_INVALID);
+    cr_assert_eq(quota_follow_new(client, "/x.Y/Z", "", 0, 0, &error, &follow), QUOTA_UNSUPPORTED);
+    fake_server_refuse(server, method, 3, "INVALID_FIELD", "kinds[0]: no");
+    cr_assert_eq(quota_follow_new(client, method, "", 0, 0, &error, &follow), QUOTA_INVALID);
+    cr_assert_str_eq(error.message, "kinds[0]: no");
+    cr_assert_str_eq(error.reason, "INVALID_FIELD");
+    cr_assert_null(follow);
+
+    Quota__V1__CancelReservationResponse sent = QUOTA__V1__CANCEL_RESERVATION_RESPONSE__INIT;
+    sent.cancelled = 1;
+    fake_server_reply(server, method, &sent.base);
+    cr_assert_eq(quota_follow_new(client, method, "", 0, 0, &error, &follow), QUOTA_OK, "%s",
+                 error.message);
+    cr_assert_eq(quota_follow_next(follow, -1, &message), QUOTA_OK);
+    cr_assert(message.size == 2 && message.data[1] == 1);
+    quota_bytes_release(&message);
+    for (unsigned i = 0; i < 2; i++) { /* an end is told again */
+        cr_assert_eq(quota_follow_next(follow, -1, &message), QUOTA_UNAVAILABLE);
+        cr_assert_str_eq(message.error.message, "the server ended the stream");
+        cr_assert_str_eq(message.error.reason, "");
+    }
+    quota_follow_free(follow);
+    cr_assert_eq(quota_follow_new(client, method, "", 0, 0, NULL, &follow), QUOTA_OK);
+    quota_follow_free(follow); /* unread */
+    quota_follow_free(NULL);
 }

@@ -211,6 +211,28 @@ Test(broadcast, P3_a_restart_tells_no_threshold_again)
     fixture_end(&f);
 }
 
+/* What people see in the event is what CheckQuota told them. */
+Test(broadcast, S5_an_expired_hold_is_told_by_the_number_that_its_check_was_told)
+{
+    static const char *const tenants[] = {"a", "b", "c", "d", "e"}; /* in several slices */
+    struct fixture f = {.store = NULL};
+    struct qd_event event;
+    struct qd_watch_filter filter = {.kinds = 1U << QD_EVENT_EXPIRED};
+    uint64_t lost = 0;
+    fixture_open(&f, yaml);
+    struct qd_watch *watch = qd_broadcast_join(&f.node->broadcast, &filter, nothing, NULL);
+    for (unsigned i = 0; i < 5; i++) {
+        cr_assert(check(&f, tenants[i], 1));
+        uint64_t number = f.answer.number;
+        fixture_pass(&f, QD_TTL_DEFAULT_NS + S);
+        cr_assert(qd_watch_next(watch, &event, &lost), "%s", tenants[i]);
+        cr_expect_str_eq(event.name, tenants[i]);
+        cr_expect_eq(event.reservation, number, "%s", tenants[i]);
+    }
+    qd_broadcast_leave(&f.node->broadcast, watch);
+    fixture_end(&f);
+}
+
 Test(broadcast, L3_a_correction_is_logged_counted_and_told)
 {
     struct fixture f = {.store = NULL};
