@@ -50,7 +50,7 @@ void qd_events_post(struct qd_rpc_thread *thread, uint32_t index)
     call->number_count = 0;
     call->numbers = NULL;
     call->reading = call->closed = call->finished = call->half_closed = false;
-    call->watch = (struct qd_watching){NULL};
+    call->watch = (struct qd_watching){.next = NULL};
     grpc_call_error error = GRPC_CALL_OK;
     if (call->method->kind == QD_METHOD_UNKNOWN) {
         grpc_call_details_init(&call->asked);

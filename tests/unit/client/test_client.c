@@ -581,7 +581,8 @@ Test(client, I2_a_followed_stream_gives_its_messages_and_then_its_end, .init = s
     cr_assert_str_eq(error.reason, "INVALID_FIELD");
     cr_assert_null(follow);
 
-    Quota__V1__CancelReservationResponse sent = QUOTA__V1__CANCEL_RESERVATION_RESPONSE__INIT;
+    Quota__V1__CancelReservationResponse sent;
+    quota__v1__cancel_reservation_response__init(&sent);
     sent.cancelled = 1;
     fake_server_reply(server, method, &sent.base);
     cr_assert_eq(quota_follow_new(client, method, "", 0, 0, &error, &follow), QUOTA_OK, "%s",

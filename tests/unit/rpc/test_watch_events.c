@@ -76,9 +76,10 @@ static void watch(struct watcher *w, const Quota__V1__WatchEventsRequest *asked)
 
 static void watch_tenant(struct watcher *w, const char *tenant)
 {
-    Quota__V1__WatchEventsRequest asked = QUOTA__V1__WATCH_EVENTS_REQUEST__INIT;
+    Quota__V1__WatchEventsRequest asked;
     char text[QD_TENANT_PATH_MAX + 1];
 
+    quota__v1__watch_events_request__init(&asked);
     (void)snprintf(text, sizeof(text), "%s", tenant);
     asked.tenant = text;
     watch(w, &asked);
@@ -214,12 +215,13 @@ Test(watch_events, I2_the_longest_tenant_is_told_whole)
 
 Test(watch_events, I2_kinds_are_chosen_and_what_is_no_kind_or_tenant_is_refused)
 {
-    Quota__V1__WatchEventsRequest asked = QUOTA__V1__WATCH_EVENTS_REQUEST__INIT;
+    Quota__V1__WatchEventsRequest asked;
     Quota__V1__EventKind kinds[17] = {QUOTA__V1__EVENT_KIND__EVENT_KIND_CORRECTION_BOOKED};
     char bad[] = "acme//x";
     char details[512];
     struct watcher w;
 
+    quota__v1__watch_events_request__init(&asked);
     asked.kinds = kinds;
     asked.n_kinds = 1;
     watch(&w, &asked);
