@@ -477,6 +477,29 @@ const cases = {
         assert.ok(JSON.stringify(answer).includes('free.tokens'));
     },
 
+    // ---- events ----------------------------------------------------------------------------------------------------
+
+    async events_come_after_the_headers_and_end_when_cancelled() {
+        const tenant = freshTenant('eventful');
+        const watch = usage.WatchEvents({ tenant: 'eventful', kinds: ['EVENT_KIND_RESERVATION_EXPIRED'] });
+        watch.on('error', () => {});
+        await new Promise((resolve) => watch.once('metadata', resolve));
+        const { id } = await reserve(tenant, { ttl_ms: 1000 });
+        const event = await new Promise((resolve) => watch.once('data', resolve));
+        watch.cancel();
+        assert.equal(event.kind, 'EVENT_KIND_RESERVATION_EXPIRED');
+        assert.equal(event.tenant, tenant);
+        assert.equal(event.reservation_id, id);
+        assert.ok(BigInt(event.time_unix_ns) > 0n);
+    },
+
+    async events_of_no_kind_are_refused() {
+        const watch = usage.WatchEvents({ kinds: [99] });
+        const error = await new Promise((resolve) => watch.once('error', resolve));
+        assert.equal(error.code, grpc.status.INVALID_ARGUMENT);
+        assert.equal(error.metadata.get('quotad-reason')[0], 'INVALID_FIELD');
+    },
+
     // ---- health ----------------------------------------------------------------------------------------------------
 
     async health_check_answers_for_each_service() {
