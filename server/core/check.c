@@ -404,6 +404,7 @@ static void charge(const struct deciding *d, const struct trial *t)
         count--;
     }
     for (unsigned i = 0; i < count; i++) {
+        qd_event_look(&t->at[i], d->now);
         qd_counter_take(&t->at[i], t->cost[i], d->check->reserve, d->now);
         qd_table_pin(&t->at[i], until_s);
         qd_event_watch(&t->at[i], d->now);

@@ -58,7 +58,10 @@ void qd_event_expired(struct qd_core *core, const struct qd_reservation *r, stru
 void qd_event_full(struct qd_core *core, struct qd_str name, struct qd_wall_ns now)
 {
     struct qd_event_kept *event = push(core, QD_EVENT_FULL, now);
-    copy_name(event->text, sizeof(event->text), name);
+    event->name = qd_names_intern(&core->names, name);
+    if (event->name == 0) {
+        copy_name(event->text, sizeof(event->text), name);
+    }
 }
 
 /* Whether `used` is at `permille` of the capacity or above. */
@@ -116,6 +119,13 @@ void qd_event_threshold(const struct qd_at *at, struct qd_wall_ns now)
         hold_name(at->core, event, qd_table_name_handle(at));
     }
     at->counter->alert = alert & 15U;
+}
+
+void qd_event_leave(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (!QD_MUTANT(P3_drained)) {
+        at->counter->alert = alert_now(at, used_now(at, now)) & 15U;
+    }
 }
 
 void qd_event_mark(const struct qd_at *at, struct qd_wall_ns now)

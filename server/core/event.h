@@ -23,7 +23,7 @@ struct qd_event_kept {
     int64_t used;
     int64_t amount;
     struct qd_period period;
-    char text[96]; /* of a tenant that found no room; cut off if longer */
+    char text[96]; /* of a tenant for whose name there is no room either; cut off if longer */
 };
 
 void qd_event_expired(struct qd_core *core, const struct qd_reservation *r, struct qd_wall_ns now);
@@ -42,7 +42,18 @@ static inline void qd_event_watch(const struct qd_at *at, struct qd_wall_ns now)
     }
 }
 
-/* The same, reporting nothing: what is counted anew at boot was reported when it came. */
+void qd_event_leave(const struct qd_at *at, struct qd_wall_ns now);
+
+/* Before a change that adds: what has drained since the last one may have left thresholds, also if
+ * this change reaches them again at once. */
+static inline void qd_event_look(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (at->counter->alert != 0) {
+        qd_event_leave(at, now);
+    }
+}
+
+/* The same as watch, reporting nothing: what is counted anew at boot was reported when it came. */
 void qd_event_mark(const struct qd_at *at, struct qd_wall_ns now);
 
 /* The counter went on under another limit or amount than `limit` and `capacity` (P6): what was

@@ -271,6 +271,7 @@ static void book_items(const struct settling *s)
         if (s->settle->takes_back && !QD_MUTANT(L3_counters)) {
             booked = -booked; /* not the booking of negative usage, which rounds the other way */
         }
+        qd_event_look(at, s->now);
         qd_counter_settle(at, s->at, 0, booked, s->now);
         qd_table_pin(at, qd_seconds_of(s->now));
         watch(s, at);

@@ -173,6 +173,8 @@ static void count_both(struct qd_worker *worker, const struct qd_published *publ
     if (c->rebooks && !QD_MUTANT(L3_recount)) {
         (void)qd_recount(worker, published, &c->rebooked, &how);
     }
+    qd_node_tell_correction(worker->node, c->reversal.tenant, c->reversal.sequence,
+                            c->original.reservation);
 }
 
 /* S6: the first answer again, from the ledger. */

@@ -165,6 +165,123 @@ Test(event, P3_an_event_tells_which_limit_how_much_and_whose)
     fx_release(&f);
 }
 
+/* Nobody looks while it drains: the next request finds it left, even one that reaches it at once.
+ */
+Test(event, P3_a_threshold_that_drained_away_is_reported_by_the_first_that_reaches_it)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    limit->threshold_permille[0] = 800;
+    fx_apply(&f, limit, 1000, "acme");
+    fx_bind(&f);
+    (void)charge(&f, 900);
+    cr_expect_str_eq(reported(f.home), "800 ");
+    fx_advance(&f, 2 * limit->window_ns);
+    fx_bind(&f);
+    (void)charge(&f, 900);
+    cr_expect_str_eq(reported(f.home), "800 ", "by a check");
+    fx_advance(&f, 2 * limit->window_ns);
+    fx_bind(&f);
+    book(&f, 900);
+    cr_expect_str_eq(reported(f.home), "800 ", "by a report");
+    fx_release(&f);
+}
+
+/* It lay in the store while a reload took thresholds away. */
+Test(event, P3_a_state_with_more_reported_than_there_are_thresholds_is_taken)
+{
+    struct fx f;
+    struct qd_counter_state state;
+    fx_init(&f, NULL);
+    struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
+    for (uint16_t i = 0; i < 3; i++) {
+        limit->threshold_permille[i] = (uint16_t)(100 * (i + 1));
+    }
+    fx_apply(&f, limit, 1000, "acme");
+    fx_bind(&f);
+    book(&f, 400);
+    cr_expect_str_eq(reported(f.home), "100 200 300 ");
+    fx_advance(&f, limit->window_ns / 2);
+    cr_assert(qd_core_evict(f.home, f.now, &state));
+    limit->threshold_permille[0] = 450;
+    limit->threshold_permille[1] = limit->threshold_permille[2] = 0;
+    fx_bind(&f);
+    cr_assert(qd_core_restore(f.home, &state, f.now));
+    book(&f, 1);
+    cr_expect_str_eq(reported(f.home), "");
+    book(&f, 60);
+    cr_expect_str_eq(reported(f.home), "450 ");
+    fx_release(&f);
+}
+
+Test(event, D12_the_ring_loses_the_oldest_counts_them_and_holds_names_until_they_are_read)
+{
+    enum {
+        COUNTERS = 100,
+        LOST = 3 * COUNTERS - 256
+    };
+    struct fx f;
+    struct qd_event event;
+    struct qd_counter_state state;
+    struct qd_core_config config = {.gauges = COUNTERS, .name_bytes = 65536};
+    char names[COUNTERS][24];
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    month->threshold_permille[0] = 500;
+    month->threshold_permille[1] = 800;
+    month->threshold_permille[2] = 1000;
+    fx_bind(&f); /* without limits */
+    size_t before = fx_stats(&f).name_bytes_used;
+    fx_apply(&f, month, 1000, "acme");
+    for (unsigned i = 0; i < COUNTERS; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "acme model=m-%u", i);
+        f.items[0].name = fx_str(names[i]);
+        f.items[0].counter = fx_request(i + 1);
+        f.epoch++;
+        fx_bind(&f);
+        book(&f, 1000);
+    }
+    fx_advance(&f, QD_NS_PER_HOUR);
+    while (qd_core_evict(f.home, f.now, &state)) {
+    }
+    cr_assert_eq(fx_stats(&f).counters_live[3], 0);
+    cr_expect_eq(fx_stats(&f).events_lost, LOST);
+    for (unsigned i = LOST; i < 3 * COUNTERS;
+         i++) { /* the counters are gone, their names are not */
+        cr_assert(qd_core_event(f.home, &event));
+        cr_assert_str_eq(event.name, names[i / 3]);
+        cr_assert_eq(event.lost, i == LOST ? LOST : 0);
+    }
+    cr_expect_not(qd_core_event(f.home, &event));
+    cr_expect_eq(fx_stats(&f).name_bytes_used, before);
+    fx_release(&f);
+}
+
+/* Of the tenant's name there is all, unless the names are what is full. */
+Test(event, D12_a_full_table_is_told_with_the_whole_tenant)
+{
+    struct fx f;
+    struct qd_event event;
+    struct qd_core_config config = {.gauges = 1};
+    char path[QD_TENANT_PATH_MAX + 1];
+    memset(path, 'a', sizeof(path) - 1);
+    path[sizeof(path) - 1] = '\0';
+    fx_init(&f, &config);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    fx_apply(&f, month, 1000, "acme");
+    fx_bind(&f);
+    f.tenant = path;
+    f.item_count = 0;
+    fx_apply(&f, month, 1000, path);
+    cr_assert_eq(fx_try_bind(&f), QD_BIND_FULL);
+    cr_assert(qd_core_event(f.home, &event));
+    cr_expect_eq(event.kind, QD_EVENT_FULL);
+    cr_expect_str_eq(event.name, path);
+    cr_expect_eq(event.at.ns, f.now.ns);
+    fx_release(&f);
+}
+
 /* --- once a period --- */
 
 static struct qd_limit *with_thresholds(struct qd_limit *limit, uint16_t a, uint16_t b, uint16_t c)
