@@ -63,6 +63,7 @@ qd_port() {
 # Data goes to $T/data unless an argument says otherwise. Returns 1, with the log printed, when it does not come up.
 qd_start() {
     QD_LOG=$T/quotad.$(date +%s%N).log
+    : >"$QD_LOG"
     # What ctest sets for the tests are no settings of the server's.
     env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA \
         QUOTAD_LISTEN=127.0.0.1:0 QUOTAD_ADMIN_LISTEN=127.0.0.1:0 QUOTAD_DATA_DIR="$T/data" "$QUOTAD_BIN" "$@" \
