@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,33 @@ static bool write_pid(int fd)
     return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)size, 0) == size;
 }
 
+bool qd_data_dir_sync_entry(const char *path)
+{
+    char parent[PATH_MAX];
+    if (snprintf(parent, sizeof parent, "%s", path) >= (int)sizeof parent) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    int fd = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool done = fsync(fd) == 0;
+    int reason = errno;
+    close(fd);
+    errno = reason;
+    return done;
+}
+
+/* 0 if it is there, and will be after a loss of power. */
+static int make(const char *path)
+{
+    if (mkdir(path, S_IRWXU) != 0) {
+        return errno == EEXIST ? 0 : -1;
+    }
+    return qd_data_dir_sync_entry(path) ? 0 : -1;
+}
+
 enum qd_store_err qd_data_dir_lock(const char *path, struct qd_data_dir *ret_dir,
                                    struct qd_store_error *error)
 {
@@ -49,7 +77,7 @@ enum qd_store_err qd_data_dir_lock(const char *path, struct qd_data_dir *ret_dir
                                   "data directory: a path of 1 to %d bytes is expected",
                                   PATH_MAX - (int)sizeof PID_FILE - 1);
     }
-    if (mkdir(path, S_IRWXU) != 0 && errno != EEXIST) {
+    if (make(path) != 0) {
         return access_error(error, "make data directory", path);
     }
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR | S_IRGRP | S_IROTH);

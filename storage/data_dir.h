@@ -24,4 +24,8 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_data_dir_lock(
 /* Unlock. The directory may be used again. */
 void qd_data_dir_unlock(struct qd_data_dir *dir);
 
+/* Make durable that `path` is in its directory (a file that is new there, or renamed). False: errno
+ * says why not. */
+__attribute__((warn_unused_result)) bool qd_data_dir_sync_entry(const char *path);
+
 #endif /* QD_STORAGE_DATA_DIR_H */

@@ -151,3 +151,28 @@ Test(token, S1_the_key_is_made_once_and_only_the_owner_reads_it)
     (void)unlink(path);
     (void)rmdir(folder);
 }
+
+/* A start was killed while it wrote the key: the next one makes it. */
+Test(token, X5_a_half_written_key_is_none)
+{
+    char folder[] = "/tmp/quotad-token-XXXXXX";
+    char path[64];
+    char half[64];
+    char why[200];
+    struct qd_token_key a;
+    struct qd_token_key b;
+
+    cr_assert_not_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof(path), "%s/key", folder);
+    (void)snprintf(half, sizeof(half), "%s/key.new", folder);
+    FILE *file = fopen(half, "w");
+    cr_assert_not_null(file);
+    (void)fputs("half", file);
+    (void)fclose(file);
+    cr_assert(qd_token_key_load(path, &a, why), "%s", why);
+    cr_assert_eq(access(half, F_OK), -1);
+    cr_assert(qd_token_key_load(path, &b, why), "%s", why);
+    cr_assert_arr_eq(a.bytes, b.bytes, sizeof(a.bytes));
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
