@@ -36,6 +36,13 @@ static void *write_main(void *argument)
         enum qd_book_result result = qd_ledger_book(ledger, &booking, &receipt);
         REQUIRE(result == QD_BOOK_BOOKED || result == QD_BOOK_DUPLICATE);
         *ret_booked += result == QD_BOOK_BOOKED;
+        /* One key, and each says something else. */
+        (void)snprintf(request_id, sizeof request_id, "c%d", i);
+        entry.request_id = qd_slice_of(request_id);
+        booking.content = (struct qd_hash128){.lo = (uintptr_t)ret_booked, .hi = 1};
+        result = qd_ledger_book(ledger, &booking, &receipt);
+        REQUIRE(result == QD_BOOK_BOOKED || result == QD_BOOK_CONFLICT);
+        *ret_booked += result == QD_BOOK_BOOKED;
     }
     qd_receipt_release(&receipt);
     return NULL;
@@ -91,10 +98,10 @@ int main(void)
         total += booked[i];
     }
     REQUIRE(pthread_join(reader, NULL) == 0);
-    REQUIRE(total == ROUNDS);
+    REQUIRE(total == 2 * ROUNDS);
     struct qd_verify_report report;
     REQUIRE(qd_ledger_verify(ledger, &report, NULL) == QD_STORE_OK && report.clean);
-    REQUIRE(report.entries == ROUNDS);
+    REQUIRE(report.entries == 2 * ROUNDS);
     qd_ledger_close(ledger);
     qd_store_close(store);
     return 0;

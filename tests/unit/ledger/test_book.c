@@ -1,6 +1,7 @@
 /* Booking: once, again, in conflict, too late, while the store fails, and across crashes. */
 #include "oracle.h"
 #include "server/ledger/scan.h"
+#include "server/ledger/verify.h"
 #include "storage/store_memory.h"
 #include "storage/store_rocksdb.h"
 #include "tests/lib/failalloc.h"
@@ -416,6 +417,8 @@ struct race {
     uint64_t sequence[RACERS][RACE_KEYS];
     unsigned booked[RACERS];
     unsigned duplicate[RACERS];
+    enum qd_book_result contested[RACERS][RACE_KEYS];
+    uint64_t contested_sequence[RACERS][RACE_KEYS];
 };
 
 struct racer {
@@ -440,9 +443,36 @@ static void *race_main(void *argument)
         race->sequence[racer->number][k] = receipt.sequence;
         entry = simple_entry("", 7); /* and one without a key */
         race->booked[racer->number] += book(race->ledger, &entry, &receipt) == QD_BOOK_BOOKED;
+        /* A key over which two parties contradict each other. */
+        pthread_barrier_wait(&race->start);
+        (void)snprintf(request_id, sizeof request_id, "contested-%zu", k);
+        entry = simple_entry(request_id, 7 + (int64_t)racer->number % 2);
+        race->contested[racer->number][k] = book(race->ledger, &entry, &receipt);
+        race->contested_sequence[racer->number][k] = receipt.sequence;
     }
     qd_receipt_release(&receipt);
     return NULL;
+}
+
+/* Of each contested key one party has booked once, and everybody is told so. */
+static void check_contested(const struct race *race)
+{
+    for (size_t k = 0; k < RACE_KEYS; k++) {
+        size_t winner = RACERS;
+        for (size_t i = 0; i < RACERS; i++) {
+            if (race->contested[i][k] == QD_BOOK_BOOKED) {
+                cr_assert_eq(winner, RACERS, "booked twice");
+                winner = i;
+            }
+        }
+        cr_assert_lt(winner, RACERS);
+        for (size_t i = 0; i < RACERS; i++) {
+            bool same = i % 2 == winner % 2;
+            cr_assert(i == winner ||
+                      race->contested[i][k] == (same ? QD_BOOK_DUPLICATE : QD_BOOK_CONFLICT));
+            cr_assert_eq(race->contested_sequence[i][k], race->contested_sequence[winner][k]);
+        }
+    }
 }
 
 static void run_race(struct qd_store *store)
@@ -470,16 +500,20 @@ static void run_race(struct qd_store *store)
             cr_assert_eq(race->sequence[i][k], race->sequence[0][k]);
         }
     }
+    check_contested(race);
     struct qd_ledger_status status;
+    struct qd_verify_report verified;
     qd_ledger_status(race->ledger, &status);
-    cr_assert_eq(status.watermark.sequence, booked);
-    cr_assert_leq(status.groups, booked);
+    cr_assert_eq(status.watermark.sequence, booked + RACE_KEYS);
+    cr_assert_leq(status.groups, booked + RACE_KEYS);
+    cr_assert_eq(qd_ledger_verify(race->ledger, &verified, NULL), QD_STORE_OK);
+    cr_assert(verified.clean, "%s", verified.difference);
     pthread_barrier_destroy(&race->start);
     qd_ledger_close(race->ledger);
     free(race);
 }
 
-Test(book, S6_racing_threads_book_one_key_once)
+Test(book, S6_racing_threads_book_one_key_once_whoever_contradicts)
 {
     struct qd_store *store = qd_store_memory_new();
     run_race(store);
