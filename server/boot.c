@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define KEY_FILE        "reservation.key"
+#define MARK_FILE       "ledger.mark"
 #define INCARNATION_KEY "node/incarnation"
 
 /* S1, X5: at most a second of rates and holds is lost, the writing of them included. */
@@ -151,32 +152,41 @@ enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
 
 /* --- what is durable --- */
 
+static char *read_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
+{
+    struct qd_store_error error;
+    struct qd_buf value = {0};
+
+    *ret_incarnation = 0;
+    enum qd_store_err err =
+        qd_store_get(store, QD_STORE_META, qd_slice_of(INCARNATION_KEY), &value, &error);
+    if (err == QD_STORE_OK) {
+        struct qd_reader reader = qd_reader_of(qd_buf_str(&value));
+        *ret_incarnation = qd_get_u64(&reader);
+        err = qd_reader_finish(&reader);
+        (void)snprintf(error.text, sizeof(error.text), "the count of boots is damaged");
+    }
+    qd_buf_release(&value);
+    return err == QD_STORE_OK || err == QD_STORE_NOT_FOUND ? NULL : sentence("%s", error.text);
+}
+
 /* C3: every boot is a new incarnation, counted on disk before anything is promised in its name. */
 static char *next_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
 {
     struct qd_store_error error;
     struct qd_buf value = {0};
     struct qd_batch batch;
-    struct qd_str key = qd_slice_of(INCARNATION_KEY);
-    uint64_t incarnation = 0;
+    uint64_t incarnation;
 
-    enum qd_store_err err = qd_store_get(store, QD_STORE_META, key, &value, &error);
-    if (err == QD_STORE_OK) {
-        struct qd_reader reader = qd_reader_of(qd_buf_str(&value));
-        incarnation = qd_get_u64(&reader);
-        err = qd_reader_finish(&reader);
-        (void)snprintf(error.text, sizeof(error.text), "the count of boots is damaged");
-    } else if (err == QD_STORE_NOT_FOUND) {
-        err = QD_STORE_OK;
+    char *why = read_incarnation(store, &incarnation);
+    if (why != NULL) {
+        return why;
     }
-    if (err == QD_STORE_OK) {
-        qd_batch_init(&batch);
-        qd_buf_clear(&value);
-        qd_put_u64(&value, incarnation + 1);
-        qd_batch_put(&batch, QD_STORE_META, key, qd_buf_str(&value));
-        err = qd_store_write(store, &batch, true, &error);
-        qd_batch_release(&batch);
-    }
+    qd_batch_init(&batch);
+    qd_put_u64(&value, incarnation + 1);
+    qd_batch_put(&batch, QD_STORE_META, qd_slice_of(INCARNATION_KEY), qd_buf_str(&value));
+    enum qd_store_err err = qd_store_write(store, &batch, true, &error);
+    qd_batch_release(&batch);
     qd_buf_release(&value);
     *ret_incarnation = incarnation + 1;
     return err == QD_STORE_OK ? NULL : sentence("%s", error.text);
@@ -196,9 +206,40 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
     if (qd_store_rocksdb_open(&rocksdb, &boot->store, &error) != QD_STORE_OK ||
         qd_ledger_open(boot->store, &ledger, &boot->ledger, &error) != QD_STORE_OK ||
         qd_tenant_store_open(boot->store, &boot->tenants, &error) != QD_STORE_OK) {
-        return sentence("%s", error.text);
+        return sentence("%s%s", error.text,
+                        error.code == QD_STORE_CORRUPT ? ". Restore a backup" : "");
     }
     return NULL;
+}
+
+/* X4: what was acknowledged is there, or nothing is served. A store whose log was damaged or lost
+ * opens without a word; going on would give sequences and tokens' numbers a second time. */
+static char *check_tidemark(struct qd_boot *boot, const struct qd_config *config)
+{
+    char path[4096];
+    struct qd_store_error error;
+    const char *dir = qd_config_get(config, QD_SET_DATA_DIR);
+    uint64_t sequence = qd_ledger_watermark(boot->ledger).sequence;
+    uint64_t boots;
+
+    char *why = read_incarnation(boot->store, &boots);
+    if (why != NULL) {
+        return why;
+    }
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, MARK_FILE);
+    if (qd_tidemark_open(path, &boot->tidemark, &error) != QD_STORE_OK) {
+        return sentence("%s", error.text);
+    }
+    struct qd_tide reached = qd_tidemark_get(boot->tidemark);
+    if (sequence >= reached.sequence && boots >= reached.incarnation) {
+        return NULL;
+    }
+    return sentence(
+        "%s/db: entries up to #%llu, of %llu starts, were acknowledged, but the ledger ends at "
+        "#%llu, of %llu: its log is damaged or lost, or it is an older copy. Restore a backup that "
+        "has them; to go on without them, and give their numbers anew, remove %s",
+        dir, (unsigned long long)reached.sequence, (unsigned long long)reached.incarnation,
+        (unsigned long long)sequence, (unsigned long long)boots, path);
 }
 
 struct load_tenants {
@@ -312,6 +353,7 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
     if (problem != NULL) {
         return problem;
     }
+    (void)qd_tidemark_raise(boot->tidemark, (struct qd_tide){.incarnation = node.incarnation});
     node_name(config, name, sizeof(name));
     /* The seed of all hashes comes from the key: users cannot craft collisions, and identities of
      * counters stay the same over restarts. */
@@ -373,6 +415,13 @@ static char *recover(struct qd_boot *boot)
     return ok ? NULL : sentence("%s", error.text);
 }
 
+static void heart_durable(void *context, uint64_t sequence)
+{
+    const struct qd_boot *boot = context;
+
+    (void)qd_tidemark_raise(boot->tidemark, (struct qd_tide){.sequence = sequence});
+}
+
 /* --- the ledger's heartbeat --- */
 
 static struct qd_wall_ns heart_now(void *context)
@@ -396,8 +445,11 @@ static void heart_changed(void *context, const struct qd_store_error *failure)
 
 static char *start_heart(struct qd_boot *boot)
 {
-    struct qd_heart_config heart = {
-        .ledger = boot->ledger, .now = heart_now, .changed = heart_changed, .context = boot};
+    struct qd_heart_config heart = {.ledger = boot->ledger,
+                                    .now = heart_now,
+                                    .changed = heart_changed,
+                                    .durable = heart_durable,
+                                    .context = boot};
 
     boot->heart = qd_heart_start(&heart);
     return boot->heart != NULL ? NULL : sentence("cannot start a thread: out of memory or threads");
@@ -458,6 +510,9 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
         why = open_store(boot, config);
     }
     if (why == NULL) {
+        why = check_tidemark(boot, config);
+    }
+    if (why == NULL) {
         why = make_node(boot, config, policy);
     }
     if (why == NULL) {
@@ -483,6 +538,7 @@ void qd_boot_close(struct qd_boot *boot)
 {
     qd_heart_stop(boot->heart);
     stop_snapshots(boot);
+    qd_tidemark_close(boot->tidemark);
     qd_node_free(boot->node);
     qd_tenant_store_close(boot->tenants);
     qd_ledger_close(boot->ledger);

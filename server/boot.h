@@ -12,6 +12,7 @@
 #include "server/ledger/heart.h"
 #include "server/ledger/tenant_store.h"
 #include "server/ledger/ticker.h"
+#include "server/ledger/tidemark.h"
 #include "server/shard/node.h"
 #include "server/shard/recover.h"
 
@@ -23,7 +24,8 @@ struct qd_boot {
     struct qd_heart *heart;      /* of the ledger; beats from the end of qd_boot_open on */
     struct qd_ticker *snapshots; /* of counters and holds, likewise */
     struct qd_worker *snapshot_worker;
-    bool snapshot_failed;    /* the last one */
+    bool snapshot_failed; /* the last one */
+    struct qd_tidemark *tidemark;
     const char *policy_file; /* NULL: --dev */
     uint32_t threads;
     struct qd_recovery recovery;

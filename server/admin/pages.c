@@ -47,11 +47,20 @@ static bool check_policy(struct qd_node *node, FILE *body, bool verbose)
 static bool check_ledger(struct qd_node *node, FILE *body, bool verbose)
 {
     struct qd_ledger_status status;
-    char detail[sizeof(status.failure.text) + 64] = "";
+    char detail[sizeof(status.failure.text) + 128] = "";
     qd_ledger_status(node->ledger, &status);
     if (status.failed) { /* X4 */
-        snprintf(detail, sizeof(detail), "%s; reports are refused until it can write, checks go on",
-                 status.failure.text);
+        /* RocksDB takes up again by itself after a full disk, and after nothing else. */
+        snprintf(detail, sizeof(detail), "%s; reports are refused until %s, checks go on",
+                 status.failure.text,
+                 status.failure.code == QD_STORE_FULL
+                     ? "it can write"
+                     : "the disk is well and the node is started again");
+    }
+    if (status.damage.code != QD_STORE_OK) {
+        /* No reason to take the node out: it is about reports that were booked before. */
+        fprintf(body, "[!]ledger damaged: %s; reports that need it are refused, restore a backup\n",
+                status.damage.text);
     }
     return check(body, verbose, !status.failed, "ledger", detail);
 }

@@ -85,6 +85,19 @@ enum qd_book_result qd_book_store_failed(struct qd_receipt *receipt,
     return QD_BOOK_STORE_ERROR;
 }
 
+/* X4: what is damaged stays damaged: noted for whoever asks how the ledger is. */
+static enum qd_book_result read_failed(struct qd_ledger *ledger, struct qd_book_job *job,
+                                       enum qd_store_err err, const struct qd_store_error *error)
+{
+    if (err == QD_STORE_CORRUPT) {
+        pthread_mutex_lock(&ledger->mutex);
+        ledger->counts.damage = *error;
+        ledger->counts.damage.code = err;
+        pthread_mutex_unlock(&ledger->mutex);
+    }
+    return qd_book_store_failed(job->receipt, error);
+}
+
 /* The key was booked before: fill in the receipt. */
 static enum qd_book_result answer_again(struct qd_ledger *ledger, struct qd_book_job *job,
                                         const struct qd_idempotency_record *record)
@@ -97,7 +110,7 @@ static enum qd_book_result answer_again(struct qd_ledger *ledger, struct qd_book
     enum qd_store_err err = qd_ledger_get(ledger->store, record->sequence, &receipt->entry_bytes,
                                           &receipt->first, &error);
     if (err != QD_STORE_OK && err != QD_STORE_NOT_FOUND) {
-        return qd_book_store_failed(receipt, &error);
+        return read_failed(ledger, job, err, &error);
     }
     receipt->has_first = err == QD_STORE_OK;
     if (qd_hash128_equal(record->content, job->booking->content)) {
@@ -172,7 +185,7 @@ static enum qd_book_result look_up(struct qd_ledger *ledger, struct qd_book_job 
         qd_store_error_set(&error, err, "idempotency key: %s", qd_store_err_text(err));
     }
     return err == QD_STORE_OK ? answer_again(ledger, job, &record)
-                              : qd_book_store_failed(job->receipt, &error);
+                              : read_failed(ledger, job, err, &error);
 }
 
 /* --- booking --- */

@@ -7,7 +7,10 @@
 struct qd_heart {
     struct qd_heart_config config;
     struct qd_ticker *ticker;
-    bool failed; /* what `changed` was told last */
+    uint32_t tick_ms;
+    uint32_t since_beat_ms;
+    bool failed;  /* what `changed` was told last */
+    bool written; /* something was, so that all that is visible is durable */
 };
 
 static void tell(struct qd_heart *heart, const struct qd_store_error *failure)
@@ -20,9 +23,8 @@ static void tell(struct qd_heart *heart, const struct qd_store_error *failure)
     heart->failed = failed;
 }
 
-static void beat(void *context)
+static void beat(struct qd_heart *heart)
 {
-    struct qd_heart *heart = context;
     struct qd_ledger *ledger = heart->config.ledger;
     struct qd_wall_ns now = heart->config.now(heart->config.context);
     struct qd_ledger_status status;
@@ -37,10 +39,37 @@ static void beat(void *context)
         return; /* bookings carry the watermark */
     }
     if (qd_ledger_heartbeat(ledger, now, &error) == QD_STORE_OK) {
+        heart->written = true;
         tell(heart, NULL);
     } else {
         tell(heart, &error);
     }
+}
+
+static void tell_durable(struct qd_heart *heart)
+{
+    struct qd_ledger_status status;
+
+    if (heart->config.durable == NULL) {
+        return;
+    }
+    qd_ledger_status(heart->config.ledger, &status);
+    heart->written |= status.groups > 0;
+    if (heart->written && !status.failed) {
+        heart->config.durable(heart->config.context, status.watermark.sequence);
+    }
+}
+
+static void tick(void *context)
+{
+    struct qd_heart *heart = context;
+
+    if (heart->since_beat_ms >= heart->config.period_ms) {
+        beat(heart);
+        heart->since_beat_ms = 0;
+    }
+    tell_durable(heart);
+    heart->since_beat_ms += heart->tick_ms;
 }
 
 struct qd_heart *qd_heart_start(const struct qd_heart_config *config)
@@ -54,7 +83,10 @@ struct qd_heart *qd_heart_start(const struct qd_heart_config *config)
     if (heart->config.period_ms == 0) {
         heart->config.period_ms = QD_HEART_PERIOD_MS;
     }
-    heart->ticker = qd_ticker_start(heart->config.period_ms, beat, heart);
+    heart->tick_ms =
+        heart->config.period_ms < QD_HEART_TICK_MS ? heart->config.period_ms : QD_HEART_TICK_MS;
+    heart->since_beat_ms = heart->config.period_ms; /* the first tick beats */
+    heart->ticker = qd_ticker_start(heart->tick_ms, tick, heart);
     if (heart->ticker == NULL) {
         free(heart);
         return NULL;

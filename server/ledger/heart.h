@@ -13,6 +13,7 @@
 #include "server/ledger/ledger.h"
 
 #define QD_HEART_PERIOD_MS 5000U
+#define QD_HEART_TICK_MS   1000U /* at most: between two calls of `durable` */
 
 struct qd_heart; /* opaque */
 
@@ -23,6 +24,9 @@ struct qd_heart_config {
     /* The store began to fail (`failure` says why), or takes writes again (NULL). Called by the
      * heart's thread, once a change. May be NULL. */
     void (*changed)(void *context, const struct qd_store_error *failure);
+    /* About each second while the store takes writes: entries up to `sequence` are durable. Called
+     * by the heart's thread. May be NULL. */
+    void (*durable)(void *context, uint64_t sequence);
     void *context;
 };
 

@@ -162,6 +162,7 @@ struct qd_ledger_status {
     struct qd_watermark watermark;
     bool failed;                   /* the last write failed: reports are refused */
     struct qd_store_error failure; /* why */
+    struct qd_store_error damage;  /* CORRUPT: what a report met last, since open; else OK */
     uint64_t booked, duplicates, conflicts, refused, store_errors; /* since open */
     uint64_t groups; /* synced batches written for them */
     uint32_t group_largest;

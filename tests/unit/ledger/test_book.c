@@ -205,6 +205,52 @@ Test(book, L2_a_failed_sync_is_not_acknowledged_as_a_duplicate_until_it_is_durab
     qd_store_close(store);
 }
 
+static bool find_key(struct qd_store *store, struct qd_buf *ret_key)
+{
+    struct qd_str key;
+    struct qd_str value;
+    struct qd_store_iter *iter =
+        qd_store_iter_open(store, &(struct qd_store_range){.space = QD_STORE_IDEMPOTENCY});
+    bool found = qd_store_iter_next(iter, &key, &value, NULL) == QD_STORE_OK;
+    if (found) {
+        qd_buf_append_str(ret_key, key);
+    }
+    qd_store_iter_close(iter);
+    return found;
+}
+
+Test(book, X4_a_damaged_key_is_refused_and_noted_never_booked_anew)
+{
+    struct qd_store *store = qd_store_memory_new();
+    struct qd_ledger *ledger = open_ledger(store);
+    struct qd_receipt receipt;
+    struct qd_ledger_status status;
+    struct qd_buf key = {0};
+    struct qd_batch batch = {0};
+    qd_receipt_init(&receipt);
+    struct qd_entry entry = simple_entry("r1", 1);
+    cr_assert_eq(book(ledger, &entry, &receipt), QD_BOOK_BOOKED);
+    qd_ledger_status(ledger, &status);
+    cr_assert_eq(status.damage.code, QD_STORE_OK);
+    cr_assert(find_key(store, &key));
+    qd_batch_put(&batch, QD_STORE_IDEMPOTENCY, qd_buf_str(&key), qd_slice_of("rubbish"));
+    cr_assert_eq(qd_store_write(store, &batch, true, NULL), QD_STORE_OK);
+    cr_assert_eq(book(ledger, &entry, &receipt), QD_BOOK_STORE_ERROR);
+    cr_assert_not_null(strstr(receipt.text, "corrupt data"), "%s", receipt.text);
+    qd_ledger_status(ledger, &status);
+    cr_assert_eq(status.damage.code, QD_STORE_CORRUPT);
+    cr_assert_not_null(strstr(status.damage.text, "idempotency key: corrupt data"));
+    cr_assert_not(status.failed, "others are taken");
+    entry = simple_entry("r2", 1);
+    cr_assert_eq(book(ledger, &entry, &receipt), QD_BOOK_BOOKED);
+    cr_assert_eq(receipt.sequence, 2);
+    qd_buf_release(&key);
+    qd_batch_release(&batch);
+    qd_receipt_release(&receipt);
+    qd_ledger_close(ledger);
+    qd_store_close(store);
+}
+
 Test(book, L2_the_callers_writes_go_with_the_entry)
 {
     struct qd_store *store = qd_store_memory_new();

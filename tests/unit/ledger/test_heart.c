@@ -112,3 +112,62 @@ Test(heart, X4_a_full_store_is_noticed_and_so_is_its_recovery)
     qd_ledger_close(ledger);
     qd_store_close(store);
 }
+
+static _Atomic uint64_t durable_through;
+static _Atomic unsigned durable_told;
+
+static void world_durable(void *context, uint64_t sequence)
+{
+    (void)context;
+    atomic_store(&durable_through, sequence);
+    atomic_fetch_add(&durable_told, 1);
+}
+
+static void book_one(struct qd_ledger *ledger)
+{
+    struct qd_receipt receipt;
+    struct qd_entry entry = {.kind = QD_ENTRY_USAGE,
+                             .event_time = {1000 * QD_NS_PER_S},
+                             .charged_time = {1000 * QD_NS_PER_S},
+                             .tenant = qd_slice_of("acme"),
+                             .quantities = {{qd_slice_of("requests"), 1}},
+                             .quantity_count = 1};
+    struct qd_booking booking = {.entry = &entry, .now = {1000 * QD_NS_PER_S}};
+    qd_receipt_init(&receipt);
+    cr_assert(qd_ledger_book(ledger, &booking, &receipt) == QD_BOOK_BOOKED);
+    qd_receipt_release(&receipt);
+}
+
+Test(heart, X4_only_what_is_durable_is_told)
+{
+    struct world world = {.now_ns = 1000 * QD_NS_PER_S};
+    struct qd_store *store = qd_store_memory_new();
+    struct qd_store_error error;
+    struct qd_ledger *ledger = NULL;
+    cr_assert(qd_ledger_open(store, &(struct qd_ledger_config){0}, &ledger, &error) == QD_STORE_OK);
+    struct qd_heart_config config = {.ledger = ledger,
+                                     .period_ms = 2,
+                                     .now = world_now,
+                                     .durable = world_durable,
+                                     .context = &world};
+    book_one(ledger);
+    struct qd_heart *heart = qd_heart_start(&config);
+    wait_for(&durable_told, 1);
+    cr_assert(atomic_load(&durable_through) == 1);
+    book_one(ledger);
+    wait_for(&durable_told, atomic_load(&durable_told) + 2);
+    cr_assert(atomic_load(&durable_through) == 2);
+    qd_heart_stop(heart);
+    /* A store that takes nothing: whatever it shows may be lost. */
+    qd_store_memory_faults(store)->sync.countdown = 0;
+    qd_store_memory_faults(store)->sync.repeat = true;
+    cr_assert(qd_ledger_heartbeat(ledger, (struct qd_wall_ns){2000 * QD_NS_PER_S}, &error) ==
+              QD_STORE_IO);
+    unsigned told = atomic_load(&durable_told);
+    heart = qd_heart_start(&config);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    cr_assert(atomic_load(&durable_told) == told);
+    qd_heart_stop(heart);
+    qd_ledger_close(ledger);
+    qd_store_close(store);
+}
