@@ -39,6 +39,7 @@ node() {
     node_code=0
     qd_start --policy "$T/policy.yaml" || node_code=$?
     unset LD_PRELOAD
+    echo "$QD_PID" >"$T/pid"
     return $node_code
 }
 
@@ -84,10 +85,7 @@ killed_start() {
     wait "$QD_PID" 2>/dev/null
 }
 
-rounds_start() { # NAME SEED
-    seed=${QD_SEED:-$2}
-    echo "seed $1 $seed"
-    seed=$((seed % 2147483648))
+rounds_policy() {
     cat >"$T/policy.yaml" <<'END'
 version: 1
 models:
@@ -99,6 +97,13 @@ plans:
 tenants:
   "*": {plan: pro}
 END
+}
+
+rounds_start() { # NAME SEED
+    seed=${QD_SEED:-$2}
+    echo "seed $1 $seed"
+    seed=$((seed % 2147483648))
+    rounds_policy
     # The very first starts end early: nothing is half made.
     round=0
     for _ in 1 2 3; do
