@@ -1,10 +1,10 @@
 #!/bin/sh
 # The benchmarks: builds the release preset in a folder of its own, measures, prints a table, and writes
 # build/bench/results.json, a list of {name, value, unit, target, met}. build/bench/details.txt has every single run.
-#   sh tests/bench/run.sh           about 6 minutes
-#   sh tests/bench/run.sh --quick   about 3 minutes: fewer and shorter rounds
-#   sh tests/bench/run.sh ROW...    only these: core, commit, unary, stream, latency, hot, report (unary is measured for
-#                                   stream and latency, commit for report)
+#   sh tests/bench/run.sh           about 15 minutes
+#   sh tests/bench/run.sh --quick   about 5 minutes: fewer and shorter rounds, smaller ledgers
+#   sh tests/bench/run.sh ROW...    only these: core, commit, query, export, start, unary, stream, latency, hot, report
+#                                   (unary is measured for stream and latency, commit for report)
 # Ratios compare two things measured in turns in the same run; a figure is the median of its rounds. The server has
 # core 0 and the load has core 1 (`hot`: two RPC threads on both, the load among them). Answers are `brief`.
 # Exits 1 when something could not be measured, 0 otherwise, targets met or not. Run it on an idle machine: with others
@@ -21,14 +21,14 @@ for argument in "$@"; do
         sed -n '2,12s/^# //p' "$0"
         exit 0
         ;;
-    core | commit | unary | stream | latency | hot | report) rows="$rows $argument" ;;
+    core | commit | query | export | start | unary | stream | latency | hot | report) rows="$rows $argument" ;;
     *)
-        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, unary, stream, latency, hot, report" >&2
+        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, query, export, start, unary, stream, latency, hot, report" >&2
         exit 1
         ;;
     esac
 done
-[ -n "$rows" ] || rows='core commit unary stream latency hot report'
+[ -n "$rows" ] || rows='core commit query export start unary stream latency hot report'
 
 rounds=5
 seconds=3
@@ -132,20 +132,29 @@ fi
 
 # start_server CORES THREADS: quotad with the benchmark's policy; sets $server, $grpc, $admin.
 start_server() {
-    rm -rf "$T/ports" "$T/data"
+    rm -rf "$T/data"
+    start_on "$1" "$2" "$T/data" "$holds"
+}
+
+# start_on CORES THREADS FOLDER HOLDS [OPTION...]: the same on a data directory that is there. The file of ports is
+# written once the node is ready: at most 5 minutes after.
+start_on() {
+    cores=$1 threads=$2 folder=$3 table=$4
+    shift 4
+    rm -f "$T/ports"
     # shellcheck disable=SC2086 # $prefer may be empty
-    $prefer taskset -c "$1" "$build/server/quotad" --policy tests/bench/policy.yaml --data-dir "$T/data" \
-        --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --port-file "$T/ports" --threads "$2" \
-        --max-reservations "$holds" --log-level warn >"$T/quotad.log" 2>&1 &
+    $prefer taskset -c "$cores" "$build/server/quotad" --policy tests/bench/policy.yaml --data-dir "$folder" \
+        --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --port-file "$T/ports" --threads "$threads" \
+        --max-reservations "$table" --log-level warn "$@" >"$T/quotad.log" 2>&1 &
     server=$!
     tries=0
     until [ -s "$T/ports" ]; do
         tries=$((tries + 1))
-        if [ "$tries" -gt 500 ] || ! kill -0 "$server" 2>/dev/null; then
+        if [ "$tries" -gt 30000 ] || ! kill -0 "$server" 2>/dev/null; then
             cat "$T/quotad.log" >&2
             die "quotad did not come up"
         fi
-        sleep 0.02
+        sleep 0.01
     done
     grpc=127.0.0.1:$(get grpc "$T/ports")
     admin=127.0.0.1:$(get admin "$T/ports")
@@ -400,6 +409,112 @@ bench_commit() {
     done
 }
 
+# A usage query over a day: the work must follow the rows that it reads, not the entries behind them.
+bench_query() {
+    echo "== QueryUsage over a day, by how many entries it holds"
+    many=1000000
+    [ "$quick" -eq 0 ] || many=300000
+    mkdir "$T/query"
+    # shellcheck disable=SC2086
+    $prefer "$build/tests/bench/bench_query" "$T/query" "$many" 10000 >"$T/queried" 2>&1 ||
+        die "bench_query: $(tail -n 5 "$T/queried")"
+    rm -rf "$T/query"
+    for when in booked reopened; do
+        note "$when: $(get "${when}_many_us" "$T/queried") us over $many entries, $(get "${when}_few_us" "$T/queried") us" \
+            "over 10000 of the same tenants, models and quarter hours"
+    done
+    row "QueryUsage over $many entries / over 10000" \
+        "$(divide "$(get booked_many_us "$T/queried")" "$(get booked_few_us "$T/queried")" 2)" ratio '<=' 1.5
+    row "QueryUsage over $many entries / over 10000, after a restart" \
+        "$(divide "$(get reopened_many_us "$T/queried")" "$(get reopened_few_us "$T/queried")" 2)" ratio '<=' 1.5
+}
+
+# fill FOLDER ENTRIES TENANTS DAYS: a data directory with a ledger.
+fill() {
+    mkdir "$1"
+    "$build/tests/bench/bench_fill" "$@" >"$T/filled" 2>&1 || die "bench_fill: $(tail -n 5 "$T/filled")"
+    note "a ledger of $2 entries of $3 tenants over $4 days, $(get entries_per_s "$T/filled") entries/s"
+}
+
+now_s() {
+    date +%s.%N
+}
+
+# minus A B: seconds
+minus() {
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f\n", a - b }'
+}
+
+# CPU seconds of a process so far
+cpu_s() {
+    awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); printf "%.2f\n", ($12 + $13) / hz }' "/proc/$1/stat"
+}
+
+# All of `quotactl ledger export`, from its start to its end, against a node that does nothing else.
+bench_export() {
+    echo "== quotactl ledger export: quotad on core 0, quotactl on core 1"
+    entries=1000000
+    [ "$quick" -eq 0 ] || entries=300000
+    fill "$T/export" "$entries" 10000 10
+    start_on 0 1 "$T/export" 100k
+    : >"$T/jsonl"
+    : >"$T/csv"
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        for format in jsonl csv; do
+            used=$(cpu_s "$server")
+            from=$(now_s)
+            # shellcheck disable=SC2086
+            $prefer taskset -c 1 "$build/client/ctl/quotactl" ledger export --format "$format" --address "$grpc" \
+                >/dev/null 2>"$T/exported" || die "export: $(cat "$T/exported")"
+            took=$(minus "$(now_s)" "$from")
+            grep -q "^end; later: --cursor $entries\$" "$T/exported" || die "export: $(cat "$T/exported")"
+            divide "$entries" "$took" 0 >>"$T/$format"
+            note "round $round, $format: $took s, of which quotad computed $(minus "$(cpu_s "$server")" "$used") s"
+        done
+    done
+    stop_server
+    rm -rf "$T/export"
+    row "ledger export, JSON lines" "$(median <"$T/jsonl")" entries/s '>=' 500000
+    row "ledger export, CSV" "$(median <"$T/csv")" entries/s '>=' 500000
+}
+
+# From the start of the process until /readyz says ok, after kill -9, on both cores. A tenant has 4 counters, so 250,000
+# tenants have a million.
+bench_start() {
+    echo "== from start to ready, after kill -9"
+    big=10000000
+    tenants=250000
+    if [ "$quick" -eq 1 ]; then
+        big=1000000
+        tenants=25000
+    fi
+    for entries in 100000 "$big"; do
+        of=$tenants
+        [ "$entries" -ge "$tenants" ] || of=$entries
+        fill "$T/start" "$entries" "$of" 30
+        : >"$T/starts"
+        for round in first 1 2 3; do
+            from=$(now_s)
+            start_on 0,1 0 "$T/start" 100k --max-counters 3M --root-counters 0
+            until curl -sf "http://$admin/readyz" >/dev/null; do sleep 0.005; done
+            took=$(minus "$(now_s)" "$from")
+            note "$entries entries, start $round: $took s; $(metric quotad_counters) live counters"
+            # The first start finds a ledger and nothing else: what later ones find, it leaves within this time.
+            if [ "$round" = first ]; then sleep 5; else echo "$took" >>"$T/starts"; fi
+            kill -KILL "$server"
+            wait "$server" 2>/dev/null
+            server=''
+        done
+        median <"$T/starts" >"$T/start.$entries"
+        rm -rf "$T/start"
+    done
+    row "start to ready, $big entries of $tenants tenants" "$(cat "$T/start.$big")" s '<=' 10
+    note "$(divide "$(cat "$T/start.$big")" "$(cat "$T/start.100000")" 1) times as long as with 100000 entries" \
+        "($(cat "$T/start.100000") s)"
+}
+
 # 256 reports without a reservation in flight, each booked with one sync.
 bench_report() {
     echo "== durable ReportUsage, 256 in flight"
@@ -442,7 +557,7 @@ mkdir -p "$out"
 : >"$details"
 echo "== build"
 if ! { cmake --preset release -B "$build" && cmake --build "$build" --target quotad bench_nothing_server bench_load \
-    bench_core_decide bench_commit; } >"$out/build.log" 2>&1; then
+    bench_core_decide bench_commit bench_fill bench_query quotactl; } >"$out/build.log" 2>&1; then
     tail -n 30 "$out/build.log" >&2
     die "the build failed; all of it: $out/build.log"
 fi
@@ -452,6 +567,9 @@ printf 'machine: %s, %s cores; load average before: %s\n' \
 
 if wanted core; then bench_core; fi
 if wanted commit || wanted report; then bench_commit; fi
+if wanted query; then bench_query; fi
+if wanted export; then bench_export; fi
+if wanted start; then bench_start; fi
 if wanted unary || wanted stream || wanted latency; then bench_unary; fi
 if wanted latency; then bench_latency; fi
 if wanted stream; then bench_stream; fi
