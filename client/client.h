@@ -98,6 +98,7 @@ struct lq_call {
         quota_report_callback report;
         quota_extend_callback extend;
         quota_cancel_callback cancel;
+        quota_invoke_callback invoke;
     } callback;
     void *context;
 

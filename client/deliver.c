@@ -129,7 +129,13 @@ static void deliver_bytes(struct lq_call *call, const struct lq_result *result)
             answer.size = result->reply_size;
         }
     }
-    *(struct quota_bytes *)call->waiter->answer = answer;
+    if (call->waiter != NULL) {
+        *(struct quota_bytes *)call->waiter->answer = answer;
+    } else if (call->callback.invoke != NULL) {
+        call->callback.invoke(call->context, answer);
+    } else {
+        quota_bytes_release(&answer);
+    }
 }
 
 void lq_call_deliver(struct lq_call *call, const struct lq_result *result)

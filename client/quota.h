@@ -527,6 +527,12 @@ QUOTA_MUST_CHECK enum quota_status quota_client_invoke(struct quota_client *clie
                                                        struct quota_bytes *ret_reply);
 void quota_bytes_release(struct quota_bytes *bytes);
 
+/* The reply is the callback's, to release when it is done with it. */
+typedef void (*quota_invoke_callback)(void *context, struct quota_bytes reply);
+QUOTA_MUST_CHECK enum quota_status quota_client_invoke_start(
+    struct quota_client *client, const char *method, const void *request, size_t request_size,
+    const struct quota_call *call, quota_invoke_callback callback, void *context);
+
 /* ---- a stream of messages ----------------------------------------------------------------- */
 
 /* A call of a service that answers with many messages, e.g. "/quota.v1.UsageService/WatchEvents".

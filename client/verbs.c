@@ -334,22 +334,46 @@ void lq_cancel_late(struct quota_client *client, const char *reservation)
     }
 }
 
+static struct lq_call *new_invoke(struct quota_client *client, const char *method,
+                                  const void *request, size_t request_size,
+                                  const struct quota_call *call, struct quota_error *error)
+{
+    if (!given(method) || method[0] != '/') {
+        lq_error_set(error, QUOTA_INVALID,
+                     "method \"%s\" is not valid; accepted: \"/package.Service/Method\"",
+                     method != NULL ? method : "");
+        return NULL;
+    }
+    grpc_slice bytes = grpc_slice_from_copied_buffer(request, request_size);
+    struct lq_call *made = lq_call_new(client, LQ_INVOKE, method, bytes, call);
+    if (made == NULL) {
+        lq_error_set(error, QUOTA_NO_MEMORY, "out of memory");
+    }
+    return made;
+}
+
 enum quota_status quota_client_invoke(struct quota_client *client, const char *method,
                                       const void *request, size_t request_size,
                                       const struct quota_call *call, struct quota_bytes *ret_reply)
 {
     *ret_reply = (struct quota_bytes){.data = NULL};
-    if (!given(method) || method[0] != '/') {
-        lq_error_set(&ret_reply->error, QUOTA_INVALID,
-                     "method \"%s\" is not valid; accepted: \"/package.Service/Method\"",
-                     method != NULL ? method : "");
-        return QUOTA_INVALID;
-    }
-    grpc_slice bytes = grpc_slice_from_copied_buffer(request, request_size);
-    struct lq_call *made = lq_call_new(client, LQ_INVOKE, method, bytes, call);
+    struct lq_call *made =
+        new_invoke(client, method, request, request_size, call, &ret_reply->error);
+    return made != NULL ? wait_for(made, NULL, ret_reply, &ret_reply->error)
+                        : ret_reply->error.status;
+}
+
+enum quota_status quota_client_invoke_start(struct quota_client *client, const char *method,
+                                            const void *request, size_t request_size,
+                                            const struct quota_call *call,
+                                            quota_invoke_callback callback, void *context)
+{
+    struct quota_error error;
+    struct lq_call *made = new_invoke(client, method, request, request_size, call, &error);
     if (made == NULL) {
-        lq_error_set(&ret_reply->error, QUOTA_NO_MEMORY, "out of memory");
-        return QUOTA_NO_MEMORY;
+        return error.status;
     }
-    return wait_for(made, NULL, ret_reply, &ret_reply->error);
+    made->callback.invoke = callback;
+    made->context = context;
+    return launch(made, NULL);
 }

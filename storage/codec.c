@@ -138,12 +138,13 @@ static const uint8_t *take(struct qd_reader *reader, size_t size)
     return bytes;
 }
 
-static qd_uint128 get_little(struct qd_reader *reader, size_t size)
+/* Of up to 8 bytes. */
+static inline uint64_t get_little(struct qd_reader *reader, size_t size)
 {
     const uint8_t *bytes = take(reader, size);
-    qd_uint128 value = 0;
+    uint64_t value = 0;
     for (size_t i = 0; bytes != NULL && i < size; i++) {
-        value |= (qd_uint128)bytes[i] << (8 * i);
+        value |= (uint64_t)bytes[i] << (8 * i);
     }
     return value;
 }
@@ -158,8 +159,29 @@ static uint64_t get_big(struct qd_reader *reader, size_t size)
     return value;
 }
 
+/* A canonical number of up to 63 bits, as nearly all are; false, with nothing taken: another. */
+static inline bool get_short_varint(struct qd_reader *reader, uint64_t *ret)
+{
+    size_t left = reader->failed ? 0 : (size_t)(reader->end - reader->at);
+    uint64_t value = 0;
+    for (unsigned i = 0; i < 9 && i < left; i++) {
+        uint8_t byte = reader->at[i];
+        value |= (uint64_t)(byte & VARINT_BITS) << (7 * i);
+        if ((byte & VARINT_MORE) == 0) {
+            reader->at += byte != 0 || i == 0 ? i + 1 : 0;
+            *ret = value;
+            return byte != 0 || i == 0;
+        }
+    }
+    return false;
+}
+
 static qd_uint128 get_varint128(struct qd_reader *reader)
 {
+    uint64_t small;
+    if (get_short_varint(reader, &small)) {
+        return small;
+    }
     qd_uint128 value = 0;
     for (unsigned shift = 0; shift < 128; shift += 7) {
         const uint8_t *byte = take(reader, 1);
@@ -193,7 +215,7 @@ uint32_t qd_get_u32(struct qd_reader *reader)
 
 uint64_t qd_get_u64(struct qd_reader *reader)
 {
-    return (uint64_t)get_little(reader, 8);
+    return get_little(reader, 8);
 }
 
 int64_t qd_get_i64(struct qd_reader *reader)
@@ -203,7 +225,9 @@ int64_t qd_get_i64(struct qd_reader *reader)
 
 qd_int128 qd_get_i128(struct qd_reader *reader)
 {
-    return (qd_int128)get_little(reader, 16);
+    uint64_t low = get_little(reader, 8);
+    uint64_t high = get_little(reader, 8);
+    return reader->failed ? 0 : (qd_int128)((qd_uint128)high << 64 | low);
 }
 
 uint64_t qd_get_varint_max(struct qd_reader *reader, uint64_t max)

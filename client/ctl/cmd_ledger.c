@@ -1,7 +1,7 @@
 /* quotactl ledger ls, ledger export, verify: the entries, one by one, and as a whole. */
 #include "client/ctl/answer.h"
 #include "client/ctl/commands.h"
-#include "client/ctl/csv.h"
+#include "client/ctl/export.h"
 #include "client/ctl/rpc.h"
 #include "client/ctl/show.h"
 #include "quota/v1/usage.pb-c.h"
@@ -87,62 +87,6 @@ static int run_list(struct ctl *ctl, const struct ctl_args *args)
 
 /* ---- export */
 
-static bool export_page(struct ctl *ctl, const Quota__V1__ListLedgerEntriesResponse *page, bool csv)
-{
-    for (size_t i = 0; i < page->n_entries; i++) {
-        if (csv) {
-            ctl_csv_entry(ctl->out, page->entries[i]);
-            continue;
-        }
-        struct json_object *object = ctl_json_message(&page->entries[i]->base);
-        if (object == NULL) {
-            (void)ctl_fail(ctl, "out of memory");
-            return false;
-        }
-        (void)fprintf(ctl->out, "%s\n",
-                      json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
-        (void)json_object_put(object);
-    }
-    return true;
-}
-
-/* Pages until nothing more is complete. Where it ended goes to stderr: the next export begins
- * there. */
-static int export_all(struct ctl *ctl, Quota__V1__ListLedgerEntriesRequest *request, bool csv)
-{
-    char cursor[64];
-    bool end = false;
-    int code = CTL_OK;
-    if (csv) {
-        (void)fputs(ctl_csv_head, ctl->out);
-    }
-    (void)snprintf(cursor, sizeof cursor, "%s", request->cursor);
-    request->page_size = 1000;
-    while (!end && code == CTL_OK) {
-        request->cursor = cursor;
-        Quota__V1__ListLedgerEntriesResponse *page =
-            ctl_call(ctl, "UsageService/ListLedgerEntries", &request->base,
-                     &quota__v1__list_ledger_entries_response__descriptor, true);
-        if (page == NULL || !export_page(ctl, page, csv)) {
-            code = CTL_ERROR;
-        } else {
-            (void)snprintf(cursor, sizeof cursor, "%s", page->next_cursor);
-            end = page->end != 0;
-        }
-        ctl_free(page);
-    }
-    (void)fflush(ctl->out);
-    if (ferror(ctl->out) != 0) {
-        return ctl_fail(ctl,
-                        "the output cannot be written; the entries before --cursor %s may be lost",
-                        cursor);
-    }
-    (void)fprintf(ctl->err, "%s: --cursor %s\n",
-                  code == CTL_OK ? "end; later" : "broken off; go on with", cursor);
-    return code;
-}
-
 static int run_export(struct ctl *ctl, const struct ctl_args *args)
 {
     Quota__V1__ListLedgerEntriesRequest request;
@@ -154,7 +98,7 @@ static int run_export(struct ctl *ctl, const struct ctl_args *args)
     if (!read_range(ctl, args, &request)) {
         return CTL_ERROR;
     }
-    return export_all(ctl, &request, csv);
+    return ctl_export(ctl, &request, csv);
 }
 
 /* ---- verify */

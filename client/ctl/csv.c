@@ -1,50 +1,168 @@
 #include "client/ctl/csv.h"
 
-#include "client/ctl/rpc.h"
+/* The numbers of quota.v1.LedgerEntry, Entry and Amount. */
+enum {
+    NODE = 1,
+    SEQUENCE = 2,
+    KIND = 3,
+    EVENT_TIME = 4,
+    RECORDED_TIME = 5,
+    TENANT = 6,
+    MODEL = 7,
+    POOL = 8,
+    USER = 9,
+    LABELS = 10,
+    SOURCE = 11,
+    REQUEST_ID = 12,
+    ATTEMPT = 13,
+    PART_SEQUENCE = 14,
+    FINAL = 15,
+    OUTCOME = 16,
+    TIER = 17,
+    QUANTITIES = 18,
+    PRICE_VERSIONS = 19,
+    COST_PICO = 20,
+    CHARGE_PICO = 21,
+    UNPRICED = 24,
+    CORRECTS_SEQUENCE = 25,
+    CORRECTS_NODE = 26,
+    RESERVATION_ID = 27,
+    LIMIT = 29,
+    NOTE = 30,
+    PAIR_NAME = 1,
+    PAIR_VALUE = 2
+};
 
-#include <stdlib.h>
-#include <string.h>
+/* One line while it is written. */
+struct row {
+    const struct ctl_plan *plan;
+    struct ctl_value values[CTL_PLAN_FIELDS_MAX + 1];
+    struct ctl_sink *sink;
+};
+
+/* Inside quotes. */
+static void put_doubled(struct ctl_sink *sink, const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"') {
+            ctl_sink_put_char(sink, '"');
+        }
+        ctl_sink_put_char(sink, text[i]);
+    }
+}
+
+static bool needs_quotes(const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == ',' || text[i] == '"' || text[i] == '\r' || text[i] == '\n') {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* A field of RFC 4180: in quotes where it must be. */
-static void csv_text(FILE *out, const char *text)
+static void put_text(struct ctl_sink *sink, const char *text, size_t size)
 {
-    if (strpbrk(text, ",\"\r\n") == NULL) {
-        (void)fputs(text, out);
+    if (!needs_quotes(text, size)) {
+        ctl_sink_put(sink, text, size);
         return;
     }
-    (void)fputc('"', out);
-    for (; *text != '\0'; text++) {
-        if (*text == '"') {
-            (void)fputc('"', out);
-        }
-        (void)fputc(*text, out);
+    ctl_sink_put_char(sink, '"');
+    put_doubled(sink, text, size);
+    ctl_sink_put_char(sink, '"');
+}
+
+static void text(struct row *row, uint32_t id)
+{
+    put_text(row->sink, row->values[id].bytes, row->values[id].size);
+    ctl_sink_put_char(row->sink, ',');
+}
+
+static void number(struct row *row, uint32_t id)
+{
+    ctl_sink_put_signed(row->sink, (int64_t)row->values[id].number);
+    ctl_sink_put_char(row->sink, ',');
+}
+
+static void word(struct row *row, uint32_t id)
+{
+    ctl_sink_put_text(row->sink, ctl_plan_word(row->plan, id, row->values[id].number));
+    ctl_sink_put_char(row->sink, ',');
+}
+
+static void truth(struct row *row, uint32_t id)
+{
+    ctl_sink_put_text(row->sink, row->values[id].number != 0 ? "true," : "false,");
+}
+
+/* Does a name or a value of these pairs need quotes? Then all of the field does. */
+static bool pairs_need_quotes(struct row *row, uint32_t id, bool *ret_well)
+{
+    const struct ctl_plan *inner = ctl_plan_inner(row->plan, id);
+    struct ctl_value pair[CTL_PLAN_FIELDS_MAX + 1];
+    const uint8_t *at = NULL;
+    const char *bytes;
+    size_t size;
+    bool quotes = false;
+    *ret_well = true;
+    while (*ret_well && ctl_wire_next(row->values, id, &at, &bytes, &size)) {
+        *ret_well = ctl_wire_read(inner, bytes, size, pair);
+        quotes |= *ret_well && needs_quotes(pair[PAIR_NAME].bytes, pair[PAIR_NAME].size);
+        quotes |= *ret_well && needs_quotes(pair[PAIR_VALUE].bytes, pair[PAIR_VALUE].size);
     }
-    (void)fputc('"', out);
+    return quotes;
+}
+
+static void put_part(struct ctl_sink *sink, const struct ctl_value *value, bool quoted)
+{
+    if (quoted) {
+        put_doubled(sink, value->bytes, value->size);
+    } else {
+        ctl_sink_put(sink, value->bytes, value->size);
+    }
 }
 
 /* "name=value;name=value": quantities and labels have no columns of their own, as they differ. */
-static void csv_pairs(FILE *out, const Quota__V1__LedgerEntry *entry, bool labels)
+static bool pairs(struct row *row, uint32_t id)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *pairs = open_memstream(&text, &size);
-    if (pairs == NULL) {
-        return;
-    }
-    size_t count = labels ? entry->n_labels : entry->n_quantities;
-    for (size_t i = 0; i < count; i++) {
-        const char *separator = i > 0 ? ";" : "";
-        if (labels) {
-            (void)fprintf(pairs, "%s%s=%s", separator, entry->labels[i]->key,
-                          entry->labels[i]->value);
+    const struct ctl_plan *inner = ctl_plan_inner(row->plan, id);
+    struct ctl_value pair[CTL_PLAN_FIELDS_MAX + 1];
+    struct ctl_sink *sink = row->sink;
+    const uint8_t *at = NULL;
+    const char *bytes;
+    size_t size;
+    size_t count = 0;
+    bool well;
+    bool quoted = pairs_need_quotes(row, id, &well);
+    ctl_sink_put(sink, "\"", quoted ? 1 : 0);
+    while (well && ctl_wire_next(row->values, id, &at, &bytes, &size)) {
+        well = ctl_wire_read(inner, bytes, size, pair);
+        ctl_sink_put(sink, ";", count++ > 0 ? 1 : 0);
+        put_part(sink, &pair[PAIR_NAME], quoted);
+        ctl_sink_put_char(sink, '=');
+        if (id == QUANTITIES) {
+            ctl_sink_put_signed(sink, (int64_t)pair[PAIR_VALUE].number);
         } else {
-            (void)fprintf(pairs, "%s%s=%lld", separator, entry->quantities[i]->meter,
-                          (long long)entry->quantities[i]->amount);
+            put_part(sink, &pair[PAIR_VALUE], quoted);
         }
     }
-    (void)fclose(pairs);
-    csv_text(out, text);
-    free(text);
+    ctl_sink_put(sink, "\",", quoted ? 1 : 0);
+    ctl_sink_put_char(sink, ',');
+    return well;
+}
+
+static void price_versions(struct row *row)
+{
+    const uint8_t *at = NULL;
+    const char *bytes;
+    size_t size;
+    size_t count = 0;
+    while (ctl_wire_next(row->values, PRICE_VERSIONS, &at, &bytes, &size)) {
+        ctl_sink_put(row->sink, ";", count++ > 0 ? 1 : 0);
+        put_text(row->sink, bytes, size);
+    }
+    ctl_sink_put_char(row->sink, ',');
 }
 
 const char ctl_csv_head[] =
@@ -53,38 +171,41 @@ const char ctl_csv_head[] =
     "cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,reservation_id,"
     "limit,note\n";
 
-void ctl_csv_entry(FILE *out, const Quota__V1__LedgerEntry *entry)
+bool ctl_csv_entry(const struct ctl_plan *plan, const char *bytes, size_t size,
+                   struct ctl_sink *sink)
 {
-    const char *names[] = {entry->tenant, entry->model,  entry->pool,
-                           entry->user,   entry->source, entry->request_id};
-    csv_text(out, entry->node);
-    (void)fprintf(out, ",%llu,%s,%lld,%lld", (unsigned long long)entry->sequence,
-                  ctl_enum_word(&quota__v1__entry_kind__descriptor, (int)entry->kind),
-                  (long long)entry->event_time_unix_ns, (long long)entry->recorded_time_unix_ns);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        (void)fputc(',', out);
-        csv_text(out, names[i]);
+    struct row row = {.plan = plan, .sink = sink};
+    if (!ctl_wire_read(plan, bytes, size, row.values)) {
+        return false;
     }
-    (void)fprintf(out, ",%u,%u,%s,%s,", entry->attempt, entry->part_sequence,
-                  entry->final ? "true" : "false",
-                  ctl_enum_word(&quota__v1__outcome__descriptor, (int)entry->outcome));
-    (void)fprintf(out, "%s,",
-                  ctl_enum_word(&quota__v1__service_tier__descriptor, (int)entry->tier));
-    csv_pairs(out, entry, false);
-    (void)fputc(',', out);
-    csv_pairs(out, entry, true);
-    (void)fputc(',', out);
-    for (size_t i = 0; i < entry->n_price_versions; i++) {
-        (void)fputs(i > 0 ? ";" : "", out);
-        csv_text(out, entry->price_versions[i]);
+    text(&row, NODE);
+    number(&row, SEQUENCE);
+    word(&row, KIND);
+    number(&row, EVENT_TIME);
+    number(&row, RECORDED_TIME);
+    text(&row, TENANT);
+    text(&row, MODEL);
+    text(&row, POOL);
+    text(&row, USER);
+    text(&row, SOURCE);
+    text(&row, REQUEST_ID);
+    number(&row, ATTEMPT);
+    number(&row, PART_SEQUENCE);
+    truth(&row, FINAL);
+    word(&row, OUTCOME);
+    word(&row, TIER);
+    if (!pairs(&row, QUANTITIES) || !pairs(&row, LABELS)) {
+        return false;
     }
-    (void)fprintf(out, ",%s,%s,%s,", entry->cost_pico_usd, entry->charge_pico_usd,
-                  entry->unpriced ? "true" : "false");
-    csv_text(out, entry->corrects_node);
-    (void)fprintf(out, ",%llu,%s,", (unsigned long long)entry->corrects_sequence,
-                  entry->reservation_id);
-    csv_text(out, entry->limit);
-    (void)fputc(',', out);
-    csv_text(out, entry->note);
-    (void)fputc('\n', out);
+    price_versions(&row);
+    text(&row, COST_PICO);
+    text(&row, CHARGE_PICO);
+    truth(&row, UNPRICED);
+    text(&row, CORRECTS_NODE);
+    number(&row, CORRECTS_SEQUENCE);
+    text(&row, RESERVATION_ID);
+    text(&row, LIMIT);
+    put_text(sink, row.values[NOTE].bytes, row.values[NOTE].size);
+    ctl_sink_put_char(sink, '\n');
+    return true;
 }

@@ -6,13 +6,12 @@
 #ifndef QD_CLIENT_CTL_CSV_H
 #define QD_CLIENT_CTL_CSV_H
 
-#include "quota/v1/usage.pb-c.h"
-
-#include <stdio.h>
+#include "client/ctl/wire.h"
 
 /* The names of the columns, a line. */
 extern const char ctl_csv_head[];
-/* One entry, a line. */
-void ctl_csv_entry(FILE *out, const Quota__V1__LedgerEntry *entry);
+/* One encoded quota.v1.LedgerEntry, a line; `plan` is of that type. False: it is none. */
+bool ctl_csv_entry(const struct ctl_plan *plan, const char *bytes, size_t size,
+                   struct ctl_sink *sink);
 
 #endif /* QD_CLIENT_CTL_CSV_H */

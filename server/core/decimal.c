@@ -285,10 +285,15 @@ static char *put_scaled(char *to, qd_uint128 magnitude, unsigned scale, unsigned
 {
     char digits[DIGITS_MAX + 3]; /* the lowest first */
     unsigned count = 0;
-    do {
+    while (magnitude > UINT64_MAX) { /* 128 bits divide 20 times slower */
         digits[count++] = (char)('0' + (int)(magnitude % 10));
         magnitude /= 10;
-    } while (magnitude != 0);
+    }
+    uint64_t rest = (uint64_t)magnitude;
+    do {
+        digits[count++] = (char)('0' + (int)(rest % 10));
+        rest /= 10;
+    } while (rest != 0);
     while (count <= scale) {
         digits[count++] = '0';
     }

@@ -5,10 +5,16 @@
 
 enum qd_error_code qd_page_size(uint32_t asked, uint32_t *ret_size, struct qd_error *ret_error)
 {
-    if (asked > QD_PAGE_MAX) {
+    return qd_page_size_to(asked, QD_PAGE_MAX, ret_size, ret_error);
+}
+
+enum qd_error_code qd_page_size_to(uint32_t asked, uint32_t max, uint32_t *ret_size,
+                                   struct qd_error *ret_error)
+{
+    if (asked > max) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                             "page_size: %u is out of range; accepted are 1 to %u, or 0 for %u",
-                            asked, QD_PAGE_MAX, QD_PAGE_DEFAULT);
+                            asked, max, QD_PAGE_DEFAULT);
     }
     *ret_size = asked == 0 ? QD_PAGE_DEFAULT : asked;
     return QD_ERROR_NONE;

@@ -15,6 +15,9 @@ static inline struct qd_str qd_str_of(const char *text)
 
 /* 0: the default; above the bound: an error. */
 enum qd_error_code qd_page_size(uint32_t asked, uint32_t *ret_size, struct qd_error *ret_error);
+/* The same with a bound of its own. */
+enum qd_error_code qd_page_size_to(uint32_t asked, uint32_t max, uint32_t *ret_size,
+                                   struct qd_error *ret_error);
 
 /* Append bytes as a string field of hexadecimal digits: what pages go on with. */
 void qd_out_hex(struct qd_out *out, uint32_t id, struct qd_str bytes);

@@ -13,7 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BUCKETS_MAX 100000U /* boundaries of one query */
+#define BUCKETS_MAX      100000U /* boundaries of one query */
+#define LIST_ENTRIES_MAX 10000U  /* of a page: an export's round trips are few */
+/* What an entry may take at most, and what follows the entries. A page ends before that would not
+ * fit in: gRPC's clients take 4 MiB. */
+#define LIST_ROOM ((ptrdiff_t)QD_ENTRY_BYTES_MAX + 4096)
 
 static enum qd_error_code store_failed(const struct qd_store_error *error,
                                        struct qd_error *ret_error)
@@ -365,7 +369,7 @@ static bool put_entry(void *context, const struct qd_entry *e)
     struct qd_place *place = context;
 
     qd_usage_put_entry(place, 1, e);
-    return !place->out.full;
+    return !place->out.full && place->out.end - place->out.at >= LIST_ROOM;
 }
 
 #define CURSOR_DIGITS_MAX 20 /* of UINT64_MAX */
@@ -400,7 +404,9 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     char cursor[24];
 
     (void)call;
-    if (q == NULL || qd_page_size(q->page_size, &list.page_max, ret_error) != QD_ERROR_NONE ||
+    if (q == NULL ||
+        qd_page_size_to(q->page_size, LIST_ENTRIES_MAX, &list.page_max, ret_error) !=
+            QD_ERROR_NONE ||
         qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
         qd_usage_read_cursor(place, q->cursor, &list.cursor, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;

@@ -6,7 +6,9 @@
 #include "tests/lib/store/gate.h"
 
 #include <criterion/criterion.h>
+#include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc_security.h>
+#include <grpc/support/time.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,4 +93,63 @@ void served_close(struct served *s)
     qd_ledger_close(s->ledger);
     qd_store_close(s->store);
     grpc_shutdown_blocking();
+}
+
+static void *unpack(grpc_byte_buffer *received, const ProtobufCMessageDescriptor *type)
+{
+    grpc_byte_buffer_reader reader;
+    cr_assert(grpc_byte_buffer_reader_init(&reader, received));
+    grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+    void *answer = protobuf_c_message_unpack(type, NULL, GRPC_SLICE_LENGTH(slice),
+                                             GRPC_SLICE_START_PTR(slice));
+    grpc_slice_unref(slice);
+    grpc_byte_buffer_reader_destroy(&reader);
+    return answer;
+}
+
+void *served_call(struct served *s, const char *path, const ProtobufCMessage *request,
+                  const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status)
+{
+    uint8_t bytes[4096];
+    grpc_metadata_array initial, trailing;
+    grpc_slice details;
+    grpc_byte_buffer *received = NULL;
+    gpr_timespec deadline =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_seconds(60, GPR_TIMESPAN));
+
+    cr_assert_leq(protobuf_c_message_get_packed_size(request), sizeof(bytes));
+    grpc_slice slice =
+        grpc_slice_from_copied_buffer((const char *)bytes, protobuf_c_message_pack(request, bytes));
+    grpc_byte_buffer *sent = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice name = grpc_slice_from_copied_string(path);
+    grpc_call *call = grpc_channel_create_call(s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue,
+                                               name, NULL, deadline, NULL);
+    grpc_slice_unref(slice);
+    grpc_slice_unref(name);
+    grpc_metadata_array_init(&initial);
+    grpc_metadata_array_init(&trailing);
+    grpc_op ops[6] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &initial},
+        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &received},
+        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+         .data.recv_status_on_client = {.trailing_metadata = &trailing,
+                                        .status = ret_status,
+                                        .status_details = &details}},
+    };
+    cr_assert_eq(grpc_call_start_batch(call, ops, 6, call, NULL), GRPC_CALL_OK);
+    (void)grpc_completion_queue_pluck(s->queue, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    void *answer = received != NULL ? unpack(received, answer_type) : NULL;
+    grpc_byte_buffer_destroy(sent);
+    if (received != NULL) {
+        grpc_byte_buffer_destroy(received);
+    }
+    grpc_slice_unref(details);
+    grpc_metadata_array_destroy(&initial);
+    grpc_metadata_array_destroy(&trailing);
+    grpc_call_unref(call);
+    return answer;
 }

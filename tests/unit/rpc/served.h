@@ -9,6 +9,7 @@
 #include "storage/store.h"
 
 #include <grpc/grpc.h>
+#include <protobuf-c/protobuf-c.h>
 
 struct served {
     struct qd_store *store; /* a gate */
@@ -22,5 +23,10 @@ struct served {
 
 void served_open(struct served *s);
 void served_close(struct served *s);
+
+/* Call a unary method, "/quota.v1.UsageService/QueryUsage", and wait: the answer, an `answer_type`
+ * to free, or NULL with *ret_status. */
+void *served_call(struct served *s, const char *path, const ProtobufCMessage *request,
+                  const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status);
 
 #endif /* QD_TESTS_UNIT_RPC_SERVED_H */
