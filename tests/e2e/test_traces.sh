@@ -102,14 +102,37 @@ booked() {
         }' "$1"
 }
 
-# usage: what QueryUsage adds up to, over everything.
+# usage ARGUMENT...: what the rows of QueryUsage add up to, over everything. Says which row's money is not price x quantity.
 usage() {
-    ctl usage -o json | awk '
+    ctl usage "$@" -o json | awk -v prices="$prices" '
+        BEGIN { n = split(prices, p, " "); for (i = 1; i <= n; i++) { split(p[i], kv, "="); price[kv[1]] = kv[2] } }
         function value(   text) { text = $0; sub(/^[^:]*: */, "", text); gsub(/[",]/, "", text); return text }
         /"meter":/ { meter = value() }
-        /"amount":/ { sum[meter] += value() }
-        /"cost_pico_usd":/ { cost += value() }
+        /"amount":/ { quantity[meter] += value(); sum[meter] += value() }
+        /"cost_pico_usd":/ {
+            want = 0; for (m in price) want += quantity[m] * price[m]
+            if (sprintf("%.0f", want) != value()) { print "a row has " value() " pico-USD, not " want; bad = 1 }
+            cost += value(); split("", quantity)
+        }
+        /"charge_pico_usd":/ { if (sprintf("%.0f", want) != value()) { print "a row has the charge " value(); bad = 1 } }
+        /"scanned_entries": *true/ { print "entries were scanned"; bad = 1 }
         END {
+            if (bad || cost >= 9007199254740992) { print "the money is wrong"; exit 1 }
+            printf "requests=%d input_tokens=%d cached_input_tokens=%d output_tokens=%d gpu_ms=%d cost=%.0f\n",
+                sum["requests"], sum["input_tokens"], sum["cached_input_tokens"], sum["output_tokens"], sum["gpu_ms"], cost
+        }'
+}
+
+# exported: what `ledger export` adds up to. No field here has a comma; 17 are the quantities, 20 and 21 the money.
+exported() {
+    ctl ledger export --format csv 2>/dev/null | awk -F , '
+        NR > 1 {
+            n = split($17, pairs, ";")
+            for (i = 1; i <= n; i++) { split(pairs[i], kv, "="); sum[kv[1]] += kv[2] }
+            cost += $20; charge += $21
+        }
+        END {
+            if (cost != charge || cost >= 9007199254740992) { print "the money is wrong"; exit 1 }
             printf "requests=%d input_tokens=%d cached_input_tokens=%d output_tokens=%d gpu_ms=%d cost=%.0f\n",
                 sum["requests"], sum["input_tokens"], sum["cached_input_tokens"], sum["output_tokens"], sum["gpu_ms"], cost
         }'
@@ -141,6 +164,12 @@ replays_whole() {
     expect_eq "${got% entries=*}" "$want"
     expect_eq "${got##* entries=}" "$((2 * $(rows "$1" "$2" | wc -l)))" # the gateway's and the pool's
     expect_eq "$(usage)" "$want"
+    expect_eq "$(usage --by model)" "$want"
+    expect_eq "$(usage --by price)" "$want"
+    expect_eq "$(usage --every 1h)" "$want"
+    expect_eq "$(usage --by tenant,model,pool,price --every 15min)" "$want"
+    expect_eq "$(usage --by tenant:1 --every day --zone Asia/Kathmandu)" "$want"
+    expect_eq "$(exported)" "$want"
     qd_stop TERM || qd_fail "quotad ended with exit code $?"
 }
 
