@@ -232,14 +232,14 @@ void lq_slice_text(grpc_slice slice, char *ret_text, size_t size)
     ret_text[length] = '\0';
 }
 
-void lq_read_trailing(const grpc_metadata_array *trailing, struct lq_result *result)
+void lq_read_trailing(const grpc_metadata_array *trailing, int code, struct lq_result *result)
 {
-    char text[32];
+    char text[64];
     for (size_t i = 0; i < trailing->count; i++) {
         const grpc_metadata *entry = &trailing->metadata[i];
         if (grpc_slice_str_cmp(entry->key, "quotad-reason") == 0) {
-            lq_slice_text(entry->value, result->reason, sizeof result->reason);
-            result->refused = result->reason[0] != '\0';
+            lq_slice_text(entry->value, text, sizeof text);
+            lq_result_reason(result, code, text);
         } else if (grpc_slice_str_cmp(entry->key, "grpc-retry-pushback-ms") == 0 ||
                    grpc_slice_str_cmp(entry->key, "retry-after-ms") == 0) {
             lq_slice_text(entry->value, text, sizeof text);
@@ -304,7 +304,7 @@ static void try_done(struct lq_event *event, bool ok)
     if (result.status != QUOTA_OK) {
         char details[640];
         lq_slice_text(call->details, details, sizeof details);
-        lq_read_trailing(&call->trailing, &result);
+        lq_read_trailing(&call->trailing, (int)call->code, &result);
         describe(call, details, &result);
         if (closing) {
             result.status = QUOTA_CANCELLED;

@@ -211,6 +211,8 @@ bool lq_on_own_thread(struct quota_client *client);
 void lq_error_set(struct quota_error *error, enum quota_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum quota_status lq_status_from_grpc(int code);
+/* Why the server itself refused (its quotad-reason; "": it did not say). */
+void lq_result_reason(struct lq_result *result, int code, const char *reason);
 
 /* ---- call.c */
 
@@ -229,7 +231,7 @@ bool lq_call_may_repeat(const struct lq_call *call, const struct lq_result *resu
 /* "no answer from ... within ... ms" */
 void lq_call_timed_out(const struct lq_call *call, struct lq_result *ret_result);
 /* What a failed call's trailing metadata says: reason, whether refused, when to come back. */
-void lq_read_trailing(const grpc_metadata_array *trailing, struct lq_result *result);
+void lq_read_trailing(const grpc_metadata_array *trailing, int code, struct lq_result *result);
 /* The sentence of a failure that is no timeout, from the status's details. */
 void lq_describe(const struct quota_client *client, const char *details, struct lq_result *result);
 /* Fill `ret_text` (of `size` bytes) with a slice. */

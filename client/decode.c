@@ -223,8 +223,10 @@ void lq_decode_item_error(const uint8_t *bytes, size_t size, struct lq_result *r
     if (result->status == QUOTA_OK) {
         result->status = QUOTA_INTERNAL; /* "Never 0." */
     }
-    result->refused = wire->reason[0] != '\0';
-    (void)snprintf(result->reason, sizeof result->reason, "%s", wire->reason);
+    lq_result_reason(result, wire->code, wire->reason);
+    if (wire->retry_after_ms > 0) {
+        result->pause_ns = (int64_t)wire->retry_after_ms * LQ_NS_PER_MS;
+    }
     (void)snprintf(result->message, sizeof result->message, "%s", wire->message);
     lq_arena_free(arena);
 }

@@ -88,7 +88,7 @@ static void say_end(const struct quota_follow *follow, struct quota_error *error
         (void)snprintf(result.message, sizeof result.message, "the server ended the stream");
     } else {
         lq_slice_text(follow->details, details, sizeof details);
-        lq_read_trailing(&follow->trailing, &result);
+        lq_read_trailing(&follow->trailing, (int)follow->code, &result);
         lq_describe(follow->client, details, &result);
     }
     lq_error_set(error, result.status, "%s", result.message);

@@ -27,6 +27,15 @@ void lq_error_set(struct quota_error *error, enum quota_status status, const cha
     va_end(args);
 }
 
+void lq_result_reason(struct lq_result *result, int code, const char *reason)
+{
+    result->refused = reason[0] != '\0';
+    (void)snprintf(result->reason, sizeof result->reason, "%s", reason);
+    if (code == GRPC_STATUS_RESOURCE_EXHAUSTED && result->refused) {
+        result->status = QUOTA_UNAVAILABLE; /* quotad's own: its queue of reports is full */
+    }
+}
+
 enum quota_status lq_status_from_grpc(int code)
 {
     switch (code) {

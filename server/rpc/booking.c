@@ -7,6 +7,42 @@
 
 #include <grpc/support/time.h>
 
+enum qd_error_code qd_reports_queue_full(const struct qd_rpc *rpc, struct qd_error *ret_error)
+{
+    return qd_error_set(ret_error, QD_ERROR_REPORTS_QUEUE_FULL,
+                        "%u calls wait for the disk already; nothing was booked: report it again "
+                        "in " QD_RETRY_PUSHBACK_MS " ms",
+                        rpc->config.booking_queue);
+}
+
+/* X2: load, not the request's fault. I8: a report's sender is told to hold back (nobody makes a
+ * tenant's 429 of that: the request was served); what else wants the disk may try another node. */
+static void refuse(struct qd_rpc_thread *thread, struct qd_call *call)
+{
+    struct qd_error error;
+
+    switch (call->method->kind) {
+    case QD_METHOD_STREAM: /* only its reports are refused: this thread books nothing */
+        qd_call_handle(&thread->place, call);
+        break;
+    case QD_METHOD_REPORT:
+        (void)qd_reports_queue_full(thread->rpc, &error);
+        qd_call_reply(&thread->place, call, error.code, &error);
+        break;
+    case QD_METHOD_BOOKING:
+    case QD_METHOD_INLINE:
+    case QD_METHOD_CHECK:
+    case QD_METHOD_WATCH:
+    case QD_METHOD_UNKNOWN:
+        (void)qd_error_set(&error, QD_ERROR_OVERLOADED,
+                           "%u calls wait for the disk already; nothing was done: retry "
+                           "in " QD_RETRY_PUSHBACK_MS " ms",
+                           thread->rpc->config.booking_queue);
+        qd_call_reply(&thread->place, call, error.code, &error);
+        break;
+    }
+}
+
 void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
 {
     struct qd_rpc *rpc = thread->rpc;
@@ -22,14 +58,9 @@ void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
         (void)pthread_cond_signal(&rpc->booking_ready);
     }
     (void)pthread_mutex_unlock(&rpc->booking_lock);
-    if (refused) { /* X2: load, not the request's fault */
-        struct qd_error error;
+    if (refused) {
         atomic_fetch_add_explicit(&rpc->booking_refused, 1, memory_order_relaxed);
-        (void)qd_error_set(&error, QD_ERROR_OVERLOADED,
-                           "%u reports wait for the disk already; nothing was booked: retry "
-                           "in " QD_RETRY_PUSHBACK_MS " ms",
-                           rpc->config.booking_queue);
-        qd_call_reply(&thread->place, call, QD_ERROR_OVERLOADED, &error);
+        refuse(thread, call);
     }
 }
 

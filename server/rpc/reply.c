@@ -46,8 +46,7 @@ static void set_trailing(struct qd_call *call, enum qd_error_code code, grpc_op 
     call->trailing[0].value = grpc_slice_from_static_string(qd_error_reason(code));
     status->data.send_status_from_server.trailing_metadata = call->trailing;
     status->data.send_status_from_server.trailing_metadata_count = 1;
-    if (code == QD_ERROR_OVERLOADED ||
-        code == QD_ERROR_STORE_ERROR) { /* I8: a hint when to come back */
+    if (qd_retry_hinted(code)) {
         call->trailing[1].key = grpc_slice_from_static_string("grpc-retry-pushback-ms");
         call->trailing[1].value = grpc_slice_from_static_string(QD_RETRY_PUSHBACK_MS);
         status->data.send_status_from_server.trailing_metadata_count = 2;

@@ -17,7 +17,10 @@
 
 #define QD_METHODS_MAX       64U
 #define QD_CALLS_MAX         8192U /* call objects of one thread (X2) */
-#define QD_RETRY_PUSHBACK_MS "100"
+#define QD_RETRY_MS          100
+#define QD_DIGITS_OF(number) #number
+#define QD_TEXT_OF(number)   QD_DIGITS_OF(number)
+#define QD_RETRY_PUSHBACK_MS QD_TEXT_OF(QD_RETRY_MS)
 
 #define QD_LANES 4U
 
@@ -129,5 +132,15 @@ void qd_watch_close(struct qd_rpc *rpc, struct qd_call *call);
 /* Tell all watchers what they have not heard yet and end them; what is left after `wait_ms`, at
  * most a second, is cancelled. */
 void qd_watch_end_all(struct qd_rpc *rpc, uint32_t wait_ms);
+
+/* I8: does an error say when to come back? */
+static inline bool qd_retry_hinted(enum qd_error_code code)
+{
+    return code == QD_ERROR_OVERLOADED || code == QD_ERROR_REPORTS_QUEUE_FULL ||
+           code == QD_ERROR_STORE_ERROR;
+}
+
+/* Reports that find their queue full. */
+enum qd_error_code qd_reports_queue_full(const struct qd_rpc *rpc, struct qd_error *ret_error);
 
 #endif /* QD_RPC_SERVER_INTERNAL_H */

@@ -3,11 +3,12 @@
  *
  * StreamQuotaRequest {1: repeated StreamRequest {1: id, 2: check, 3: report, 4: extend, 5:
  * cancel}}; StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1:
- * code, 2: reason, 3: message}}}. An item that fails fails alone. */
+ * code, 2: reason, 3: message, 4: retry_after_ms}}}. An item that fails fails alone. */
 #include "server/rpc/stream.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/quota.h"
 #include "server/rpc/report_batch.h"
+#include "server/rpc/server_internal.h"
 #include "server/shard/check.h"
 
 #include <assert.h>
@@ -187,6 +188,7 @@ static void put_error(struct qd_place *place, enum qd_error_code code, const str
     qd_out_number(&place->out, 1, (uint64_t)qd_error_status(code));
     qd_out_text(&place->out, 2, qd_error_reason(code));
     qd_out_text(&place->out, 3, error->text);
+    qd_out_number(&place->out, 4, qd_retry_hinted(code) ? QD_RETRY_MS : 0);
 }
 
 static void put_item(struct qd_place *place, struct qd_call *call, struct turn *turn)
@@ -239,7 +241,12 @@ static void take_item(struct qd_place *place, struct qd_call *call, struct turn 
         put_item(place, call, turn);
         return;
     }
-    assert(place->reports != NULL); /* qd_stream_needs_booking */
+    if (place->reports == NULL) { /* not a booking thread: their queue was full */
+        struct qd_error error;
+        const struct qd_report_item item = {.id = turn->item.id};
+        put_report(place, &item, qd_reports_queue_full(place->rpc, &error), NULL, &error);
+        return;
+    }
     while (!qd_report_batch_add_item(place, turn->item.id, turn->item.call)) {
         qd_report_batch_flush(place, put_report);
     }

@@ -334,6 +334,10 @@ static struct reply answer(struct fake_server *server, const char *method, size_
         ret.code = GRPC_STATUS_UNAVAILABLE;
         ret.reason = "OVERLOADED";
         snprintf(ret.text, sizeof ret.text, "overloaded; try again");
+    } else if (qd_fault_hit(&server->faults.full)) {
+        ret.code = GRPC_STATUS_RESOURCE_EXHAUSTED;
+        ret.reason = "REPORTS_QUEUE_FULL";
+        snprintf(ret.text, sizeof ret.text, "the queue is full");
     } else if (field == 0) {
         do_canned(server, method, size, bytes, &ret);
     } else {

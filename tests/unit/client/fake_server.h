@@ -20,6 +20,7 @@
 
 struct fake_faults {
     struct qd_fault refuse;     /* UNAVAILABLE with a quotad-reason: nothing was done */
+    struct qd_fault full;       /* RESOURCE_EXHAUSTED, REPORTS_QUEUE_FULL: nothing was done */
     struct qd_fault lose;       /* done, but the answer is lost: UNAVAILABLE without a reason */
     struct qd_fault silent;     /* done, and never answered */
     struct qd_fault end_stream; /* the stream ends instead of answering a batch */
@@ -51,10 +52,11 @@ void fake_server_free(struct fake_server *server);
 const char *fake_server_address(const struct fake_server *server);
 
 /* No fault at all. */
-#define FAKE_NO_FAULTS                                                            \
-    {                                                                             \
-        .refuse.countdown = -1, .lose.countdown = -1, .silent.countdown = -1,     \
-        .end_stream.countdown = -1, .garbage.countdown = -1, .late.countdown = -1 \
+#define FAKE_NO_FAULTS                                                               \
+    {                                                                                \
+        .refuse.countdown = -1, .full.countdown = -1, .lose.countdown = -1,          \
+        .silent.countdown = -1, .end_stream.countdown = -1, .garbage.countdown = -1, \
+        .late.countdown = -1                                                         \
     }
 
 /* Set all faults; none before. */

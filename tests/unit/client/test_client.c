@@ -154,6 +154,23 @@ Test(client, check_without_reservation_is_repeated_only_when_refused, .init = se
     cr_assert_eq(fake_server_counts(server).checks, 2, "the refused try was not counted by it");
 }
 
+Test(client, X2_a_report_that_found_the_queue_full_is_sent_again, .init = setup, .fini = teardown)
+{
+    struct fake_faults faults = FAKE_NO_FAULTS;
+    faults.full.countdown = 0;
+    fake_server_fail(server, &faults);
+    struct quota_report report = {
+        .tenant = "acme", .request_id = "r1", .usage = used, .usage_count = 2};
+    struct quota_report_answer booked;
+    cr_assert_eq(quota_client_report(client, &report, NULL, &booked), QUOTA_OK, "%s",
+                 booked.error.message);
+    quota_report_answer_release(&booked);
+    struct quota_stats stats;
+    quota_client_stats(client, &stats);
+    cr_assert_eq(stats.tries, 2);
+    cr_assert_eq(fake_server_counts(server).booked, 1);
+}
+
 Test(client, tries_end_with_tries_max, .init = setup, .fini = teardown)
 {
     struct fake_faults faults = FAKE_NO_FAULTS;

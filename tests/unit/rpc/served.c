@@ -67,7 +67,7 @@ void served_open(struct served *s)
                                    .threads = 1,
                                    .booking_threads = 1,
                                    .booking_queue = 16,
-                                   .streams_max = 16};
+                                   .streams_max = 64};
     struct qd_error error;
     char address[64];
 

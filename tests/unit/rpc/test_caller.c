@@ -4,6 +4,7 @@
 #include "tests/unit/rpc/served.h"
 
 #include "quota/v1/quota.pb-c.h"
+#include "quota/v1/usage.pb-c.h"
 
 #include <criterion/criterion.h>
 #include <grpc/byte_buffer_reader.h>
@@ -40,6 +41,7 @@ struct call {
     grpc_status_code status;
     grpc_slice details;
     grpc_byte_buffer *sent, *received;
+    char reason[64], pushback[16]; /* of the trailing metadata */
 };
 
 /* protobuf-c's fields are char *, though packing only reads them. */
@@ -106,6 +108,17 @@ static void start_stream_of_one(struct call *c, const ProtobufCMessage *request)
     start_call(c, "StreamQuota", request, LONG_MS, true);
 }
 
+static void keep_trailing(struct call *c, const char *key, char *ret_text, size_t size)
+{
+    for (size_t i = 0; i < c->trailing.count; i++) {
+        if (grpc_slice_str_cmp(c->trailing.metadata[i].key, key) == 0) {
+            grpc_slice value = c->trailing.metadata[i].value;
+            (void)snprintf(ret_text, size, "%.*s", (int)GRPC_SLICE_LENGTH(value),
+                           (const char *)GRPC_SLICE_START_PTR(value));
+        }
+    }
+}
+
 /* Wait for the call's end; its status. *ret_answer, if wanted, is the answer of that type. */
 static grpc_status_code finish(struct call *c, const ProtobufCMessageDescriptor *type,
                                ProtobufCMessage **ret_answer)
@@ -123,6 +136,8 @@ static grpc_status_code finish(struct call *c, const ProtobufCMessageDescriptor 
         grpc_slice_unref(slice);
         grpc_byte_buffer_reader_destroy(&reader);
     }
+    keep_trailing(c, "quotad-reason", c->reason, sizeof(c->reason));
+    keep_trailing(c, "grpc-retry-pushback-ms", c->pushback, sizeof(c->pushback));
     grpc_byte_buffer_destroy(c->sent);
     if (c->received != NULL) {
         grpc_byte_buffer_destroy(c->received);
@@ -336,4 +351,103 @@ Test(caller, L2_a_streams_reports_share_a_sync_and_are_answered_in_order)
     cr_expect(r->items[3]->report->duplicate);
     cr_expect_leq(groups_since(before), 1);
     protobuf_c_message_free_unpacked(answer, NULL);
+}
+
+/* --- a full queue --- */
+
+#define QUEUE 16 /* of served.c */
+
+/* One report at the disk and a full queue behind it. */
+static void fill_queue(struct call calls[QUEUE + 1])
+{
+    char id[16];
+
+    gate_shut(s.store);
+    for (size_t i = 0; i <= QUEUE; i++) {
+        (void)snprintf(id, sizeof(id), "fill-%zu", i);
+        Quota__V1__ReportUsageRequest report = report_of(id);
+        start(&calls[i], "ReportUsage", &report.base, LONG_MS);
+        if (i == 0) {
+            gate_await_writer(s.store);
+        }
+    }
+    await(waiting, QUEUE);
+}
+
+static void drain_queue(struct call calls[QUEUE + 1])
+{
+    gate_open(s.store);
+    for (size_t i = 0; i <= QUEUE; i++) {
+        cr_assert_eq(finish(&calls[i], NULL, NULL), GRPC_STATUS_OK);
+    }
+}
+
+Test(caller, X2_more_reports_than_the_queue_holds_are_told_to_hold_back)
+{
+    struct call calls[QUEUE + 1];
+    struct call c;
+    Quota__V1__ReportUsageRequest report = report_of("one more");
+
+    fill_queue(calls);
+    start(&c, "ReportUsage", &report.base, LONG_MS);
+    cr_expect_eq(finish(&c, NULL, NULL), GRPC_STATUS_RESOURCE_EXHAUSTED);
+    cr_expect_str_eq(c.reason, "REPORTS_QUEUE_FULL");
+    cr_expect_str_eq(c.pushback, "100");
+    drain_queue(calls);
+    cr_expect_not(was_booked("one more"));
+}
+
+/* I8: nor is a query a report. */
+Test(caller, I8_a_query_that_finds_the_queue_full_is_unavailable)
+{
+    struct call calls[QUEUE + 1];
+    Quota__V1__QueryUsageRequest query = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    grpc_status_code status;
+
+    fill_queue(calls);
+    cr_expect_null(served_call(&s, "/quota.v1.UsageService/QueryUsage", &query.base,
+                               &quota__v1__query_usage_response__descriptor, &status));
+    cr_expect_eq(status, GRPC_STATUS_UNAVAILABLE);
+    drain_queue(calls);
+}
+
+Test(caller, X2_a_streams_checks_are_answered_while_its_reports_hold_back)
+{
+    struct call calls[QUEUE + 1];
+    struct call c;
+    Quota__V1__ReportUsageRequest report = report_of("streamed");
+    Quota__V1__CheckQuotaRequest check = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__StreamRequest items[2];
+    Quota__V1__StreamRequest *pointers[2] = {&items[0], &items[1]};
+    Quota__V1__StreamQuotaRequest batch = QUOTA__V1__STREAM_QUOTA_REQUEST__INIT;
+    ProtobufCMessage *answer = NULL;
+
+    check.tenant = text_of("acme");
+    check.model = text_of("m");
+    for (size_t i = 0; i < 2; i++) {
+        quota__v1__stream_request__init(&items[i]);
+        items[i].id = 1 + i;
+    }
+    items[0].call_case = QUOTA__V1__STREAM_REQUEST__CALL_REPORT;
+    items[0].report = &report;
+    items[1].call_case = QUOTA__V1__STREAM_REQUEST__CALL_CHECK;
+    items[1].check = &check;
+    batch.items = pointers;
+    batch.n_items = 2;
+    fill_queue(calls);
+    start_stream_of_one(&c, &batch.base);
+    cr_expect_eq(finish(&c, &quota__v1__stream_quota_response__descriptor, &answer),
+                 GRPC_STATUS_OK);
+    cr_assert_not_null(answer);
+    const Quota__V1__StreamQuotaResponse *r = (const void *)answer;
+    cr_assert_eq(r->n_items, 2);
+    cr_assert_eq(r->items[0]->result_case, QUOTA__V1__STREAM_RESPONSE__RESULT_ERROR);
+    cr_expect_eq(r->items[0]->error->code, GRPC_STATUS_RESOURCE_EXHAUSTED);
+    cr_expect_str_eq(r->items[0]->error->reason, "REPORTS_QUEUE_FULL");
+    cr_expect_eq(r->items[0]->error->retry_after_ms, 100);
+    cr_assert_eq(r->items[1]->result_case, QUOTA__V1__STREAM_RESPONSE__RESULT_CHECK);
+    cr_expect_eq(r->items[1]->check->verdict, QUOTA__V1__VERDICT__VERDICT_ALLOWED);
+    protobuf_c_message_free_unpacked(answer, NULL);
+    drain_queue(calls);
+    cr_expect_not(was_booked("streamed"));
 }
