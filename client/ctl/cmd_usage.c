@@ -178,6 +178,8 @@ static bool read_query(struct ctl *ctl, const struct ctl_args *args, struct quer
             return false;
         }
     }
+    /* What is held is of now, and of the tenant as a whole. */
+    q->request.include_held = ctl_arg(args, "until") == NULL && q->request.n_filters == 0;
     return read_bucket(ctl, ctl_arg(args, "every"), &q->request.bucket);
 }
 
@@ -262,6 +264,8 @@ static struct json_object *json_row(const struct query *q, const Quota__V1__Usag
 static void print_json(struct ctl *ctl, const struct query *q, const struct result *result)
 {
     struct json_object *object = ctl_json_message(&result->pages[result->page_count - 1]->base);
+    const Quota__V1__HeldUsage *held = result->pages[0]->held;
+    json_object_object_add(object, "held", held != NULL ? ctl_json_message(&held->base) : NULL);
     struct json_object *rows = json_object_new_array();
     for (size_t p = 0; p < result->page_count; p++) {
         for (size_t i = 0; i < result->pages[p]->n_rows; i++) {
@@ -306,6 +310,18 @@ static void print_row(struct ctl_table *table, const struct query *q, const stru
                               : "");
 }
 
+static void print_held(struct ctl *ctl, const Quota__V1__HeldUsage *held)
+{
+    char amounts[256];
+    if (held == NULL || held->reservations == 0) {
+        return;
+    }
+    ctl_held_text(held->n_amounts, held->amounts, amounts, sizeof amounts);
+    (void)fprintf(ctl->out, "held besides: %s by %s open reservation%s\n", amounts,
+                  ctl_count_text((int64_t)held->reservations).text,
+                  held->reservations == 1 ? "" : "s");
+}
+
 static void print_table(struct ctl *ctl, const struct query *q, const struct result *result)
 {
     const char *heads[1 + GROUPS_MAX + METERS_MAX + 4];
@@ -338,6 +354,7 @@ static void print_table(struct ctl *ctl, const struct query *q, const struct res
     }
     ctl_table_print(table, ctl->out);
     ctl_table_free(table);
+    print_held(ctl, result->pages[0]->held);
     const Quota__V1__QueryUsageResponse *last = result->pages[result->page_count - 1];
     (void)fprintf(ctl->out, "complete through %s\n",
                   ctl_time_text(last->complete_through_unix_ns, NULL).text);

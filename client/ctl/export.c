@@ -6,9 +6,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define PAGE_ENTRIES 2500 /* 0.6 MB of usual entries: a page's round trip is a few percent of it \
-                           */
-#define CURSOR_MAX 64
+/* 0.6 MB of usual entries: a page's round trip is a few percent of its time. */
+#define PAGE_ENTRIES 2500
+#define CURSOR_MAX   64
 
 /* The numbers of quota.v1.ListLedgerEntriesResponse. */
 enum {

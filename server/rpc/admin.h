@@ -31,6 +31,14 @@
 QD_ADMIN_HANDLERS(QD_ADMIN_DECLARE)
 #undef QD_ADMIN_DECLARE
 
+/* What a tenant and all below it hold now (empty: everybody). Slices are locked bit by bit. */
+struct qd_held {
+    uint64_t reservations;
+    int64_t tokens;
+    int64_t cost_nano_usd;
+};
+struct qd_held qd_admin_held(struct qd_place *place, struct qd_str tenant);
+
 /* quota.v1.PolicyInfo as field `id`. */
 void qd_admin_put_policy(struct qd_place *place, uint32_t id);
 

@@ -116,6 +116,35 @@ enum qd_error_code qd_admin_list_reservations(struct qd_place *place, struct qd_
     return QD_ERROR_NONE;
 }
 
+/* --- adding up --- */
+
+/* A tenant's holds are in the slice of its root; without a tenant all are looked through. */
+struct qd_held qd_admin_held(struct qd_place *place, struct qd_str tenant)
+{
+    struct qd_shards *shards = &place->node->shards;
+    struct qd_held sum = {0};
+    struct qd_hold hold;
+
+    for (uint32_t i = 0; i < shards->count; i++) {
+        struct qd_shard *home = &shards->home[i];
+        uint64_t cursor = 0;
+        bool more = tenant.len == 0 || home == qd_shards_of(shards, tenant);
+        while (more) {
+            (void)pthread_mutex_lock(&home->lock);
+            for (unsigned k = 0; k < WALK_CHUNK && more; k++) {
+                more = qd_core_hold_next(home->core, &cursor, &hold);
+                if (more && qd_path_within(hold.tenant, tenant)) {
+                    sum.reservations++;
+                    sum.tokens += hold.held_tokens;
+                    sum.cost_nano_usd += hold.held_cost_nano;
+                }
+            }
+            (void)pthread_mutex_unlock(&home->lock);
+        }
+    }
+    return sum;
+}
+
 /* --- releasing --- */
 
 struct released {

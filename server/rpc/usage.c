@@ -6,6 +6,7 @@
 #include "quota/v1/usage.pb-c.h"
 #include "server/ledger/scan.h"
 #include "server/policy/intern.h"
+#include "server/rpc/admin.h"
 #include "server/rpc/text.h"
 #include "server/rpc/usage.h"
 #include "storage/codec.h"
@@ -237,6 +238,23 @@ static void put_row(struct qd_out *out, const Quota__V1__QueryUsageRequest *q,
     qd_out_end(out, message);
 }
 
+/* D7: held and used apart. */
+static void put_held(struct qd_place *place, struct qd_str tenant)
+{
+    struct qd_out *out = &place->out;
+    struct qd_held held = qd_admin_held(place, tenant);
+    uint8_t *message = qd_out_begin(out, 6);
+
+    qd_out_number(out, 1, held.reservations);
+    if (held.reservations > 0) {
+        qd_out_amount(out, 2, qd_str_of("tokens"), held.tokens);
+    }
+    if (held.cost_nano_usd > 0) {
+        qd_out_amount(out, 2, qd_str_of("cost"), held.cost_nano_usd);
+    }
+    qd_out_end(out, message);
+}
+
 static enum qd_error_code run_query(struct qd_place *place, const Quota__V1__QueryUsageRequest *q,
                                     const struct qd_usage_query *query, struct qd_error *ret_error)
 {
@@ -258,6 +276,9 @@ static enum qd_error_code run_query(struct qd_place *place, const Quota__V1__Que
     put_as_of(place, 3, table.watermark.sequence);
     qd_out_number(out, 4, (uint64_t)table.watermark.complete_through.ns);
     qd_out_number(out, 5, table.scanned_entries);
+    if (q->include_held && q->page_token[0] == '\0') {
+        put_held(place, query->tenant);
+    }
     qd_usage_table_release(&table);
     return QD_ERROR_NONE;
 }

@@ -473,11 +473,25 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     Quota__V1__GroupValue *groups[] = {&group};
     Quota__V1__Amount amount;
     Quota__V1__Amount *amounts[] = {&amount};
+    Quota__V1__HeldUsage held;
+    Quota__V1__Amount on_hold[2];
+    Quota__V1__Amount *holds[2];
+    char hold_meters[2][8] = {"tokens", "cost"};
     char model[] = "llama-70b", meter[] = "input_tokens", cost[] = "1234500000000";
     quota__v1__query_usage_response__init(&answer);
     quota__v1__usage_row__init(&row);
     quota__v1__group_value__init(&group);
     quota__v1__amount__init(&amount);
+    quota__v1__held_usage__init(&held);
+    for (int i = 0; i < 2; i++) {
+        quota__v1__amount__init(&on_hold[i]);
+        on_hold[i].meter = hold_meters[i];
+        on_hold[i].amount = i == 0 ? 1600 : 5000000;
+        holds[i] = &on_hold[i];
+    }
+    held.reservations = 2;
+    held.amounts = holds;
+    held.n_amounts = 2;
     group.dimension = QUOTA__V1__DIMENSION__DIMENSION_MODEL;
     group.value = model;
     amount.meter = meter;
@@ -492,10 +506,12 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     row.entries = 17;
     answer.rows = rows;
     answer.n_rows = 1;
+    answer.held = &held;
     fake_server_reply(server, "/quota.v1.UsageService/QueryUsage", &answer.base);
     expect("usage acme --by model --every 1h --since 2026-11-01 --zone Europe/Berlin", 0,
            "start                      model      input_tokens   cost  charge  entries  unpriced\n"
            "2026-11-01 00:00:00+01:00  llama-70b     1,433,000  $1.23   $1.23       17\n"
+           "held besides: 1,600 tokens, $0.005 cost by 2 open reservations\n"
            "complete through -\n",
            "");
     size_t size = 0;
@@ -505,6 +521,7 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     cr_assert_eq(request->from_unix_ns, INT64_C(1793487600000000000));
     cr_assert_eq(request->bucket, QUOTA__V1__BUCKET__BUCKET_HOUR);
     cr_assert_str_eq(request->zone, "Europe/Berlin");
+    cr_assert(request->include_held);
     quota__v1__query_usage_request__free_unpacked(request, NULL);
     free(bytes);
     struct json_object *object = json("usage acme --by model --zone Europe/Berlin -o json");
@@ -517,6 +534,7 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     expect("usage acme --by meter", 0,
            "start                 meter      input_tokens\n"
            "2026-10-31 23:00:00Z  llama-70b     1,433,000\n"
+           "held besides: 1,600 tokens, $0.005 cost by 2 open reservations\n"
            "complete through -\n",
            "");
     object = json("usage acme --by meter -o json");

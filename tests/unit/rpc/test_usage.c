@@ -1,5 +1,6 @@
 /* QueryUsage and ListLedgerEntries through a real server. What the ledger adds up is held by
  * tests/unit/ledger/test_usage.c: here, what buckets a zone has, and what pages carry. */
+#include "quota/v1/quota.pb-c.h"
 #include "quota/v1/usage.pb-c.h"
 #include "tests/unit/rpc/served.h"
 
@@ -351,4 +352,69 @@ Test(usage, X2_a_page_has_at_most_10000_entries)
                              &quota__v1__list_ledger_entries_response__descriptor, &status);
     cr_assert_null(page);
     cr_assert_eq(status, GRPC_STATUS_INVALID_ARGUMENT);
+}
+
+/* --- held and used apart --- */
+
+static void check_quota(const char *tenant, int64_t input_tokens)
+{
+    Quota__V1__CheckQuotaRequest request = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__Amount amount = QUOTA__V1__AMOUNT__INIT;
+    Quota__V1__Amount *estimate[] = {&amount};
+    grpc_status_code status;
+    amount.meter = text_of("input_tokens");
+    amount.amount = input_tokens;
+    request.tenant = text_of(tenant);
+    request.model = text_of("m");
+    request.max_output_tokens_presence_case =
+        QUOTA__V1__CHECK_QUOTA_REQUEST__MAX_OUTPUT_TOKENS_PRESENCE_MAX_OUTPUT_TOKENS;
+    request.max_output_tokens = 50;
+    request.estimate = estimate;
+    request.n_estimate = 1;
+    Quota__V1__CheckQuotaResponse *answer =
+        served_call(&s, "/quota.v1.QuotaService/CheckQuota", &request.base,
+                    &quota__v1__check_quota_response__descriptor, &status);
+    cr_assert_not_null(answer);
+    cr_assert_eq(answer->verdict, QUOTA__V1__VERDICT__VERDICT_ALLOWED);
+    quota__v1__check_quota_response__free_unpacked(answer, NULL);
+}
+
+static Quota__V1__QueryUsageResponse *held_by(const char *tenant)
+{
+    Quota__V1__QueryUsageRequest request = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    grpc_status_code status;
+    request.tenant = text_of(tenant);
+    request.include_held = 1;
+    Quota__V1__QueryUsageResponse *answer =
+        served_call(&s, "/quota.v1.UsageService/QueryUsage", &request.base,
+                    &quota__v1__query_usage_response__descriptor, &status);
+    cr_assert_not_null(answer);
+    cr_assert_not_null(answer->held);
+    return answer;
+}
+
+Test(usage, D7_what_is_held_is_told_apart_from_what_was_used)
+{
+    struct qd_entry entry = {.quantities = {{qd_slice_of("input_tokens"), 7}}, .quantity_count = 1};
+    book(&entry, (int64_t)time(NULL));
+    Quota__V1__QueryUsageResponse *answer = held_by("acme");
+    cr_expect_eq(answer->held->reservations, 0);
+    cr_expect_eq(answer->held->n_amounts, 0, "missing is not zero");
+    quota__v1__query_usage_response__free_unpacked(answer, NULL);
+
+    check_quota("acme/core", 100);
+    check_quota("acme/edge", 200);
+    check_quota("acmeister", 400);
+    answer = held_by("acme");
+    cr_expect_eq(answer->held->reservations, 2);
+    cr_assert_eq(answer->held->n_amounts, 1);
+    cr_expect_str_eq(answer->held->amounts[0]->meter, "tokens");
+    cr_expect_eq(answer->held->amounts[0]->amount, 100 + 50 + 200 + 50);
+    cr_assert_eq(answer->n_rows, 1);
+    cr_assert_eq(answer->rows[0]->n_quantities, 1);
+    cr_expect_eq(answer->rows[0]->quantities[0]->amount, 7, "of the ledger, and nothing else");
+    quota__v1__query_usage_response__free_unpacked(answer, NULL);
+    answer = held_by("");
+    cr_expect_eq(answer->held->reservations, 3);
+    quota__v1__query_usage_response__free_unpacked(answer, NULL);
 }
