@@ -14,7 +14,8 @@ Test(error, I8_every_reason_has_a_status)
     for (int i = 1; i < QD_ERROR_COUNT; i++) {
         cr_assert_neq(qd_error_status((enum qd_error_code)i), QD_STATUS_OK, "%s",
                       qd_error_reason((enum qd_error_code)i));
-        /* Gateways make a tenant's 429 of it; of a report, whose request was served, nobody does. */
+        /* Gateways make a tenant's 429 of it; of a report, whose request was served, nobody does.
+         */
         cr_assert_eq(qd_error_status((enum qd_error_code)i) == QD_STATUS_RESOURCE_EXHAUSTED,
                      i == QD_ERROR_REPORTS_QUEUE_FULL, "%s",
                      qd_error_reason((enum qd_error_code)i));
