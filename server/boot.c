@@ -9,16 +9,17 @@
 #include "server/shard/reload.h"
 #include "server/shard/snapshot.h"
 #include "server/shard/validate.h"
+#include "storage/backup/backup.h"
 #include "storage/codec.h"
 #include "storage/store_rocksdb.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define KEY_FILE        "reservation.key"
 #define MARK_FILE       "ledger.mark"
 #define INCARNATION_KEY "node/incarnation"
 
@@ -170,8 +171,11 @@ static char *read_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
     return err == QD_STORE_OK || err == QD_STORE_NOT_FOUND ? NULL : sentence("%s", error.text);
 }
 
-/* C3: every boot is a new incarnation, counted on disk before anything is promised in its name. */
-static char *next_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
+/* C3: every boot is a new incarnation, counted on disk before anything is promised in its name.
+ * What was restored may have booted on after its backup: `restored_at`, in seconds, is beyond all
+ * that it can have counted, because nothing boots once a second for years. */
+static char *next_incarnation(struct qd_store *store, int64_t restored_at,
+                              uint64_t *ret_incarnation)
 {
     struct qd_store_error error;
     struct qd_buf value = {0};
@@ -182,13 +186,17 @@ static char *next_incarnation(struct qd_store *store, uint64_t *ret_incarnation)
     if (why != NULL) {
         return why;
     }
+    incarnation++;
+    if (restored_at > 0 && incarnation < (uint64_t)restored_at) {
+        incarnation = (uint64_t)restored_at;
+    }
     qd_batch_init(&batch);
-    qd_put_u64(&value, incarnation + 1);
+    qd_put_u64(&value, incarnation);
     qd_batch_put(&batch, QD_STORE_META, qd_slice_of(INCARNATION_KEY), qd_buf_str(&value));
     enum qd_store_err err = qd_store_write(store, &batch, true, &error);
     qd_batch_release(&batch);
     qd_buf_release(&value);
-    *ret_incarnation = incarnation + 1;
+    *ret_incarnation = incarnation;
     return err == QD_STORE_OK ? NULL : sentence("%s", error.text);
 }
 
@@ -203,6 +211,10 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
         .future_max_ns = QD_EVENT_AHEAD_MAX_NS,
     };
 
+    if (qd_restore_unfinished(rocksdb.path)) {
+        return sentence("%s: a restore has not ended there; run the same quotactl restore again",
+                        rocksdb.path);
+    }
     if (qd_store_rocksdb_open(&rocksdb, &boot->store, &error) != QD_STORE_OK ||
         qd_ledger_open(boot->store, &ledger, &boot->ledger, &error) != QD_STORE_OK ||
         qd_tenant_store_open(boot->store, &boot->tenants, &error) != QD_STORE_OK) {
@@ -334,6 +346,7 @@ static void node_name(const struct qd_config *config, char *name, size_t size)
 static char *make_node(struct qd_boot *boot, const struct qd_config *config,
                        struct qd_policy *policy)
 {
+    const char *data_dir = qd_config_get(config, QD_SET_DATA_DIR);
     char path[4096];
     char why[200];
     char name[64];
@@ -345,15 +358,19 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
                                   .tenants_max =
                                       (uint32_t)qd_config_number(config, QD_SET_MAX_TENANTS)};
 
-    (void)snprintf(path, sizeof(path), "%s/%s", qd_config_get(config, QD_SET_DATA_DIR), KEY_FILE);
+    (void)snprintf(path, sizeof(path), "%s/%s", data_dir, QD_BACKUP_KEY_FILE);
     if (!qd_token_key_load(path, &node.token_key, why)) {
         return sentence("%s", why);
     }
-    char *problem = next_incarnation(boot->store, &node.incarnation);
+    int64_t restored_at = qd_restored_at(data_dir);
+    char *problem = next_incarnation(boot->store, restored_at, &node.incarnation);
     if (problem != NULL) {
         return problem;
     }
     (void)qd_tidemark_raise(boot->tidemark, (struct qd_tide){.incarnation = node.incarnation});
+    if (restored_at > 0 && !qd_restored_forget(data_dir)) {
+        return sentence("%s/" QD_RESTORED_FILE ": cannot remove: %s", data_dir, strerror(errno));
+    }
     node_name(config, name, sizeof(name));
     /* The seed of all hashes comes from the key: users cannot craft collisions, and identities of
      * counters stay the same over restarts. */
@@ -504,6 +521,8 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
     int64_t threads = qd_config_number(config, QD_SET_THREADS);
 
     boot->threads = threads > 0 ? (uint32_t)threads : cores > 0 ? (uint32_t)cores : 1;
+    boot->data_dir = qd_config_get(config, QD_SET_DATA_DIR);
+    boot->backup_dir = qd_config_get(config, QD_SET_BACKUP_DIR);
     boot->policy_file = dev ? NULL : qd_config_get(config, QD_SET_POLICY);
     char *why = load_policy(boot->policy_file, &policy);
     if (why == NULL) {

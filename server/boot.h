@@ -13,6 +13,7 @@
 #include "server/ledger/tenant_store.h"
 #include "server/ledger/ticker.h"
 #include "server/ledger/tidemark.h"
+#include "server/rpc/server.h"
 #include "server/shard/node.h"
 #include "server/shard/recover.h"
 
@@ -27,6 +28,8 @@ struct qd_boot {
     bool snapshot_failed; /* the last one */
     struct qd_tidemark *tidemark;
     const char *policy_file; /* NULL: --dev */
+    const char *data_dir;
+    const char *backup_dir; /* "": data_dir/backups */
     uint32_t threads;
     struct qd_recovery recovery;
     char summary[256];
@@ -41,5 +44,10 @@ void qd_boot_close(struct qd_boot *boot);
 enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
                                   struct qd_problems *problems, bool *ret_changed,
                                   struct qd_error *ret_error);
+
+/* struct qd_rpc_hooks.checkpoint; likewise. */
+enum qd_error_code qd_boot_checkpoint(void *context, const char *name,
+                                      struct qd_checkpoint *ret_checkpoint,
+                                      struct qd_error *ret_error);
 
 #endif /* QD_SERVER_BOOT_H */

@@ -30,6 +30,8 @@ enum qd_setting_kind {
     X(DEV, "dev", NULL, FLAG, 0, 1, "false", "no policy: any tenant, any model, generous limits") \
     X(DATA_DIR, "data-dir", "DIR", TEXT, 0, 0, "quotad-data",                                     \
       "the ledger and run-time tenants; made if missing")                                         \
+    X(BACKUP_DIR, "backup-dir", "DIR", TEXT, 0, 0, "",                                            \
+      "where backups are made, a folder each; default: backups in the data directory")            \
     X(LISTEN, "listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7070", "gRPC; port 0: any")    \
     X(ADMIN_LISTEN, "admin-listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7071",             \
       "admin HTTP: /livez /readyz /metrics /debug/config")                                        \

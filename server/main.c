@@ -98,7 +98,10 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .booking_queue = 4096,
         .streams_max = 1000,
         .connection_age_s = 900,
-        .hooks = {.context = app->boot.node, .reload = qd_boot_reload, .log = on_log},
+        .hooks = {.context = app->boot.node,
+                  .reload = qd_boot_reload,
+                  .checkpoint = qd_boot_checkpoint,
+                  .log = on_log},
     };
 
     app->boot.policy_file = qd_config_number(&app->config, QD_SET_DEV)

@@ -60,6 +60,12 @@ enum qd_store_err qd_store_write(struct qd_store *store, const struct qd_batch *
     return store->ops->write(store, batch, sync, error);
 }
 
+enum qd_store_err qd_store_checkpoint(struct qd_store *store, const char *path,
+                                      struct qd_store_error *error)
+{
+    return store->ops->checkpoint(store, path, error);
+}
+
 struct qd_store_snapshot *qd_store_snapshot_open(struct qd_store *store)
 {
     return store->ops->snapshot_open(store);

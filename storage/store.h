@@ -80,6 +80,8 @@ struct qd_store_ops {
                                    struct qd_str *ret_value, struct qd_store_error *error);
     void (*iter_seek)(struct qd_store_iter *iter, struct qd_str key);
     void (*iter_close)(struct qd_store_iter *iter);
+    enum qd_store_err (*checkpoint)(struct qd_store *store, const char *path,
+                                    struct qd_store_error *error);
 };
 
 /* Each implementation's struct begins with this. */
@@ -109,6 +111,14 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_store_write(struct qd_s
                                                                      const struct qd_batch *batch,
                                                                      bool sync,
                                                                      struct qd_store_error *error);
+
+/* Copy the store as it is now to the folder `path`, which must not exist, while it is used: all
+ * that was durable before the call is in the copy, and what came later is in up to some write, in
+ * order. A store in the folder DIR/db is opened as the data directory DIR. INVALID: this store has
+ * no files to copy, or `path` exists; FULL, ACCESS, IO: there may be an incomplete copy at `path`.
+ */
+__attribute__((warn_unused_result)) enum qd_store_err qd_store_checkpoint(
+    struct qd_store *store, const char *path, struct qd_store_error *error);
 
 /* The store as it is now; close it soon. NULL: out of memory. */
 struct qd_store_snapshot *qd_store_snapshot_open(struct qd_store *store);

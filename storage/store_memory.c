@@ -367,6 +367,15 @@ static void memory_iter_seek(struct qd_store_iter *base, struct qd_str key)
     iter->inclusive = true;
 }
 
+static enum qd_store_err memory_checkpoint(struct qd_store *base, const char *path,
+                                           struct qd_store_error *error)
+{
+    (void)base;
+    return qd_store_error_set(
+        error, QD_STORE_INVALID,
+        "%s: a store in memory has no files to copy: it ends with its process", path);
+}
+
 static const struct qd_store_ops memory_ops = {
     .close = memory_close,
     .get = memory_get,
@@ -377,6 +386,7 @@ static const struct qd_store_ops memory_ops = {
     .iter_next = memory_iter_next,
     .iter_seek = memory_iter_seek,
     .iter_close = memory_iter_close,
+    .checkpoint = memory_checkpoint,
 };
 
 struct qd_store *qd_store_memory_new(void)

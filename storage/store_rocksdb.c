@@ -7,6 +7,7 @@
 #include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define MIB                  ((size_t)1 << 20)
 #define DEFAULT_BUFFER_BYTES (64 * MIB)
@@ -324,9 +325,13 @@ static enum qd_store_err open_db(struct rocks_store *store,
         return err;
     }
     char *text = NULL;
-    store->db = rocksdb_open_column_families(
-        store->options[0], path, QD_STORE_SPACE_COUNT, space_names,
-        (const rocksdb_options_t *const *)store->options, store->spaces, &text);
+    const rocksdb_options_t *const *options = (const rocksdb_options_t *const *)store->options;
+    store->db = config->read_only
+                    ? rocksdb_open_for_read_only_column_families(store->options[0], path,
+                                                                 QD_STORE_SPACE_COUNT, space_names,
+                                                                 options, store->spaces, 0, &text)
+                    : rocksdb_open_column_families(store->options[0], path, QD_STORE_SPACE_COUNT,
+                                                   space_names, options, store->spaces, &text);
     err = convert(text, path, error);
     if (err != QD_STORE_OK) {
         store->db = NULL;
@@ -509,6 +514,28 @@ static void rocks_iter_seek(struct qd_store_iter *base, struct qd_str key)
     }
 }
 
+/* --- copies --- */
+
+static enum qd_store_err rocks_checkpoint(struct qd_store *base, const char *path,
+                                          struct qd_store_error *error)
+{
+    struct rocks_store *store = (struct rocks_store *)base;
+    char *text = NULL;
+    if (access(path, F_OK) == 0) {
+        return qd_store_error_set(error, QD_STORE_INVALID, "%s exists", path);
+    }
+    rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(store->db, &text);
+    if (text == NULL) {
+        /* 0: what is in memory is written to files first, so that the copy needs little of the log.
+         * Files that never change are linked rather than copied, on the same file system. */
+        rocksdb_checkpoint_create(checkpoint, path, 0, &text);
+    }
+    if (checkpoint != NULL) {
+        rocksdb_checkpoint_object_destroy(checkpoint);
+    }
+    return convert(text, "copying the store", error);
+}
+
 static const struct qd_store_ops rocks_ops = {
     .close = rocks_close,
     .get = rocks_get,
@@ -519,6 +546,7 @@ static const struct qd_store_ops rocks_ops = {
     .iter_next = rocks_iter_next,
     .iter_seek = rocks_iter_seek,
     .iter_close = rocks_iter_close,
+    .checkpoint = rocks_checkpoint,
 };
 
 enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *config,
@@ -530,7 +558,8 @@ enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *co
     }
     store->base.ops = &rocks_ops;
     store->dir.lock_fd = -1;
-    enum qd_store_err err = qd_data_dir_lock(config->path, &store->dir, error);
+    enum qd_store_err err =
+        config->read_only ? QD_STORE_OK : qd_data_dir_lock(config->path, &store->dir, error);
     if (err == QD_STORE_OK) {
         make_options(store, config);
         err = open_db(store, config, error);

@@ -22,6 +22,7 @@ struct qd_store_rocksdb_config {
     size_t write_buffer_bytes; /* in total; 0: 64 MiB */
     size_t cache_bytes;        /* block cache; 0: 64 MiB */
     int open_files_max;        /* 0: 512 */
+    bool read_only; /* of a copy that nobody uses: it is neither locked nor changed, writes fail */
 };
 
 /* OK, IN_USE ("data directory in use by pid 4121"), NEWER_FORMAT, ACCESS, FULL, CORRUPT, IO,

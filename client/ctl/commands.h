@@ -17,6 +17,7 @@ extern const struct ctl_command ctl_correct_commands[];
 extern const struct ctl_command ctl_policy_commands[];
 extern const struct ctl_command ctl_price_commands[];
 extern const struct ctl_command ctl_status_commands[];
+extern const struct ctl_command ctl_backup_commands[];
 extern const struct ctl_command ctl_replay_commands[];
 extern const struct ctl_command ctl_completion_commands[];
 

@@ -23,6 +23,7 @@
     X(release_reservation, "ReleaseReservation")  \
     X(get_status, "GetStatus")                    \
     X(verify_ledger, "VerifyLedger")              \
+    X(checkpoint, "Checkpoint")                   \
     X(drain, "Drain")
 
 #define QD_ADMIN_DECLARE(name, text)                                                 \

@@ -12,9 +12,21 @@
 
 #include "server/shard/node.h"
 
+#include <limits.h>
+
 #define QD_MESSAGE_BYTES_MAX  (256U << 10) /* X2 */
 #define QD_METADATA_BYTES_MAX (16U << 10)  /* X2 */
 #define QD_BATCH_MAX          256U         /* items of one StreamQuota message (X2) */
+
+/* A backup that was made. */
+struct qd_checkpoint {
+    char name[72];
+    char path[PATH_MAX]; /* of its folder, on this machine */
+    uint64_t bytes;
+    uint64_t files;
+    uint64_t sequence; /* of the last ledger entry in it: all up to it are, none beyond */
+    struct qd_wall_ns complete_through;
+};
 
 /* What the services need from the composition root. Called on RPC threads. */
 struct qd_rpc_hooks {
@@ -23,6 +35,10 @@ struct qd_rpc_hooks {
     enum qd_error_code (*reload)(void *context, uint64_t expected_revision,
                                  struct qd_problems *problems, bool *ret_changed,
                                  struct qd_error *ret_error);
+    /* Copy what is durable to a folder `name` (NULL: one is made up) of --backup-dir. */
+    enum qd_error_code (*checkpoint)(void *context, const char *name,
+                                     struct qd_checkpoint *ret_checkpoint,
+                                     struct qd_error *ret_error);
     /* Something worth a log line happened. */
     void (*log)(void *context, int level, const char *event, const char *text);
 };

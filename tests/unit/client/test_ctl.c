@@ -160,6 +160,8 @@ Test(ctl, I7_every_command_has_help_with_examples)
                                            "status",
                                            "top",
                                            "drain",
+                                           "backup",
+                                           "restore",
                                            "replay",
                                            "completion"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -653,6 +655,31 @@ Test(ctl, L4_verify_names_the_first_difference, .init = setup, .fini = teardown)
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
     expect("verify", 0, "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared: clean\n",
            "");
+}
+
+Test(ctl, I7_backup_says_how_much_and_through_which_entry, .init = setup, .fini = teardown)
+{
+    Quota__V1__CheckpointResponse answer;
+    quota__v1__checkpoint_response__init(&answer);
+    char name[] = "n";
+    char path[] = "/var/lib/quotad/backups/n";
+    answer.name = name;
+    answer.path = path;
+    answer.bytes = 37591;
+    answer.files = 8;
+    answer.through_sequence = 1200;
+    fake_server_reply(server, "/quota.v1.AdminService/Checkpoint", &answer.base);
+    expect("backup n", 0,
+           "/var/lib/quotad/backups/n: 37,591 bytes in 8 files, ledger through #1,200\n"
+           "next: copy it to another machine; quotactl restore --from /var/lib/quotad/backups/n "
+           "--to DATA_DIR\n",
+           "");
+    expect("backup a b", 1, "",
+           "quotactl backup: \"b\" is one argument too many; usage: quotactl backup [NAME]\n");
+    expect("restore --to x", 1, "", "quotactl restore: needs --from BACKUP and --to DATA_DIR\n");
+    expect("restore --from /nowhere/at/all --to x", 1, "",
+           "quotactl restore: nothing was restored: cannot open the backup /nowhere/at/all: No "
+           "such file or directory\n");
 }
 
 Test(ctl, L6_export_writes_what_a_spreadsheet_and_a_program_read, .init = setup, .fini = teardown)

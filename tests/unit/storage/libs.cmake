@@ -1,0 +1,1 @@
+set(QD_UNIT_LIBS qd_backup)
