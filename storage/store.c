@@ -66,6 +66,13 @@ enum qd_store_err qd_store_checkpoint(struct qd_store *store, const char *path,
     return store->ops->checkpoint(store, path, error);
 }
 
+enum qd_store_err qd_store_compact(struct qd_store *store, enum qd_store_space space,
+                                   struct qd_str lower, struct qd_str upper,
+                                   struct qd_store_error *error)
+{
+    return store->ops->compact(store, space, lower, upper, error);
+}
+
 struct qd_store_snapshot *qd_store_snapshot_open(struct qd_store *store)
 {
     return store->ops->snapshot_open(store);

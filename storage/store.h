@@ -82,6 +82,9 @@ struct qd_store_ops {
     void (*iter_close)(struct qd_store_iter *iter);
     enum qd_store_err (*checkpoint)(struct qd_store *store, const char *path,
                                     struct qd_store_error *error);
+    enum qd_store_err (*compact)(struct qd_store *store, enum qd_store_space space,
+                                 struct qd_str lower, struct qd_str upper,
+                                 struct qd_store_error *error);
 };
 
 /* Each implementation's struct begins with this. */
@@ -119,6 +122,13 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_store_write(struct qd_s
  */
 __attribute__((warn_unused_result)) enum qd_store_err qd_store_checkpoint(
     struct qd_store *store, const char *path, struct qd_store_error *error);
+
+/* Write anew what lies in [lower, upper) of a space (empty: without bound), as small as it gets,
+ * and give back the room of what was deleted there. The store is used meanwhile; takes as long as
+ * reading and writing it does. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_store_compact(
+    struct qd_store *store, enum qd_store_space space, struct qd_str lower, struct qd_str upper,
+    struct qd_store_error *error);
 
 /* The store as it is now; close it soon. NULL: out of memory. */
 struct qd_store_snapshot *qd_store_snapshot_open(struct qd_store *store);

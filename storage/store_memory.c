@@ -376,6 +376,19 @@ static enum qd_store_err memory_checkpoint(struct qd_store *base, const char *pa
         "%s: a store in memory has no files to copy: it ends with its process", path);
 }
 
+/* Nothing to gain: what is deleted keeps its place until the store is closed. */
+static enum qd_store_err memory_compact(struct qd_store *base, enum qd_store_space space,
+                                        struct qd_str lower, struct qd_str upper,
+                                        struct qd_store_error *error)
+{
+    (void)base;
+    (void)space;
+    (void)lower;
+    (void)upper;
+    (void)error;
+    return QD_STORE_OK;
+}
+
 static const struct qd_store_ops memory_ops = {
     .close = memory_close,
     .get = memory_get,
@@ -387,6 +400,7 @@ static const struct qd_store_ops memory_ops = {
     .iter_seek = memory_iter_seek,
     .iter_close = memory_iter_close,
     .checkpoint = memory_checkpoint,
+    .compact = memory_compact,
 };
 
 struct qd_store *qd_store_memory_new(void)

@@ -15,12 +15,16 @@
 #define DEFAULT_OPEN_FILES   512
 #define WAL_BYTES_MAX        (128 * MIB) /* bounds the time that recovery takes */
 #define BLOCK_BYTES          ((size_t)16 << 10)
-#define MEMTABLE_BLOOM_RATIO 0.05 /* of a write buffer */
+#define LEDGER_BLOCK_BYTES   ((size_t)32 << 10) /* read in order, mostly: smaller by 3 to 7% */
+#define MEMTABLE_BLOOM_RATIO 0.05               /* of a write buffer */
 #define BLOOM_BITS_PER_KEY   10
 /* X4: Debian's RocksDB has its assertions on, and ends the process at the second line that its LOG
  * file cannot take: on a full disk. What goes wrong is in our errors; its LOG gets headers only. */
 #define LOG_LEVEL_FATAL 4
 #define LOG_FILES_KEPT  2
+/* rocksdb::BottommostLevelCompaction: files that only moved down the levels are written anew, too.
+ */
+#define COMPACT_BOTTOMMOST_FORCE 3 /* kForceOptimized */
 /* A row that is merged more often than this in the memtable is added up there, so that reading a
  * hot rollup row costs the same however many entries went into it. */
 #define MERGES_IN_MEMTABLE 16
@@ -191,12 +195,19 @@ static rocksdb_options_t *space_options(enum qd_store_space space, rocksdb_cache
     rocksdb_options_set_merge_operator(
         options, rocksdb_mergeoperator_create(NULL, merge_destroy, full_merge, partial_merge,
                                               merge_free_value, merge_name));
+    if (space == QD_STORE_LEDGER) {
+        /* Entries come in the order of their keys: their files are never merged, only moved down
+         * the levels, and stay as they were first written. LZ4 would keep 60 bytes an entry,
+         * not 43. */
+        rocksdb_options_set_compression(options, rocksdb_zstd_compression);
+    }
     if (space == QD_STORE_ROLLUP) {
         rocksdb_options_set_max_successive_merges(options, MERGES_IN_MEMTABLE);
     }
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, cache);
-    rocksdb_block_based_options_set_block_size(table, BLOCK_BYTES);
+    rocksdb_block_based_options_set_block_size(table, space == QD_STORE_LEDGER ? LEDGER_BLOCK_BYTES
+                                                                               : BLOCK_BYTES);
     if (space == QD_STORE_IDEMPOTENCY) {
         /* Nearly every look-up of a key is for one that isn't there: not on disk, nor in memory. */
         rocksdb_block_based_options_set_filter_policy(
@@ -536,6 +547,30 @@ static enum qd_store_err rocks_checkpoint(struct qd_store *base, const char *pat
     return convert(text, "copying the store", error);
 }
 
+/* RocksDB's call says nothing of what went wrong; a flush before it does, and so does the next
+ * write after it. */
+static enum qd_store_err rocks_compact(struct qd_store *base, enum qd_store_space space,
+                                       struct qd_str lower, struct qd_str upper,
+                                       struct qd_store_error *error)
+{
+    struct rocks_store *store = (struct rocks_store *)base;
+    char *text = NULL;
+    rocksdb_flushoptions_t *flush = rocksdb_flushoptions_create();
+    rocksdb_flush_cf(store->db, flush, store->spaces[space], &text);
+    rocksdb_flushoptions_destroy(flush);
+    if (text != NULL) {
+        return convert(text, "compacting", error);
+    }
+    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_bottommost_level_compaction(options, COMPACT_BOTTOMMOST_FORCE);
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+    rocksdb_compact_range_cf_opt(store->db, store->spaces[space], options,
+                                 lower.len > 0 ? lower.ptr : NULL, lower.len,
+                                 upper.len > 0 ? upper.ptr : NULL, upper.len);
+    rocksdb_compactoptions_destroy(options);
+    return QD_STORE_OK;
+}
+
 static const struct qd_store_ops rocks_ops = {
     .close = rocks_close,
     .get = rocks_get,
@@ -547,6 +582,7 @@ static const struct qd_store_ops rocks_ops = {
     .iter_seek = rocks_iter_seek,
     .iter_close = rocks_iter_close,
     .checkpoint = rocks_checkpoint,
+    .compact = rocks_compact,
 };
 
 enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *config,

@@ -3,8 +3,9 @@
 # build/bench/results.json, a list of {name, value, unit, target, met}. build/bench/details.txt has every single run.
 #   sh tests/bench/run.sh           about 15 minutes
 #   sh tests/bench/run.sh --quick   about 5 minutes: fewer and shorter rounds, smaller ledgers
-#   sh tests/bench/run.sh ROW...    only these: core, commit, query, export, start, unary, stream, latency, hot, report
-#                                   (unary is measured for stream and latency, commit for report)
+#   sh tests/bench/run.sh ROW...    only these: core, commit, disk, query, export, start, unary, stream, latency, hot,
+#                                   report (unary is measured for stream and latency, commit for report)
+# `disk` replays the traces of deploy/examples, or the whole ones of the folder that QUOTAD_TRACE_DATA names.
 # Ratios compare two things measured in turns in the same run; a figure is the median of its rounds. The server has
 # core 0 and the load has core 1 (`hot`: two RPC threads on both, the load among them). Answers are `brief`.
 # Exits 1 when something could not be measured, 0 otherwise, targets met or not. Run it on an idle machine: with others
@@ -18,17 +19,17 @@ for argument in "$@"; do
     case $argument in
     --quick) quick=1 ;;
     --help | -h)
-        sed -n '2,12s/^# //p' "$0"
+        sed -n '2,13s/^# //p' "$0"
         exit 0
         ;;
-    core | commit | query | export | start | unary | stream | latency | hot | report) rows="$rows $argument" ;;
+    core | commit | disk | query | export | start | unary | stream | latency | hot | report) rows="$rows $argument" ;;
     *)
-        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, query, export, start, unary, stream, latency, hot, report" >&2
+        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, disk, query, export, start, unary, stream, latency, hot, report" >&2
         exit 1
         ;;
     esac
 done
-[ -n "$rows" ] || rows='core commit query export start unary stream latency hot report'
+[ -n "$rows" ] || rows='core commit disk query export start unary stream latency hot report'
 
 rounds=5
 seconds=3
@@ -514,6 +515,38 @@ bench_start() {
     printf 'start to ready, %s entries / 100000|%s|ratio|stated|true\n' "$big" \
         "$(divide "$(cat "$T/start.$big")" "$(cat "$T/start.100000")" 1)" >>"$list"
     note "with 100000 entries: $(cat "$T/start.100000") s"
+# Real traces, two entries a request (the gateway's tokens, the pool's GPU time), each with its idempotency key, its rollup
+# and its closed reservation; then all of the store's files after a compaction.
+bench_disk() {
+    echo "== bytes of an entry on the disk"
+    traces=${QUOTAD_TRACE_DATA:-deploy/examples/traces}
+    runs=1
+    [ -n "${QUOTAD_TRACE_DATA:-}" ] || runs='1 2 3 4 5' # the excerpts are short: 66 kB of options would be a tenth
+    rm -rf "$T/ports" "$T/data"
+    sed -n '/^cat >"$T\/policy.yaml"/,/^END$/p' tests/e2e/test_traces.sh | sed '1d;$d' >"$T/traces.yaml"
+    env -u QUOTAD_TRACE_DATA "$build/server/quotad" --policy "$T/traces.yaml" --data-dir "$T/data" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
+        --port-file "$T/ports" --log-level warn >"$T/quotad.log" 2>&1 &
+    server=$!
+    tries=0
+    until [ -s "$T/ports" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 500 ] || die "quotad did not come up: $(cat "$T/quotad.log")"
+        sleep 0.02
+    done
+    for trace in "$traces"/*.csv "$traces"/*.jsonl; do
+        format=azure
+        [ "${trace%.jsonl}" = "$trace" ] || format=mooncake
+        for run in $runs; do
+            "$build/client/ctl/quotactl" --address "127.0.0.1:$(get grpc "$T/ports")" replay --format "$format" \
+                --trace "$trace" --tenants 50 --run "$(basename "$trace")-$run" >"$T/replay" 2>&1 ||
+                die "replay: $(tail -n 3 "$T/replay")"
+        done
+    done
+    stop_server
+    "$build/tests/bench/bench_disk" "$T/data" >"$T/disk" 2>&1 || die "$(cat "$T/disk")"
+    rm -rf "$T/data"
+    note "$(get entries "$T/disk") entries of $(cd "$traces" && echo *.csv *.jsonl), $(echo $runs | wc -w) times: $(get bytes "$T/disk") bytes in all"
+    row "disk, all files after a compaction" "$(get bytes_per_entry "$T/disk")" "bytes/entry" '<=' 120
 }
 
 # 256 reports without a reservation in flight, each booked with one sync.
@@ -558,7 +591,7 @@ mkdir -p "$out"
 : >"$details"
 echo "== build"
 if ! { cmake --preset release -B "$build" && cmake --build "$build" --target quotad bench_nothing_server bench_load \
-    bench_core_decide bench_commit bench_fill bench_query quotactl; } >"$out/build.log" 2>&1; then
+    bench_core_decide bench_commit bench_disk bench_fill bench_query quotactl; } >"$out/build.log" 2>&1; then
     tail -n 30 "$out/build.log" >&2
     die "the build failed; all of it: $out/build.log"
 fi
@@ -571,6 +604,7 @@ if wanted commit || wanted report; then bench_commit; fi
 if wanted query; then bench_query; fi
 if wanted export; then bench_export; fi
 if wanted start; then bench_start; fi
+if wanted disk; then bench_disk; fi
 if wanted unary || wanted stream || wanted latency; then bench_unary; fi
 if wanted latency; then bench_latency; fi
 if wanted stream; then bench_stream; fi

@@ -407,3 +407,43 @@ Test(rocksdb, X4_a_damaged_database_is_corrupt)
     cr_assert_eq(err, QD_STORE_CORRUPT, "%s: %s", qd_store_err_name(err), error.text);
     qd_tempdir_release(&dir);
 }
+
+/* What was deleted gives back its room, what stays is the same. */
+Test(store, compaction_changes_nothing_that_is_read)
+{
+    struct qd_tempdir dir;
+    struct qd_store *stores[2] = {qd_store_memory_new(), NULL};
+    qd_tempdir_init(&dir);
+    struct qd_store_rocksdb_config config = {.path = dir.path};
+    cr_assert_eq(qd_store_rocksdb_open(&config, &stores[1], NULL), QD_STORE_OK);
+    for (size_t s = 0; s < 2; s++) {
+        struct qd_batch batch = {0};
+        struct qd_buf value = {0};
+        char text[8];
+        for (size_t k = 0; k < MODEL_KEYS; k++) {
+            qd_buf_clear(&value);
+            encode((int64_t)k, &value);
+            qd_batch_put(&batch, QD_STORE_LEDGER, key_of(k, text), qd_buf_str(&value));
+        }
+        for (size_t k = 0; k < MODEL_KEYS; k += 2) {
+            qd_batch_delete(&batch, QD_STORE_LEDGER, key_of(k, text));
+        }
+        cr_assert_eq(qd_store_write(stores[s], &batch, true, NULL), QD_STORE_OK);
+        cr_assert_eq(qd_store_compact(stores[s], QD_STORE_LEDGER, (struct qd_str){NULL, 0},
+                                      key_of(9, text), NULL),
+                     QD_STORE_OK);
+        cr_assert_eq(qd_store_compact(stores[s], QD_STORE_LEDGER, (struct qd_str){NULL, 0},
+                                      (struct qd_str){NULL, 0}, NULL),
+                     QD_STORE_OK);
+        for (size_t k = 0; k < MODEL_KEYS; k++) {
+            enum qd_store_err err =
+                qd_store_get(stores[s], QD_STORE_LEDGER, key_of(k, text), &value, NULL);
+            cr_assert_eq(err, k % 2 == 0 ? QD_STORE_NOT_FOUND : QD_STORE_OK);
+            cr_assert(err != QD_STORE_OK || decode(qd_buf_str(&value)) == (int64_t)k);
+        }
+        qd_buf_release(&value);
+        qd_batch_release(&batch);
+        qd_store_close(stores[s]);
+    }
+    qd_tempdir_release(&dir);
+}
