@@ -466,6 +466,7 @@ static char *start_heart(struct qd_boot *boot)
                                     .now = heart_now,
                                     .changed = heart_changed,
                                     .durable = heart_durable,
+                                    .sweep = qd_boot_sweep,
                                     .context = boot};
 
     boot->heart = qd_heart_start(&heart);

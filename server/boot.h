@@ -32,6 +32,7 @@ struct qd_boot {
     const char *backup_dir; /* "": data_dir/backups */
     uint32_t threads;
     struct qd_recovery recovery;
+    bool keeps_longer; /* the heart's: it has been said that budgets need older entries */
     char summary[256];
 };
 
@@ -44,6 +45,9 @@ void qd_boot_close(struct qd_boot *boot);
 enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
                                   struct qd_problems *problems, bool *ret_changed,
                                   struct qd_error *ret_error);
+
+/* struct qd_heart_config.sweep; likewise. */
+bool qd_boot_sweep(void *context);
 
 /* struct qd_rpc_hooks.checkpoint; likewise. */
 enum qd_error_code qd_boot_checkpoint(void *context, const char *name,

@@ -17,7 +17,8 @@
     X(ROLLUP, "rollup")           \
     X(TENANT, "tenant")           \
     X(PRICE, "price")             \
-    X(SNAPSHOT, "snapshot")
+    X(SNAPSHOT, "snapshot")       \
+    X(EXPIRED, "expired")
 
 #define QD_STORE_SPACE_ENUM(name, text) QD_STORE_##name,
 enum qd_store_space {

@@ -29,6 +29,7 @@
     X(ACCESS, "data directory not accessible")    \
     X(IO, "input/output error")                   \
     X(NO_MEMORY, "out of memory")                 \
+    X(GONE, "expired")                            \
     X(INVALID, "invalid argument")
 
 #define QD_STORE_ENUM(name, text) QD_STORE_##name,

@@ -201,7 +201,7 @@ static rocksdb_options_t *space_options(enum qd_store_space space, rocksdb_cache
          * not 43. */
         rocksdb_options_set_compression(options, rocksdb_zstd_compression);
     }
-    if (space == QD_STORE_ROLLUP) {
+    if (space == QD_STORE_ROLLUP || space == QD_STORE_EXPIRED) {
         rocksdb_options_set_max_successive_merges(options, MERGES_IN_MEMTABLE);
     }
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();

@@ -107,12 +107,16 @@ static void print_verified(struct ctl *ctl, const void *message, const void *con
 {
     const Quota__V1__VerifyLedgerResponse *answer = message;
     (void)context;
-    (void)fprintf(
-        ctl->out, "%s entries up to #%s, %s rollup rows, %s groups, %s budgets compared: ",
-        ctl_count_text((int64_t)answer->entries).text,
-        ctl_count_text((int64_t)answer->through_sequence).text,
-        ctl_count_text((int64_t)answer->rollups).text, ctl_count_text((int64_t)answer->groups).text,
-        ctl_count_text((int64_t)answer->budgets).text);
+    (void)fprintf(ctl->out, "%s entries up to #%s", ctl_count_text((int64_t)answer->entries).text,
+                  ctl_count_text((int64_t)answer->through_sequence).text);
+    if (answer->expired > 0) {
+        (void)fprintf(ctl->out, " and %s that have expired",
+                      ctl_count_text((int64_t)answer->expired).text);
+    }
+    (void)fprintf(ctl->out, ", %s rollup rows, %s groups, %s budgets compared: ",
+                  ctl_count_text((int64_t)answer->rollups).text,
+                  ctl_count_text((int64_t)answer->groups).text,
+                  ctl_count_text((int64_t)answer->budgets).text);
     if (answer->clean) {
         (void)fprintf(ctl->out, "%sclean%s\n", ctl_green(ctl), ctl_plain(ctl));
     } else {

@@ -14,7 +14,8 @@
 enum {
     ENTRIES = 1,
     NEXT_CURSOR = 2,
-    END = 3
+    END = 3,
+    EXPIRED_THROUGH = 6
 };
 
 /* One page, being fetched or there. */
@@ -37,6 +38,7 @@ struct export
     struct ctl_plan *entry;
     struct ctl_sink *sink;
     char cursor[CURSOR_MAX]; /* of the last page that was printed */
+    bool begins_anew;        /* nothing was printed yet, and no cursor was given */
 };
 
 /* --- fetching --- */
@@ -107,6 +109,18 @@ static bool print_entries(struct export *e, const struct ctl_value *page)
     return well;
 }
 
+/* L7: an export from the start, or from a time, begins after what has expired. Said once. */
+static void note_expired(struct export *e, const struct ctl_value *through)
+{
+    if (e->begins_anew && through->number > 0) {
+        (void)fprintf(e->ctl->err,
+                      "note: entries up to #%s have expired (ledger_retention in the policy) and "
+                      "are not listed; quotactl usage still has their sums\n",
+                      ctl_count_text((int64_t)through->number).text);
+    }
+    e->begins_anew = false;
+}
+
 /* The fetched page: print it, while the next one is fetched. False: broken off, after a message.
  * *ret_end: it was the last. */
 static bool one_page(struct export *e, struct fetch *f, bool *ret_end)
@@ -126,6 +140,7 @@ static bool one_page(struct export *e, struct fetch *f, bool *ret_end)
         (void)snprintf(next, sizeof next, "%.*s", (int)page[NEXT_CURSOR].size,
                        page[NEXT_CURSOR].bytes);
         *ret_end = page[END].number != 0;
+        note_expired(e, &page[EXPIRED_THROUGH]);
         if (!*ret_end) {
             fetch_begin(f, next);
         }
@@ -185,6 +200,7 @@ int ctl_export(struct ctl *ctl, Quota__V1__ListLedgerEntriesRequest *request, bo
         e.sink->out = ctl->out;
         e.sink->used = 0;
         (void)snprintf(e.cursor, sizeof e.cursor, "%s", request->cursor);
+        e.begins_anew = e.cursor[0] == '\0';
         request->page_size = PAGE_ENTRIES;
         if (csv) {
             ctl_sink_put_text(e.sink, ctl_csv_head);

@@ -257,6 +257,10 @@ static void write_ledger(struct qd_node *node, FILE *out)
     one(out, "quotad_ledger_groups_total", "counter", "Synced batches written.", status.groups);
     one(out, "quotad_ledger_errors_total", "counter", "Bookings that the store refused.",
         status.store_errors);
+    one(out, "quotad_ledger_expired_entries", "gauge", "Entries that ledger_retention has deleted.",
+        status.expired.through);
+    one(out, "quotad_ledger_expired_keys_through", "gauge",
+        "Idempotency keys of reports up to this entry are deleted.", status.expired.keys_through);
     one(out, "quotad_ledger_failed", "gauge", "1 while reports are refused: the store fails.",
         status.failed ? 1 : 0);
 }

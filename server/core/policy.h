@@ -100,6 +100,7 @@ struct qd_policy {
     bool cap_by_gpu_time;                /* the cap has a price of GPU-time */
     int64_t reservation_ttl_ns;
     int64_t report_horizon_ns;        /* S6, default 35 days */
+    int64_t ledger_retention_ns;      /* L7; 0: entries are kept for ever */
     const char *const *rollup_labels; /* <= 4 (L4) */
     size_t rollup_label_count;
     const char *const *

@@ -4,6 +4,7 @@
  * was booked, or books itself. A job whose entry is new goes to the committer. */
 #include "server/ledger/ledger_internal.h"
 
+#include "server/ledger/expire.h"
 #include "storage/idempotency.h"
 
 #include <assert.h>
@@ -139,20 +140,32 @@ static void format_time(struct qd_wall_ns time, char text[32])
     }
 }
 
+/* Events before this may have been booked, and their keys be gone. Asked after the key was looked
+ * up: one that disappeared meanwhile was announced before. */
+static int64_t first_event_taken(struct qd_ledger *ledger, int64_t now)
+{
+    int64_t horizon = now - ledger->report_horizon_ns;
+    struct qd_expired expired = qd_ledger_expired(ledger);
+    int64_t keys =
+        expired.keys_through > 0 ? expired.keys_recorded.ns + ledger->future_max_ns + 1 : INT64_MIN;
+    return keys > horizon ? keys : horizon;
+}
+
 /* S6: keys outlive the horizon, so an event older than that could be booked twice. */
-static enum qd_book_result check_time(const struct qd_ledger *ledger, struct qd_book_job *job)
+static enum qd_book_result check_time(struct qd_ledger *ledger, struct qd_book_job *job)
 {
     const struct qd_entry *entry = job->booking->entry;
     int64_t now = job->booking->now.ns;
     char event[32];
     char bound[32];
     format_time(entry->event_time, event);
-    if (entry->kind == QD_ENTRY_USAGE && entry->event_time.ns < now - ledger->report_horizon_ns) {
-        format_time((struct qd_wall_ns){now - ledger->report_horizon_ns}, bound);
+    int64_t first = first_event_taken(ledger, now);
+    if (entry->kind == QD_ENTRY_USAGE && entry->event_time.ns < first) {
+        format_time((struct qd_wall_ns){first}, bound);
         (void)snprintf(job->receipt->text, sizeof job->receipt->text,
                        "event_time %s is older than the ledger accepts (%lld days): %s or later is "
                        "accepted; nothing is booked",
-                       event, (long long)(ledger->report_horizon_ns / QD_NS_PER_DAY), bound);
+                       event, (long long)((now - first) / QD_NS_PER_DAY), bound);
         return QD_BOOK_TOO_OLD;
     }
     if (entry->event_time.ns - now > ledger->future_max_ns) {

@@ -46,6 +46,16 @@ static void beat(struct qd_heart *heart)
     }
 }
 
+/* A step is bounded, and so are the steps of a beat: a stop waits for one beat at most. */
+static void sweep(struct qd_heart *heart)
+{
+    bool more = heart->config.sweep != NULL && !heart->failed;
+
+    for (unsigned i = 0; i < QD_HEART_SWEEPS && more; i++) {
+        more = heart->config.sweep(heart->config.context);
+    }
+}
+
 static void tell_durable(struct qd_heart *heart)
 {
     struct qd_ledger_status status;
@@ -66,6 +76,7 @@ static void tick(void *context)
 
     if (heart->since_beat_ms >= heart->config.period_ms) {
         beat(heart);
+        sweep(heart);
         heart->since_beat_ms = 0;
     }
     tell_durable(heart);

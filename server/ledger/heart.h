@@ -14,6 +14,7 @@
 
 #define QD_HEART_PERIOD_MS 5000U
 #define QD_HEART_TICK_MS   1000U /* at most: between two calls of `durable` */
+#define QD_HEART_SWEEPS    100U /* steps of one beat */
 
 struct qd_heart; /* opaque */
 
@@ -27,6 +28,9 @@ struct qd_heart_config {
     /* About each second while the store takes writes: entries up to `sequence` are durable. Called
      * by the heart's thread. May be NULL. */
     void (*durable)(void *context, uint64_t sequence);
+    /* Delete what has expired, a bounded step; true: there is more. By the heart's thread, after a
+     * beat, while the store takes writes. May be NULL. */
+    bool (*sweep)(void *context);
     void *context;
 };
 

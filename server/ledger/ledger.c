@@ -160,6 +160,9 @@ enum qd_store_err qd_ledger_open(struct qd_store *store, const struct qd_ledger_
     if (err == QD_STORE_OK) {
         err = qd_ledger_recover(store, &ledger->mark, error);
     }
+    if (err == QD_STORE_OK) {
+        err = qd_expired_read(store, NULL, &ledger->expired, error);
+    }
     if (err == QD_STORE_OK && !qd_committer_start(ledger)) {
         err = qd_store_error_set(error, QD_STORE_NO_MEMORY, "no thread for the ledger");
     }
@@ -343,6 +346,7 @@ void qd_ledger_status(struct qd_ledger *ledger, struct qd_ledger_status *ret_sta
     pthread_mutex_lock(&ledger->mutex);
     *ret_status = ledger->counts;
     ret_status->watermark = ledger->mark;
+    ret_status->expired = ledger->expired;
     /* Freshly opened isn't failed: nothing was tried yet. */
     ret_status->failed = ledger->counts.failed && ledger->counts.failure.code != QD_STORE_OK;
     pthread_mutex_unlock(&ledger->mutex);

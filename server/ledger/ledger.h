@@ -20,6 +20,7 @@
 #define QD_LEDGER_LEDGER_H
 
 #include "storage/entry.h"
+#include "storage/expired_record.h"
 #include "storage/store.h"
 
 #define QD_LEDGER_ROLLUP_LABELS_MAX  4
@@ -166,6 +167,7 @@ struct qd_ledger_status {
     uint64_t booked, duplicates, conflicts, refused, store_errors; /* since open */
     uint64_t groups; /* synced batches written for them */
     uint32_t group_largest;
+    struct qd_expired expired; /* L7 */
 };
 
 void qd_ledger_status(struct qd_ledger *ledger, struct qd_ledger_status *ret_status);

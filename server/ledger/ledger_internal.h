@@ -39,7 +39,13 @@ struct qd_ledger {
     struct qd_ledger_status counts; /* booked.., groups, failure */
     struct qd_ledger_found *found;  /* the oldest first: see qd_ledger_found */
     uint32_t found_count;
+    struct qd_expired expired;      /* announced: see qd_ledger_expired */
 };
+
+/* The mark of what has expired, as of a snapshot (NULL: now); zeros: nothing has. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_expired_read(
+    struct qd_store *store, const struct qd_store_snapshot *snapshot,
+    struct qd_expired *ret_expired, struct qd_store_error *error);
 
 /* The thread that writes (committer.c). Stopping it waits until the queue is empty. */
 __attribute__((warn_unused_result)) bool qd_committer_start(struct qd_ledger *ledger);

@@ -110,6 +110,13 @@ void qd_rollup_add(const struct qd_entry *entry, struct qd_sums *sums)
 void qd_rollup_merge(const struct qd_entry *entry, const struct qd_rollup_labels *labels,
                      struct qd_buf *key, struct qd_buf *value, struct qd_batch *batch)
 {
+    qd_rollup_merge_to(QD_STORE_ROLLUP, entry, labels, key, value, batch);
+}
+
+void qd_rollup_merge_to(enum qd_store_space space, const struct qd_entry *entry,
+                        const struct qd_rollup_labels *labels, struct qd_buf *key,
+                        struct qd_buf *value, struct qd_batch *batch)
+{
     if (!qd_entry_is_usage(entry)) {
         return;
     }
@@ -121,5 +128,5 @@ void qd_rollup_merge(const struct qd_entry *entry, const struct qd_rollup_labels
     qd_buf_clear(value);
     qd_sums_encode(&sums, value);
     batch->ops.failed |= key->failed || value->failed;
-    qd_batch_merge(batch, QD_STORE_ROLLUP, qd_buf_str(key), qd_buf_str(value));
+    qd_batch_merge(batch, space, qd_buf_str(key), qd_buf_str(value));
 }

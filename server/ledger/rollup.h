@@ -70,6 +70,11 @@ void qd_rollup_add(const struct qd_entry *entry, struct qd_sums *sums);
 void qd_rollup_merge(const struct qd_entry *entry, const struct qd_rollup_labels *labels,
                      struct qd_buf *key, struct qd_buf *value, struct qd_batch *batch);
 
+/* The same to another space of such rows. */
+void qd_rollup_merge_to(enum qd_store_space space, const struct qd_entry *entry,
+                        const struct qd_rollup_labels *labels, struct qd_buf *key,
+                        struct qd_buf *value, struct qd_batch *batch);
+
 /* An entry's value of a rolled-up label; "user" is its user. Empty: it has none. */
 struct qd_str qd_rollup_label_value(const struct qd_entry *entry, struct qd_str name);
 

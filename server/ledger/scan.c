@@ -1,5 +1,6 @@
 #include "server/ledger/scan.h"
 
+#include "server/ledger/expire.h"
 #include "server/ledger/ledger_internal.h"
 #include "storage/codec.h"
 #include "storage/idempotency.h"
@@ -126,7 +127,9 @@ enum qd_store_err qd_ledger_seek_time(struct qd_ledger *ledger, struct qd_wall_n
         } else {
             low = middle + 1;
         }
-        if (err == QD_STORE_NOT_FOUND) {
+        if (err == QD_STORE_NOT_FOUND && middle <= qd_ledger_expired(ledger).through) {
+            err = QD_STORE_OK; /* it has just expired: `low` is behind it */
+        } else if (err == QD_STORE_NOT_FOUND) {
             err = qd_store_error_set(error, QD_STORE_CORRUPT, "ledger entry %llu is missing",
                                      (unsigned long long)middle);
         }
@@ -226,6 +229,9 @@ enum qd_store_err qd_ledger_list(struct qd_ledger *ledger, const struct qd_ledge
     enum qd_store_err err = QD_STORE_OK;
     if (cursor < mark.sequence) {
         err = qd_ledger_visit(ledger, cursor, mark.sequence, list_entry, &listing, &last, error);
+    }
+    if (err == QD_STORE_OK) {
+        err = qd_expired_check_cursor(ledger, list->cursor, error);
     }
     if (err != QD_STORE_OK) {
         return err;

@@ -1,5 +1,6 @@
 #include "server/ledger/usage.h"
 
+#include "server/ledger/expire.h"
 #include "server/ledger/usage_run.h"
 #include "storage/codec.h"
 
@@ -129,6 +130,9 @@ static enum qd_store_err run_query(struct qd_ledger *ledger, struct qd_usage_run
         run->label_missing = false;
         run->err = QD_STORE_OK;
         err = qd_usage_scan_entries(ledger, run, table, error);
+        if (err == QD_STORE_OK) {
+            err = qd_expired_check_events(ledger, run->query->boundaries[run->first_bucket], error);
+        }
     }
     if (err == QD_STORE_OK) {
         err = run->err;

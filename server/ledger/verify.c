@@ -60,7 +60,7 @@ static enum qd_store_err check_entry(struct verify_run *run, struct qd_str key, 
         differ(run, "%s", error.text);
         return QD_STORE_OK;
     }
-    if (run->last_sequence != 0 && entry.sequence != run->last_sequence + 1) {
+    if (entry.sequence != run->last_sequence + 1) {
         differ(run, "after ledger entry %" PRIu64 " comes %" PRIu64, run->last_sequence,
                entry.sequence);
     }
@@ -102,6 +102,34 @@ static enum qd_store_err check_row(struct verify_run *run, struct qd_str key, st
         sums.items[i].value = -sums.items[i].value;
     }
     return add(run, &row, &sums);
+}
+
+/* What entries had added when they expired (L7). */
+static enum qd_store_err check_expired(struct verify_run *run, struct qd_str key,
+                                       struct qd_str value)
+{
+    struct qd_rollup_row row;
+    struct qd_sum items[QD_SUMS_MAX];
+    struct qd_sums sums = qd_sums_over(items, QD_SUMS_MAX);
+    if (qd_rollup_key_decode(key, &row) != QD_STORE_OK ||
+        qd_sums_decode(value, &sums) != QD_STORE_OK || sums.flags != 0) {
+        differ(run, "a row of expired entries is damaged");
+        return QD_STORE_OK;
+    }
+    return add(run, &row, &sums);
+}
+
+/* The entries that are left begin after those that expired, and the last one never does. */
+static enum qd_store_err begin(struct verify_run *run, struct qd_store_error *error)
+{
+    struct qd_expired expired;
+    enum qd_store_err err = qd_expired_read(run->ledger->store, run->snapshot, &expired, error);
+    if (err == QD_STORE_OK && expired.through > 0) {
+        run->last_sequence = expired.through;
+        run->last_recorded_ns = expired.recorded.ns;
+        run->report.expired = expired.through;
+    }
+    return err;
 }
 
 static enum qd_store_err walk(struct verify_run *run, enum qd_store_space space,
@@ -164,7 +192,16 @@ enum qd_store_err qd_ledger_verify(struct qd_ledger *ledger, struct qd_verify_re
     qd_aggregate_init(&run.aggregate, &arena, QD_VERIFY_GROUPS_MAX);
     enum qd_store_err err = run.snapshot != NULL ? QD_STORE_OK : QD_STORE_NO_MEMORY;
     if (err == QD_STORE_OK) {
+        err = begin(&run, error);
+    }
+    if (err == QD_STORE_OK) {
         err = walk(&run, QD_STORE_LEDGER, check_entry, error);
+    }
+    if (err == QD_STORE_OK && run.report.expired > 0 && run.report.entries == 0) {
+        differ(&run, "after expired ledger entry %" PRIu64 " comes none", run.report.expired);
+    }
+    if (err == QD_STORE_OK) {
+        err = walk(&run, QD_STORE_EXPIRED, check_expired, error);
     }
     if (err == QD_STORE_OK) {
         err = walk(&run, QD_STORE_ROLLUP, check_row, error);

@@ -1,4 +1,4 @@
-/* The ledger against itself: Σ entries = Σ rollups, no gap, no damage (L4).
+/* The ledger against itself: Σ entries + Σ expired = Σ rollups, no gap, no damage (L4, L7).
  *
  * Layer:    server/ledger
  * Threads:  any; reads a snapshot, stops nobody. Takes as long as reading every entry.
@@ -17,6 +17,7 @@ struct qd_verify_report {
     uint64_t through;                         /* sequence of the last one; 0: none */
     uint64_t rollups;                         /* rows read */
     uint64_t groups;                          /* compared */
+    uint64_t expired;                         /* entries that are gone (L7); their sums are not */
     char difference[QD_STORE_ERROR_TEXT_MAX]; /* the first one, if not clean */
 };
 

@@ -120,6 +120,8 @@ bool qd_read_amount(struct qd_compiler *c, const struct qd_at *at, const struct 
 bool qd_read_permille(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                       int min, int max, uint16_t *ret_permille);
 /* A length of time with a fixed length in min..max ns. */
+/* "35d", "90s": in the arena. */
+const char *qd_duration_text(struct qd_compiler *c, int64_t ns);
 bool qd_read_duration(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *node,
                       int64_t min_ns, int64_t max_ns, int64_t *ret_ns);
 /* A name for people: UTF-8, 1..127 bytes, no control characters. NULL and reported otherwise. */
@@ -188,6 +190,9 @@ void qd_compile_unknown_price(struct qd_compiler *c, const struct qd_node *node)
  */
 void qd_check_limit(struct qd_compiler *c, const struct qd_pending_check *check, bool has_prices);
 /* P1: a selector that accepts no request of the limit's scope is an error. */
+/* L7: ledger_retention keeps what a budget counts, and what reports may still repeat. */
+void qd_check_budget_kept(struct qd_compiler *c, const struct qd_pending_check *check);
+void qd_check_retention(struct qd_compiler *c, const struct qd_node *root);
 void qd_check_reach(struct qd_compiler *c, const struct qd_pending_check *check);
 /* All of the policy's own. */
 void qd_check_policy(struct qd_compiler *c, const struct qd_node *root);

@@ -257,7 +257,8 @@ static void note_in_policy(struct qd_limit_draft *d, const struct qd_limit *limi
     }
     p->uses_quantile = p->uses_quantile || limit->output_estimate == QD_OUTPUT_QUANTILE;
     p->uses_money = p->uses_money || limit->money;
-    if (limit->consistency == QD_HARD || limit->money || limit->selector_count > 0) {
+    if (limit->consistency == QD_HARD || limit->money || limit->selector_count > 0 ||
+        qd_limit_is_budget(limit)) {
         struct qd_compiler *c = d->c;
         c->pending = qd_arena_grow(c->arena, c->pending, c->pending_count, &c->pending_capacity,
                                    sizeof *c->pending);

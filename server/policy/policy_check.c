@@ -208,6 +208,7 @@ void qd_check_limit(struct qd_compiler *c, const struct qd_pending_check *check,
     check_held_time(c, check);
     check_times(c, check);
     check_money(c, check, has_prices);
+    qd_check_budget_kept(c, check);
 }
 
 void qd_check_policy(struct qd_compiler *c, const struct qd_node *root)
@@ -217,5 +218,6 @@ void qd_check_policy(struct qd_compiler *c, const struct qd_node *root)
     for (size_t i = 0; i < c->pending_count; i++) {
         qd_check_limit(c, &c->pending[i], has_prices);
     }
+    qd_check_retention(c, root);
     warn_of_unpriced(c, root);
 }

@@ -367,6 +367,14 @@ static const char *labels_text(struct diff *d, const struct qd_policy *p)
     return text;
 }
 
+static const char *retention_text(struct diff *d, const struct qd_policy *p)
+{
+    return p->ledger_retention_ns == 0
+               ? NULL
+               : qd_arena_printf(d->arena, "%llds",
+                                 (long long)(p->ledger_retention_ns / QD_NS_PER_S));
+}
+
 static void compare_settings(struct diff *d)
 {
     static const char *const rules[] = {"deny", "cap", "unpriced"};
@@ -382,6 +390,7 @@ static void compare_settings(struct diff *d)
     compare(d, "report_horizon",
             qd_arena_printf(d->arena, "%llds", (long long)(a->report_horizon_ns / QD_NS_PER_S)),
             qd_arena_printf(d->arena, "%llds", (long long)(b->report_horizon_ns / QD_NS_PER_S)));
+    compare(d, "ledger_retention", retention_text(d, a), retention_text(d, b));
     compare(d, "rollup_labels", labels_text(d, a), labels_text(d, b));
 }
 

@@ -4,6 +4,7 @@
 #include "server/policy/file.h"
 #include "server/policy/import.h"
 #include "server/policy/resolve.h"
+#include "server/policy/retention.h"
 
 #include <assert.h>
 #include <sodium.h>
@@ -50,6 +51,14 @@ static void read_horizon(struct qd_compiler *c, const struct qd_at *at, const st
     (void)object;
     (void)qd_read_duration(c, at, value, QD_NS_PER_HOUR, QD_REPORT_HORIZON_MAX_NS,
                            &c->policy->report_horizon_ns);
+}
+
+static void read_retention(struct qd_compiler *c, const struct qd_at *at,
+                           const struct qd_node *value, void *object)
+{
+    (void)object;
+    (void)qd_read_duration(c, at, value, QD_RETENTION_MARGIN_NS, QD_RETENTION_MAX_NS,
+                           &c->policy->ledger_retention_ns);
 }
 
 static void read_rollup_labels(struct qd_compiler *c, const struct qd_at *at,
@@ -101,6 +110,7 @@ static const struct qd_field top_fields[] = {
     {"limits", later},
     {"reservation_ttl", read_ttl},
     {"report_horizon", read_horizon},
+    {"ledger_retention", read_retention},
     {"rollup_labels", read_rollup_labels},
     {"rls", read_rls},
 };

@@ -209,7 +209,7 @@ bool qd_read_permille(struct qd_compiler *c, const struct qd_at *at, const struc
     return true;
 }
 
-static const char *duration_text(struct qd_compiler *c, int64_t ns)
+const char *qd_duration_text(struct qd_compiler *c, int64_t ns)
 {
     if (ns % QD_NS_PER_DAY == 0) {
         return qd_arena_printf(c->arena, "%lldd", (long long)(ns / QD_NS_PER_DAY));
@@ -254,7 +254,7 @@ bool qd_read_duration(struct qd_compiler *c, const struct qd_at *at, const struc
     if (!qd_span_parse(node->text, node->len, &span) || !span.has_count ||
         !qd_span_ns(&span, &ns) || ns < min_ns || ns > max_ns) {
         qd_fail(c, at, node, "\"%s\": a length of time from %s to %s is accepted%s", node->text,
-                duration_text(c, min_ns), duration_text(c, max_ns),
+                qd_duration_text(c, min_ns), qd_duration_text(c, max_ns),
                 duration_examples(c, min_ns, max_ns));
         return false;
     }

@@ -32,5 +32,6 @@ enum qd_error_code qd_admin_verify_ledger(struct qd_place *place, struct qd_call
     qd_out_number(&place->out, 6, report.through);
     qd_out_number(&place->out, 7, counters.budgets);
     qd_out_number(&place->out, 8, counters.skipped);
+    qd_out_number(&place->out, 9, report.expired);
     return QD_ERROR_NONE;
 }

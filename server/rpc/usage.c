@@ -4,6 +4,7 @@
 #include "server/ledger/usage.h"
 
 #include "quota/v1/usage.pb-c.h"
+#include "server/ledger/expire.h"
 #include "server/ledger/scan.h"
 #include "server/policy/intern.h"
 #include "server/rpc/admin.h"
@@ -25,6 +26,9 @@ static enum qd_error_code store_failed(const struct qd_store_error *error,
 {
     if (error->code == QD_STORE_INVALID) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", error->text);
+    }
+    if (error->code == QD_STORE_GONE) {
+        return qd_error_set(ret_error, QD_ERROR_ENTRIES_EXPIRED, "%s", error->text);
     }
     return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "the ledger cannot be read: %s",
                         error->text);
@@ -123,6 +127,10 @@ static enum qd_error_code time_range(struct qd_place *place, const Quota__V1__Qu
         if (qd_ledger_visit(place->node->ledger, 0, 1, first_event, &oldest, &last, &error) !=
             QD_STORE_OK) {
             return store_failed(&error, ret_error);
+        }
+        struct qd_expired expired = qd_ledger_expired(place->node->ledger);
+        if (expired.through > 0 && expired.began.ns < oldest) {
+            oldest = expired.began.ns; /* L7: its sums are still there */
         }
         *ret_from = oldest - policy->report_horizon_ns;
         *ret_from = *ret_from < 0 ? 0 : *ret_from;
@@ -447,6 +455,7 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     qd_out_number(&place->out, 3, page.end);
     qd_out_number(&place->out, 4, (uint64_t)page.watermark.complete_through.ns);
     put_as_of(place, 5, page.watermark.sequence);
+    qd_out_number(&place->out, 6, qd_ledger_expired(place->node->ledger).through);
     return QD_ERROR_NONE;
 }
 

@@ -1,5 +1,6 @@
 #include "server/shard/price_keep.h"
 
+#include "server/ledger/expire.h"
 #include "server/ledger/price_store.h"
 #include "server/ledger/scan.h"
 #include "server/shard/pricing.h"
@@ -186,7 +187,8 @@ bool qd_prices_admit(struct qd_store *store, struct qd_ledger *ledger,
     }
     note_list(&k, &c, QD_PRICE_BOOK_COST, &policy->cap_price);
     bool known =
-        c.count == 0 || qd_ledger_visit(ledger, 0, 0, mark_used, &c, &last, NULL) == QD_STORE_OK;
+        c.count == 0 || (qd_ledger_visit(ledger, 0, 0, mark_used, &c, &last, NULL) == QD_STORE_OK &&
+                         qd_expired_visit_prices(ledger, mark_used, &c, NULL) == QD_STORE_OK);
     if (c.used > 0) {
         refuse(&c, problems);
     } else if (c.count > 0 && known) {

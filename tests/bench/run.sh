@@ -515,6 +515,8 @@ bench_start() {
     printf 'start to ready, %s entries / 100000|%s|ratio|stated|true\n' "$big" \
         "$(divide "$(cat "$T/start.$big")" "$(cat "$T/start.100000")" 1)" >>"$list"
     note "with 100000 entries: $(cat "$T/start.100000") s"
+}
+
 # Real traces, two entries a request (the gateway's tokens, the pool's GPU time), each with its idempotency key, its rollup
 # and its closed reservation; then all of the store's files after a compaction.
 bench_disk() {

@@ -43,7 +43,7 @@ Test(errors, P1_unknown_keys_have_a_suggestion)
         "version: 1\nplan: {}\n",
         "policy.yaml:2:1: \"plan\": unknown key; accepted: version, meters, models, pools, prices, "
         "unknown_price, plans, default_plan, tenants, limits, reservation_ttl, report_horizon, "
-        "rollup_labels, rls; did you mean \"plans\"?\n");
+        "ledger_retention, rollup_labels, rls; did you mean \"plans\"?\n");
     expect_refused(
         "version: 1\nmodels:\n  m: {max_ouput_tokens: 5}\n",
         "policy.yaml:3:7: models.m: \"max_ouput_tokens\": unknown key; accepted: pool, family, "
@@ -207,6 +207,42 @@ Test(errors, P1_examples_are_within_their_range)
     expect_refused("version: 1\nreservation_ttl: 7h\n",
                    "policy.yaml:2:18: reservation_ttl: \"7h\": a length of time from 1s to 6h is "
                    "accepted, as 300s, 10min, 6h\n");
+}
+
+/* Expired entries must be missed by nobody: not by a repeated report, nor by a budget. */
+Test(errors, L7_entries_are_kept_as_long_as_somebody_needs_them)
+{
+    static const char budget[] = "version: 1\nledger_retention: %s\n"
+                                 "plans:\n  p:\n    tokens: %s\n";
+    char yaml[256];
+    expect_refused(
+        "version: 1\nledger_retention: 36d\n",
+        "policy.yaml:2:19: ledger_retention: \"36d\" is less than \"report_horizon\" (35d) "
+        "and 2 days for what is late; at least 37d is accepted\n");
+    expect_refused(
+        "version: 1\nreport_horizon: 90d\nledger_retention: 91d\n",
+        "policy.yaml:3:19: ledger_retention: \"91d\" is less than \"report_horizon\" (90d) "
+        "and 2 days for what is late; at least 92d is accepted\n");
+    expect_refused(
+        "version: 1\nledger_retention: soon\n",
+        "policy.yaml:2:19: ledger_retention: \"soon\": a length of time from 2d to 36500d "
+        "is accepted, as 35d\n");
+    snprintf(yaml, sizeof(yaml), budget, "368d", "1M/year");
+    expect_refused(yaml, "policy.yaml:5:5: plans.p.tokens: it counts entries of up to 367d, and "
+                         "\"ledger_retention\" keeps them for 368d; at least 369d is accepted "
+                         "there\n");
+    snprintf(yaml, sizeof(yaml), budget, "400d", "{limit: 1M, algorithm: prepaid}");
+    expect_refused(yaml, "policy.yaml:5:5: plans.p.tokens: a prepaid balance is the sum of all "
+                         "entries, and \"ledger_retention\" lets them expire; leave "
+                         "\"ledger_retention\" out\n");
+    snprintf(yaml, sizeof(yaml), budget, "369d", "1M/year");
+    struct qd_policy *policy = load(yaml);
+    cr_assert_not_null(policy);
+    cr_expect_eq(policy->ledger_retention_ns, 369 * QD_NS_PER_DAY);
+    qd_policy_free(policy);
+    policy = load("version: 1\nledger_retention: 37d\nplans: {p: {tokens: 1M/month}}\n");
+    cr_assert_not_null(policy, "a month is shorter than the horizon");
+    qd_policy_free(policy);
 }
 
 Test(errors, P1_unknown_zone_model_pool_plan)

@@ -1,0 +1,53 @@
+/* What the heart deletes: idempotency keys that no report can repeat any more (S6), and entries
+ * that the policy keeps no longer (L7). */
+#include "server/ledger/expire.h"
+#include "server/boot.h"
+#include "server/log/log.h"
+#include "server/policy/retention.h"
+
+/* How long entries are kept now; 0: for ever. Never shorter than some budget looks back when it is
+ * rebuilt, also one of a run-time tenant, or of an earlier policy. */
+static int64_t kept_ns(struct qd_boot *boot, int64_t retention_ns)
+{
+    int64_t budgets = qd_retention_of_budgets_ns();
+    int64_t needed = budgets < INT64_MAX ? budgets + QD_RETENTION_MARGIN_NS : INT64_MAX;
+    bool longer = retention_ns > 0 && needed > retention_ns;
+
+    if (longer && !boot->keeps_longer) {
+        qd_log(QD_LOG_WARN,
+               "entries are kept longer than ledger_retention says: a budget counts them",
+               "kept_days=%lld prepaid=%d",
+               needed < INT64_MAX ? (long long)(needed / QD_NS_PER_DAY) : 0LL, needed == INT64_MAX);
+    }
+    boot->keeps_longer = longer;
+    if (!longer) {
+        return retention_ns;
+    }
+    return needed < INT64_MAX ? needed : 0;
+}
+
+bool qd_boot_sweep(void *context)
+{
+    struct qd_boot *boot = context;
+    struct qd_node *node = boot->node;
+    struct qd_store_error error;
+    int64_t now = qd_clock_now(&node->clock).ns;
+    bool more = false;
+
+    (void)pthread_mutex_lock(&node->admin); /* the published policy stays meanwhile */
+    const struct qd_policy *policy = atomic_load(&node->published)->policy;
+    int64_t horizon = policy->report_horizon_ns;
+    int64_t retention = policy->ledger_retention_ns;
+    (void)pthread_mutex_unlock(&node->admin);
+    int64_t kept = kept_ns(boot, retention);
+    struct qd_expiry expiry = {
+        .keys_before = {now - horizon - QD_RETENTION_MARGIN_NS},
+        .entries_before = {kept > 0 ? now - kept : 0},
+    };
+    enum qd_store_err err = qd_ledger_expire(boot->ledger, &expiry, &more, &error);
+    if (err != QD_STORE_OK) {
+        qd_log(QD_LOG_ERROR, "what has expired cannot be deleted; tried again with the next beat",
+               "why=%s", qd_log_quote(error.text).text);
+    }
+    return more;
+}
