@@ -2,6 +2,7 @@
 
 #include "client/ctl/csv.h"
 #include "client/ctl/rpc.h"
+#include "client/ctl/text.h"
 
 #include <pthread.h>
 #include <stdlib.h>

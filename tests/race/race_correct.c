@@ -227,7 +227,7 @@ int main(void)
     (void)pthread_barrier_wait(&start);
     for (unsigned i = 0; atomic_load(&reporting) > 0; i++) {
         publish(i % 2 == 0 ? with_price : without_price);
-        qd_node_tick(node, NULL);
+        qd_node_tick(node);
     }
     for (unsigned i = 0; i < count; i++) {
         REQUIRE(pthread_join(threads[i], NULL) == 0);

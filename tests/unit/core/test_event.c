@@ -192,7 +192,7 @@ Test(event, P3_a_threshold_that_drained_away_is_reported_by_the_first_that_reach
 Test(event, P3_a_state_with_more_reported_than_there_are_thresholds_is_taken)
 {
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, NULL);
     struct qd_limit *limit = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_INPUT_TOKENS);
     for (uint16_t i = 0; i < 3; i++) {
@@ -223,7 +223,7 @@ Test(event, D12_the_ring_loses_the_oldest_counts_them_and_holds_names_until_they
     };
     struct fx f;
     struct qd_event event;
-    struct qd_counter_state state;
+    struct qd_saved state;
     struct qd_core_config config = {.gauges = COUNTERS, .name_bytes = 65536};
     char names[COUNTERS][24];
     fx_init(&f, &config);
@@ -403,7 +403,7 @@ Test(event, P3_what_is_counted_anew_at_boot_was_reported_before)
 Test(event, P3_a_counter_that_comes_back_from_the_store_reports_nothing_twice)
 {
     struct fx f;
-    struct qd_counter_state state;
+    struct qd_saved state;
     fx_init(&f, NULL);
     struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
     fx_apply(&f, with_thresholds(month, 500, 800, 0), 1000, "acme");
