@@ -422,6 +422,19 @@ static enum qd_store_err recover(struct recover *r, struct qd_store_error *error
     return err == QD_STORE_OK ? count_ledger(r, error) : err;
 }
 
+/* P3: thresholds that what was counted again has reached were told when it was booked. */
+static void drop_events(struct qd_node *node)
+{
+    struct qd_event event;
+
+    for (uint32_t i = 0; i < node->shards.count; i++) {
+        while (qd_core_event(node->shards.home[i].core, &event)) {
+        }
+    }
+    while (qd_core_event(node->shards.commons.core, &event)) {
+    }
+}
+
 static void release(struct recover *r)
 {
     for (uint32_t i = 0; i < r->cut_count; i++) {
@@ -451,6 +464,7 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
         err = recover(&r, &error);
     }
     qd_worker_leave(worker);
+    drop_events(node);
     if (err == QD_STORE_OK) {
         qd_frontier_start(&node->frontier, qd_ledger_watermark(node->ledger).sequence);
         err = qd_snapshot_boot(node, &r.gone, &error) ? QD_STORE_OK : error.code;
