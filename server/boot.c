@@ -11,6 +11,7 @@
 #include "server/shard/validate.h"
 #include "storage/backup/backup.h"
 #include "storage/codec.h"
+#include "storage/kept_logs.h"
 #include "storage/store_rocksdb.h"
 
 #include <errno.h>
@@ -203,7 +204,8 @@ static char *next_incarnation(struct qd_store *store, int64_t restored_at,
 static char *open_store(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_store_error error;
-    struct qd_store_rocksdb_config rocksdb = {.path = qd_config_get(config, QD_SET_DATA_DIR)};
+    struct qd_store_rocksdb_config rocksdb = {.path = qd_config_get(config, QD_SET_DATA_DIR),
+                                              .keep_logs = true};
     struct qd_ledger_config ledger = {
         /* S6: the policy's report_horizon refuses, and reloads; the ledger takes what any policy
          * may, and a day for what waits. */
@@ -244,14 +246,17 @@ static char *check_tidemark(struct qd_boot *boot, const struct qd_config *config
     }
     struct qd_tide reached = qd_tidemark_get(boot->tidemark);
     if (sequence >= reached.sequence && boots >= reached.incarnation) {
+        qd_kept_logs_drop(dir);
         return NULL;
     }
+    qd_kept_logs_set_aside(dir);
     return sentence(
         "%s/db: entries up to #%llu, of %llu starts, were acknowledged, but the ledger ends at "
         "#%llu, of %llu: its log is damaged or lost, or it is an older copy. Restore a backup that "
-        "has them; to go on without them, and give their numbers anew, remove %s",
+        "has them (the logs as they were are in %s/" QD_KEPT_LOGS_LOST
+        "); to go on without them, and give their numbers anew, remove %s",
         dir, (unsigned long long)reached.sequence, (unsigned long long)reached.incarnation,
-        (unsigned long long)sequence, (unsigned long long)boots, path);
+        (unsigned long long)sequence, (unsigned long long)boots, dir, path);
 }
 
 struct load_tenants {

@@ -1,6 +1,7 @@
 #include "storage/store_rocksdb.h"
 
 #include "storage/data_dir.h"
+#include "storage/kept_logs.h"
 #include "storage/sums.h"
 
 #include <limits.h>
@@ -597,6 +598,9 @@ enum qd_store_err qd_store_rocksdb_open(const struct qd_store_rocksdb_config *co
     enum qd_store_err err =
         config->read_only ? QD_STORE_OK : qd_data_dir_lock(config->path, &store->dir, error);
     if (err == QD_STORE_OK) {
+        if (config->keep_logs) {
+            qd_kept_logs_make(config->path);
+        }
         make_options(store, config);
         err = open_db(store, config, error);
     }

@@ -23,6 +23,7 @@ struct qd_store_rocksdb_config {
     size_t cache_bytes;        /* block cache; 0: 64 MiB */
     int open_files_max;        /* 0: 512 */
     bool read_only; /* of a copy that nobody uses: it is neither locked nor changed, writes fail */
+    bool keep_logs; /* as they are before it is opened: see storage/kept_logs.h */
 };
 
 /* OK, IN_USE ("data directory in use by pid 4121"), NEWER_FORMAT, ACCESS, FULL, CORRUPT, IO,

@@ -190,22 +190,31 @@ no_start() { # REASON
     ! grep -q 'msg=serving' "$T/out" || qd_fail "it served"
 }
 
-damaged() { # REASON
+# The log of this name is there as it was before the start, damage and all that comes after it.
+kept_is() { # NAME
+    cmp "$T/data/db.lost/$1" "$T/flipped"
+}
+
+damaged() { # REASON [CHECK]
     no_start "$1"
     no_start "$1" # nor at the second try
+    ${2:-}
     restore_good
     node_again
     all_is_there_once
     kill_node
 }
 
-lost='.*/db: entries up to #[0-9]+, of [0-9]+ starts, were acknowledged, but the ledger ends at #[0-9]+, of [0-9]+: its log is damaged or lost, or it is an older copy. Restore a backup that has them; to go on without them, and give their numbers anew, remove .*/ledger.mark$'
+lost='.*/db: entries up to #[0-9]+, of [0-9]+ starts, were acknowledged, but the ledger ends at #[0-9]+, of [0-9]+: its log is damaged or lost, or it is an older copy. Restore a backup that has them \(the logs as they were are in .*/db.lost\); to go on without them, and give their numbers anew, remove .*/ledger.mark$'
 corrupt='.*/db: corrupt data \(Corruption: .*[)]?'
 
 X4_a_flipped_byte_in_the_log() {
     restore_good
-    flip "$(the_log)" 3000
-    damaged "$lost"
+    log=$(the_log)
+    flip "$log" 3000
+    cp "$log" "$T/flipped"
+    damaged "$lost" "kept_is ${log##*/}"
+    expect_eq "$(ls -d "$T/data/db.before" 2>/dev/null)" "" # a good start keeps none
 }
 
 X4_a_cut_log() {
