@@ -53,7 +53,7 @@ enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence,
     if (err == QD_STORE_NOT_FOUND) {
         return qd_error_set(ret_error, QD_ERROR_UNKNOWN_ENTRY,
                             "entry: %" PRIu64 " is not in the ledger, whose last one is %" PRIu64
-                            " (old ones expire); quotactl ledger lists them",
+                            " (old ones expire); quotactl ledger ls shows them",
                             sequence, qd_ledger_watermark(node->ledger).sequence);
     }
     if (err != QD_STORE_OK) {
@@ -67,10 +67,11 @@ enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence,
                             sequence, original->corrects_sequence);
     }
     if (!qd_reversal_possible(original)) {
-        return qd_error_set(ret_error, QD_ERROR_NOT_CORRECTABLE,
-                            "entry: %" PRIu64
-                            " is no usage; a grant is undone by another grant: quotactl grant",
-                            sequence);
+        return qd_error_set(
+            ret_error, QD_ERROR_NOT_CORRECTABLE,
+            "entry: %" PRIu64
+            " is no usage; a grant is undone by another grant: quotactl tenants grant",
+            sequence);
     }
     return QD_ERROR_NONE;
 }
@@ -99,7 +100,7 @@ static enum qd_error_code find(struct qd_node *node, const struct qd_correct_arg
     if (err == QD_STORE_NOT_FOUND) {
         return qd_error_set(ret_error, QD_ERROR_UNKNOWN_ENTRY,
                             "report: tenant %s has none with request_id %s, source %s, attempt %u, "
-                            "sequence %u; quotactl ledger lists entries",
+                            "sequence %u; quotactl ledger ls shows entries",
                             qd_quote(key.tenant).text, qd_quote(key.request_id).text,
                             qd_quote(key.source).text, key.attempt, key.part);
     }

@@ -45,7 +45,7 @@ enum qd_error_code qd_correction_validate(const struct qd_correct_args *args,
     if ((args->sequence > 0) == by_key) {
         return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                             "entry, report: name the entry by its number or by its report's key, "
-                            "one of them; quotactl ledger lists entries");
+                            "one of them; quotactl ledger ls shows entries");
     }
     if (by_key && qd_validate_tenant(args->key_tenant, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;

@@ -15,5 +15,6 @@ static bool round_trip(struct qd_str record, struct qd_buf *ret_again)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     check_body(data, size, QD_RECORD_ENTRY, 2, round_trip);
+    check_body(data, size, QD_RECORD_ENTRY, 3, round_trip); /* a reversal (L3) */
     return fuzz_record(data, size, QD_RECORD_ENTRY, round_trip);
 }

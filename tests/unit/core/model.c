@@ -633,7 +633,8 @@ void m_settle(struct model *m, const struct qd_settle *s, const struct m_item *i
         }
         if (!charged && !(is_rate(c->limit) && s->budgets_only)) {
             int64_t at = h != NULL ? h->made_ns : min64(s->charged_at.ns, m->now_ns);
-            m_change(m, c, at, weigh(&c->limit->settle, &part, UINT32_MAX));
+            int64_t booked = weigh(&c->limit->settle, &part, UINT32_MAX);
+            m_change(m, c, at, s->takes_back ? -booked : booked);
         }
     }
     if (h != NULL) {

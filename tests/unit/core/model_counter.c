@@ -166,7 +166,8 @@ int64_t m_used(struct model *m, struct m_counter *c)
         struct qd_bucket_spec spec = m_bucket_spec(c);
         return qd_bucket_level(&c->bucket, &spec, (struct qd_wall_ns){.ns = m->now_ns});
     }
-    return is_budget(c->limit) && c->period == m_period_of(c->limit, m->now_ns) ? c->booked : 0;
+    bool counts = is_budget(c->limit) && c->period == m_period_of(c->limit, m->now_ns);
+    return counts ? max64(0, c->booked) : 0; /* more may have been taken back than was used (L3) */
 }
 
 void m_change(struct model *m, struct m_counter *c, int64_t at, int64_t delta)

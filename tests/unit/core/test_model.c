@@ -520,6 +520,7 @@ static void settle(struct world *w)
         }
     } else {
         s.budgets_only = chance(w, 3);
+        s.takes_back = s.budgets_only && chance(w, 3); /* L3 */
     }
     s.binding = fx_key(&w->f, tenants[tenant], models[model]);
     report_usage(w, &s);

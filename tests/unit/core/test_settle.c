@@ -326,6 +326,38 @@ Test(settle, S7_rebuilding_budgets_charges_no_rate)
     fx_release(&f);
 }
 
+/* Rounded up when it was booked: what is taken back is that, not the booking of less than nothing. */
+Test(settle, L3_taking_back_undoes_a_booking_exactly)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *month = fx_month(&f, QD_METER_INPUT_TOKENS);
+    struct qd_limit *calls = fx_month(&f, QD_METER_REQUESTS);
+    month->settle.den = 3;
+    fx_apply(&f, month, 1000, "acme");
+    fx_apply(&f, calls, 1000, "acme");
+    fx_bind(&f);
+    struct qd_settle *s = fx_settle_begin(&f, 0);
+    s->budgets_only = true;
+    qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 10);
+    qd_usage_set(&s->used, QD_METER_REQUESTS, 1);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_assert_eq(fx_used(&f, month, "acme"), 8);
+    s->takes_back = true;
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_used(&f, month, "acme"), 4);
+    cr_expect_eq(fx_used(&f, calls, "acme"), 1);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_used(&f, month, "acme"), 0, "below nothing counts nothing");
+    s->takes_back = false;
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_assert_eq(fx_settle_as_is(&f), QD_OK);
+    cr_expect_eq(fx_used(&f, month, "acme"), 4);
+    fx_release(&f);
+}
+
 Test(settle, S8_a_token_whose_hold_is_elsewhere_books_the_actual_in_its_slot)
 {
     struct fx f;

@@ -256,6 +256,31 @@ Test(correct, L3_a_correction_of_a_closed_period_changes_no_counter_of_today)
     check_restart();
 }
 
+/* D12: the counter made room for others' since: it comes back, with what it has counted. */
+Test(correct, L3_a_counter_that_was_evicted_is_corrected_too)
+{
+    char user[16];
+    struct qd_report_args args = report_of("", 100);
+    args.tenant = str("acme");
+    args.model = str("m");
+    for (unsigned i = 0; i < 300; i++) { /* a slice has 64 places */
+        (void)snprintf(user, sizeof(user), "u%u", i);
+        args.user = args.request_id = str(user);
+        cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+        fixture_pass(&f, 2 * S);
+    }
+    cr_assert_gt(f.worker->figures.evictions, 0);
+    struct qd_attributes first = {
+        .tenant = str("acme"), .model = str("m"), .family = str("m"), .user = str("u0")};
+    cr_assert_eq(used_by(&f, &first, "mine"), 0, "it is not in memory");
+    uint64_t restores = f.worker->figures.restores;
+    struct qd_correct_args correction = to_tokens(1, 30);
+    cr_assert_eq(correct(&correction), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_gt(f.worker->figures.restores, restores);
+    cr_expect_eq(used_by(&f, &first, "mine"), 30, "%lld", (long long)used_by(&f, &first, "mine"));
+    cr_expect_eq(used_of(&f, "acme", "day"), 29930);
+}
+
 /* The counter moves by the difference, as the ledger does: now and after a restart. */
 Test(correct, L3_a_correction_of_what_a_reset_has_forgotten_moves_by_the_difference)
 {
