@@ -20,6 +20,18 @@ static void what_text(const Quota__V1__LedgerEntry *entry, char *ret, size_t siz
     (void)snprintf(ret, size, "reset %s%s%s", entry->limit, keys[0] != '\0' ? " " : "", keys);
 }
 
+/* What it belongs to: the request, or the reservation; a correction to the entry that it corrects.
+ */
+static const char *whose_text(const Quota__V1__LedgerEntry *entry, char *ret, size_t size)
+{
+    if (entry->corrects_sequence != 0) {
+        (void)snprintf(ret, size, "%s #%llu", entry->reversal ? "takes back" : "instead of",
+                       (unsigned long long)entry->corrects_sequence);
+        return ret;
+    }
+    return entry->request_id[0] != '\0' ? entry->request_id : entry->reservation_id;
+}
+
 static void row(struct ctl_table *table, const Quota__V1__LedgerEntry *entry)
 {
     char text[1024];
@@ -36,7 +48,7 @@ static void row(struct ctl_table *table, const Quota__V1__LedgerEntry *entry)
     ctl_table_cell(table, text);
     ctl_table_cell(table, ctl_pico_text(entry->cost_pico_usd).text);
     ctl_table_cell(table, ctl_pico_text(entry->charge_pico_usd).text);
-    ctl_table_cell(table, entry->request_id[0] != '\0' ? entry->request_id : entry->reservation_id);
+    ctl_table_cell(table, whose_text(entry, text, sizeof text));
 }
 
 static void print_list(struct ctl *ctl, const void *message, const void *context)

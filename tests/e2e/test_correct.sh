@@ -76,6 +76,9 @@ L3_a_restart_keeps_it() {
 }
 
 L1_the_ledger_says_what_corrects_what_and_why() {
+    expect_exit 0 ctl ledger ls acme
+    expect_match "$out" '#3 .* correction +acme +m +correction +-1,000 input_tokens, .* takes back #1$'
+    expect_match "$out" '#4 .* correction +acme +m +correction +400 input_tokens, .* instead of #1$'
     expect_exit 0 ctl ledger export acme
     expect_match "$out" '"sequence":3,"kind":"CORRECTION".*"corrects_sequence":1,.*"note":"ticket 7","reversal":true'
     expect_match "$out" '"sequence":4,"kind":"CORRECTION".*"corrects_sequence":1,.*"note":"ticket 7","reversal":false'
