@@ -32,7 +32,7 @@ void qd_codec_put_state(struct qd_out *out, uint32_t id, const struct qd_policy 
                         const struct qd_limit_state *state, struct qd_wall_ns now);
 
 /* "model=gpt-4o user=u1" as Entry messages, repeated field `id`. */
-void qd_codec_put_keys(struct qd_out *out, uint32_t id, struct qd_str keys);
+void qd_codec_put_keys(struct qd_out *out, uint32_t id, struct qd_str text);
 
 /* Headers that a gateway copies to a denied request's answer (I5), as repeated field `id`. */
 void qd_codec_put_headers(struct qd_out *out, uint32_t id, const struct qd_check_answer *answer,

@@ -83,6 +83,7 @@ static void unlist(struct qd_rpc *rpc, struct qd_call *call)
 {
     struct qd_call **at = &rpc->watchers;
 
+    assert(call != NULL);
     while (*at != NULL && *at != call) {
         at = &(*at)->watch.link;
     }
