@@ -170,6 +170,7 @@ static bool read_item(struct reader *r, struct item *ret)
     }
     ret->id = (uint32_t)(tag >> 3);
     ret->type = (uint32_t)(tag & 7);
+    ret->number = 0;
     uint64_t skip = 0;
     if (ret->type == VARINT || ret->type == BYTES) {
         if (!read_varint(r, &ret->number)) {

@@ -89,7 +89,8 @@ static void measure(struct side sides[2], const char *when)
     }
     for (unsigned i = 0; i < 2; i++) {
         qsort(sides[i].times, ROUNDS, sizeof sides[i].times[0], compare);
-        printf("%s_%s_us=%.0f\n", when, sides[i].name, (double)sides[i].times[ROUNDS / 2] / 1e3);
+        int64_t median = sides[i].times[ROUNDS / 2];
+        printf("%s_%s_us=%.0f\n", when, sides[i].name, (double)median / 1e3);
     }
 }
 

@@ -105,7 +105,7 @@ X5_every_acknowledged_report_is_exported_once() {
     sed 's/.*"request_id":"\([^"]*\)".*/\1/' "$T/pieces" | sort -u >"$T/exported"
     sort "$T/acknowledged" >"$T/sorted"
     expect_eq "$(comm -23 "$T/sorted" "$T/exported" | head -n 3)" ''
-    [ "$(wc -l <"$T/sorted")" -gt 20 ] || qd_fail "too few were acknowledged"
+    [ "$(wc -l <"$T/sorted")" -gt 5 ] || qd_fail "too few were acknowledged"
 }
 
 qd_run L6_pieces_by_cursor_are_the_whole_ledger L6_sequences_have_no_gap_and_come_once \

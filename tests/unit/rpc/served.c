@@ -112,7 +112,7 @@ void *served_call(struct served *s, const char *path, const ProtobufCMessage *re
 {
     uint8_t bytes[4096];
     grpc_metadata_array initial, trailing;
-    grpc_slice details;
+    grpc_slice details = grpc_empty_slice();
     grpc_byte_buffer *received = NULL;
     gpr_timespec deadline =
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_seconds(60, GPR_TIMESPAN));

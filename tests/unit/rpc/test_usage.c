@@ -418,3 +418,63 @@ Test(usage, D7_what_is_held_is_told_apart_from_what_was_used)
     cr_expect_eq(answer->held->reservations, 3);
     quota__v1__query_usage_response__free_unpacked(answer, NULL);
 }
+
+/* --- pages of sums --- */
+
+Test(usage, L5_pages_of_sums_are_complete_and_say_as_of_what)
+{
+    enum {
+        MODELS = 5,
+        EACH = 3
+    };
+    static const char *const models[MODELS] = {"a", "b", "c", "d", "e"};
+    int64_t at_s = seconds_of("2026-11-01T00:00");
+    for (unsigned i = 0; i < MODELS * EACH; i++) {
+        bool unpriced = i % EACH == 0;
+        struct qd_entry entry = {
+            .model = qd_slice_of(models[i % MODELS]),
+            .flags = unpriced ? QD_ENTRY_UNPRICED : 0,
+            .quantities = {{qd_slice_of("output_tokens"), 1 + i}},
+            .quantity_count = 1,
+            .cost_pico_usd = unpriced ? 0 : 1000 + i,
+        };
+        book(&entry, at_s);
+    }
+    Quota__V1__QueryUsageRequest request = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    Quota__V1__GroupBy group = QUOTA__V1__GROUP_BY__INIT;
+    Quota__V1__GroupBy *groups[] = {&group};
+    char token[256] = "";
+    unsigned rows = 0;
+    group.dimension = QUOTA__V1__DIMENSION__DIMENSION_MODEL;
+    request.group_by = groups;
+    request.n_group_by = 1;
+    request.page_size = 2;
+    request.page_token = token;
+    request.to_unix_ns = (at_s + QUARTER_S) * QD_NS_PER_S;
+    do {
+        grpc_status_code status;
+        Quota__V1__QueryUsageResponse *page =
+            served_call(&s, "/quota.v1.UsageService/QueryUsage", &request.base,
+                        &quota__v1__query_usage_response__descriptor, &status);
+        cr_assert_not_null(page);
+        for (size_t i = 0; i < page->n_rows; i++, rows++) {
+            unsigned cost = 0;
+            unsigned unpriced = 0;
+            for (unsigned k = rows; k < MODELS * EACH; k += MODELS) {
+                cost += k % EACH == 0 ? 0 : 1000 + k;
+                unpriced += k % EACH == 0;
+            }
+            char text[32];
+            (void)snprintf(text, sizeof(text), "%u", cost);
+            cr_expect_str_eq(page->rows[i]->groups[0]->value, models[rows]);
+            cr_expect_eq(page->rows[i]->entries, EACH);
+            cr_expect_eq(page->rows[i]->unpriced_entries, unpriced, "P8: counted, not $0");
+            cr_expect_str_eq(page->rows[i]->cost_pico_usd, text);
+            cr_expect_eq(page->rows[i]->n_quantities, 1, "missing is not zero");
+        }
+        cr_expect_eq(page->as_of[0]->sequence, (uint64_t)MODELS * EACH);
+        (void)snprintf(token, sizeof(token), "%s", page->next_page_token);
+        quota__v1__query_usage_response__free_unpacked(page, NULL);
+    } while (token[0] != '\0');
+    cr_expect_eq(rows, MODELS);
+}
