@@ -119,6 +119,21 @@ static enum visit take_cut(struct recover *r, struct qd_str key, struct qd_str v
     return GO_ON;
 }
 
+/* A ledger that lost its end (X4) gives those numbers anew: what the slices have counted under them
+ * is something else. */
+static bool ahead_of_ledger(const struct recover *r)
+{
+    uint64_t end = qd_ledger_watermark(r->node->ledger).sequence;
+
+    for (uint32_t i = 0; i < r->cut_count; i++) {
+        const struct qd_cut *cut = &r->cuts[i].cut;
+        if (cut->through > end || (cut->count > 0 && cut->beyond[cut->count - 1] > end)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One for each slice of the last process, in the order of their keys. */
 static bool cuts_complete(const struct recover *r)
 {
@@ -413,6 +428,9 @@ static enum qd_store_err recover(struct recover *r, struct qd_store_error *error
 {
     enum qd_store_err err = walk(r, 'k', take_cut, error);
 
+    if (err == QD_STORE_OK && ahead_of_ledger(r)) {
+        (void)damaged(r, "it has counted entries that the ledger does not have");
+    }
     if (err == QD_STORE_OK && r->recovery->damage[0] == '\0' && cuts_complete(r)) {
         err = take_snapshot(r, error);
         if (err == QD_STORE_OK && r->recovery->damage[0] == '\0') {

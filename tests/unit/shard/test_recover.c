@@ -241,6 +241,32 @@ Test(recover, X4_with_a_damaged_snapshot_budgets_are_counted_from_the_ledger)
     }
 }
 
+/* The ledger lost its end: its numbers will be given anew, to other entries. */
+Test(recover, X4_a_snapshot_that_is_ahead_of_the_ledger_is_not_used)
+{
+    fixture_open(&f, policy);
+    cr_assert(check(&f, "acme", 1000));
+    cr_assert_eq(report_tokens(&f, 700), QD_ERROR_NONE);
+    cr_assert(check(&f, "acme", 1000));
+    cr_assert_eq(report_tokens(&f, 50), QD_ERROR_NONE);
+    fixture_snapshot(&f);
+    fixture_close(&f);
+    static const char second[8] = {0, 0, 0, 0, 0, 0, 0, 2}; /* the entry's key */
+    struct qd_batch batch;
+    qd_batch_init(&batch);
+    qd_batch_delete(&batch, QD_STORE_LEDGER, (struct qd_str){second, sizeof(second)});
+    cr_assert_eq(qd_store_write(f.store, &batch, true, NULL), QD_STORE_OK);
+    qd_batch_release(&batch);
+    fixture_open(&f, policy);
+    cr_expect(f.recovery.from_ledger);
+    cr_expect_eq(used_of(&f, "acme", "cost"), 1400000);
+    cr_assert(check(&f, "acme", 100));
+    cr_assert_eq(report_tokens(&f, 10), QD_ERROR_NONE, "%s", f.error.text);
+    kill_and_boot(policy);
+    cr_expect_eq(used_of(&f, "acme", "cost"), 1420000, "the new second entry counts");
+    fixture_end(&f);
+}
+
 Test(recover, X5_a_snapshot_of_a_newer_version_is_refused)
 {
     static const char kinds[] = {'c', 'h', 'k'};
