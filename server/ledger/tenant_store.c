@@ -1,5 +1,6 @@
 #include "server/ledger/tenant_store.h"
 
+#include "server/ledger/scan.h"
 #include "storage/codec.h"
 
 #include <assert.h>
@@ -397,10 +398,15 @@ static void add_note(struct qd_tenant_store *tenants, struct qd_tenant_note *not
                  qd_buf_str(&tenants->audit));
     note->extra.ops.failed |= tenants->key.failed || tenants->audit.failed;
     note->booking.extra = &note->extra;
-    note->job = (struct qd_book_job){.booking = &note->booking, .receipt = note->receipt};
 }
 
 #define NOTES_AT_ONCE 64
+
+static bool is_booked(struct qd_ledger *ledger, const struct qd_entry *entry)
+{
+    uint64_t sequence;
+    return qd_ledger_find(ledger, entry, &sequence, NULL) == QD_STORE_OK;
+}
 
 static void book_notes(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
                        struct qd_tenant_note *const *notes, uint32_t count)
@@ -408,14 +414,16 @@ static void book_notes(struct qd_tenant_store *tenants, struct qd_ledger *ledger
     struct qd_book_job *jobs[NOTES_AT_ONCE];
     struct qd_store_error error = {0};
     enum qd_store_err err = tenants->stale ? recover(tenants, &error) : QD_STORE_OK;
+    uint64_t sequence = tenants->audit_sequence;
     for (uint32_t i = 0; i < count; i++) {
-        if (err == QD_STORE_OK) {
-            add_note(tenants, notes[i], tenants->audit_sequence + 1 + i);
-            jobs[i] = &notes[i]->job;
-        } else {
-            notes[i]->job.result = QD_BOOK_STORE_ERROR;
-            (void)snprintf(notes[i]->receipt->text, sizeof notes[i]->receipt->text, "%s",
-                           error.text);
+        struct qd_tenant_note *note = notes[i];
+        note->job = (struct qd_book_job){.booking = &note->booking, .receipt = note->receipt};
+        jobs[i] = &note->job;
+        if (err != QD_STORE_OK) {
+            note->job.result = QD_BOOK_STORE_ERROR;
+            (void)snprintf(note->receipt->text, sizeof note->receipt->text, "%s", error.text);
+        } else if (!is_booked(ledger, note->booking.entry)) {
+            add_note(tenants, note, ++sequence);
         }
     }
     if (err == QD_STORE_OK) {

@@ -63,7 +63,8 @@ struct qd_tenant_note {
 };
 
 /* Book several entries (corrections), each with its audit record in the same write, and wait for
- * all. The audit has a gap where one of several was not booked. */
+ * all. One whose key was booked before is no action, and leaves no record: keys of entries booked
+ * here are booked nowhere else. */
 void qd_tenant_store_note_all(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
                               struct qd_tenant_note *const *notes, uint32_t count);
 

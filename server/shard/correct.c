@@ -170,9 +170,12 @@ static void count_both(struct qd_worker *worker, const struct qd_published *publ
     static const struct qd_recount_how how = {
         .budgets_only = true, .in_home = true, .in_commons = true, .live = true};
 
-    (void)qd_recount(worker, published, &c->reversal, &how);
+    bool counted = qd_recount(worker, published, &c->reversal, &how);
     if (c->rebooks && !QD_MUTANT(L3_recount)) {
-        (void)qd_recount(worker, published, &c->rebooked, &how);
+        counted = qd_recount(worker, published, &c->rebooked, &how) && counted;
+    }
+    if (!counted) { /* D12: never silently */
+        qd_count(&worker->figures.unsettled);
     }
     qd_node_tell_correction(worker->node, c->reversal.tenant, c->reversal.sequence,
                             c->original.reservation);

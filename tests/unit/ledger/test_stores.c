@@ -223,6 +223,74 @@ Test(tenants, L2_a_grant_and_its_entry_are_one_write_and_count_once)
     qd_store_close(store);
 }
 
+static void make_note(struct qd_tenant_note *note, const struct qd_entry *entry, uint64_t content,
+                      struct qd_receipt *receipt)
+{
+    *note = (struct qd_tenant_note){
+        .change = change_of("CorrectUsage"),
+        .before = qd_slice_of("before"),
+        .after = qd_slice_of("after"),
+        .booking = {.entry = entry, .content = {content, 1}, .now = {ORACLE_NOW_NS}},
+        .receipt = receipt,
+    };
+}
+
+Test(tenants, X6_of_several_bookings_those_that_are_new_leave_a_record_each)
+{
+    struct qd_store *store = qd_store_memory_new();
+    struct qd_tenant_store *tenants = NULL;
+    struct qd_ledger *ledger = NULL;
+    struct qd_ledger_config config = {0};
+    struct qd_entry entries[3];
+    struct qd_receipt receipts[3];
+    struct qd_tenant_note notes[3];
+    struct qd_tenant_note *pointers[3] = {&notes[0], &notes[1], &notes[2]};
+    static const char *const ids[] = {"1", "2", "3"};
+    cr_assert_eq(qd_tenant_store_open(store, &tenants, NULL), QD_STORE_OK);
+    cr_assert_eq(qd_ledger_open(store, &config, &ledger, NULL), QD_STORE_OK);
+    for (size_t i = 0; i < 3; i++) {
+        qd_receipt_init(&receipts[i]);
+        entries[i] = (struct qd_entry){.kind = QD_ENTRY_CORRECTION,
+                                       .tenant = qd_slice_of("acme"),
+                                       .source = qd_slice_of("correction"),
+                                       .request_id = qd_slice_of(ids[i])};
+        make_note(&notes[i], &entries[i], i, &receipts[i]);
+    }
+    qd_tenant_store_note_all(tenants, ledger, &pointers[1], 1);
+    cr_assert_eq(notes[1].job.result, QD_BOOK_BOOKED, "%s", receipts[1].text);
+    /* The second was booked before, with other content: it is no action. */
+    for (size_t i = 0; i < 3; i++) {
+        make_note(&notes[i], &entries[i], 7, &receipts[i]);
+    }
+    qd_tenant_store_note_all(tenants, ledger, pointers, 3);
+    cr_assert_eq(notes[0].job.result, QD_BOOK_BOOKED);
+    cr_assert_eq(notes[1].job.result, QD_BOOK_CONFLICT);
+    cr_assert_eq(notes[2].job.result, QD_BOOK_BOOKED);
+    struct audits audits = {0};
+    cr_assert_eq(qd_tenant_store_audit(tenants, 0, check_audit, &audits, NULL), QD_STORE_OK);
+    cr_assert_eq(audits.count, 3);
+    cr_assert_neq(audits.last_after.lo, 0);
+    put(tenants, "acme", "pro", true);
+    /* A store that fails books none of them. */
+    for (size_t i = 0; i < 3; i++) {
+        entries[i].part = 1;
+        make_note(&notes[i], &entries[i], 7, &receipts[i]);
+    }
+    qd_store_memory_faults(store)->write.countdown = 0;
+    qd_tenant_store_note_all(tenants, ledger, pointers, 3);
+    cr_assert_eq(notes[2].job.result, QD_BOOK_STORE_ERROR);
+    put(tenants, "acme", "free", false);
+    audits.count = 0;
+    cr_assert_eq(qd_tenant_store_audit(tenants, 0, check_audit, &audits, NULL), QD_STORE_OK);
+    cr_assert_eq(audits.count, 5);
+    for (size_t i = 0; i < 3; i++) {
+        qd_receipt_release(&receipts[i]);
+    }
+    qd_ledger_close(ledger);
+    qd_tenant_store_close(tenants);
+    qd_store_close(store);
+}
+
 static void keep(struct qd_store *store, const struct qd_price_record *record)
 {
     struct qd_batch batch = {0};
