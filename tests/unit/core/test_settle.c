@@ -326,7 +326,7 @@ Test(settle, S7_rebuilding_budgets_charges_no_rate)
     fx_release(&f);
 }
 
-/* Rounded up when it was booked: what is taken back is that, not the booking of less than nothing. */
+/* What was rounded up goes whole: the booking of less than nothing would round the other way. */
 Test(settle, L3_taking_back_undoes_a_booking_exactly)
 {
     struct fx f;
