@@ -153,16 +153,16 @@ enum qd_store_err qd_ledger_expire(struct qd_ledger *ledger, const struct qd_exp
 {
     struct step step = {.expiry = expiry,
                         .max = expiry->max > 0 ? expiry->max : QD_EXPIRE_STEP_DEFAULT};
-    struct qd_expired before;
+    struct qd_expired before = {0};
     enum qd_store_err err = qd_expired_read(ledger->store, NULL, &before, error);
     if (err == QD_STORE_OK) {
         step.mark = before;
         err = collect(ledger, &step, error);
     }
-    if (err == QD_STORE_OK && step.batch.count > 0) {
+    /* Entries without keys: the mark alone goes on. */
+    if (err == QD_STORE_OK &&
+        (step.mark.keys_through > before.keys_through || step.mark.through > before.through)) {
         err = write_step(ledger, &step, error);
-    } else if (err == QD_STORE_OK && step.mark.keys_through > before.keys_through) {
-        err = write_step(ledger, &step, error); /* entries without keys: the mark alone goes on */
     }
     if (err == QD_STORE_OK && step.mark.through / COMPACT_EVERY > before.through / COMPACT_EVERY) {
         qd_ledger_entry_key(step.mark.through, &step.key);

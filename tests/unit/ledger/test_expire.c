@@ -69,7 +69,7 @@ static struct qd_entry simple_entry(const char *request_id, int64_t event)
 /* A report a day from START on, with the request ids r0, r1, ... */
 static void book_days(unsigned days)
 {
-    static char ids[128][8];
+    static char ids[128][12];
     for (unsigned i = 0; i < days; i++) {
         snprintf(ids[i], sizeof(ids[i]), "r%u", i);
         struct qd_entry entry = simple_entry(ids[i], START + i * DAY);

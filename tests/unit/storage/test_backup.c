@@ -172,7 +172,7 @@ Test(backup, L2_a_copy_has_all_that_was_durable_and_then_a_prefix, .init = setup
 
     cr_assert_eq(pthread_create(&thread, NULL, writer_main, &writer), 0);
     for (int i = 0; i < 5; i++) {
-        char name[8];
+        char name[16];
         struct qd_store_rocksdb_config config = {.read_only = true};
         struct qd_store *copied = NULL;
         snprintf(name, sizeof(name), "b%d", i);
