@@ -22,6 +22,10 @@ report() { # REQUEST_ID [TOKENS]
     ctl report --tenant single --request-id "$1" --model m --use input_tokens="${2:-1000}"
 }
 
+load() { # RUN: 4,000 entries
+    ctl replay --format azure --trace "$traces/azure_conv.csv" --tenants 20 --no-loss --model m --run "$1"
+}
+
 # Entries as JSON lines, without the last sequence that they may have.
 entries() { # LAST
     ctl ledger export 2>/dev/null | sed "$1q"
@@ -42,8 +46,7 @@ L2_backups_while_reports_go_on() {
     done
     expect_exit 0 ctl check single --model m --use input_tokens=500 --use max_output_tokens=100 -o json
     printf '%s\n' "$out" | sed -n 's/^ *"token": *"\([^"]*\)".*/\1/p' >"$T/value.token"
-    ctl replay --format azure --trace "$traces/azure_conv.csv" --tenants 20 --no-loss --model m --run load \
-        >"$T/replay.out" 2>&1 &
+    (load first && load second) >"$T/replay.out" 2>&1 &
     load=$!
     for i in 1 2 3; do
         expect_exit 0 ctl status -o json
@@ -52,8 +55,9 @@ L2_backups_while_reports_go_on() {
         through=$(number through_sequence)
         [ "$through" -ge "$before" ] || qd_fail "backup $i ends at $through, $before was booked before it"
         echo "$through" >"$T/value.through-$i"
-        sleep 0.2
+        sleep 0.1
     done
+    kill -0 "$load" || qd_fail "the load ended before the last backup"
     wait "$load" || qd_fail "$(cat "$T/replay.out")"
     expect_exit 0 ctl backup
     expect_match "$out" '^/.*/data/backups/[0-9]{8}T[0-9]{6}Z-[0-9]+: [0-9,]+ bytes in [0-9]+ files, ledger through #[0-9,]+$'
@@ -123,10 +127,13 @@ S6_retries_of_what_was_booked_before_are_duplicates() {
     ctl ledger ls single -o json >"$T/single"
     expect_eq "$(grep -c '"request_id": *"r' "$T/single")" 5
     # All of the load again: what the backup holds is recognised, the rest is booked.
-    expect_exit 0 ctl replay --format azure --trace "$traces/azure_conv.csv" --tenants 20 --no-loss --model m --run load
-    expect_match "$out" "^$(($(value through-3) - 5)) reports were booked before, by run \"load\""
+    for run in first second; do
+        held=$(grep -c "\"request_id\":\"$run-" "$T/entries.before" || :)
+        expect_exit 0 load "$run"
+        [ "$held" -eq 0 ] || expect_match "$out" "^$held reports were booked before, by run \"$run\""
+    done
     expect_exit 0 ctl verify
-    expect_match "$out" "^4,005 entries up to #4,005, .*: clean$"
+    expect_match "$out" "^8,005 entries up to #8,005, .*: clean$"
 }
 
 S1_a_token_from_before_settles() {
@@ -150,4 +157,34 @@ I10_backups_go_where_the_setting_says() {
     [ -f "$T/elsewhere/again/backup" ] || qd_fail "it is not there"
 }
 qd_run I10_backups_go_where_the_setting_says
+qd_stop TERM || exit 1
+
+X4_a_full_disk_makes_no_backup_and_reports_go_on() {
+    for room in 8 60 300; do
+        mount -o remount,size=${room}k "$T/small"
+        expect_exit 1 ctl backup full
+        expect_match "$err" '^quotactl backup: no backup was made: .*No space left on device'
+        expect_eq "$(ls "$T/small/backups")" ''
+        expect_exit 0 report "full-$room"
+    done
+    mount -o remount,size=8m "$T/small"
+    expect_exit 0 ctl backup full
+    expect_exit 0 ctl restore --from "$T/small/backups/full" --to "$T/from-small"
+    mount -o remount,size="$(($(du -sk "$T/small" | cut -f 1) + 200))k" "$T/small"
+    expect_exit 1 ctl restore --from "$T/small/backups/full" --to "$T/small/data"
+    expect_match "$err" '^quotactl restore: nothing was restored: cannot .*No space left on device$'
+    expect_exit 1 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA "$QUOTAD_BIN" --dev \
+        --data-dir "$T/small/data" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+    expect_in "$err" 'a restore has not ended there'
+    mount -o remount,size=8m "$T/small"
+    expect_exit 0 ctl restore --from "$T/small/backups/full" --to "$T/small/data"
+}
+mkdir "$T/small"
+if mount -t tmpfs -o size=1m tmpfs "$T/small" 2>/dev/null; then
+    trap 'umount -l "$T/small" 2>/dev/null; qd_cleanup' EXIT
+    qd_start --policy "$T/policy.yaml" --data-dir "$T/restored" --backup-dir "$T/small/backups" || exit 1
+    qd_run X4_a_full_disk_makes_no_backup_and_reports_go_on
+else
+    qd_skip "a tmpfs cannot be mounted here: it takes root" X4_a_full_disk_makes_no_backup_and_reports_go_on
+fi
 qd_done

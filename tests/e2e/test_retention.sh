@@ -124,6 +124,22 @@ L7_a_restart_begins_where_the_entries_begin() {
     expect_match "$out" '^BOOKED entry .*#11;'
 }
 
+L7_a_budget_made_at_run_time_keeps_what_it_counts() {
+    expect_exit 1 ctl tenants put acme/big --plan pro --limit tokens=1M/year
+    expect_in "$err" 'tokens: it counts entries of up to 367d, and "ledger_retention" keeps them for 37d; at least 369d is accepted there'
+    policy ''
+    expect_exit 0 ctl policy reload
+    expect_exit 0 ctl tenants put acme/big --plan pro --limit tokens=1M/year
+    policy 'ledger_retention: 37d'
+    expect_exit 0 ctl policy reload
+    for _ in $(seq 100); do
+        ! grep -q 'entries are kept longer' "$QD_LOG" || break
+        sleep 0.1
+    done
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="entries are kept longer than ledger_retention says: a budget counts them" kept_days=369 prepaid=0'
+    expect_eq "$(metric quotad_ledger_expired_entries)" 5
+}
+
 policy ''
 at -60
 for i in 1 2 3 4 5; do report "old$i" >"$T/reported" 2>&1 || cat "$T/reported"; done
@@ -135,5 +151,5 @@ qd_run L7_by_default_entries_stay_and_old_keys_go S6_a_longer_horizon_books_noth
     L6_a_cursor_before_what_expired_is_refused L7_questions_that_need_entries_say_that_they_are_gone
 qd_stop TERM || exit 1
 at 0
-qd_run L7_a_restart_begins_where_the_entries_begin
+qd_run L7_a_restart_begins_where_the_entries_begin L7_a_budget_made_at_run_time_keeps_what_it_counts
 qd_done
