@@ -1,9 +1,13 @@
-/* What the heart deletes: idempotency keys that no report can repeat any more (S6), and entries
- * that the policy keeps no longer (L7). */
+/* What the heart deletes: idempotency keys that no report can repeat any more (S6), closed
+ * reservations that none can name, and entries that the policy keeps no longer (L7). */
 #include "server/ledger/expire.h"
+
 #include "server/boot.h"
 #include "server/log/log.h"
 #include "server/policy/retention.h"
+#include "server/shard/closed.h"
+
+#define CLOSED_PER_STEP 10000
 
 /* How long entries are kept now; 0: for ever. Never shorter than some budget looks back when it is
  * rebuilt, also one of a run-time tenant, or of an earlier policy. */
@@ -49,5 +53,8 @@ bool qd_boot_sweep(void *context)
         qd_log(QD_LOG_ERROR, "what has expired cannot be deleted; tried again with the next beat",
                "why=%s", qd_log_quote(error.text).text);
     }
-    return more;
+    /* The loop forgets a thousand closed reservations a second, and more than that can be reported:
+     * the rest goes here. In large steps, because each passes over what the one before deleted. */
+    return more ||
+           qd_closed_sweep(boot->store, expiry.keys_before, CLOSED_PER_STEP) == CLOSED_PER_STEP;
 }

@@ -14,7 +14,7 @@
 
 #define QD_HEART_PERIOD_MS 5000U
 #define QD_HEART_TICK_MS   1000U /* at most: between two calls of `durable` */
-#define QD_HEART_SWEEPS    100U /* steps of one beat */
+#define QD_HEART_SWEEPS    200U  /* steps of one beat */
 
 struct qd_heart; /* opaque */
 
