@@ -2,10 +2,12 @@
  * $QD_DISK_DIR. Notes in $QD_DISK_JOURNAL (disk_journal.h) how much of each file was synced, and
  * whether its name was; `disk_tool cut` takes the rest away after a kill -9.
  *
- * Stricter than most file systems: a new file whose directory was not synced is gone. Looser in
- * two: a rename or an unlink is kept at once, and bytes written over synced ones stay (RocksDB only
- * appends). Files that were there before the journal count as synced. Writes through mmap are not
- * seen: RocksDB makes none with our options. */
+ * A new file whose directory was not synced is gone. A rename or an unlink is kept at once, and
+ * with it what happened in its directory before: file systems write down what becomes of names in
+ * order, and RocksDB, which renames CURRENT before it syncs the directory that its MANIFEST is new
+ * in, counts on that. Bytes written over synced ones stay (RocksDB only appends). Files that were
+ * there before the journal count as synced. Writes through mmap are not seen: RocksDB makes none
+ * with our options. */
 /* The C library declares what is replaced here under parameter names of its own. */
 /* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 #define _GNU_SOURCE
@@ -284,7 +286,28 @@ int ftruncate64(int fd, off64_t size)
 
 /* --- syncing --- */
 
-/* The names in it are durable now. */
+/* The names in the directory are durable now; the mutex is held. */
+static void names_synced(const char *path, size_t size)
+{
+    for (size_t i = 0; i < DISK_FILES_MAX; i++) {
+        struct disk_file *file = &journal->files[i];
+        const char *slash = strrchr(file->path, '/');
+        if (slash != NULL && (size_t)(slash - file->path) == size &&
+            strncmp(file->path, path, size) == 0) {
+            file->linked = 1;
+        }
+    }
+}
+
+/* All that is in the directory of this file; before it changes, as the process may end in between.
+ */
+static void neighbours_synced(const char *path)
+{
+    (void)pthread_mutex_lock(&mutex);
+    names_synced(path, (size_t)(strrchr(path, '/') - path));
+    (void)pthread_mutex_unlock(&mutex);
+}
+
 static void directory_synced(int fd)
 {
     char link[64];
@@ -294,16 +317,8 @@ static void directory_synced(int fd)
     if (size <= 0) {
         return;
     }
-    path[size] = '\0';
     (void)pthread_mutex_lock(&mutex);
-    for (size_t i = 0; i < DISK_FILES_MAX; i++) {
-        struct disk_file *file = &journal->files[i];
-        const char *slash = strrchr(file->path, '/');
-        if (slash != NULL && slash - file->path == size &&
-            strncmp(file->path, path, (size_t)size) == 0) {
-            file->linked = 1;
-        }
-    }
+    names_synced(path, (size_t)size);
     (void)pthread_mutex_unlock(&mutex);
 }
 
@@ -363,8 +378,9 @@ int fdatasync(int fd)
 
 int rename(const char *from, const char *to)
 {
-    struct stat before;
-    bool was_there = journal != NULL && stat(to, &before) == 0;
+    if (is_ours(to)) {
+        neighbours_synced(to);
+    }
     int code = REAL(rename)(from, to);
     if (code != 0 || !is_ours(from) || !is_ours(to)) {
         return code;
@@ -374,7 +390,7 @@ int rename(const char *from, const char *to)
     forget(to);
     if (file != NULL) {
         (void)snprintf(file->path, sizeof file->path, "%s", to);
-        file->linked = was_there; /* the name stays; see above */
+        file->linked = 1;
     }
     (void)pthread_mutex_unlock(&mutex);
     return code;
@@ -382,6 +398,9 @@ int rename(const char *from, const char *to)
 
 int unlink(const char *path)
 {
+    if (is_ours(path)) {
+        neighbours_synced(path);
+    }
     int code = REAL(unlink)(path);
     if (code == 0 && is_ours(path)) {
         (void)pthread_mutex_lock(&mutex);
