@@ -47,6 +47,26 @@ L2_the_shim_leaves_what_was_synced() {
     expect_eq "$lost" 0
 }
 
+# The power goes in a node's first moments: the key of the tokens that it gave out is there.
+S1_a_token_of_the_first_moments_settles_after_the_power() {
+    rounds_policy
+    node_again
+    token=$(ctl check acme --model m --use input_tokens=100 -o json | sed -n 's/.*"token":"\([^"]*\)".*/\1/p')
+    kill -9 "$QD_PID"
+    wait "$QD_PID" 2>/dev/null || :
+    "$tool/disk_tool" cut "$QD_DISK_JOURNAL"
+    node_again
+    code=0
+    ctl report "$token" --use input_tokens=90 >"$T/out" 2>&1 || code=$?
+    kill -9 "$QD_PID"
+    expect_eq "$code" 0
+    expect_match "$(cat "$T/out")" '^BOOKED entry '
+}
+
+qd_run S1_a_token_of_the_first_moments_settles_after_the_power
+rm -rf "$T/data" "$T/ready_ms"
+"$tool/disk_tool" new "$QD_DISK_JOURNAL"
+
 rounds_start power_rounds 20262
 rounds_run "$(round_count 12 50 4)"
 rounds_end
