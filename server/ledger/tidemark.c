@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define DIGITS    20U                /* of a number: all have them, so that the size stays */
-#define TEXT_SIZE (2U * DIGITS + 2U) /* "<sequence> <incarnation>\n" */
+#define DIGITS 20U /* of a number: all have them, so that the size stays */
 
 struct qd_tidemark {
     int fd;
@@ -25,22 +24,30 @@ static bool read_number(const char *text, char end, uint64_t *ret_number)
             return false;
         }
     }
+    if (text[DIGITS] != end) {
+        return false;
+    }
     errno = 0;
     *ret_number = strtoull(text, NULL, 10);
-    return errno == 0 && text[DIGITS] == end;
+    return errno == 0;
 }
 
-static struct qd_tide read_tide(int fd)
+bool qd_tide_decode(const char *text, size_t size, struct qd_tide *ret_tide)
 {
-    char text[TEXT_SIZE + 1];
     struct qd_tide tide;
 
-    if (pread(fd, text, sizeof(text), 0) != (ssize_t)TEXT_SIZE ||
-        !read_number(text, ' ', &tide.sequence) ||
+    if (size != QD_TIDE_TEXT_SIZE || !read_number(text, ' ', &tide.sequence) ||
         !read_number(text + DIGITS + 1, '\n', &tide.incarnation)) {
-        return (struct qd_tide){0, 0};
+        return false;
     }
-    return tide;
+    *ret_tide = tide;
+    return true;
+}
+
+void qd_tide_encode(struct qd_tide tide, char ret_text[QD_TIDE_TEXT_SIZE + 1])
+{
+    (void)snprintf(ret_text, QD_TIDE_TEXT_SIZE + 1, "%020" PRIu64 " %020" PRIu64 "\n",
+                   tide.sequence, tide.incarnation);
 }
 
 enum qd_store_err qd_tidemark_open(const char *path, struct qd_tidemark **ret_mark,
@@ -59,7 +66,11 @@ enum qd_store_err qd_tidemark_open(const char *path, struct qd_tidemark **ret_ma
         qd_tidemark_close(mark);
         return qd_store_error_set(error, code, "cannot open %s: %s", path, why);
     }
-    mark->tide = read_tide(mark->fd);
+    char text[QD_TIDE_TEXT_SIZE + 1];
+    ssize_t size = pread(mark->fd, text, sizeof(text), 0);
+    if (size > 0) {
+        (void)qd_tide_decode(text, (size_t)size, &mark->tide); /* else nothing is known */
+    }
     *ret_mark = mark;
     return QD_STORE_OK;
 }
@@ -82,7 +93,7 @@ struct qd_tide qd_tidemark_get(const struct qd_tidemark *mark)
 
 bool qd_tidemark_raise(struct qd_tidemark *mark, struct qd_tide tide)
 {
-    char text[TEXT_SIZE + 1];
+    char text[QD_TIDE_TEXT_SIZE + 1];
     struct qd_tide now = mark->tide;
 
     now.sequence = tide.sequence > now.sequence ? tide.sequence : now.sequence;
@@ -90,9 +101,9 @@ bool qd_tidemark_raise(struct qd_tidemark *mark, struct qd_tide tide)
     if (now.sequence == mark->tide.sequence && now.incarnation == mark->tide.incarnation) {
         return true;
     }
-    (void)snprintf(text, sizeof(text), "%020" PRIu64 " %020" PRIu64 "\n", now.sequence,
-                   now.incarnation);
-    if (pwrite(mark->fd, text, TEXT_SIZE, 0) != (ssize_t)TEXT_SIZE || fdatasync(mark->fd) != 0) {
+    qd_tide_encode(now, text);
+    if (pwrite(mark->fd, text, QD_TIDE_TEXT_SIZE, 0) != (ssize_t)QD_TIDE_TEXT_SIZE ||
+        fdatasync(mark->fd) != 0) {
         return false;
     }
     mark->tide = now;

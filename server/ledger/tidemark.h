@@ -22,6 +22,13 @@ struct qd_tide {
     uint64_t incarnation; /* boots: their numbers must not come again (S1) */
 };
 
+#define QD_TIDE_TEXT_SIZE 42U
+
+/* "<sequence> <incarnation>\n", each of 20 digits; with a 0 behind it. */
+void qd_tide_encode(struct qd_tide tide, char ret_text[QD_TIDE_TEXT_SIZE + 1]);
+/* False: it is something else. */
+bool qd_tide_decode(const char *text, size_t size, struct qd_tide *ret_tide);
+
 /* Open the file, or make it: OK, ACCESS, FULL, NO_MEMORY. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_tidemark_open(
     const char *path, struct qd_tidemark **ret_mark, struct qd_store_error *error);
