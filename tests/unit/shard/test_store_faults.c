@@ -602,3 +602,87 @@ Test(store_faults, X4_a_failed_read_at_every_place_is_refused_and_nothing_more)
     }
     printf("%llu reads\n", (unsigned long long)seen.read.calls);
 }
+
+/* --- a start that cannot read is none --- */
+
+static bool any_entry(void *context, const struct qd_entry *entry)
+{
+    (void)context;
+    (void)entry;
+    return true;
+}
+
+static bool any_tenant(void *context, const struct qd_tenant_record *record)
+{
+    (void)context;
+    (void)record;
+    return true;
+}
+
+/* What a start reads before there is a node: the first error, told in words. */
+static enum qd_store_err read_all(struct qd_store *store)
+{
+    struct qd_ledger_config config = {0};
+    struct qd_ledger *ledger = NULL;
+    struct qd_tenant_store *stored = NULL;
+    struct qd_store_error error = {0};
+    enum qd_store_err err = qd_ledger_open(store, &config, &ledger, &error);
+    if (err == QD_STORE_OK) {
+        err = qd_tenant_store_open(store, &stored, &error);
+    }
+    if (err == QD_STORE_OK) {
+        err = qd_tenant_store_list(stored, str(NULL), str(NULL), any_tenant, NULL, &error);
+    }
+    if (err == QD_STORE_OK) {
+        err = qd_ledger_visit_since(ledger, (struct qd_wall_ns){0}, any_entry, NULL, &error);
+    }
+    cr_assert(err == QD_STORE_OK || strstr(error.text, "injected") != NULL, "\"%s\"", error.text);
+    qd_tenant_store_close(stored);
+    qd_ledger_close(ledger);
+    return err;
+}
+
+static void run_scenario(void)
+{
+    begin();
+    for (size_t i = 0; i < STEPS; i++) {
+        cr_assert(take(&scenario[i]));
+    }
+}
+
+Test(store_faults, X4_a_start_that_cannot_read_says_so)
+{
+    run_scenario();
+    fixture_close(&w.f);
+    uint64_t before = faults()->read.calls;
+    cr_assert_eq(read_all(w.f.store), QD_STORE_OK);
+    uint64_t reads = faults()->read.calls - before;
+    cr_assert_gt(reads, 20);
+    for (uint64_t k = 0; k < reads; k++) {
+        faults()->read.countdown = (int64_t)k;
+        cr_assert_eq(read_all(w.f.store), QD_STORE_IO, "read %llu of %llu", (unsigned long long)k,
+                     (unsigned long long)reads);
+        no_more_faults();
+    }
+    qd_store_close(w.f.store);
+}
+
+/* Budgets that count too little would be worse than no node. */
+Test(store_faults, X4_budgets_are_rebuilt_whole_or_there_is_no_start)
+{
+    run_scenario();
+    uint64_t rebuilt = 0;
+    uint64_t before = faults()->read.calls;
+    cr_assert(qd_node_rebuild(w.f.node, w.f.worker, &rebuilt, &w.f.error));
+    uint64_t reads = faults()->read.calls - before;
+    cr_assert_gt(reads, 10);
+    for (uint64_t k = 0; k < reads; k++) {
+        faults()->read.countdown = (int64_t)k;
+        cr_assert_not(qd_node_rebuild(w.f.node, w.f.worker, &rebuilt, &w.f.error), "read %llu",
+                      (unsigned long long)k);
+        cr_assert_eq(w.f.error.code, QD_ERROR_STORE_ERROR);
+        cr_assert_not_null(strstr(w.f.error.text, "injected"), "\"%s\"", w.f.error.text);
+        no_more_faults();
+    }
+    fixture_end(&w.f);
+}
