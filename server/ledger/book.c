@@ -130,7 +130,7 @@ static enum qd_book_result answer_again(struct qd_ledger *ledger, struct qd_book
     return QD_BOOK_CONFLICT;
 }
 
-static void format_time(struct qd_wall_ns time, char text[32])
+void qd_ledger_time_text(struct qd_wall_ns time, char text[32])
 {
     time_t seconds = (time_t)(time.ns / QD_NS_PER_S);
     struct tm parts;
@@ -158,10 +158,10 @@ static enum qd_book_result check_time(struct qd_ledger *ledger, struct qd_book_j
     int64_t now = job->booking->now.ns;
     char event[32];
     char bound[32];
-    format_time(entry->event_time, event);
+    qd_ledger_time_text(entry->event_time, event);
     int64_t first = first_event_taken(ledger, now);
     if (entry->kind == QD_ENTRY_USAGE && entry->event_time.ns < first) {
-        format_time((struct qd_wall_ns){first}, bound);
+        qd_ledger_time_text((struct qd_wall_ns){first}, bound);
         (void)snprintf(job->receipt->text, sizeof job->receipt->text,
                        "event_time %s is older than the ledger accepts (%lld days): %s or later is "
                        "accepted; nothing is booked",
@@ -169,7 +169,7 @@ static enum qd_book_result check_time(struct qd_ledger *ledger, struct qd_book_j
         return QD_BOOK_TOO_OLD;
     }
     if (entry->event_time.ns - now > ledger->future_max_ns) {
-        format_time((struct qd_wall_ns){now + ledger->future_max_ns}, bound);
+        qd_ledger_time_text((struct qd_wall_ns){now + ledger->future_max_ns}, bound);
         (void)snprintf(job->receipt->text, sizeof job->receipt->text,
                        "event_time %s is in the future: %s or earlier is accepted; check the "
                        "sender's clock and that the time is in nanoseconds",

@@ -185,12 +185,14 @@ enum qd_store_err qd_expired_check_events(struct qd_ledger *ledger, struct qd_wa
     if (expired.through == 0 || from.ns > expired.event.ns) {
         return QD_STORE_OK;
     }
+    char event[32];
+    qd_ledger_time_text(expired.event, event);
     return qd_store_error_set(error, QD_STORE_GONE,
-                              "entries with event times up to %" PRId64
-                              " ns have expired (ledger_retention), and this question reads "
-                              "entries: begin later, or ask for whole quarter hours of UTC and no "
-                              "labels but rollup_labels, of which the sums are kept",
-                              expired.event.ns);
+                              "entries with event times up to %s have expired (ledger_retention), "
+                              "and this question reads entries: begin later, or ask for whole "
+                              "quarter hours of UTC and no labels but rollup_labels, of which the "
+                              "sums are kept",
+                              event);
 }
 
 enum qd_store_err qd_expired_check_cursor(struct qd_ledger *ledger, uint64_t cursor,

@@ -42,6 +42,9 @@ struct qd_ledger {
     struct qd_expired expired;      /* announced: see qd_ledger_expired */
 };
 
+/* "2026-11-29T14:23:27Z" */
+void qd_ledger_time_text(struct qd_wall_ns time, char text[32]);
+
 /* The mark of what has expired, as of a snapshot (NULL: now); zeros: nothing has. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_expired_read(
     struct qd_store *store, const struct qd_store_snapshot *snapshot,
