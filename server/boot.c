@@ -485,7 +485,6 @@ static void snapshot(void *context)
     struct qd_boot *boot = context;
     struct qd_store_error error;
 
-    qd_node_adopt(boot->node, boot->snapshot_worker);
     bool ok = qd_snapshot_round(boot->node, true, &error);
     if (ok == boot->snapshot_failed) { /* once a change */
         boot->snapshot_failed = !ok;
@@ -502,9 +501,7 @@ static void snapshot(void *context)
 
 static char *start_snapshots(struct qd_boot *boot)
 {
-    boot->snapshot_worker = qd_worker_new(boot->node);
-    boot->snapshots =
-        boot->snapshot_worker != NULL ? qd_ticker_start(SNAPSHOT_PERIOD_MS, snapshot, boot) : NULL;
+    boot->snapshots = qd_ticker_start(SNAPSHOT_PERIOD_MS, snapshot, boot);
     return boot->snapshots != NULL ? NULL
                                    : sentence("cannot start a thread: out of memory or threads");
 }
@@ -516,7 +513,6 @@ static void stop_snapshots(struct qd_boot *boot)
         qd_ticker_stop(boot->snapshots);
         snapshot(boot);
     }
-    qd_worker_free(boot->snapshot_worker);
 }
 
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)

@@ -24,8 +24,7 @@ struct qd_boot {
     struct qd_node *node;
     struct qd_heart *heart;      /* of the ledger; beats from the end of qd_boot_open on */
     struct qd_ticker *snapshots; /* of counters and holds, likewise */
-    struct qd_worker *snapshot_worker;
-    bool snapshot_failed; /* the last one */
+    bool snapshot_failed;        /* the last one */
     struct qd_tidemark *tidemark;
     const char *policy_file; /* NULL: --dev */
     const char *data_dir;

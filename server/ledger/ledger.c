@@ -187,7 +187,6 @@ void qd_ledger_close(struct qd_ledger *ledger)
     qd_batch_release(&ledger->batch);
     qd_buf_release(&ledger->scratch_key);
     qd_buf_release(&ledger->scratch_value);
-    free(ledger->found);
     free(ledger);
 }
 
@@ -240,44 +239,30 @@ static enum qd_store_err write_floor(struct qd_ledger *ledger, struct qd_wall_ns
     return qd_store_write(ledger->store, &ledger->batch, true, error);
 }
 
-/* The mutex is held. False: no memory. */
-static bool note_found(struct qd_ledger *ledger, uint64_t through)
+void qd_ledger_on_found(struct qd_ledger *ledger,
+                        void (*found)(void *context, const struct qd_entry *entry), void *context)
 {
-    if (through <= ledger->mark.sequence) {
-        return true;
-    }
-    struct qd_ledger_found *more = realloc(ledger->found, (ledger->found_count + 1) * sizeof *more);
-    if (more == NULL) {
-        return false;
-    }
-    ledger->found = more;
-    more[ledger->found_count++] =
-        (struct qd_ledger_found){.after = ledger->mark.sequence, .through = through};
-    return true;
+    ledger->found = found;
+    ledger->found_context = context;
 }
 
-bool qd_ledger_found(struct qd_ledger *ledger, uint64_t *ret_after, uint64_t *ret_through)
+/* Tell of the entries after `mark`, moving it on, up to `end`. This thread leads. */
+static enum qd_store_err tell_found(struct qd_ledger *ledger, const struct qd_watermark *end,
+                                    struct qd_watermark *mark, struct qd_store_error *error)
 {
-    pthread_mutex_lock(&ledger->mutex);
-    bool any = ledger->found_count > 0;
-    if (any) {
-        *ret_after = ledger->found[0].after;
-        *ret_through = ledger->found[0].through;
+    struct qd_buf bytes = {0};
+    struct qd_entry entry;
+    enum qd_store_err err = QD_STORE_OK;
+    while (err == QD_STORE_OK && mark->sequence < end->sequence) {
+        err = qd_ledger_get(ledger->store, mark->sequence + 1, &bytes, &entry, error);
+        if (err == QD_STORE_OK) {
+            ledger->found(ledger->found_context, &entry);
+            mark->sequence = entry.sequence;
+            mark->complete_through = entry.recorded_time;
+        }
     }
-    pthread_mutex_unlock(&ledger->mutex);
-    return any;
-}
-
-void qd_ledger_found_counted(struct qd_ledger *ledger, uint64_t through)
-{
-    pthread_mutex_lock(&ledger->mutex);
-    assert(ledger->found_count > 0 && through <= ledger->found[0].through);
-    ledger->found[0].after = through;
-    if (through == ledger->found[0].through) {
-        ledger->found_count--;
-        memmove(ledger->found, ledger->found + 1, ledger->found_count * sizeof *ledger->found);
-    }
-    pthread_mutex_unlock(&ledger->mutex);
+    qd_buf_release(&bytes);
+    return err;
 }
 
 /* Write the mark durably and read the ledger's end anew. This thread leads and holds the mutex,
@@ -286,6 +271,7 @@ static enum qd_store_err mark_and_recover(struct qd_ledger *ledger, struct qd_wa
 {
     struct qd_store_error failure = {0};
     struct qd_watermark mark = ledger->mark;
+    struct qd_watermark end = mark;
     struct qd_wall_ns floor = mark.complete_through;
     if (floor.ns < now.ns) {
         floor = now;
@@ -293,17 +279,15 @@ static enum qd_store_err mark_and_recover(struct qd_ledger *ledger, struct qd_wa
     pthread_mutex_unlock(&ledger->mutex);
     enum qd_store_err err = write_floor(ledger, floor, &failure);
     if (err == QD_STORE_OK) {
-        err = qd_ledger_recover(ledger->store, &mark, &failure);
+        err = qd_ledger_recover(ledger->store, &end, &failure);
+    }
+    if (err == QD_STORE_OK && ledger->found != NULL) {
+        err = tell_found(ledger, &end, &mark, &failure);
     }
     pthread_mutex_lock(&ledger->mutex);
-    if (err == QD_STORE_OK && !note_found(ledger, mark.sequence)) {
-        err = qd_store_error_set(&failure, QD_STORE_NO_MEMORY, "no memory to heal the ledger");
-    }
     ledger->counts.failed = err != QD_STORE_OK;
     ledger->counts.failure = failure;
-    if (err == QD_STORE_OK) {
-        ledger->mark = mark;
-    }
+    ledger->mark = err == QD_STORE_OK ? end : mark; /* so that each is told once */
     return err;
 }
 

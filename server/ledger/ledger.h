@@ -134,12 +134,13 @@ struct qd_book_job {
  * there is room in it. */
 void qd_ledger_submit(struct qd_ledger *ledger, struct qd_book_job *const *jobs, uint32_t count);
 
-/* Entries that are in the ledger though their bookings were answered with STORE_ERROR: a write
- * failed, and was found to be there when the store had healed. True, and the oldest such range that
- * is not said to be counted; any thread. */
-bool qd_ledger_found(struct qd_ledger *ledger, uint64_t *ret_after, uint64_t *ret_through);
-/* Of that range, everything through here is counted. */
-void qd_ledger_found_counted(struct qd_ledger *ledger, uint64_t through);
+/* Told of each entry that is in the ledger though its booking was answered with STORE_ERROR: a
+ * write failed, and was found to be there when the store had healed. Called in order, before
+ * anything is booked after them, by the thread that heals: one that books, or beats. It may take no
+ * lock that is held around a booking, nor book. Set once, before the first booking; none is told
+ * otherwise. */
+void qd_ledger_on_found(struct qd_ledger *ledger,
+                        void (*found)(void *context, const struct qd_entry *entry), void *context);
 
 /* Book several, and wait for all: their results and receipts. `done` and `context` are the
  * ledger's. */

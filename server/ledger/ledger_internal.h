@@ -9,11 +9,6 @@
 
 #define QD_INFLIGHT_BUCKETS 1024 /* a power of two */
 
-struct qd_ledger_found {
-    uint64_t after;
-    uint64_t through;
-};
-
 struct qd_ledger {
     struct qd_store *store;
     int64_t report_horizon_ns;
@@ -37,9 +32,9 @@ struct qd_ledger {
     struct qd_rollup_labels labels; /* written by the leader only, under the mutex */
     struct qd_watermark mark;       /* likewise */
     struct qd_ledger_status counts; /* booked.., groups, failure */
-    struct qd_ledger_found *found;  /* the oldest first: see qd_ledger_found */
-    uint32_t found_count;
-    struct qd_expired expired;      /* announced: see qd_ledger_expired */
+    void (*found)(void *context, const struct qd_entry *entry); /* see qd_ledger_on_found */
+    void *found_context;
+    struct qd_expired expired; /* announced: see qd_ledger_expired */
 };
 
 /* "2026-11-29T14:23:27Z" */

@@ -4,6 +4,7 @@
 #include "server/shard/closed.h"
 #include "server/shard/directory.h"
 #include "server/shard/price_keep.h"
+#include "server/shard/recover.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -91,6 +92,13 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     qd_turns_init(&node->turns);
     qd_broadcast_init(&node->broadcast);
     init_booking(&node->booking);
+    node->adopter = qd_worker_new(node);
+    if (node->adopter == NULL) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+        qd_node_free(node);
+        return NULL;
+    }
+    qd_ledger_on_found(node->ledger, qd_node_adopt, node);
     return node;
 }
 
@@ -109,6 +117,8 @@ void qd_node_free(struct qd_node *node)
     if (node == NULL) {
         return;
     }
+    qd_ledger_on_found(node->ledger, NULL, NULL);
+    qd_worker_free(node->adopter);
     assert(node->workers == NULL);
     qd_quiesce_release(&node->quiesce);
     qd_directory_free(node->directory);

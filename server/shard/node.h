@@ -97,6 +97,7 @@ struct qd_node {
     pthread_rwlock_t booking;
     pthread_mutex_t workers_lock;
     struct qd_worker *workers;
+    struct qd_worker *adopter;   /* for the thread that heals the ledger: one at a time */
     struct qd_frontier frontier; /* which entries of the ledger the counters have counted */
     struct qd_snapshot_figures snapshot;
     struct qd_broadcast broadcast;     /* of events, to whoever watches (I2) */

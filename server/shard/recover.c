@@ -2,6 +2,7 @@
 
 #include "server/ledger/scan.h"
 #include "server/policy/intern.h"
+#include "server/policy/retention.h"
 #include "server/shard/recount.h"
 #include "server/shard/snapshot.h"
 #include "server/shard/stored.h"
@@ -343,36 +344,11 @@ static bool count_entry(void *context, const struct qd_entry *entry)
     return true;
 }
 
-/* How long ago the open period of a budget can have begun, at most; 0: it keeps nothing to rebuild.
- */
-static int64_t longest_period(const struct qd_limit *limit)
-{
-    static const int64_t days[] = {[QD_CALENDAR_HOUR] = 1,
-                                   [QD_CALENDAR_DAY] = 2,
-                                   [QD_CALENDAR_WEEK] = 8,
-                                   [QD_CALENDAR_MONTH] = 32,
-                                   [QD_CALENDAR_YEAR] = 367};
-
-    if (!qd_limit_is_budget(limit)) {
-        return 0;
-    }
-    if (limit->algorithm == QD_PREPAID) {
-        return INT64_MAX; /* a balance has no period */
-    }
-    return limit->algorithm == QD_CALENDAR ? days[limit->calendar.unit] * QD_NS_PER_DAY
-                                           : limit->window_ns;
-}
-
 /* The earliest time that some budget still counts; INT64_MAX: there are no budgets. */
 static struct qd_wall_ns count_since(struct qd_wall_ns now)
 {
-    int64_t longest = 0;
+    int64_t longest = qd_retention_of_budgets_ns();
 
-    for (uint32_t i = 0; i < qd_intern_limit_count(); i++) {
-        const struct qd_limit *limit = qd_intern_limit_at(i);
-        int64_t period = limit != NULL ? longest_period(limit) : 0;
-        longest = period > longest ? period : longest;
-    }
     return (struct qd_wall_ns){longest == 0 ? INT64_MAX : longest < now.ns ? now.ns - longest : 0};
 }
 
@@ -440,6 +416,24 @@ static enum qd_store_err recover(struct recover *r, struct qd_store_error *error
     return err == QD_STORE_OK ? count_ledger(r, error) : err;
 }
 
+/* D12: a counter that was bound again and whose stored state could not be read would count too
+ * little.
+ */
+static enum qd_store_err check_states(struct qd_node *node, struct qd_store_error *error)
+{
+    uint64_t lost = 0;
+    struct qd_core_stats stats;
+
+    for (uint32_t i = 0; i <= node->shards.count; i++) {
+        qd_core_stats(
+            i < node->shards.count ? node->shards.home[i].core : node->shards.commons.core, &stats);
+        lost += stats.states_lost;
+    }
+    return lost == 0 ? QD_STORE_OK
+                     : qd_store_error_set(error, QD_STORE_IO,
+                                          "the snapshot: a counter's state cannot be read");
+}
+
 /* P3: thresholds that what was counted again has reached were told when it was booked. */
 static void drop_events(struct qd_node *node)
 {
@@ -484,6 +478,9 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
     qd_worker_leave(worker);
     drop_events(node);
     if (err == QD_STORE_OK) {
+        err = check_states(node, &error);
+    }
+    if (err == QD_STORE_OK) {
         qd_frontier_start(&node->frontier, qd_ledger_watermark(node->ledger).sequence);
         err = qd_snapshot_boot(node, &r.gone, &error) ? QD_STORE_OK : error.code;
     }
@@ -498,34 +495,14 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
 
 /* --- while it runs --- */
 
-struct adopt {
-    struct qd_worker *worker;
-    const struct qd_published *published;
-};
-
 /* X5: in the ledger, so in the budgets. Their reports were told to come again: what else they
  * settle is settled then (S6). */
-static bool adopt_entry(void *context, const struct qd_entry *entry)
+void qd_node_adopt(void *context, const struct qd_entry *entry)
 {
     static const struct qd_recount_how how = {
         .budgets_only = true, .in_home = true, .in_commons = true, .live = true};
-    struct adopt *a = context;
+    struct qd_node *node = context;
 
-    (void)qd_recount(a->worker, a->published, entry, &how);
-    qd_ledger_found_counted(a->worker->node->ledger, entry->sequence);
-    return true;
-}
-
-void qd_node_adopt(struct qd_node *node, struct qd_worker *worker)
-{
-    uint64_t after;
-    uint64_t through;
-    uint64_t last;
-    enum qd_store_err err = QD_STORE_OK;
-
-    while (err == QD_STORE_OK && qd_ledger_found(node->ledger, &after, &through)) {
-        struct adopt a = {.worker = worker, .published = qd_worker_enter(worker)};
-        err = qd_ledger_visit(node->ledger, after, through, adopt_entry, &a, &last, NULL);
-        qd_worker_leave(worker);
-    }
+    (void)qd_recount(node->adopter, qd_worker_enter(node->adopter), entry, &how);
+    qd_worker_leave(node->adopter);
 }

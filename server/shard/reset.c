@@ -312,28 +312,37 @@ static void counted(struct reset *r, uint64_t sequence)
     qd_frontier_mark(&r->worker->node->frontier, sequence);
 }
 
+/* What applies, of the limit that the reset names; NULL: it does not, or cannot be reset. The
+ * directory's lock is shared. */
+static const struct qd_resolved_limit *resolve(struct reset *r, struct qd_error *ret_error)
+{
+    qd_bind_resolve(r->worker, r->published, &r->subject.attributes, true, r->now);
+    const struct qd_resolved_limit *limit = find_limit(r);
+    return check_limit(r, limit, ret_error) == QD_ERROR_NONE ? limit : NULL;
+}
+
 /* The admin lock and the reports' gate are held: what applies stays, and what is booked is counted.
  */
 static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_error)
 {
     struct qd_node *node = r->worker->node;
-    enum qd_error_code code;
+    uint64_t sequence;
 
     bring_back(r);
     qd_directory_lock_shared(node->directory);
-    qd_bind_resolve(r->worker, r->published, &r->subject.attributes, true, r->now);
-    const struct qd_resolved_limit *limit = find_limit(r);
-    code = check_limit(r, limit, ret_error);
-    if (code == QD_ERROR_NONE) {
-        uint64_t sequence;
-        code = book(r, &sequence, ret_error);
-        if (code == QD_ERROR_NONE) {
-            reset_counters(r, limit);
-            counted(r, sequence);
-        }
-    }
+    const struct qd_resolved_limit *limit = resolve(r, ret_error);
     qd_directory_unlock_shared(node->directory);
-    return code;
+    if (limit == NULL || book(r, &sequence, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
+    qd_directory_lock_shared(node->directory);
+    limit = resolve(r, ret_error);
+    if (limit != NULL) {
+        reset_counters(r, limit);
+    }
+    counted(r, sequence);
+    qd_directory_unlock_shared(node->directory);
+    return QD_ERROR_NONE;
 }
 
 enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args *args,
