@@ -18,14 +18,15 @@ static inline struct qd_str str(const char *text)
 }
 
 struct race_node {
+    struct qd_clock_source clock; /* zeros: the system's */
     struct qd_store *store;
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;
     struct qd_node *node;
 };
 
-/* A node of four shards with `policy`, which becomes its own. */
-static inline void race_node_make(struct race_node *r, struct qd_policy *policy)
+/* A node of four shards on r->store with `policy`, which becomes its own. */
+static inline void race_node_open(struct race_node *r, struct qd_policy *policy)
 {
     struct qd_ledger_config ledger = {0};
     struct qd_core_config slice = {.hash_seed = 7,
@@ -40,13 +41,14 @@ static inline void race_node_make(struct race_node *r, struct qd_policy *policy)
                                    .roots = 64,
                                    .name_bytes = 65536};
     struct qd_node_config config = {.shards = {.count = 4, .slice = slice, .common = slice},
-                                    .clock = qd_clock_system,
+                                    .clock = r->clock.mono != NULL ? r->clock : qd_clock_system,
                                     .name = "race",
-                                    .incarnation = 1,
                                     .tenants_max = 100};
     struct qd_error error;
 
-    r->store = qd_store_memory_new();
+    static uint64_t boots;
+
+    config.incarnation = ++boots;
     REQUIRE(qd_ledger_open(r->store, &ledger, &r->ledger, NULL) == QD_STORE_OK);
     REQUIRE(qd_tenant_store_open(r->store, &r->tenants, NULL) == QD_STORE_OK);
     config.store = r->store;
@@ -57,11 +59,29 @@ static inline void race_node_make(struct race_node *r, struct qd_policy *policy)
     qd_node_publish(r->node, policy, NULL);
 }
 
-static inline void race_node_free(struct race_node *r)
+static inline void race_node_make(struct race_node *r, struct qd_policy *policy)
+{
+    r->store = qd_store_memory_new();
+    race_node_open(r, policy);
+}
+
+static inline void race_node_close(struct race_node *r)
 {
     qd_node_free(r->node);
     qd_tenant_store_close(r->tenants);
     qd_ledger_close(r->ledger);
+}
+
+/* The process dies, and the next one finds its store. */
+static inline void race_node_again(struct race_node *r, struct qd_policy *policy)
+{
+    race_node_close(r);
+    race_node_open(r, policy);
+}
+
+static inline void race_node_free(struct race_node *r)
+{
+    race_node_close(r);
     qd_store_close(r->store);
 }
 
