@@ -291,19 +291,12 @@ enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call
 
 /* --- ResetCounter --- */
 
-struct shown {
-    struct qd_place *place;
-    uint32_t count;
-};
-
 static void show_before(void *context, const struct qd_policy *policy,
                         const struct qd_limit_state *before, struct qd_wall_ns now)
 {
-    struct shown *shown = context;
+    struct qd_place *place = context;
 
-    if (shown->count++ < BEFORE_MAX) {
-        qd_codec_put_state(&shown->place->out, 2, policy, before, now);
-    }
+    qd_codec_put_state(&place->out, 2, policy, before, now);
 }
 
 /* The limit by its full or last name, as it applies to what the keys say. */
@@ -352,8 +345,7 @@ enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call
         return ret_error->code;
     }
     args.limit = qd_str_of(full);
-    struct shown shown = {place, 0};
-    struct qd_reset_listener listener = {show_before, &shown};
+    struct qd_reset_listener listener = {show_before, place, BEFORE_MAX};
     enum qd_error_code code = qd_reset(place->worker, &args, &listener, &count, ret_error);
     if (code == QD_ERROR_NONE) {
         qd_out_number(&place->out, 1, count);

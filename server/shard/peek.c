@@ -37,22 +37,27 @@ static bool look(void *memory, size_t size, const struct qd_bind_item *item,
     return true;
 }
 
-bool qd_peek_stored(struct qd_node *node, const struct qd_bind_item *item, struct qd_wall_ns now,
-                    struct qd_limit_state *ret_state)
+bool qd_peek_saved(const struct qd_bind_item *item, const struct qd_saved *saved,
+                   struct qd_wall_ns now, struct qd_limit_state *ret_state)
 {
-    struct qd_saved stored = {.id = item->counter};
     size_t size = (qd_core_memory(&one) + 63) & ~(size_t)63;
-
-    if (!atomic_load_explicit(&node->evicted, memory_order_relaxed) ||
-        !qd_evict_read(node, item->counter, &stored) || stored.size == 0) {
-        return false;
-    }
     void *memory = aligned_alloc(64, size);
+
     if (memory == NULL) {
         return false;
     }
     memset(memory, 0, size);
-    bool found = look(memory, size, item, &stored, now, ret_state);
+    bool found = look(memory, size, item, saved, now, ret_state);
     free(memory);
     return found;
+}
+
+bool qd_peek_stored(struct qd_node *node, const struct qd_bind_item *item, struct qd_wall_ns now,
+                    struct qd_limit_state *ret_state)
+{
+    struct qd_saved stored = {.id = item->counter};
+
+    return atomic_load_explicit(&node->evicted, memory_order_relaxed) &&
+           qd_evict_read(node, item->counter, &stored) && stored.size > 0 &&
+           qd_peek_saved(item, &stored, now, ret_state);
 }

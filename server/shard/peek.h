@@ -15,4 +15,8 @@
 bool qd_peek_stored(struct qd_node *node, const struct qd_bind_item *item, struct qd_wall_ns now,
                     struct qd_limit_state *ret_state);
 
+/* The same of a state that was read. False: it is none of such a counter. */
+bool qd_peek_saved(const struct qd_bind_item *item, const struct qd_saved *saved,
+                   struct qd_wall_ns now, struct qd_limit_state *ret_state);
+
 #endif /* QD_SHARD_PEEK_H */

@@ -155,11 +155,14 @@ static bool count_reset(struct qd_worker *worker, const struct qd_published *pub
     struct qd_shards *shards = &worker->node->shards;
     struct qd_shard *home = qd_shards_of(shards, entry->tenant);
 
-    qd_reset_again(worker, published, entry, how);
+    bool whole = qd_reset_again(worker, published, entry, how);
+    if (!whole) {
+        worker->node->rebuild_left_out++; /* D12: never silently */
+    }
     qd_shards_lock(shards, home);
     note(worker->node, home, entry, how);
     qd_shards_unlock(shards, home);
-    return true;
+    return whole;
 }
 
 static bool count(struct qd_worker *worker, const struct qd_published *published,

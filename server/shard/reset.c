@@ -6,6 +6,7 @@
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
 #include "server/shard/recount.h"
+#include "server/shard/reset_stored.h"
 #include "server/shard/snapshot.h"
 #include "server/shard/tenants.h"
 #include "server/shard/validate.h"
@@ -26,6 +27,7 @@ struct reset {
     struct qd_shard *home;
     struct qd_wall_ns now;
     uint32_t count;
+    uint32_t told; /* states, to the listener */
 };
 
 /* A limit that all tenants share is named after what it belongs to: the "h100" of
@@ -84,6 +86,7 @@ static enum qd_error_code prepare(struct reset *r, struct qd_worker *worker,
     r->args = args;
     r->listener = NULL;
     r->count = 0;
+    r->told = 0;
     if (qd_reset_subject(args, r->labels, &subject, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
@@ -114,50 +117,96 @@ static const struct qd_resolved_limit *find_limit(const struct reset *r)
 
 /* --- the counters --- */
 
+static bool tell(void *context, const struct qd_limit_state *before)
+{
+    struct reset *r = context;
+
+    if (r->listener == NULL || r->told >= r->listener->most) {
+        return false;
+    }
+    r->told++;
+    r->listener->on_counter(r->listener->context, r->published->policy, before, r->now);
+    return true;
+}
+
 static void reset_one(struct reset *r, struct qd_core *core, struct qd_hash128 id,
                       const struct qd_limit_state *before)
 {
-    if (r->listener != NULL) {
-        r->listener->on_counter(r->listener->context, r->published->policy, before, r->now);
-    }
+    (void)tell(r, before);
     if (qd_core_counter_reset(core, id, r->now)) {
         r->count++;
     }
 }
 
-/* Those that the limit is split into are found by walking the slice. */
-static void reset_split(struct reset *r, struct qd_core *core,
-                        const struct qd_resolved_limit *limit)
+/* True if only the counter of the resolved limit can be meant: each value that it is split by is
+ * given. (A family's is the model's, a tenant's the subject's own: these name no counter.) */
+static bool is_one(const struct reset *r, const struct qd_limit *limit)
 {
-    const struct qd_wanted_keys wanted = {r->wanted, r->wanted_count};
+    const uint32_t given = QD_ATTR_MODEL | QD_ATTR_POOL | QD_ATTR_USER | QD_ATTR_LABEL;
+
+    return (limit->per & ~given) == 0 && r->wanted_count == (size_t)__builtin_popcount(limit->per);
+}
+
+/* In memory or, if it was evicted, in the store (D12). */
+static enum qd_store_err reset_single(struct reset *r, struct qd_reset_stored *stored)
+{
+    struct qd_hash128 id = stored->limit->counter;
+    struct qd_limit_state state;
+
+    if (qd_core_counter(stored->core, id, r->now, &state)) {
+        reset_one(r, stored->core, id, &state);
+        return QD_STORE_OK;
+    }
+    return qd_reset_stored_one(stored, id);
+}
+
+/* Those that the limit is split into are found by walking the slice. */
+static enum qd_store_err reset_split(struct reset *r, struct qd_reset_stored *stored)
+{
     struct qd_limit_state state;
     struct qd_hash128 id;
     uint64_t cursor = 0;
 
-    while (qd_core_counter_next(core, &cursor, r->now, &id, &state)) {
-        if (state.limit == limit->use->limit &&
-            qd_counter_has_keys(&r->subject.attributes, r->worker->node->shards.seed, limit, id,
-                                state.name, wanted)) {
-            reset_one(r, core, id, &state);
+    enum qd_store_err err = qd_reset_stored_begin(stored);
+    while (qd_core_counter_next(stored->core, &cursor, r->now, &id, &state)) {
+        if (qd_reset_is_of(stored->limit, state.limit->identity.lo) &&
+            qd_counter_has_keys(stored->subject, stored->node->shards.seed, stored->limit, id,
+                                state.name, stored->wanted)) {
+            reset_one(r, stored->core, id, &state);
+            qd_reset_stored_pass(stored, id);
         }
     }
+    return err;
 }
 
-static void reset_counters(struct reset *r, const struct qd_resolved_limit *limit)
+/* All of them: in memory at one moment, then in the store. An error: some in the store are as they
+ * were. */
+static enum qd_store_err reset_counters(struct reset *r, const struct qd_resolved_limit *limit)
 {
     struct qd_shards *shards = &r->worker->node->shards;
-    struct qd_limit_state state;
+    struct qd_reset_stored stored = {.node = r->worker->node,
+                                     .home = r->home,
+                                     .core =
+                                         limit->depth == 0 ? shards->commons.core : r->home->core,
+                                     .limit = limit,
+                                     .subject = &r->subject.attributes,
+                                     .wanted = {r->wanted, r->wanted_count},
+                                     .now = r->now,
+                                     .on_state = tell,
+                                     .context = r};
+    bool one = is_one(r, limit->use->limit);
 
     qd_shards_reset_begin(shards);
     qd_shards_lock(shards, r->home);
-    struct qd_core *core = limit->depth == 0 ? shards->commons.core : r->home->core;
-    if (limit->use->limit->per != 0) {
-        reset_split(r, core, limit);
-    } else if (qd_core_counter(core, limit->counter, r->now, &state)) {
-        reset_one(r, core, limit->counter, &state);
-    }
+    enum qd_store_err err = one ? reset_single(r, &stored) : reset_split(r, &stored);
     qd_shards_unlock(shards, r->home);
+    if (err == QD_STORE_OK && !one) {
+        err = qd_reset_stored_walk(&stored);
+    }
     qd_shards_reset_end(shards, limit->depth == 0 ? NULL : r->home);
+    r->count += stored.count;
+    qd_reset_stored_end(&stored);
+    return err;
 }
 
 static bool splits(const struct qd_limit *limit, struct qd_str key)
@@ -231,20 +280,6 @@ static enum qd_error_code check_limit(struct reset *r, const struct qd_resolved_
                             qd_quote(r->args->limit).text);
     }
     return choose_keys(r, limit->use->limit, ret_error);
-}
-
-/* D12: a counter that was evicted comes back first. (Of a limit that is split, the one that the
- * keys name; others are reset where they are in memory.) */
-static void bring_back(struct reset *r)
-{
-    struct qd_node *node = r->worker->node;
-    struct qd_hash128 key;
-
-    if (atomic_load_explicit(&node->evicted, memory_order_relaxed) &&
-        qd_bind_to_settle(r->worker, r->published, &r->subject, r->home, r->now, &key) ==
-            QD_BIND_DONE) {
-        qd_shards_unlock(&node->shards, r->home);
-    }
 }
 
 /* --- booking --- */
@@ -321,6 +356,14 @@ static const struct qd_resolved_limit *resolve(struct reset *r, struct qd_error 
     return check_limit(r, limit, ret_error) == QD_ERROR_NONE ? limit : NULL;
 }
 
+static enum qd_error_code not_in_store(const struct reset *r, enum qd_store_err err,
+                                       struct qd_error *ret_error)
+{
+    return qd_error_set(ret_error, QD_ERROR_STORE_ERROR,
+                        "%u counters were reset, others that lie in the store were not: %s; retry",
+                        r->count, qd_store_err_text(err));
+}
+
 /* The admin lock and the reports' gate are held: what applies stays, and what is booked is counted.
  */
 static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_error)
@@ -328,21 +371,20 @@ static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_erro
     struct qd_node *node = r->worker->node;
     uint64_t sequence;
 
-    bring_back(r);
     qd_directory_lock_shared(node->directory);
     const struct qd_resolved_limit *limit = resolve(r, ret_error);
     qd_directory_unlock_shared(node->directory);
     if (limit == NULL || book(r, &sequence, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
+    /* The ledger may have called meanwhile, who takes the directory as well: see
+     * qd_ledger_on_found. */
     qd_directory_lock_shared(node->directory);
     limit = resolve(r, ret_error);
-    if (limit != NULL) {
-        reset_counters(r, limit);
-    }
+    enum qd_store_err err = limit != NULL ? reset_counters(r, limit) : QD_STORE_OK;
     counted(r, sequence);
     qd_directory_unlock_shared(node->directory);
-    return QD_ERROR_NONE;
+    return err == QD_STORE_OK ? QD_ERROR_NONE : not_in_store(r, err, ret_error);
 }
 
 enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args *args,
@@ -389,20 +431,22 @@ static const struct qd_resolved_limit *limit_of_entry(struct reset *r, struct qd
     return found ? limit : NULL;
 }
 
-void qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
+bool qd_reset_again(struct qd_worker *worker, const struct qd_published *published,
                     const struct qd_entry *entry, const struct qd_recount_how *how)
 {
     struct qd_directory *directory = worker->node->directory;
     struct qd_reset_args args;
     struct reset r;
+    bool whole = true;
 
     qd_directory_lock_shared(directory);
     const struct qd_resolved_limit *limit = limit_of_entry(&r, &args, worker, published, entry);
     if (limit != NULL && (limit->depth == 0 ? how->in_commons : how->in_home) &&
         (!how->budgets_only || qd_limit_is_budget(limit->use->limit))) {
-        reset_counters(&r, limit);
+        whole = reset_counters(&r, limit) == QD_STORE_OK;
     }
     qd_directory_unlock_shared(directory);
+    return whole;
 }
 
 void qd_reset_find(struct qd_worker *worker, const struct qd_published *published,
@@ -420,7 +464,7 @@ void qd_reset_find(struct qd_worker *worker, const struct qd_published *publishe
         const struct qd_budget *b = &budgets[i];
         bool named = limit->use->limit->per == 0
                          ? qd_hash128_equal(b->id, limit->counter)
-                         : b->limit == limit->use->limit &&
+                         : qd_reset_is_of(limit, b->limit->identity.lo) &&
                                qd_counter_has_keys(&r.subject.attributes, worker->node->shards.seed,
                                                    limit, b->id, b->name, wanted);
         if (named) {

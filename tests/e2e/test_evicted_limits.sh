@@ -1,11 +1,11 @@
-# What an operator sees of a counter that had to make room in memory (D12).
+# What an operator sees of a counter that had to make room in memory, and resets (D12).
 . "${QUOTA_TESTLIB_SH:?run through ctest}"
 . "$(dirname "$QUOTA_TESTLIB_SH")/../e2e/rpc.sh"
 
-# checks FIRST: t<FIRST> and the next 127 tenants, one check each, in one batch of a stream.
+# checks FIELDS FIRST: 128 checks in one batch of a stream, with # in the fields for FIRST and so on.
 checks() {
-    for i in $(seq 128); do
-        echo "items { id: $i check { tenant: \"t$(($1 + i - 1))\" model: \"m\" no_reservation: true } }"
+    for i in $(seq "$2" $(($2 + 127))); do
+        echo "items { id: $i check { ${1%%#*}$i${1#*#} model: \"m\" no_reservation: true } }"
     done | protoc -I "$proto_dir" --encode=quota.v1.StreamQuotaRequest quota/v1/quota.proto >"$T/batch"
     size=$(wc -c <"$T/batch")
     # shellcheck disable=SC2059 # octal digits
@@ -17,14 +17,20 @@ evictions() {
     curl -s "http://$QD_ADMIN/metrics" | sed -n 's/^quotad_evictions_total //p'
 }
 
-D12_limits_show_what_an_evicted_counter_has_used() {
+# FIELDS: for 1,792 of them, more than 1,024, a quarter and 64.
+check_more_than_fit() {
+    out_before=$(evictions)
     first=0
-    while [ "$first" -lt 1792 ]; do # more than 1,024, a quarter and 64
-        checks "$first"
+    while [ "$first" -lt 1792 ]; do
+        checks "$1" "$first"
         first=$((first + 128))
         [ "$first" -ne 1280 ] || sleep 2 # counters that were just used stay
     done
-    [ "$(evictions)" -gt 0 ] || qd_fail "nothing was evicted"
+    [ "$(evictions)" -gt "$out_before" ] || qd_fail "nothing was evicted"
+}
+
+D12_limits_show_what_an_evicted_counter_has_used() {
+    check_more_than_fit 'tenant: "t#"'
     for i in $(seq 0 20); do
         say AdminService/GetEffectiveLimits "tenant: \"t$i\" model: \"m\""
         expect_eq "t$i $(field used)" "t$i 1"
@@ -37,15 +43,45 @@ D12_limits_show_what_an_evicted_counter_has_used() {
     expect_eq "$(field used)" 2
 }
 
+# What the user's counter has counted, after one check more.
+used_after_a_check() {
+    say CheckQuota "tenant: \"one\" user: \"u$1\" model: \"m\" no_reservation: true"
+    say AdminService/GetEffectiveLimits "tenant: \"one\" user: \"u$1\" model: \"m\""
+    field used
+}
+
+D12_a_reset_of_a_split_limit_finds_what_was_evicted() {
+    sleep 2 # the other case's counters may go
+    check_more_than_fit 'tenant: "one" user: "u#"'
+    say AdminService/ResetCounter 'tenant: "one" limit: "requests" keys { key: "user" value: "u0" }'
+    expect_eq "$(field reset) $(field used)" "1 1"
+    say AdminService/ResetCounter 'tenant: "one" limit: "requests"'
+    expect_eq "$(field reset)" 1791
+    for i in $(seq 0 20) 1791; do
+        expect_eq "u$i $(used_after_a_check "$i")" "u$i 1"
+    done
+}
+
+D12_the_reset_stays_after_a_kill() {
+    for i in $(seq 30 40); do
+        expect_eq "u$i $(used_after_a_check "$i")" "u$i 1"
+    done
+}
+
 cat >"$T/policy.yaml" <<'END'
 version: 1
 models:
   m: {max_output_tokens: 1000}
 plans:
   pro: {requests: 100/hour}
+  split: {requests: {limit: 100/hour, per: user}}
 tenants:
+  one: {plan: split}
   "*": {plan: pro}
 END
 qd_start --policy "$T/policy.yaml" --shards 1 --max-counters 1024 || exit 1
-qd_run D12_limits_show_what_an_evicted_counter_has_used
+qd_run D12_limits_show_what_an_evicted_counter_has_used D12_a_reset_of_a_split_limit_finds_what_was_evicted
+qd_stop KILL || :
+qd_start --policy "$T/policy.yaml" --shards 1 --max-counters 1024 || exit 1
+qd_run D12_the_reset_stays_after_a_kill
 qd_done

@@ -58,7 +58,7 @@ static void add_used(void *context, const struct qd_policy *p, const struct qd_l
 static uint32_t reset(const char *tenant, const char *limit, const char *model, int64_t *ret_used)
 {
     struct qd_reset_args args = {.tenant = str(tenant), .limit = str(limit)};
-    struct qd_reset_listener listener = {add_used, ret_used};
+    struct qd_reset_listener listener = {add_used, ret_used, UINT32_MAX};
     uint32_t count = 0;
 
     if (model != NULL) {

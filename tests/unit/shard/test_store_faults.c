@@ -305,7 +305,7 @@ static void no_counter(void *context, const struct qd_policy *p,
 static bool step_reset(const struct step *step)
 {
     struct qd_reset_args args = {.tenant = str(step->tenant), .limit = str("pro.tokens")};
-    struct qd_reset_listener listener = {no_counter, NULL};
+    struct qd_reset_listener listener = {no_counter, NULL, UINT32_MAX};
     uint32_t count = 0;
     (void)qd_worker_enter(w.f.worker);
     enum qd_error_code code = qd_reset(w.f.worker, &args, &listener, &count, &w.f.error);
