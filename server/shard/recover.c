@@ -356,24 +356,36 @@ static enum visit forget(struct recover *r, struct qd_str key, struct qd_str val
                          enum qd_store_err *ret_err)
 {
     (void)value;
-    (void)ret_err;
+    *ret_err = QD_STORE_OK;
     qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
     return GO_ON;
 }
 
-static enum qd_store_err count_ledger(struct recover *r, struct qd_store_error *error)
+/* Before anything is counted: counters that make room meanwhile are stored under the same keys, and
+ * look there for what they had. A boot that ends early finds cuts missing, and does this again. */
+static enum qd_store_err forget_all(struct recover *r, struct qd_store_error *error)
 {
     static const char kinds[] = {QD_SAVED_COUNTER, QD_SAVED_ESTIMATOR, QD_SAVED_HOLD, 'k'};
     enum qd_store_err err = QD_STORE_OK;
 
-    r->recovery->from_ledger = true;
-    r->recovery->counters = r->recovery->holds = r->recovery->holds_lost = 0;
-    atomic_store_explicit(&r->node->evicted, false, memory_order_relaxed);
-    qd_shards_clear(&r->node->shards);
     qd_batch_clear(&r->gone);
     for (size_t i = 0; i < sizeof(kinds) && err == QD_STORE_OK; i++) {
         err = walk(r, kinds[i], forget, error);
     }
+    if (err == QD_STORE_OK && r->gone.count > 0) {
+        err = qd_store_write(r->node->store, &r->gone, false, error);
+    }
+    qd_batch_clear(&r->gone);
+    return err;
+}
+
+static enum qd_store_err count_ledger(struct recover *r, struct qd_store_error *error)
+{
+    r->recovery->from_ledger = true;
+    r->recovery->counters = r->recovery->holds = r->recovery->holds_lost = 0;
+    atomic_store_explicit(&r->node->evicted, false, memory_order_relaxed);
+    qd_shards_clear(&r->node->shards);
+    enum qd_store_err err = forget_all(r, error);
     r->how = (struct qd_recount_how){.budgets_only = true, .in_home = true, .in_commons = true};
     struct qd_wall_ns since = count_since(r->now);
     if (err == QD_STORE_OK && since.ns != INT64_MAX) {

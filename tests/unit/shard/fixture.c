@@ -10,7 +10,11 @@
 
 static struct qd_mono_ns mono(void *context)
 {
-    return (struct qd_mono_ns){((struct fixture *)context)->mono};
+    struct fixture *f = context;
+
+    f->mono += (uint64_t)f->step_ns;
+    f->wall += f->step_ns;
+    return (struct qd_mono_ns){f->mono};
 }
 
 static struct qd_wall_ns wall(void *context)

@@ -17,6 +17,7 @@
 struct fixture {
     int64_t wall;
     uint64_t mono;
+    int64_t step_ns; /* by which time goes on with each look at it */
     struct qd_store *store;
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;

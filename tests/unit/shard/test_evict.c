@@ -1,6 +1,7 @@
 /* D12: counters that make room go to the store and come back with their state. */
 #include "server/shard/bind.h"
 #include "server/shard/peek.h"
+#include "server/shard/stored.h"
 #include "tests/unit/shard/fixture.h"
 
 #include <criterion/criterion.h>
@@ -219,4 +220,72 @@ Test(evict, D12_a_counter_in_the_store_can_be_looked_at)
         cr_expect_eq(states_lost(), 0);
         fixture_end(&f);
     }
+}
+
+/* --- more budgets than there is room for, counted from the ledger alone --- */
+
+static const char budgets[] =
+    "version: 1\n"
+    "models:\n  m: {max_output_tokens: 100}\n"
+    "unknown_price: unpriced\n"
+    "plans:\n  two: {day: {limit: 1000/day, meter: input_tokens, per: user}}\n"
+    "tenants:\n  acme: {plan: two}\n";
+
+/* What the user has used after so many tokens more. */
+static int64_t use_budget(unsigned user, int64_t tokens)
+{
+    struct qd_check_args a = args_of("acme", 1);
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "u%u", user);
+    a.user = str(name);
+    a.ttl_ms = 1000;
+    cr_assert_eq(check_args(&f, &a), QD_ERROR_NONE, "%s", f.error.text);
+    cr_assert(f.answer.allowed, "%s", f.answer.message);
+    cr_assert_eq(report_tokens(&f, tokens), QD_ERROR_NONE, "%s", f.error.text);
+    struct qd_attributes by = {
+        .tenant = str("acme"), .model = str("m"), .family = str("m"), .user = str(name)};
+    int64_t used = used_by(&f, &by, "day");
+    fixture_pass(&f, 4 * S);
+    return used;
+}
+
+static void damage_a_cut(void)
+{
+    struct qd_batch batch;
+    struct qd_buf key = {0};
+
+    qd_batch_init(&batch);
+    qd_cut_key((struct qd_stored_place){4, 1}, &key);
+    qd_batch_put(&batch, QD_STORE_SNAPSHOT, qd_buf_str(&key), str("damaged"));
+    cr_assert_eq(qd_store_write(f.store, &batch, true, NULL), QD_STORE_OK);
+    qd_batch_release(&batch);
+    qd_buf_release(&key);
+}
+
+/* A boot that takes long enough for counters to become idle and make room: what the damaged
+ * snapshot had of them counts no more, and what is stored meanwhile stays. */
+Test(evict, D7_budgets_that_make_room_while_they_are_counted_anew_are_exact)
+{
+    fixture_open(&f, budgets);
+    for (unsigned i = 0; i < 100; i++) {
+        (void)use_budget(i, 10);
+    }
+    for (unsigned i = 0; i < 100; i++) {
+        (void)use_budget(i, 10);
+    }
+    fixture_snapshot(&f);
+    damage_a_cut();
+    fixture_close(&f);
+    f.step_ns = 200 * QD_NS_PER_MS;
+    fixture_open(&f, budgets);
+    f.step_ns = 0;
+    cr_assert(f.recovery.from_ledger);
+    cr_assert_eq(f.node->rebuild_left_out, 0);
+    cr_assert_gt(f.worker->figures.evictions, 0);
+    for (unsigned i = 0; i < 100; i++) {
+        int64_t used = use_budget(i, 0);
+        cr_expect_eq(used, 20, "u%u: %lld", i, (long long)used);
+    }
+    fixture_end(&f);
 }
