@@ -10,7 +10,7 @@
  * entry and its counters: what is before it in the ledger is before it in the counters too.
  *
  * D12: counters that were evicted are looked for among all that the store has, unless the keys name
- * just one: a million take about a second, and reports wait so long.
+ * just one: a million take about a second (five if all are the reset's), and reports wait so long.
  */
 #ifndef QD_SHARD_RESET_H
 #define QD_SHARD_RESET_H

