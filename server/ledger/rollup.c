@@ -89,6 +89,18 @@ enum qd_store_err qd_rollup_key_decode(struct qd_str key, struct qd_rollup_row *
     return qd_reader_finish(&reader);
 }
 
+void qd_rollup_group_key(const struct qd_rollup_row *row, struct qd_buf *buf)
+{
+    qd_put_key_u32(buf, row->bucket);
+    qd_put_key_tenant(buf, row->tenant);
+    qd_put_str(buf, row->model);
+    qd_put_str(buf, row->pool);
+    qd_put_varint(buf, row->price_count);
+    for (size_t i = 0; i < row->price_count; i++) {
+        qd_put_str(buf, row->prices[i]);
+    }
+}
+
 void qd_rollup_add(const struct qd_entry *entry, struct qd_sums *sums)
 {
     for (size_t i = 0; i < entry->quantity_count; i++) {

@@ -63,6 +63,10 @@ void qd_rollup_key(const struct qd_entry *entry, const struct qd_rollup_labels *
 __attribute__((warn_unused_result)) enum qd_store_err qd_rollup_key_decode(
     struct qd_str key, struct qd_rollup_row *ret_row);
 
+/* Append the beginning of a row's key: all of it but the labels. Keys of a group of rows that
+ * differ in labels only begin with it, and no others do. */
+void qd_rollup_group_key(const struct qd_rollup_row *row, struct qd_buf *buf);
+
 /* Add what `entry` adds to its row. Room for QD_SUMS_MAX names always suffices. */
 void qd_rollup_add(const struct qd_entry *entry, struct qd_sums *sums);
 

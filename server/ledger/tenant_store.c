@@ -376,6 +376,38 @@ enum qd_book_result qd_tenant_store_note(struct qd_tenant_store *tenants,
     return result;
 }
 
+/* --- an audit record in another batch --- */
+
+enum qd_store_err qd_tenant_store_audit_begin(struct qd_tenant_store *tenants,
+                                              struct qd_store_error *error)
+{
+    pthread_mutex_lock(&tenants->mutex);
+    enum qd_store_err err = tenants->stale ? recover(tenants, error) : QD_STORE_OK;
+    if (err != QD_STORE_OK) {
+        pthread_mutex_unlock(&tenants->mutex);
+    }
+    return err;
+}
+
+void qd_tenant_store_audit_put(struct qd_tenant_store *tenants,
+                               const struct qd_tenant_change *change, struct qd_str subject,
+                               struct qd_batch *batch)
+{
+    qd_batch_clear(&tenants->batch);
+    qd_buf_clear(&tenants->before);
+    qd_buf_clear(&tenants->after);
+    add_audit(tenants, change, subject);
+    batch->ops.failed |= tenants->batch.ops.failed;
+    qd_batch_append(batch, &tenants->batch);
+}
+
+void qd_tenant_store_audit_end(struct qd_tenant_store *tenants, enum qd_audit_end end)
+{
+    tenants->audit_sequence += end == QD_AUDIT_WRITTEN;
+    tenants->stale |= end == QD_AUDIT_FAILED;
+    pthread_mutex_unlock(&tenants->mutex);
+}
+
 /* The audit record of a note, with the number `sequence`, as what is written with its entry. */
 static void add_note(struct qd_tenant_store *tenants, struct qd_tenant_note *note,
                      uint64_t sequence)

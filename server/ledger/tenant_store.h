@@ -68,6 +68,21 @@ struct qd_tenant_note {
 void qd_tenant_store_note_all(struct qd_tenant_store *tenants, struct qd_ledger *ledger,
                               struct qd_tenant_note *const *notes, uint32_t count);
 
+/* An audit record in somebody else's batch, for what changes no tenant (a rebuild of rollups):
+ * begin, which keeps other changes waiting until _end; put it into the batch; write the batch; end,
+ * and say whether it was written. Not while leading the ledger. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_audit_begin(
+    struct qd_tenant_store *tenants, struct qd_store_error *error); /* an error: it has ended */
+void qd_tenant_store_audit_put(struct qd_tenant_store *tenants,
+                               const struct qd_tenant_change *change, struct qd_str subject,
+                               struct qd_batch *batch);
+enum qd_audit_end {
+    QD_AUDIT_UNUSED,
+    QD_AUDIT_WRITTEN,
+    QD_AUDIT_FAILED
+};
+void qd_tenant_store_audit_end(struct qd_tenant_store *tenants, enum qd_audit_end end);
+
 /* Delete a tenant's record, and with `subtree` all below it. OK and how many (0: there were none).
  */
 __attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_delete(

@@ -31,22 +31,11 @@ __attribute__((format(printf, 2, 3))) static void differ(struct verify_run *run,
     }
 }
 
-static void group_key(struct qd_buf *key, const struct qd_rollup_row *row)
-{
-    qd_buf_clear(key);
-    qd_put_key_u32(key, row->bucket);
-    qd_put_key_tenant(key, row->tenant);
-    qd_put_str(key, row->model);
-    qd_put_str(key, row->pool);
-    for (size_t i = 0; i < row->price_count; i++) {
-        qd_put_str(key, row->prices[i]);
-    }
-}
-
 static enum qd_store_err add(struct verify_run *run, const struct qd_rollup_row *row,
                              const struct qd_sums *sums)
 {
-    group_key(&run->key, row);
+    qd_buf_clear(&run->key);
+    qd_rollup_group_key(row, &run->key);
     return run->key.failed ? QD_STORE_NO_MEMORY
                            : qd_aggregate_add(&run->aggregate, qd_buf_str(&run->key), sums);
 }
