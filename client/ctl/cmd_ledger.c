@@ -1,4 +1,5 @@
-/* quotactl ledger ls, ledger export, verify: the entries, one by one, and as a whole. */
+/* quotactl ledger ls, export, rebuild-rollups, and verify: the entries, one by one, and as a whole.
+ */
 #include "client/ctl/answer.h"
 #include "client/ctl/commands.h"
 #include "client/ctl/export.h"
@@ -7,6 +8,8 @@
 #include "quota/v1/usage.pb-c.h"
 
 #include <string.h>
+
+#define REBUILD_TIMEOUT_MS 600000 /* it reads every entry */
 
 /* What it is about: the quantities; for a reset, which has none, what was reset. */
 static void what_text(const Quota__V1__LedgerEntry *entry, char *ret, size_t size)
@@ -134,6 +137,9 @@ static void print_verified(struct ctl *ctl, const void *message, const void *con
     } else {
         (void)fprintf(ctl->out, "%sDIFFERS%s: %s\n", ctl_red(ctl), ctl_plain(ctl),
                       answer->difference);
+        if (strstr(answer->difference, "rollup") != NULL) {
+            (void)fprintf(ctl->out, "next: quotactl ledger rebuild-rollups\n");
+        }
     }
 }
 
@@ -148,6 +154,54 @@ static int run_verify(struct ctl *ctl, const struct ctl_args *args)
     bool clean = answer != NULL && answer->clean != 0;
     int code = ctl_show(ctl, answer, print_verified, NULL);
     return code == CTL_OK && !clean ? CTL_ERROR : code;
+}
+
+/* ---- rebuild-rollups */
+
+static void print_rebuilt(struct ctl *ctl, const void *message, const void *context)
+{
+    const Quota__V1__RebuildRollupsResponse *answer = message;
+    (void)context;
+    (void)fprintf(ctl->out, "%s entries up to #%s", ctl_count_text((int64_t)answer->entries).text,
+                  ctl_count_text((int64_t)answer->through_sequence).text);
+    if (answer->expired > 0) {
+        (void)fprintf(ctl->out, " and %s that have expired",
+                      ctl_count_text((int64_t)answer->expired).text);
+    }
+    if (answer->groups == 0 && answer->rows_dropped == 0) {
+        (void)fprintf(ctl->out, ", %s rollup rows: nothing differs, nothing was changed\n",
+                      ctl_count_text((int64_t)answer->rows).text);
+        return;
+    }
+    uint64_t after = answer->rows + answer->rows_added - answer->rows_dropped;
+    (void)fprintf(ctl->out, "; rollup rows: %s before, %s after\n",
+                  ctl_count_text((int64_t)answer->rows).text, ctl_count_text((int64_t)after).text);
+    (void)fprintf(ctl->out, "%s rows added, %s changed, %s dropped in %s groups\n",
+                  ctl_count_text((int64_t)answer->rows_added).text,
+                  ctl_count_text((int64_t)answer->rows_changed).text,
+                  ctl_count_text((int64_t)answer->rows_dropped).text,
+                  ctl_count_text((int64_t)answer->groups).text);
+    if (answer->groups_unlabelled > 0) {
+        (void)fprintf(ctl->out,
+                      "of them with expired entries, whose sums have no labels now: %s (usage by "
+                      "label is refused there)\n",
+                      ctl_count_text((int64_t)answer->groups_unlabelled).text);
+    }
+    (void)fprintf(ctl->out, "next: quotactl verify\n");
+}
+
+static int run_rebuild(struct ctl *ctl, const struct ctl_args *args)
+{
+    Quota__V1__RebuildRollupsRequest request;
+    quota__v1__rebuild_rollups_request__init(&request);
+    (void)args;
+    if (ctl->timeout_from == CTL_DEFAULT) {
+        ctl->timeout_ms = REBUILD_TIMEOUT_MS;
+    }
+    return ctl_show(ctl,
+                    ctl_call(ctl, "AdminService/RebuildRollups", &request.base,
+                             &quota__v1__rebuild_rollups_response__descriptor, false),
+                    print_rebuilt, NULL);
 }
 
 static const struct ctl_option export_options[] = {
@@ -174,6 +228,8 @@ const struct ctl_command ctl_ledger_commands[] = {
      "  quotactl ledger export --format csv > ledger.csv\n"
      "  quotactl ledger export --cursor 1200 >> ledger.jsonl\n",
      export_options, 0, 1, run_export},
+    {"ledger rebuild-rollups", "", "makes rollup rows that are wrong anew from the entries", NULL,
+     "  quotactl ledger rebuild-rollups\n", NULL, 0, 0, run_rebuild},
     {"verify", "", "reads the whole ledger: is it in order, do rollups and counters agree?", NULL,
      "  quotactl verify\n", NULL, 0, 0, run_verify},
     {.name = NULL},

@@ -23,6 +23,7 @@
     X(release_reservation, "ReleaseReservation")  \
     X(get_status, "GetStatus")                    \
     X(verify_ledger, "VerifyLedger")              \
+    X(rebuild_rollups, "RebuildRollups")          \
     X(checkpoint, "Checkpoint")                   \
     X(drain, "Drain")
 

@@ -148,6 +148,7 @@ Test(ctl, I7_every_command_has_help_with_examples)
                                            "events",
                                            "ledger ls",
                                            "ledger export",
+                                           "ledger rebuild-rollups",
                                            "correct",
                                            "price-unpriced",
                                            "verify",
@@ -654,6 +655,45 @@ Test(ctl, L4_verify_names_the_first_difference, .init = setup, .fini = teardown)
     answer.clean = 1;
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
     expect("verify", 0, "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared: clean\n",
+           "");
+}
+
+Test(ctl, L4_verify_says_what_repairs_rollups, .init = setup, .fini = teardown)
+{
+    Quota__V1__VerifyLedgerResponse answer;
+    quota__v1__verify_ledger_response__init(&answer);
+    char difference[] = "rollup row 3 is damaged";
+    answer.difference = difference;
+    fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
+    expect("verify", 1,
+           "0 entries up to #0, 0 rollup rows, 0 groups, 0 budgets compared: DIFFERS: rollup row 3 is "
+           "damaged\nnext: quotactl ledger rebuild-rollups\n",
+           "");
+}
+
+Test(ctl, L4_rebuild_rollups_says_what_it_changed, .init = setup, .fini = teardown)
+{
+    Quota__V1__RebuildRollupsResponse answer;
+    quota__v1__rebuild_rollups_response__init(&answer);
+    answer.entries = 1200;
+    answer.through_sequence = 1201;
+    answer.rows = 30;
+    fake_server_reply(server, "/quota.v1.AdminService/RebuildRollups", &answer.base);
+    expect("ledger rebuild-rollups", 0,
+           "1,200 entries up to #1,201, 30 rollup rows: nothing differs, nothing was changed\n", "");
+    answer.expired = 1;
+    answer.groups = 3;
+    answer.groups_unlabelled = 1;
+    answer.rows_added = 4;
+    answer.rows_changed = 2;
+    answer.rows_dropped = 1;
+    fake_server_reply(server, "/quota.v1.AdminService/RebuildRollups", &answer.base);
+    expect("ledger rebuild-rollups", 0,
+           "1,200 entries up to #1,201 and 1 that have expired; rollup rows: 30 before, 33 after\n"
+           "4 rows added, 2 changed, 1 dropped in 3 groups\n"
+           "of them with expired entries, whose sums have no labels now: 1 (usage by label is "
+           "refused there)\n"
+           "next: quotactl verify\n",
            "");
 }
 
