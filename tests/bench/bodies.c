@@ -183,7 +183,8 @@ static void make_batch(struct bodies *bodies, unsigned slot, struct qd_prng *prn
         items[i].check = &checks[i].message;
         pointers[i] = &items[i];
     }
-    Quota__V1__StreamQuotaRequest message = QUOTA__V1__STREAM_QUOTA_REQUEST__INIT;
+    Quota__V1__StreamQuotaRequest message;
+    quota__v1__stream_quota_request__init(&message);
     message.n_items = batch;
     message.items = pointers;
     size_t size = quota__v1__stream_quota_request__get_packed_size(&message);

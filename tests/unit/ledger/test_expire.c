@@ -179,7 +179,7 @@ Test(expire, L7_what_expires_moves_exactly, .init = setup, .fini = teardown)
         int64_t counted;
         int64_t end = (now / QD_ROLLUP_NS + 1) * QD_ROLLUP_NS;
         cr_assert_eq(usage(0, end, &counted, NULL), QD_STORE_OK);
-        cr_assert_eq(counted, rolled_up, "rollups keep all");
+        cr_assert_eq(counted, (int64_t)rolled_up, "rollups keep all");
     }
     cr_assert_gt(qd_ledger_expired(ledger).through, 100);
 }

@@ -401,7 +401,8 @@ Test(caller, X2_more_reports_than_the_queue_holds_are_told_to_hold_back)
 Test(caller, I8_a_query_that_finds_the_queue_full_is_unavailable)
 {
     struct call calls[QUEUE + 1];
-    Quota__V1__QueryUsageRequest query = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    Quota__V1__QueryUsageRequest query;
+    quota__v1__query_usage_request__init(&query);
     grpc_status_code status;
 
     fill_queue(calls);
@@ -416,10 +417,12 @@ Test(caller, X2_a_streams_checks_are_answered_while_its_reports_hold_back)
     struct call calls[QUEUE + 1];
     struct call c;
     Quota__V1__ReportUsageRequest report = report_of("streamed");
-    Quota__V1__CheckQuotaRequest check = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest check;
+    quota__v1__check_quota_request__init(&check);
     Quota__V1__StreamRequest items[2];
     Quota__V1__StreamRequest *pointers[2] = {&items[0], &items[1]};
-    Quota__V1__StreamQuotaRequest batch = QUOTA__V1__STREAM_QUOTA_REQUEST__INIT;
+    Quota__V1__StreamQuotaRequest batch;
+    quota__v1__stream_quota_request__init(&batch);
     ProtobufCMessage *answer = NULL;
 
     check.tenant = text_of("acme");

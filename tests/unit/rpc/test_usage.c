@@ -105,7 +105,8 @@ static void check_row(const struct zone_case *c, const Quota__V1__UsageRow *row,
 
 static void check_case(const struct zone_case *c)
 {
-    Quota__V1__QueryUsageRequest request = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    Quota__V1__QueryUsageRequest request;
+    quota__v1__query_usage_request__init(&request);
     grpc_status_code status;
     size_t count = 0;
     while (count + 1 < STARTS_MAX && c->starts[count + 1] != NULL) {
@@ -317,7 +318,8 @@ Test(usage, L6_a_page_of_large_entries_ends_early_and_the_next_goes_on)
     for (unsigned i = 0; i < ENTRIES; i++) {
         book_large(at_s, i);
     }
-    Quota__V1__ListLedgerEntriesRequest request = QUOTA__V1__LIST_LEDGER_ENTRIES_REQUEST__INIT;
+    Quota__V1__ListLedgerEntriesRequest request;
+    quota__v1__list_ledger_entries_request__init(&request);
     char cursor[32] = "";
     uint64_t sequence = 0;
     unsigned pages = 0;
@@ -345,7 +347,8 @@ Test(usage, L6_a_page_of_large_entries_ends_early_and_the_next_goes_on)
 
 Test(usage, X2_a_page_has_at_most_10000_entries)
 {
-    Quota__V1__ListLedgerEntriesRequest request = QUOTA__V1__LIST_LEDGER_ENTRIES_REQUEST__INIT;
+    Quota__V1__ListLedgerEntriesRequest request;
+    quota__v1__list_ledger_entries_request__init(&request);
     grpc_status_code status;
     request.page_size = 10001;
     void *page = served_call(&s, "/quota.v1.UsageService/ListLedgerEntries", &request.base,
@@ -358,8 +361,10 @@ Test(usage, X2_a_page_has_at_most_10000_entries)
 
 static void check_quota(const char *tenant, int64_t input_tokens)
 {
-    Quota__V1__CheckQuotaRequest request = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
-    Quota__V1__Amount amount = QUOTA__V1__AMOUNT__INIT;
+    Quota__V1__CheckQuotaRequest request;
+    quota__v1__check_quota_request__init(&request);
+    Quota__V1__Amount amount;
+    quota__v1__amount__init(&amount);
     Quota__V1__Amount *estimate[] = {&amount};
     grpc_status_code status;
     amount.meter = text_of("input_tokens");
@@ -381,7 +386,8 @@ static void check_quota(const char *tenant, int64_t input_tokens)
 
 static Quota__V1__QueryUsageResponse *held_by(const char *tenant)
 {
-    Quota__V1__QueryUsageRequest request = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    Quota__V1__QueryUsageRequest request;
+    quota__v1__query_usage_request__init(&request);
     grpc_status_code status;
     request.tenant = text_of(tenant);
     request.include_held = 1;
@@ -440,8 +446,10 @@ Test(usage, L5_pages_of_sums_are_complete_and_say_as_of_what)
         };
         book(&entry, at_s);
     }
-    Quota__V1__QueryUsageRequest request = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
-    Quota__V1__GroupBy group = QUOTA__V1__GROUP_BY__INIT;
+    Quota__V1__QueryUsageRequest request;
+    quota__v1__query_usage_request__init(&request);
+    Quota__V1__GroupBy group;
+    quota__v1__group_by__init(&group);
     Quota__V1__GroupBy *groups[] = {&group};
     char token[256] = "";
     unsigned rows = 0;
