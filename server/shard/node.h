@@ -87,6 +87,7 @@ struct qd_node {
     _Atomic bool draining;
     _Atomic bool runtime_shadow; /* some run-time tenant had a limit that only watches */
     _Atomic bool evicted;        /* some counter's state lies in the store */
+    bool booting; /* the ledger is being counted: slices have counted no more than a part of it */
     _Atomic uint64_t revision;
     _Atomic uint64_t reload_failures; /* policies refused since the start */
     _Atomic bool reload_refused;      /* the last one was: an older policy is in force */

@@ -484,9 +484,11 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
     qd_batch_init(&r.gone);
     r.published = qd_worker_enter(worker);
     assert(r.published != NULL);
+    node->booting = true;
     if (index_limits(&r)) {
         err = recover(&r, &error);
     }
+    node->booting = false;
     qd_worker_leave(worker);
     drop_events(node);
     if (err == QD_STORE_OK) {

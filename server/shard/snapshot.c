@@ -136,9 +136,13 @@ static bool gather(struct qd_node *node, struct qd_shard *shard, struct qd_batch
         qd_buf_clear(&key);
         qd_buf_clear(&record);
         qd_cut_key(place, &key);
-        qd_cut_record(&cut, &record);
-        put(batch, qd_buf_str(&key), &record);
-        shard->counted.stored_through = cut.through;
+        if (node->booting) { /* without all cuts the next boot counts the ledger alone */
+            qd_batch_delete(batch, QD_STORE_SNAPSHOT, qd_buf_str(&key));
+        } else {
+            qd_cut_record(&cut, &record);
+            put(batch, qd_buf_str(&key), &record);
+            shard->counted.stored_through = cut.through;
+        }
     }
     batch->ops.failed |= key.failed;
     qd_buf_release(&key);

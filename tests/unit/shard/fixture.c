@@ -52,7 +52,7 @@ static bool put_stored(void *context, const struct qd_tenant_record *record)
     return true;
 }
 
-void fixture_open(struct fixture *f, const char *yaml)
+bool fixture_try_open(struct fixture *f, const char *yaml)
 {
     struct qd_ledger_config ledger = {0};
 
@@ -95,7 +95,12 @@ void fixture_open(struct fixture *f, const char *yaml)
     qd_node_publish(f->node, load(yaml), NULL);
     cr_assert_eq(qd_tenant_store_list(f->tenants, str(NULL), str(NULL), put_stored, f, NULL),
                  QD_STORE_OK);
-    cr_assert(qd_node_recover(f->node, f->worker, &f->recovery, &f->error), "%s", f->error.text);
+    return qd_node_recover(f->node, f->worker, &f->recovery, &f->error);
+}
+
+void fixture_open(struct fixture *f, const char *yaml)
+{
+    cr_assert(fixture_try_open(f, yaml), "%s", f->error.text);
 }
 
 void fixture_snapshot(struct fixture *f)

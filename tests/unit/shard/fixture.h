@@ -37,6 +37,8 @@ struct fixture {
 
 /* A new node, or the next boot of one on the same store. */
 void fixture_open(struct fixture *f, const char *yaml);
+/* False: the boot has failed; close it. */
+bool fixture_try_open(struct fixture *f, const char *yaml);
 void fixture_close(struct fixture *f); /* keeps the store */
 void fixture_end(struct fixture *f);
 /* Store counters and holds, as happens every second. */

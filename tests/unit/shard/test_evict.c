@@ -226,9 +226,10 @@ Test(evict, D12_a_counter_in_the_store_can_be_looked_at)
 
 static const char budgets[] =
     "version: 1\n"
-    "models:\n  m: {max_output_tokens: 100}\n"
+    "models:\n  m: {max_output_tokens: 100,\n"
+    "      limits: {day: {limit: 1000/day, meter: input_tokens, per: user}}}\n"
     "unknown_price: unpriced\n"
-    "plans:\n  two: {day: {limit: 1000/day, meter: input_tokens, per: user}}\n"
+    "plans:\n  two: {budget: {limit: 1000/day, meter: input_tokens, per: user}}\n"
     "tenants:\n  acme: {plan: two}\n";
 
 /* What the user has used after so many tokens more. */
@@ -245,7 +246,8 @@ static int64_t use_budget(unsigned user, int64_t tokens)
     cr_assert_eq(report_tokens(&f, tokens), QD_ERROR_NONE, "%s", f.error.text);
     struct qd_attributes by = {
         .tenant = str("acme"), .model = str("m"), .family = str("m"), .user = str(name)};
-    int64_t used = used_by(&f, &by, "day");
+    int64_t used = used_by(&f, &by, "budget");
+    cr_expect_eq(used_by(&f, &by, "day"), used, "that of all tenants");
     fixture_pass(&f, 4 * S);
     return used;
 }
@@ -256,11 +258,19 @@ static void damage_a_cut(void)
     struct qd_buf key = {0};
 
     qd_batch_init(&batch);
-    qd_cut_key((struct qd_stored_place){4, 1}, &key);
+    qd_cut_key((struct qd_stored_place){f.node->shards.count, 0}, &key);
     qd_batch_put(&batch, QD_STORE_SNAPSHOT, qd_buf_str(&key), str("damaged"));
     cr_assert_eq(qd_store_write(f.store, &batch, true, NULL), QD_STORE_OK);
     qd_batch_release(&batch);
     qd_buf_release(&key);
+}
+
+static void use_budgets(int64_t tokens, int64_t used)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        int64_t now = use_budget(i, tokens);
+        cr_expect_eq(now, used, "u%u: %lld", i, (long long)now);
+    }
 }
 
 /* A boot that takes long enough for counters to become idle and make room: what the damaged
@@ -268,12 +278,8 @@ static void damage_a_cut(void)
 Test(evict, D7_budgets_that_make_room_while_they_are_counted_anew_are_exact)
 {
     fixture_open(&f, budgets);
-    for (unsigned i = 0; i < 100; i++) {
-        (void)use_budget(i, 10);
-    }
-    for (unsigned i = 0; i < 100; i++) {
-        (void)use_budget(i, 10);
-    }
+    use_budgets(10, 10);
+    use_budgets(10, 20);
     fixture_snapshot(&f);
     damage_a_cut();
     fixture_close(&f);
@@ -283,9 +289,35 @@ Test(evict, D7_budgets_that_make_room_while_they_are_counted_anew_are_exact)
     cr_assert(f.recovery.from_ledger);
     cr_assert_eq(f.node->rebuild_left_out, 0);
     cr_assert_gt(f.worker->figures.evictions, 0);
-    for (unsigned i = 0; i < 100; i++) {
-        int64_t used = use_budget(i, 0);
-        cr_expect_eq(used, 20, "u%u: %lld", i, (long long)used);
+    use_budgets(0, 20);
+    fixture_end(&f);
+}
+
+/* The process dies in the middle of it, with whatever was stored by then. */
+Test(evict, D7_a_boot_that_counts_anew_and_dies_is_done_again)
+{
+    unsigned died = 0;
+
+    fixture_open(&f, budgets);
+    fixture_close(&f);
+    f.shards = 1;
+    fixture_open(&f, budgets);
+    use_budgets(10, 10);
+    for (int64_t writes = 0; writes < 12; writes++) {
+        fixture_snapshot(&f);
+        damage_a_cut();
+        fixture_close(&f);
+        qd_store_memory_faults(f.store)->write =
+            (struct qd_store_fault){.countdown = writes, .repeat = true};
+        f.step_ns = 200 * QD_NS_PER_MS;
+        died += !fixture_try_open(&f, budgets);
+        qd_store_memory_faults(f.store)->write = (struct qd_store_fault){.countdown = -1};
+        fixture_close(&f);
+        fixture_open(&f, budgets);
+        f.step_ns = 0;
+        cr_assert_eq(f.node->rebuild_left_out, 0);
+        use_budgets(0, 10);
     }
+    cr_expect_gt(died, 3);
     fixture_end(&f);
 }

@@ -374,7 +374,7 @@ static void do_report(struct story *s)
     s->cost[s->owner[at]] += 2000 * tokens;
     if (!args.partial) {
         s->count--;
-        (void)strcpy(s->token[at], s->token[s->count]);
+        memmove(s->token[at], s->token[s->count], sizeof(s->token[at])); /* maybe itself */
         s->owner[at] = s->owner[s->count];
     }
 }
