@@ -205,9 +205,8 @@ static void hold_again(struct qd_core *home, struct qd_core *commons, struct qd_
     const struct qd_charge *charges = qd_reservation_charges(home, r);
     for (unsigned i = 0; i < r->charge_count; i++) {
         struct qd_at at;
-        if (!qd_table_deref(home, commons, charges[i].ref, &at)) {
-            continue;
-        }
+        bool there = qd_table_deref(home, commons, charges[i].ref, &at);
+        QD_CHECK(there); /* just found */
         unsigned changed = at.counter->changed;
         if (qd_role_of(at.limit) != QD_ROLE_RATE && qd_charge_stands(&charges[i], &at)) {
             qd_counter_settle(&at, (struct qd_wall_ns){.ns = r->made_at_ns}, charges[i].amount, 0,
@@ -222,11 +221,9 @@ static void enter_root(struct qd_core *home, struct qd_reservation *r, struct qd
                        struct qd_wall_ns now)
 {
     r->name = qd_names_intern(&home->names, tenant);
-    if (r->state == QD_RESERVATION_OPEN) {
-        r->root = qd_root_obtain(home, tenant, now);
-        if (r->root != QD_SLAB_NONE) {
-            qd_root_at(home, r->root)->reservations++;
-        }
+    r->root = qd_root_obtain(home, tenant, now);
+    if (r->root != QD_SLAB_NONE) {
+        qd_root_at(home, r->root)->reservations++; /* one that is kept leaves it again */
     }
 }
 
