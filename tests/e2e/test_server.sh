@@ -226,7 +226,10 @@ X5_kill_9_loses_nothing_that_was_acknowledged() {
     expect_eq "$(field duplicate)" true
     expect_eq "$(field entry_sequence)" "$sequence"
     say ReportUsage "reservation: \"$token\" usage {meter: \"input_tokens\" amount: 900}"
-    expect_eq "$(field settlement)" SETTLEMENT_LATE
+    case $(field settlement) in
+    SETTLEMENT_LATE | SETTLEMENT_CLOSED) ;; # the hold was lost, or a snapshot came just before the kill
+    *) qd_fail "settlement: $(field settlement)" ;;
+    esac
     code=0
     qd_stop TERM || code=$?
     expect_eq "$code" 0
