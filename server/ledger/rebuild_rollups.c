@@ -20,11 +20,9 @@ struct piece {
     size_t end;
     struct qd_aggregate_arena arena;
     struct qd_aggregate rows;
-    uint64_t through; /* entries up to this one are in the rows */
     struct qd_batch batch;
     struct qd_buf value;
     struct qd_rebuild_report done; /* counts of rows only */
-    enum qd_store_err err;         /* of the visitor */
 };
 
 static enum qd_store_err no_memory(struct qd_store_error *error)
@@ -96,64 +94,77 @@ static enum qd_store_err fill(struct piece *piece, uint32_t rows_max, struct qd_
 
 /* --- what was booked since the snapshot --- */
 
-/* Other rows would be sorted for nothing, while bookings wait. */
-static bool in_piece(const struct piece *piece, struct qd_str key)
+/* Number of the broken group that a row's key belongs to; SIZE_MAX: to none. */
+static size_t broken_group(const struct qd_rebuild *run, struct qd_str key)
 {
-    size_t low = piece->first; /* the group, if it is one, is the last one that is not above key */
-    size_t high = piece->end;
+    size_t low = 0; /* the group, if it is one, is the last one that is not above the key */
+    size_t high = run->broken.count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (qd_slice_compare(piece->run->broken.groups[middle].key, key) <= 0) {
+        if (qd_slice_compare(run->broken.groups[middle].key, key) <= 0) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low > piece->first && qd_rebuild_in_group(key, piece->run->broken.groups[low - 1].key);
+    return low > 0 && qd_rebuild_in_group(key, run->broken.groups[low - 1].key) ? low - 1
+                                                                                : SIZE_MAX;
 }
 
 static bool add_tail(void *context, const struct qd_entry *entry)
 {
-    struct piece *piece = context;
-    struct qd_rebuild *run = piece->run;
-    if (entry->sequence != piece->through + 1) {
-        piece->err = QD_STORE_GONE;
+    struct qd_rebuild *run = context;
+    if (entry->sequence != run->tail_through + 1) {
+        run->tail_err = QD_STORE_GONE;
         return false;
     }
-    piece->through = entry->sequence;
+    run->tail_through = entry->sequence;
     if (qd_entry_is_usage(entry)) {
         qd_buf_clear(&run->key);
         qd_rollup_key(entry, &run->labels, &run->key);
         if (run->key.failed) {
-            piece->err = QD_STORE_NO_MEMORY;
-        } else if (in_piece(piece, qd_buf_str(&run->key))) {
-            piece->err = qd_rebuild_add(&piece->rows, entry, &run->labels, &run->key);
+            run->tail_err = QD_STORE_NO_MEMORY;
+        } else if (broken_group(run, qd_buf_str(&run->key)) != SIZE_MAX) {
+            run->tail_err = qd_rebuild_add(&run->tail, entry, &run->labels, &run->key);
         }
     }
-    return piece->err == QD_STORE_OK;
+    return run->tail_err == QD_STORE_OK;
 }
 
 /* Through the last entry that is there. */
-static enum qd_store_err catch_up(struct piece *piece, struct qd_store_error *error)
+static enum qd_store_err catch_up(struct qd_rebuild *run, struct qd_store_error *error)
 {
     uint64_t last;
-    uint64_t through = qd_ledger_watermark(piece->run->ledger).sequence;
-    if (through <= piece->through) {
+    uint64_t through = qd_ledger_watermark(run->ledger).sequence;
+    if (through <= run->tail_through) {
         return QD_STORE_OK;
     }
     enum qd_store_err err =
-        qd_ledger_visit(piece->run->ledger, piece->through, through, add_tail, piece, &last, error);
+        qd_ledger_visit(run->ledger, run->tail_through, through, add_tail, run, &last, error);
     if (err == QD_STORE_OK) {
-        err = piece->err;
+        err = run->tail_err;
     }
-    if (err == QD_STORE_OK && piece->through != through) {
+    if (err == QD_STORE_OK && run->tail_through != through) {
         err = QD_STORE_GONE;
     }
     if (err == QD_STORE_GONE) {
         qd_store_error_set(error, err,
                            "ledger entry %" PRIu64 " has gone while rollups were rebuilt: try "
                            "again",
-                           piece->through + 1);
+                           run->tail_through + 1);
+    }
+    return err;
+}
+
+static enum qd_store_err take_tail(struct piece *piece)
+{
+    const struct qd_aggregate *tail = &piece->run->tail;
+    enum qd_store_err err = QD_STORE_OK;
+    for (size_t i = 0; i < tail->count && err == QD_STORE_OK; i++) {
+        size_t group = broken_group(piece->run, tail->groups[i].key);
+        if (group >= piece->first && group < piece->end) {
+            err = qd_aggregate_add(&piece->rows, tail->groups[i].key, &tail->groups[i].sums);
+        }
     }
     return err;
 }
@@ -225,7 +236,10 @@ static enum qd_store_err fix_group(struct piece *piece, struct qd_str group,
 static enum qd_store_err build(struct piece *piece, struct qd_store_error *error)
 {
     struct qd_rebuild *run = piece->run;
-    enum qd_store_err err = catch_up(piece, error);
+    enum qd_store_err err = catch_up(run, error);
+    if (err == QD_STORE_OK) {
+        err = take_tail(piece);
+    }
     if (err != QD_STORE_OK) {
         return err;
     }
@@ -282,7 +296,8 @@ static void add_audit(struct piece *piece)
     (void)snprintf(detail, sizeof detail,
                    "%" PRIu64 " rollup rows added, %" PRIu64 " changed, %" PRIu64
                    " dropped, from ledger entries up to %" PRIu64,
-                   piece->done.added, piece->done.changed, piece->done.dropped, piece->through);
+                   piece->done.added, piece->done.changed, piece->done.dropped,
+                   piece->run->tail_through);
     change.detail = qd_slice_of(detail);
     qd_tenant_store_audit_put(options->tenants, &change, (struct qd_str){0}, &piece->batch);
 }
@@ -328,9 +343,9 @@ static enum qd_store_err write_piece(struct piece *piece, struct qd_store_error 
     struct qd_ledger *ledger = piece->run->ledger;
     enum qd_store_err err = QD_STORE_OK;
     for (int i = 0; i < CATCH_UPS && err == QD_STORE_OK &&
-                    qd_ledger_watermark(ledger).sequence > piece->through + TAIL_MAX;
+                    qd_ledger_watermark(ledger).sequence > piece->run->tail_through + TAIL_MAX;
          i++) {
-        err = catch_up(piece, error);
+        err = catch_up(piece->run, error);
     }
     if (err != QD_STORE_OK) {
         return err;
@@ -352,13 +367,13 @@ static enum qd_store_err write_piece(struct piece *piece, struct qd_store_error 
 
 static enum qd_store_err repair(struct qd_rebuild *run, struct qd_store_error *error)
 {
+    run->tail_through = run->report.through;
     uint32_t rows_max = run->options->rows_max > 0 ? run->options->rows_max : QD_REBUILD_ROWS;
     enum qd_store_err err = QD_STORE_OK;
     size_t next = 0;
     bool more = run->broken.count > 0 || run->junk.count > 0;
     while (err == QD_STORE_OK && more) {
-        struct piece piece = {
-            .run = run, .first = next, .end = next, .through = run->report.through};
+        struct piece piece = {.run = run, .first = next, .end = next};
         qd_aggregate_init(&piece.rows, &piece.arena, QD_VERIFY_GROUPS_MAX);
         err = fill(&piece, rows_max, error);
         if (err == QD_STORE_OK) {
@@ -385,6 +400,7 @@ static enum qd_store_err begin(struct qd_rebuild *run)
     qd_aggregate_init(&run->want, &run->arena, QD_VERIFY_GROUPS_MAX);
     qd_aggregate_init(&run->broken, &run->arena, QD_VERIFY_GROUPS_MAX);
     qd_aggregate_init(&run->junk, &run->arena, QD_VERIFY_GROUPS_MAX);
+    qd_aggregate_init(&run->tail, &run->arena, QD_VERIFY_GROUPS_MAX);
     pthread_mutex_lock(&ledger->mutex);
     run->labels = ledger->labels;
     pthread_mutex_unlock(&ledger->mutex);
@@ -421,6 +437,7 @@ enum qd_store_err qd_ledger_rebuild_rollups(struct qd_ledger *ledger,
     qd_aggregate_release(&run.want);
     qd_aggregate_release(&run.broken);
     qd_aggregate_release(&run.junk);
+    qd_aggregate_release(&run.tail);
     qd_aggregate_arena_release(&run.arena);
     qd_buf_release(&run.key);
     return err;

@@ -29,7 +29,7 @@
 
 #include "server/ledger/tenant_store.h"
 
-#define QD_REBUILD_ROWS 65536 /* of one batch; a group is never divided */
+#define QD_REBUILD_ROWS 8192 /* of one batch; a group is never divided */
 
 struct qd_rebuild_options {
     uint32_t rows_max;               /* of one batch; 0: QD_REBUILD_ROWS */

@@ -18,6 +18,9 @@ struct qd_rebuild {
     struct qd_aggregate want;   /* rows as the snapshot's entries make them, sorted */
     struct qd_aggregate broken; /* keys of the groups to write anew, sorted; no sums */
     struct qd_aggregate junk;   /* keys in ROLLUP that are not keys of rows; no sums */
+    struct qd_aggregate tail;   /* rows of broken groups as later entries make them */
+    uint64_t tail_through;      /* entries up to this one are in `want` or `tail` */
+    enum qd_store_err tail_err;
     struct qd_rebuild_report report;
     struct qd_buf key; /* scratch */
 };
