@@ -679,7 +679,7 @@ Test(rebuild, L4_what_was_booked_meanwhile_is_in)
         drop(QD_STORE_ROLLUP, key_of(before, i));
     }
     happens(book_many);
-    rebuild();
+    rebuild_with(&(struct qd_rebuild_options){.rows_max = 20});
     cr_assert_lt(report.through, qd_ledger_watermark(ledger).sequence - 1000);
     cr_assert(clean());
     rebuild(); /* compares row by row */
