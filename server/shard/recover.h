@@ -27,8 +27,8 @@ struct qd_recovery {
 bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
                      struct qd_recovery *ret_recovery, struct qd_error *ret_error);
 
-/* While it runs, with a struct qd_node: the function of qd_ledger_on_found, for entries that a store
- * which failed had taken all the same. */
+/* While it runs, with a struct qd_node: the function of qd_ledger_on_found, for entries that a
+ * store which failed had taken all the same. */
 void qd_node_adopt(void *context, const struct qd_entry *entry);
 
 #endif /* QD_SHARD_RECOVER_H */
