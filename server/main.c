@@ -228,6 +228,7 @@ static int serve(struct app *app, const char *config_text)
         (void)pthread_join(app->stopper, NULL);
     }
     qd_rpc_stop(app->rpc, 0);
+    qd_node_tick(app->boot.node); /* P3: a threshold that was reached last is told, too */
     qd_loop_free(app->loop);
     qd_log(QD_LOG_INFO, "stopped", NULL);
     return code;

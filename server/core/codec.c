@@ -114,7 +114,7 @@ bool qd_codec_open(const struct qd_saved *saved, struct qd_codec_head *ret_head)
     uint64_t depth = qd_read(&r, 1);
     h->resets = (unsigned)qd_read(&r, 1);
     h->alert = (unsigned)qd_read(&r, 1);
-    h->leased = qd_read(&r, 1) != 0;
+    h->counter.leased = qd_read(&r, 1) != 0;
     h->counter.limit_spec = qd_read(&r, 8);
     h->counter.limit_identity = qd_read(&r, 8);
     h->counter.amount = qd_read_signed(&r);

@@ -16,7 +16,6 @@ struct qd_codec_head {
     unsigned resets;
     unsigned alert;
     uint64_t since;
-    bool leased; /* holds may point at it, whatever it has counted */
     struct qd_bytes state;
 };
 

@@ -265,6 +265,17 @@ enum qd_settle_where {
     QD_SETTLE_COMMONS,
 };
 
+/* L3: the usage that a correction, in the end, is about, and the counters of its limits. One of
+ * these that counts later entries only (it was added, or reset, since) has never counted it, and
+ * counts no correction of it. */
+struct qd_corrected {
+    uint64_t sequence; /* of its entry */
+    size_t count;
+    struct qd_hash128 counters[QD_LIMITS_PER_CHECK_MAX];
+};
+
+bool qd_corrected_has(const struct qd_corrected *corrected, struct qd_hash128 counter);
+
 struct qd_settle {
     uint64_t reservation;      /* 0: post-paid (S7), or a token whose hold is not ours (S8) */
     struct qd_hash128 binding; /* used when the reservation isn't in memory */
@@ -276,11 +287,13 @@ struct qd_settle {
     bool final;        /* this part closes the reservation; parts that come after it are not final.
                           `requests` counts 1 with it, if the request was dispatched and no part
                           said otherwise: leave the meter out unless the report gives it */
-    bool budgets_only; /* rebuilding at boot: rates are not charged */
+    bool budgets_only; /* rates are not charged */
+    bool recounted; /* at boot: the thresholds that it reaches were told when it was booked (P3) */
     enum qd_settle_where
         where;       /* COMMONS: without a reservation or request, whose hold has seen it */
     bool takes_back; /* L3: `used` is what was counted before: it goes, exactly */
-    bool unbound;    /* its binding cannot be made: settle what the hold has charged, and no more */
+    const struct qd_corrected *corrected; /* NULL: it corrects nothing */
+    bool unbound; /* its binding cannot be made: settle what the hold has charged, and no more */
     struct qd_hash128 request; /* zero: none. All its other holds are released (S1), or
                                   of one that was not served what its attempt kept (S5) */
     uint32_t attempt;
@@ -326,9 +339,11 @@ bool qd_core_counter(struct qd_core *core, struct qd_hash128 counter, struct qd_
                      struct qd_limit_state *ret_state);
 
 /* Start a counter anew (ResetCounter): used is 0, budgets' and concurrency's holds stay, what holds
- * have charged a rate is forgiven. False if it isn't in memory. Before the same counter is reset
+ * have charged a rate is forgiven. From now on it counts entries after `since`, that of the reset.
+ * False if it isn't in memory. Before the same counter is reset
  * again, each slice whose holds may have charged it hears of it by qd_core_forgive. */
-bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now);
+bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, uint64_t since,
+                           struct qd_wall_ns now);
 
 /* After resets: go through the holds of a slice, `places` of them a call, so that others get at the
  * slice in between. Start with *cursor = 0; false at the end. */
@@ -411,6 +426,7 @@ struct qd_saved_counter {
     uint64_t limit_identity; /* qd_limit.identity.lo: what a limit of another spec has as well if it
                                 counts in the same counters (P6) */
     uint8_t depth;
+    bool leased; /* holds may point at it */
     int64_t amount;
     int64_t burst;
     struct qd_str name; /* points into the saved bytes */

@@ -25,8 +25,7 @@
 
 /* Invariants: 0 <= held <= QD_GAUGE_MAX; |used| <= QD_GAUGE_MAX; start_ns < end_ns. */
 struct qd_gauge {
-    int64_t used;     /* booked; below 0 between a correction's parts, or where it takes back
-                         what a reset has forgotten, and then counts 0 */
+    int64_t used;     /* booked; below 0 only between a correction's parts, and then counts 0 */
     int64_t held;     /* open reservations */
     int64_t start_ns; /* the period [start, end) */
     int64_t end_ns;   /* QD_WALL_NEVER: it never ends */

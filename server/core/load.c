@@ -41,7 +41,7 @@ enum qd_load qd_core_load_counter(struct qd_core *core, const struct qd_limit *l
         qd_table_drop(&at);
         return QD_LOAD_BAD;
     }
-    if (!head.leased && qd_counter_is_fresh(&at, seen)) {
+    if (!head.counter.leased && qd_counter_is_fresh(&at, seen)) {
         qd_table_drop(&at);
         return QD_LOAD_OVER;
     }

@@ -7,7 +7,8 @@
 #include "expire.h"
 #include "mutant.h"
 
-bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, struct qd_wall_ns now)
+bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, uint64_t since,
+                           struct qd_wall_ns now)
 {
     struct qd_at at;
     struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
@@ -15,6 +16,7 @@ bool qd_core_counter_reset(struct qd_core *core, struct qd_hash128 counter, stru
         return false;
     }
     qd_counter_clear(&at, seen);
+    qd_table_set_since(&at, since);
     return true;
 }
 

@@ -251,6 +251,9 @@ enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
     if (!read_hold(saved, &h)) {
         return QD_LOAD_BAD;
     }
+    if (qd_reservation_find(home, h.number) != NULL) {
+        return QD_LOAD_FULL; /* it is here, from another place */
+    }
     struct qd_reservation *r = qd_reservation_place(home, h.number, (uint32_t)saved->id.lo);
     if (r == NULL) {
         return QD_LOAD_FULL;

@@ -162,7 +162,7 @@ static int64_t without_refund(const struct settling *s, const struct qd_limit *l
 
 static void watch(const struct settling *s, const struct qd_at *at)
 {
-    if (s->settle->budgets_only) {
+    if (s->settle->recounted) {
         qd_event_mark(at, s->now);
     } else {
         qd_event_watch(at, s->now);
@@ -250,6 +250,26 @@ static bool is_charged(const struct settling *s, const struct qd_at *item)
     return false;
 }
 
+bool qd_corrected_has(const struct qd_corrected *corrected, struct qd_hash128 counter)
+{
+    for (size_t i = 0; i < corrected->count; i++) {
+        if (corrected->counters[i].lo == counter.lo && corrected->counters[i].hi == counter.hi) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* L3: what was booked before the counter was there, or was reset, is not in it, corrected or not.
+ */
+static bool never_counted(const struct settling *s, const struct qd_at *at)
+{
+    const struct qd_corrected *corrected = s->settle->corrected;
+
+    return corrected != NULL && qd_table_since(at) >= corrected->sequence &&
+           qd_corrected_has(corrected, qd_table_id(at));
+}
+
 /* S7: what has no hold here is booked as it comes; so is what a token of another node's, or of an
  * earlier life of this one, settles (S8): in its slot, in this node's own part of the counter. */
 static void book_items(const struct settling *s)
@@ -261,7 +281,7 @@ static void book_items(const struct settling *s)
         const struct qd_at *at = &s->items[i];
         enum qd_role role = qd_role_of(at->limit);
         if (is_charged(s, at) || role == QD_ROLE_CONCURRENCY || role == QD_ROLE_PER_REQUEST ||
-            !is_there(s, at->counter->depth == 0)) {
+            !is_there(s, at->counter->depth == 0) || never_counted(s, at)) {
             continue;
         }
         if (role == QD_ROLE_RATE && (s->settle->budgets_only || QD_MUTANT(S7))) {

@@ -285,6 +285,7 @@ static enum qd_store_err mark_and_recover(struct qd_ledger *ledger, struct qd_wa
         err = tell_found(ledger, &end, &mark, &failure);
     }
     pthread_mutex_lock(&ledger->mutex);
+    failure.code = err;
     ledger->counts.failed = err != QD_STORE_OK;
     ledger->counts.failure = failure;
     ledger->mark = err == QD_STORE_OK ? end : mark; /* so that each is told once */

@@ -7,8 +7,9 @@
  *
  * Nothing is edited: both entries are new, in one write, with an audit record (X6). Budgets follow
  * the ledger (D7) in the period of the original's charged time; rates (D7) have let pass what they
- * have let pass, and stay. A correction of what a reset has forgotten moves the counter by its
- * difference all the same. At boot both entries are counted by the same function as here.
+ * have let pass, and stay. What a budget has never counted, because it was added later or a reset
+ * has forgotten it, stays out of it, corrected or not. At boot both entries are counted by the same
+ * function as here.
  */
 #ifndef QD_SHARD_CORRECT_H
 #define QD_SHARD_CORRECT_H

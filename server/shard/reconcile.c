@@ -1,6 +1,7 @@
 #include "server/shard/reconcile.h"
 
 #include "server/ledger/scan.h"
+#include "server/shard/corrected.h"
 #include "server/shard/describe.h"
 #include "server/shard/directory.h"
 #include "server/shard/recount.h"
@@ -10,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define COPY_TRIES 100
 
 struct account {
     int64_t sum;   /* of its entries */
@@ -72,8 +76,9 @@ static int compare_budgets(const void *a, const void *b)
                : (left->id.lo > right->id.lo) - (left->id.lo < right->id.lo);
 }
 
-/* All that is booked is counted at this moment, and nothing more (X5). */
-static bool copy_budgets(struct reconcile *r)
+/* All that is booked is counted at this moment, and nothing more (X5); but for what a failed write
+ * left in the ledger and the node is counting right now: then *ret_again. False: no memory. */
+static bool copy_budgets(struct reconcile *r, bool *ret_again)
 {
     struct qd_node *node = r->worker->node;
     struct qd_shards *shards = &node->shards;
@@ -91,6 +96,8 @@ static bool copy_budgets(struct reconcile *r)
     ok = ok && copy_slice(r, shards->commons.core);
     (void)pthread_mutex_unlock(&shards->commons.lock);
     (void)pthread_rwlock_unlock(&node->booking);
+    *ret_again = r->through != qd_ledger_watermark(node->ledger).sequence ||
+                 qd_frontier_through(&node->frontier) != r->through;
     const char *at = (const char *)r->names.data;
     for (size_t i = 0; ok && i < r->count; i++) {
         r->budgets[i].name.ptr = at;
@@ -103,11 +110,37 @@ static bool copy_budgets(struct reconcile *r)
     return ok && r->accounts != NULL;
 }
 
+static void forget_copies(struct reconcile *r)
+{
+    free(r->budgets);
+    free(r->accounts);
+    qd_buf_release(&r->names);
+    r->budgets = NULL;
+    r->accounts = NULL;
+    r->count = r->capacity = 0;
+}
+
+static bool copy_whole(struct reconcile *r)
+{
+    const struct timespec moment = {.tv_nsec = 10 * QD_NS_PER_MS};
+    bool again = false;
+    bool ok = true;
+
+    for (unsigned i = 0; i == 0 || (ok && again && i < COPY_TRIES); i++) {
+        if (i > 0) {
+            forget_copies(r);
+            (void)nanosleep(&moment, NULL);
+        }
+        ok = copy_budgets(r, &again); /* in the end it is compared as it is */
+    }
+    return ok;
+}
+
 /* --- counting the entries --- */
 
 static void add_entry(struct reconcile *r, const struct qd_entry *entry,
                       const struct qd_limit *limit, struct qd_hash128 counter,
-                      const struct qd_usage *usage)
+                      const struct qd_usage *usage, const struct qd_corrected *corrected)
 {
     struct qd_budget wanted = {.id = counter};
     const struct qd_budget *found =
@@ -122,7 +155,9 @@ static void add_entry(struct reconcile *r, const struct qd_entry *entry,
     }
     struct account *account = &r->accounts[found - r->budgets];
     account->resolved = true;
-    if (entry->sequence > found->since) {
+    bool never_counted = corrected != NULL && found->since >= corrected->sequence &&
+                         qd_corrected_has(corrected, counter); /* L3 */
+    if (entry->sequence > found->since && !never_counted) {
         int64_t booking = qd_core_booking(limit, usage);
         account->sum += qd_entry_is_reversal(entry) ? -booking : booking; /* L3 */
     }
@@ -141,6 +176,7 @@ static bool count_entry(void *context, const struct qd_entry *entry)
     struct qd_directory *directory = r->worker->node->directory;
     struct qd_subject_args args = qd_recount_subject(entry);
     struct qd_subject subject;
+    struct qd_corrected corrected;
     struct qd_usage usage;
 
     if (entry->sequence > r->through) {
@@ -155,13 +191,15 @@ static bool count_entry(void *context, const struct qd_entry *entry)
     }
     qd_subject_init(&subject, r->published->policy, r->worker->node->shards.seed, &args);
     qd_recount_usage(r->published->policy, entry, &usage);
+    bool corrects = qd_corrected_find(r->worker, r->published, entry, r->now, &corrected);
     qd_directory_lock_shared(directory);
     qd_bind_resolve(r->worker, r->published, &subject.attributes, false, r->now);
     const struct qd_resolution *resolution = &r->worker->resolution;
     for (size_t i = 0; i < resolution->count; i++) {
         const struct qd_resolved_limit *limit = &resolution->limit[i];
         if (qd_limit_is_budget(limit->use->limit)) {
-            add_entry(r, entry, limit->use->limit, limit->counter, &usage);
+            add_entry(r, entry, limit->use->limit, limit->counter, &usage,
+                      corrects ? &corrected : NULL);
         }
     }
     qd_directory_unlock_shared(directory);
@@ -227,7 +265,7 @@ enum qd_error_code qd_node_reconcile(struct qd_worker *worker, struct qd_reconci
     enum qd_store_err err = QD_STORE_NO_MEMORY;
 
     *ret_answer = (struct qd_reconciled){.clean = true};
-    if (copy_budgets(&r)) {
+    if (copy_whole(&r)) {
         err = qd_ledger_seek_time(ledger, (struct qd_wall_ns){0}, &r.first, &error);
     }
     if (err == QD_STORE_OK) {
@@ -237,9 +275,7 @@ enum qd_error_code qd_node_reconcile(struct qd_worker *worker, struct qd_reconci
         compare(&r, ret_answer);
         ret_answer->entries = r.entries;
     }
-    free(r.budgets);
-    free(r.accounts);
-    qd_buf_release(&r.names);
+    forget_copies(&r);
     if (err != QD_STORE_OK) {
         return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "counters cannot be verified: %s",
                             error.text[0] != '\0' ? error.text : qd_store_err_text(err));

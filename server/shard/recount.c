@@ -1,5 +1,6 @@
 #include "server/shard/recount.h"
 
+#include "server/shard/corrected.h"
 #include "server/shard/reset.h"
 #include "server/shard/snapshot.h"
 
@@ -76,6 +77,7 @@ static void form_settle(struct qd_node *node, const struct qd_published *publish
                                  .outcome = entry->outcome,
                                  .final = (entry->flags & QD_ENTRY_FINAL) != 0,
                                  .budgets_only = how->budgets_only || correction,
+                                 .recounted = !how->live,
                                  .takes_back = qd_entry_is_reversal(entry),
                                  .attempt = entry->attempt};
     settle->where = how->in_home && how->in_commons ? QD_SETTLE_BOTH
@@ -114,6 +116,32 @@ static void note(struct qd_node *node, struct qd_shard *home, const struct qd_en
     }
 }
 
+/* Bind what the settling lacks; the home shard is locked afterwards. False: its limits found no
+ * room, or are gone; what its hold has charged is settled all the same. */
+static bool bind_again(struct qd_worker *worker, const struct qd_published **published,
+                       const struct qd_entry *entry, struct qd_subject *subject,
+                       struct qd_shard *home, struct qd_wall_ns now, struct qd_settle *s)
+{
+    struct qd_node *node = worker->node;
+    uint64_t unsettled = atomic_load_explicit(&worker->figures.unsettled, memory_order_relaxed);
+    enum qd_bind_outcome outcome;
+
+    while ((outcome = qd_bind_to_settle(worker, *published, subject, home, now, &s->binding)) ==
+           QD_BIND_STALE) { /* another policy was published meanwhile */
+        struct qd_subject_args args = qd_recount_subject(entry);
+        *published = atomic_load_explicit(&node->published, memory_order_acquire);
+        qd_subject_init(subject, (*published)->policy, node->shards.seed, &args);
+        s->binding = subject->key;
+        s->epoch = (*published)->policy->epoch;
+    }
+    if (outcome != QD_BIND_DONE) {
+        s->unbound = true;
+        qd_shards_lock(&node->shards, home);
+    }
+    return outcome == QD_BIND_DONE &&
+           atomic_load_explicit(&worker->figures.unsettled, memory_order_relaxed) == unsettled;
+}
+
 static bool count_usage(struct qd_worker *worker, const struct qd_published *published,
                         const struct qd_entry *entry, const struct qd_recount_how *how)
 {
@@ -122,27 +150,22 @@ static bool count_usage(struct qd_worker *worker, const struct qd_published *pub
     struct qd_wall_ns now = qd_clock_now(&node->clock);
     struct qd_subject_args args = qd_recount_subject(entry);
     struct qd_subject subject;
+    struct qd_corrected corrected;
     struct qd_settle s;
     bool whole = true;
 
+    bool corrects = qd_corrected_find(worker, published, entry, now, &corrected);
     qd_subject_init(&subject, published->policy, node->shards.seed, &args);
     form_settle(node, published, entry, how, &s);
+    s.corrected = corrects ? &corrected : NULL;
     s.binding = subject.key;
     qd_shards_lock(&node->shards, home);
-    if (settle(node, home, entry, &s, now) == QD_RESULT_NEEDS_BINDING) {
+    while (settle(node, home, entry, &s, now) == QD_RESULT_NEEDS_BINDING) {
         qd_shards_unlock(&node->shards, home);
-        uint64_t unsettled = atomic_load_explicit(&worker->figures.unsettled, memory_order_relaxed);
-        enum qd_bind_outcome outcome =
-            qd_bind_to_settle(worker, published, &subject, home, now, &s.binding);
-        if (outcome == QD_BIND_NO_ROOM ||
-            atomic_load_explicit(&worker->figures.unsettled, memory_order_relaxed) != unsettled) {
+        whole = bind_again(worker, &published, entry, &subject, home, now, &s);
+        if (!whole) {
             node->rebuild_left_out++; /* D12: never silently */
-            whole = false;
         }
-        if (outcome != QD_BIND_DONE) {
-            return false;
-        }
-        (void)settle(node, home, entry, &s, now);
     }
     note(node, home, entry, how);
     qd_shards_unlock(&node->shards, home);

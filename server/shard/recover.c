@@ -35,6 +35,7 @@ struct recover {
     struct limit_at *by_identity;
     size_t limit_count;
     struct qd_batch gone; /* what is to be forgotten */
+    bool leased;          /* counters of this pass: those that holds point at come first (D12) */
     struct qd_recount_how how;
 };
 
@@ -226,6 +227,9 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
     if (!qd_core_saved_counter(&saved, &counter)) {
         return damaged(r, "a counter's state is damaged");
     }
+    if (counter.leased != r->leased) {
+        return GO_ON; /* another pass's */
+    }
     const struct qd_limit *limit = limit_of(r, &counter);
     if (limit != NULL) {
         load = qd_core_load_counter(shard_of(r, &counter)->core, limit, &saved, r->now);
@@ -288,7 +292,11 @@ static enum visit take_other(struct recover *r, struct qd_str key, struct qd_str
     if (load == QD_LOAD_BAD) {
         return damaged(r, "a hold's or estimator's state is damaged");
     }
-    if (load == QD_LOAD_FULL) {
+    /* What lies at another place now is stored there by the boot: under this key it would come
+     * back. */
+    bool elsewhere = load == QD_LOADED && saved.kind == QD_SAVED_HOLD &&
+                     saved.id.lo >= r->node->shards.capacity.reservations;
+    if (load == QD_LOAD_FULL || elsewhere) {
         qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
     }
     return GO_ON;
@@ -402,11 +410,13 @@ static enum qd_store_err take_snapshot(struct recover *r, struct qd_store_error 
         char kind;
         visitor visit;
     } parts[] = {{QD_SAVED_COUNTER, take_counter}, /* holds look for theirs */
+                 {QD_SAVED_COUNTER, take_counter},
                  {QD_SAVED_HOLD, take_other},
                  {QD_SAVED_ESTIMATOR, take_other}};
     enum qd_store_err err = QD_STORE_OK;
 
-    for (size_t i = 0; i < 3 && err == QD_STORE_OK && r->recovery->damage[0] == '\0'; i++) {
+    for (size_t i = 0; i < 4 && err == QD_STORE_OK && r->recovery->damage[0] == '\0'; i++) {
+        r->leased = i == 0;
         err = walk(r, parts[i].kind, parts[i].visit, error);
     }
     return err;
@@ -470,14 +480,23 @@ static void release(struct recover *r)
     qd_batch_release(&r->gone);
 }
 
+/* D5: if the clock went back over the boot, time goes on where the ledger's stopped: its counters
+ * have seen it. Beyond a day it is the clock that counts. */
+static struct qd_wall_ns time_of_boot(struct qd_node *node)
+{
+    struct qd_wall_ns now = qd_clock_now(&node->clock);
+    int64_t seen_ns = qd_ledger_watermark(node->ledger).complete_through.ns;
+
+    return seen_ns > now.ns && seen_ns - now.ns <= QD_NS_PER_DAY ? (struct qd_wall_ns){seen_ns}
+                                                                 : now;
+}
+
 bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
                      struct qd_recovery *ret_recovery, struct qd_error *ret_error)
 {
     struct qd_store_error error = {0};
-    struct recover r = {.node = node,
-                        .worker = worker,
-                        .recovery = ret_recovery,
-                        .now = qd_clock_now(&node->clock)};
+    struct recover r = {
+        .node = node, .worker = worker, .recovery = ret_recovery, .now = time_of_boot(node)};
     enum qd_store_err err = QD_STORE_NO_MEMORY;
 
     *ret_recovery = (struct qd_recovery){0};
@@ -509,12 +528,11 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
 
 /* --- while it runs --- */
 
-/* X5: in the ledger, so in the budgets. Their reports were told to come again: what else they
- * settle is settled then (S6). */
+/* X5: in the ledger, so in the counters; its hold is settled with it. Its report was told to come
+ * again, and finds what was booked (S6). */
 void qd_node_adopt(void *context, const struct qd_entry *entry)
 {
-    static const struct qd_recount_how how = {
-        .budgets_only = true, .in_home = true, .in_commons = true, .live = true};
+    static const struct qd_recount_how how = {.in_home = true, .in_commons = true, .live = true};
     struct qd_node *node = context;
 
     (void)qd_recount(node->adopter, qd_worker_enter(node->adopter), entry, &how);

@@ -26,6 +26,7 @@ struct reset {
     size_t wanted_count;
     struct qd_shard *home;
     struct qd_wall_ns now;
+    uint64_t sequence; /* its entry's */
     uint32_t count;
     uint32_t told; /* states, to the listener */
 };
@@ -133,7 +134,7 @@ static void reset_one(struct reset *r, struct qd_core *core, struct qd_hash128 i
                       const struct qd_limit_state *before)
 {
     (void)tell(r, before);
-    if (qd_core_counter_reset(core, id, r->now)) {
+    if (qd_core_counter_reset(core, id, r->sequence, r->now)) {
         r->count++;
     }
 }
@@ -191,6 +192,7 @@ static enum qd_store_err reset_counters(struct reset *r, const struct qd_resolve
                                      .limit = limit,
                                      .subject = &r->subject.attributes,
                                      .wanted = {r->wanted, r->wanted_count},
+                                     .since = r->sequence,
                                      .now = r->now,
                                      .on_state = tell,
                                      .context = r};
@@ -284,7 +286,7 @@ static enum qd_error_code check_limit(struct reset *r, const struct qd_resolved_
 
 /* --- booking --- */
 
-static enum qd_error_code book(struct reset *r, uint64_t *ret_sequence, struct qd_error *ret_error)
+static enum qd_error_code book(struct reset *r, struct qd_error *ret_error)
 {
     struct qd_node *node = r->worker->node;
     const struct qd_reset_args *args = r->args;
@@ -328,23 +330,23 @@ static enum qd_error_code book(struct reset *r, uint64_t *ret_sequence, struct q
     } else if (result != QD_BOOK_BOOKED) {
         code = qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s", receipt.text);
     }
-    *ret_sequence = receipt.sequence;
+    r->sequence = receipt.sequence;
     qd_receipt_release(&receipt);
     return code;
 }
 
 /* X5: snapshots of before it lack it, those of after it have it. */
-static void counted(struct reset *r, uint64_t sequence)
+static void counted(struct reset *r)
 {
     struct qd_shards *shards = &r->worker->node->shards;
 
     qd_shards_lock(shards, r->home);
-    qd_snapshot_counted(r->home, sequence);
+    qd_snapshot_counted(r->home, r->sequence);
     if (qd_shards_commons(shards) != NULL) {
-        qd_snapshot_counted(&shards->commons, sequence);
+        qd_snapshot_counted(&shards->commons, r->sequence);
     }
     qd_shards_unlock(shards, r->home);
-    qd_frontier_mark(&r->worker->node->frontier, sequence);
+    qd_frontier_mark(&r->worker->node->frontier, r->sequence);
 }
 
 /* What applies, of the limit that the reset names; NULL: it does not, or cannot be reset. The
@@ -369,12 +371,11 @@ static enum qd_error_code not_in_store(const struct reset *r, enum qd_store_err 
 static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_error)
 {
     struct qd_node *node = r->worker->node;
-    uint64_t sequence;
 
     qd_directory_lock_shared(node->directory);
     const struct qd_resolved_limit *limit = resolve(r, ret_error);
     qd_directory_unlock_shared(node->directory);
-    if (limit == NULL || book(r, &sequence, ret_error) != QD_ERROR_NONE) {
+    if (limit == NULL || book(r, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     /* The ledger may have called meanwhile, who takes the directory as well: see
@@ -382,7 +383,7 @@ static enum qd_error_code reset_alone(struct reset *r, struct qd_error *ret_erro
     qd_directory_lock_shared(node->directory);
     limit = resolve(r, ret_error);
     enum qd_store_err err = limit != NULL ? reset_counters(r, limit) : QD_STORE_OK;
-    counted(r, sequence);
+    counted(r);
     qd_directory_unlock_shared(node->directory);
     return err == QD_STORE_OK ? QD_ERROR_NONE : not_in_store(r, err, ret_error);
 }
@@ -425,6 +426,7 @@ static const struct qd_resolved_limit *limit_of_entry(struct reset *r, struct qd
     if (entry->limit.len == 0 || prepare(r, worker, published, args, &error) != QD_ERROR_NONE) {
         return NULL;
     }
+    r->sequence = entry->sequence;
     qd_bind_resolve(worker, published, &r->subject.attributes, true, r->now);
     const struct qd_resolved_limit *limit = find_limit(r);
     bool found = limit != NULL && choose_keys(r, limit->use->limit, &error) == QD_ERROR_NONE;

@@ -56,7 +56,7 @@ static enum qd_store_err start_anew(struct qd_reset_stored *s)
 
     qd_batch_init(&batch);
     for (size_t i = 0; i < s->batch_count; i++) {
-        if (qd_core_counter_reset(s->core, s->batch[i], s->now)) {
+        if (qd_core_counter_reset(s->core, s->batch[i], s->since, s->now)) {
             s->count++; /* it came back since */
         } else {
             add_delete(&batch, s->batch[i]);

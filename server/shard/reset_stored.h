@@ -30,6 +30,7 @@ struct qd_reset_stored {
     const struct qd_resolved_limit *limit;
     const struct qd_attributes *subject;
     struct qd_wanted_keys wanted;
+    uint64_t since; /* the reset's own entry */
     struct qd_wall_ns now;
     /* A state before; its name is valid during the call. False: no more are wanted. NULL: none. */
     bool (*on_state)(void *context, const struct qd_limit_state *before);

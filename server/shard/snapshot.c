@@ -88,9 +88,11 @@ static void forget_holds(struct qd_node *node, struct qd_stored_place place, str
         .space = QD_STORE_SNAPSHOT, .lower = qd_buf_str(&lower), .upper = qd_buf_str(&upper)};
     struct qd_store_iter *iter = qd_store_iter_open(node->store, &range);
     batch->ops.failed |= iter == NULL || lower.failed || upper.failed;
-    while (iter != NULL && qd_store_iter_next(iter, &key, &value, NULL) == QD_STORE_OK) {
+    enum qd_store_err err = QD_STORE_OK;
+    while (iter != NULL && (err = qd_store_iter_next(iter, &key, &value, NULL)) == QD_STORE_OK) {
         qd_batch_delete(batch, QD_STORE_SNAPSHOT, key);
     }
+    batch->ops.failed |= err != QD_STORE_OK && err != QD_STORE_END;
     qd_store_iter_close(iter);
     qd_buf_release(&lower);
     qd_buf_release(&upper);

@@ -276,7 +276,7 @@ int64_t fx_held(struct fx *f, const struct qd_limit *limit, const char *path)
 bool fx_reset(struct fx *f, struct qd_core *core, struct qd_hash128 counter)
 {
     uint64_t cursor = 0;
-    bool found = qd_core_counter_reset(core, counter, f->now);
+    bool found = qd_core_counter_reset(core, counter, 0, f->now);
     while (qd_core_forgive(f->home, f->commons, &cursor, 5)) {
     }
     return found;

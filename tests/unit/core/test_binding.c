@@ -237,10 +237,10 @@ Test(binding, P2_a_reset_forgives_rates_and_keeps_holds)
     cr_assert_eq(fx_check(&f, 500, 0), QD_ALLOW);
     uint64_t open = f.verdict.reservation;
     for (unsigned i = 0; i < 3; i++) {
-        cr_expect(qd_core_counter_reset(f.home, fx_counter_id(rates[i], "acme"), f.now));
+        cr_expect(qd_core_counter_reset(f.home, fx_counter_id(rates[i], "acme"), 0, f.now));
     }
-    cr_expect(qd_core_counter_reset(f.home, fx_counter_id(month, "acme"), f.now));
-    cr_expect_not(qd_core_counter_reset(f.home, fx_counter_id(month, "nobody"), f.now));
+    cr_expect(qd_core_counter_reset(f.home, fx_counter_id(month, "acme"), 0, f.now));
+    cr_expect_not(qd_core_counter_reset(f.home, fx_counter_id(month, "nobody"), 0, f.now));
     cr_assert_eq(fx_check(&f, 300, 0), QD_ALLOW);
     struct qd_settle *s = fx_settle_begin(&f, open);
     qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 50);

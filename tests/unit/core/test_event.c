@@ -390,6 +390,7 @@ Test(event, P3_what_is_counted_anew_at_boot_was_reported_before)
     fx_bind(&f);
     struct qd_settle *s = fx_settle_begin(&f, 0);
     s->budgets_only = true;
+    s->recounted = true;
     qd_usage_set(&s->used, QD_METER_INPUT_TOKENS, 600);
     cr_assert_eq(fx_settle_as_is(&f), QD_OK);
     cr_expect_str_eq(reported(f.home), "");

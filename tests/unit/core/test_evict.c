@@ -345,7 +345,7 @@ Test(evict, D12_a_reset_counter_does_not_come_back_with_its_old_state)
     use_tenant(&f, "a", month);
     fx_bind(&f);
     cr_assert(qd_core_restore(f.home, &old, f.now));
-    cr_assert(qd_core_counter_reset(f.home, fx_counter_id(month, "a"), f.now));
+    cr_assert(qd_core_counter_reset(f.home, fx_counter_id(month, "a"), 0, f.now));
     fx_advance(&f, 2 * QD_NS_PER_S);
     use_tenant(&f, "b", month);
     cr_expect_eq(fx_try_bind(&f), QD_BIND_FULL, "not dropped silently: the store's state is older");

@@ -290,7 +290,7 @@ Test(table, D12_counters_names_find_room_where_empty_ones_leave_it)
     struct qd_hash128 id;
     struct qd_limit_state state;
     cr_assert(qd_core_counter_next(f.home, &cursor, f.now, &id, &state));
-    cr_assert(qd_core_counter_reset(f.home, id, f.now));
+    cr_assert(qd_core_counter_reset(f.home, id, 0, f.now));
     cr_expect_eq(fx_try_bind(&f), QD_BOUND);
     cr_expect_not(qd_core_counter(f.home, id, f.now, &state), "it made room");
     fx_release(&f);

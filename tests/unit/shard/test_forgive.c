@@ -45,7 +45,7 @@ static void reset_shared(void)
     qd_shards_reset_begin(shards);
     qd_shards_lock(shards, &shards->home[0]);
     cr_assert(
-        qd_core_counter_reset(qd_shards_commons(shards), id, (struct qd_wall_ns){.ns = f.wall}));
+        qd_core_counter_reset(qd_shards_commons(shards), id, 0, (struct qd_wall_ns){.ns = f.wall}));
     qd_shards_unlock(shards, &shards->home[0]);
     qd_shards_reset_end(shards, NULL);
 }

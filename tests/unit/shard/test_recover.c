@@ -518,7 +518,7 @@ Test(recover, D7_a_budget_that_differs_from_its_entries_is_named)
     while (qd_core_budget_next(core, &cursor, now, &budget)) {
         id = budget.id;
     }
-    cr_assert(qd_core_counter_reset(core, id, now), "which no entry says");
+    cr_assert(qd_core_counter_reset(core, id, 0, now), "which no entry says");
     struct qd_reconciled answer = reconcile();
     cr_expect_not(answer.clean);
     cr_expect_str_eq(
