@@ -2,6 +2,7 @@
 
 #include "server/core/mutant.h"
 #include "server/ledger/scan.h"
+#include "server/shard/directory.h"
 #include "server/shard/recount.h"
 #include "server/shard/tenants.h"
 
@@ -283,6 +284,26 @@ static enum qd_error_code look_for_another(struct qd_node *node, struct qd_corre
     return corrected_before(work, reversal, rebooked, ret_error);
 }
 
+/* P2: usage is moved to tenants that the policy knows; a slip of the pen would be nobody's. */
+static enum qd_error_code check_tenant(struct qd_worker *worker,
+                                       const struct qd_published *published,
+                                       const struct qd_correct_args *args,
+                                       struct qd_error *ret_error)
+{
+    struct qd_directory *directory = worker->node->directory;
+    const struct qd_attributes attributes = {.tenant = args->tenant};
+
+    qd_directory_lock_shared(directory);
+    qd_bind_resolve(worker, published, &attributes, false, qd_clock_now(&worker->node->clock));
+    bool unknown = worker->resolution.status == QD_RESOLVE_UNKNOWN_TENANT;
+    qd_directory_unlock_shared(directory);
+    return unknown ? qd_error_set(ret_error, QD_ERROR_UNKNOWN_TENANT,
+                                  "tenant: %s is unknown: nothing in the policy matches it; "
+                                  "nothing was booked",
+                                  qd_quote(args->tenant).text)
+                   : QD_ERROR_NONE;
+}
+
 static enum qd_error_code correct_alone(struct qd_worker *worker,
                                         const struct qd_correct_args *args,
                                         struct qd_correct_work *work, struct qd_error *ret_error)
@@ -295,7 +316,9 @@ static enum qd_error_code correct_alone(struct qd_worker *worker,
     if (find(node, args, &sequence, ret_error) != QD_ERROR_NONE ||
         qd_correct_read(node, sequence, work, ret_error) != QD_ERROR_NONE ||
         qd_correction_make(&work->correction, published->policy, args, ret_error) !=
-            QD_ERROR_NONE) {
+            QD_ERROR_NONE ||
+        (args->tenant.len > 0 &&
+         check_tenant(worker, published, args, ret_error) != QD_ERROR_NONE)) {
         return ret_error->code;
     }
     if (args->dry_run) {

@@ -198,6 +198,13 @@ static enum qd_error_code set_money(struct qd_entry *e, const struct qd_policy *
                             "usage: it costs more than $9,223,372, the most that one entry may; "
                             "nothing was booked");
     }
+    if (!p->priced && (e->flags & QD_ENTRY_UNPRICED) == 0 &&
+        policy->unknown_price == QD_UNKNOWN_PRICE_DENY) { /* P8: what was paid for stays so */
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                            "model: the entry has a price, and the policy has none for model %s at "
+                            "the time of the entry: add it under `prices:`; nothing was booked",
+                            qd_quote(e->model).text);
+    }
     if (!p->priced) {
         leave_unpriced(e);
         return QD_ERROR_NONE;

@@ -1,6 +1,7 @@
 #include "server/shard/reset.h"
 
 #include "server/ledger/tenant_store.h"
+#include "server/policy/intern.h"
 #include "server/shard/bind.h"
 #include "server/shard/counter_keys.h"
 #include "server/shard/describe.h"
@@ -97,6 +98,17 @@ static enum qd_error_code prepare(struct reset *r, struct qd_worker *worker,
     return QD_ERROR_NONE;
 }
 
+static bool has_name(const struct reset *r, const struct qd_limit *limit, struct qd_str name)
+{
+    struct qd_limit_state state = {.limit = limit, .name = name};
+    char full[QD_STATE_NAME_MAX];
+    struct qd_text text;
+
+    qd_text_init(&text, full, sizeof(full));
+    qd_describe_name(&text, &state);
+    return qd_slice_equal(r->args->limit, (struct qd_str){full, text.used});
+}
+
 /* By its full name in the worker's resolution; NULL: it does not apply (any more). */
 static const struct qd_resolved_limit *find_limit(const struct reset *r)
 {
@@ -104,12 +116,7 @@ static const struct qd_resolved_limit *find_limit(const struct reset *r)
 
     for (size_t i = 0; i < resolution->count; i++) {
         const struct qd_resolved_limit *limit = &resolution->limit[i];
-        struct qd_limit_state state = {.limit = limit->use->limit, .name = limit->name};
-        char full[QD_STATE_NAME_MAX];
-        struct qd_text text;
-        qd_text_init(&text, full, sizeof(full));
-        qd_describe_name(&text, &state);
-        if (qd_slice_equal(r->args->limit, (struct qd_str){full, text.used})) {
+        if (has_name(r, limit->use->limit, limit->name)) {
             return limit;
         }
     }
@@ -410,6 +417,27 @@ enum qd_error_code qd_reset(struct qd_worker *worker, const struct qd_reset_args
     return code;
 }
 
+/* P6: the limit of another plan, by its full name, whose counters this tenant's limit goes on with.
+ */
+static const struct qd_resolved_limit *find_heir(const struct reset *r)
+{
+    const struct qd_resolution *resolution = &r->worker->resolution;
+    const struct qd_limit *named = NULL;
+
+    for (uint32_t i = 0; i < qd_intern_limit_count() && named == NULL; i++) {
+        const struct qd_limit *limit = qd_intern_limit_at(i);
+        if (limit != NULL && limit->owner != NULL && has_name(r, limit, (struct qd_str){NULL, 0})) {
+            named = limit;
+        }
+    }
+    for (size_t i = 0; named != NULL && i < resolution->count; i++) {
+        if (qd_hash128_equal(resolution->limit[i].use->limit->identity, named->identity)) {
+            return &resolution->limit[i];
+        }
+    }
+    return NULL;
+}
+
 /* The limit that an entry's reset names, with the keys that choose among its counters; NULL: there
  * is no such limit any more. The directory's lock is shared. */
 static const struct qd_resolved_limit *limit_of_entry(struct reset *r, struct qd_reset_args *args,
@@ -429,6 +457,9 @@ static const struct qd_resolved_limit *limit_of_entry(struct reset *r, struct qd
     r->sequence = entry->sequence;
     qd_bind_resolve(worker, published, &r->subject.attributes, true, r->now);
     const struct qd_resolved_limit *limit = find_limit(r);
+    if (limit == NULL) {
+        limit = find_heir(r);
+    }
     bool found = limit != NULL && choose_keys(r, limit->use->limit, &error) == QD_ERROR_NONE;
     return found ? limit : NULL;
 }

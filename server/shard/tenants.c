@@ -18,6 +18,50 @@ static enum qd_error_code store_error(const struct qd_store_error *error,
     return qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "not stored: %s; retry", error->text);
 }
 
+struct find_record {
+    struct qd_str path;
+    struct qd_tenants_work *work;
+    bool found;
+};
+
+static bool take_record(void *context, const struct qd_tenant_record *record)
+{
+    struct find_record *f = context;
+
+    if (qd_slice_equal(record->tenant, f->path)) { /* others lie below it */
+        qd_buf_clear(&f->work->bytes);
+        qd_tenant_record_encode(record, &f->work->bytes);
+        f->found = true;
+    }
+    return false;
+}
+
+/* As the store has it: a write that failed may have come to be there all the same (X4), and what
+ * it booked, such as a grant, is not to be overwritten by what memory has. Absent: it is empty. */
+static enum qd_error_code read_record(struct qd_node *node, struct qd_str path,
+                                      struct qd_tenants_work *work, bool *ret_exists,
+                                      struct qd_error *ret_error)
+{
+    struct find_record find = {.path = path, .work = work};
+    struct qd_store_error error = {.text = "its record is damaged"};
+
+    enum qd_store_err err = qd_tenant_store_list(node->tenants, path, (struct qd_str){NULL, 0},
+                                                 take_record, &find, &error);
+    if (err == QD_STORE_OK && find.found) {
+        err = work->bytes.failed ? qd_store_error_set(&error, QD_STORE_NO_MEMORY, "out of memory")
+                                 : qd_tenant_record_decode(qd_buf_str(&work->bytes), &work->record);
+    }
+    if (err != QD_STORE_OK) {
+        return store_error(&error, ret_error);
+    }
+    if (!find.found) {
+        memset(&work->record, 0, sizeof(work->record));
+        work->record.tenant = path;
+    }
+    *ret_exists = find.found;
+    return QD_ERROR_NONE;
+}
+
 /* P2: effective at once. Whoever resolved the old record has bound it by now, or will resolve
  * again. */
 static void forget(struct qd_node *node, struct qd_str path)
@@ -56,12 +100,9 @@ static enum qd_error_code change_locked(struct qd_node *node, const struct qd_te
     struct qd_tenant_change change = change_of(node, edit->action);
     struct qd_store_error error;
 
-    bool exists = qd_directory_get(node->directory, edit->path, &work->bytes, &work->record);
-    if (!exists) {
-        memset(&work->record, 0, sizeof(work->record));
-        work->record.tenant = edit->path;
-    }
-    if (edit->edit(edit->context, policy, exists, &work->record, ret_error) != QD_ERROR_NONE ||
+    bool exists = false;
+    if (read_record(node, edit->path, work, &exists, ret_error) != QD_ERROR_NONE ||
+        edit->edit(edit->context, policy, exists, &work->record, ret_error) != QD_ERROR_NONE ||
         qd_directory_try(node->directory, policy, &work->record, edit->new_limits, ret_error) !=
             QD_ERROR_NONE) {
         return ret_error->code;
@@ -223,10 +264,10 @@ static enum qd_error_code grant_locked(struct qd_node *node, const struct qd_gra
                                        uint64_t *ret_sequence, struct qd_error *ret_error)
 {
     char keys[33];
+    bool exists = false;
 
-    if (!qd_directory_get(node->directory, args->path, &work->bytes, &work->record)) {
-        memset(&work->record, 0, sizeof(work->record));
-        work->record.tenant = args->path;
+    if (read_record(node, args->path, work, &exists, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
     }
     struct qd_tenant_grant *grant = grant_of(&work->record, args, keys);
     if (grant == NULL || __builtin_add_overflow(grant->amount, args->amount, &grant->amount) ||
@@ -244,8 +285,13 @@ static enum qd_error_code grant_locked(struct qd_node *node, const struct qd_gra
         book_grant(node, args, work, ret_duplicate, ret_sequence, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    if (*ret_duplicate) {
-        return QD_ERROR_NONE;
+    if (*ret_duplicate) { /* the first time may have been answered by an error */
+        if (read_record(node, args->path, work, &exists, ret_error) != QD_ERROR_NONE) {
+            return ret_error->code;
+        }
+        if (!exists) {
+            return QD_ERROR_NONE; /* it was deleted since */
+        }
     }
     enum qd_error_code code =
         qd_directory_put(node->directory, policy_of(node), &work->record, ret_error);

@@ -56,7 +56,10 @@ D12_a_reset_of_a_split_limit_finds_what_was_evicted() {
     say AdminService/ResetCounter 'tenant: "one" limit: "requests" keys { key: "user" value: "u0" }'
     expect_eq "$(field reset) $(field used)" "1 1"
     say AdminService/ResetCounter 'tenant: "one" limit: "requests"'
-    expect_eq "$(field reset)" 1791
+    case $(field reset) in # u0's own was reset: it is there again only if it lay in memory
+    1791 | 1792) ;;
+    *) expect_eq "$(field reset)" 1791 ;;
+    esac
     for i in $(seq 0 20) 1791; do
         expect_eq "u$i $(used_after_a_check "$i")" "u$i 1"
     done

@@ -72,7 +72,7 @@ bool fixture_try_open(struct fixture *f, const char *yaml)
                                    .buckets = 64,
                                    .gauges = f->gauges > 0 ? f->gauges : 64,
                                    .bindings = 64,
-                                   .reservations = 64,
+                                   .reservations = f->reservations > 0 ? f->reservations : 64,
                                    .progress = 16,
                                    .estimators = 16,
                                    .counters_per_root = f->root_counters,

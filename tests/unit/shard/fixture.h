@@ -28,6 +28,7 @@ struct fixture {
     uint32_t roots;              /* likewise; 0: 512 */
     size_t name_bytes;           /* likewise; 0: 65,536 */
     uint32_t shards;             /* likewise; 0: 4 */
+    uint32_t reservations;       /* likewise; 0: 64 */
     struct qd_recovery recovery; /* of the last boot */
     struct qd_error error;
     struct qd_check_answer answer;

@@ -1,6 +1,9 @@
 /* P2: what a reset forgives the holds, over all shards. */
 #include "tests/unit/shard/fixture.h"
 
+#include "server/shard/reconcile.h"
+#include "server/shard/reset.h"
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,5 +77,37 @@ Test(forgive, P2_resets_of_a_shared_limit_forgive_the_holds_of_all_shards)
         (void)shared_counter(&used);
         cr_expect_eq(used, 300, "after report %u: %ld", i, (long)used);
     }
+    fixture_end(&f);
+}
+
+static const char two_plans[] = "version: 1\nmodels: {m: {max_output_tokens: 100}}\n"
+                                "plans:\n"
+                                "  small:\n    day: {limit: 5000/day, meter: input_tokens}\n"
+                                "  big:\n    day: {limit: 50000/day, meter: input_tokens}\n";
+
+/* P6: the counter is the same, whichever plan it was reset under. */
+Test(forgive, X5_a_reset_holds_after_a_move_to_another_plan)
+{
+    const struct qd_reset_args args = {.tenant = str("mover"), .limit = str("big.day")};
+    struct qd_reconciled answer;
+    uint32_t count = 0;
+
+    fixture_open(&f, two_plans);
+    cr_assert_eq(put_tenant(&f, "mover", "big", NULL, NULL), QD_ERROR_NONE);
+    cr_assert(check(&f, "mover", 4000));
+    cr_assert_eq(report_tokens(&f, 4000), QD_ERROR_NONE);
+    (void)qd_worker_enter(f.worker);
+    cr_assert_eq(qd_reset(f.worker, &args, NULL, &count, &f.error), QD_ERROR_NONE);
+    qd_worker_leave(f.worker);
+    cr_assert_eq(count, 1);
+    cr_assert_eq(put_tenant(&f, "mover", "small", NULL, NULL), QD_ERROR_NONE);
+    cr_expect_eq(used_of(&f, "mover", "day"), 0);
+    (void)qd_worker_enter(f.worker);
+    cr_assert_eq(qd_node_reconcile(f.worker, &answer, &f.error), QD_ERROR_NONE);
+    qd_worker_leave(f.worker);
+    cr_expect(answer.clean, "%s", answer.difference);
+    fixture_close(&f);
+    fixture_open(&f, two_plans);
+    cr_expect_eq(used_of(&f, "mover", "day"), 0);
     fixture_end(&f);
 }

@@ -542,3 +542,122 @@ Test(recover, D7_a_budget_of_a_plan_that_was_left_is_not_compared)
     cr_expect_eq(answer.skipped, 1);
     fixture_end(&f);
 }
+
+static const char conc2[] = "version: 1\nmodels: {m: {max_output_tokens: 100}}\n"
+                            "plans:\n  basic:\n"
+                            "    concurrency: 1\n"
+                            "    day: {limit: 5000/day, meter: input_tokens}\n"
+                            "tenants: {\"*\": {plan: basic}}\n";
+
+Test(recover, X5_holds_find_their_counters_where_the_store_has_more_than_fit)
+{
+    char name[32];
+    f.shards = 0;
+    fixture_open(&f, conc2);
+    for (unsigned i = 0; i < 600; i++) {
+        (void)snprintf(name, sizeof name, "t%u", i);
+        struct qd_check_args a = args_of(name, 10);
+        a.ttl_ms = 1000;
+        cr_assert_eq(check_args(&f, &a), QD_ERROR_NONE);
+        cr_assert(f.answer.allowed, "%s", f.answer.message);
+        cr_assert_eq(report_tokens(&f, 10), QD_ERROR_NONE);
+        fixture_pass(&f, 4 * S);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(name, sizeof name, "t%u", 580 + i);
+        struct qd_check_args a = args_of(name, 10);
+        a.ttl_ms = 600000;
+        cr_assert_eq(check_args(&f, &a), QD_ERROR_NONE);
+        cr_assert(f.answer.allowed, "%s", f.answer.message);
+        fixture_pass(&f, S);
+    }
+    fixture_snapshot(&f);
+    unsigned twice = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(name, sizeof name, "t%u", 580 + i);
+        twice += check(&f, name, 10);
+    }
+    cr_expect_eq(twice, 0);
+    fixture_close(&f);
+    fixture_open(&f, conc2);
+    cr_expect_eq(f.recovery.holds, 20, "%lu", (unsigned long)f.recovery.holds);
+    twice = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(name, sizeof name, "t%u", 580 + i);
+        twice += check(&f, name, 10);
+    }
+    cr_expect_eq(twice, 0, "%u of 20 with concurrency 1 admitted a second one", twice);
+    fixture_end(&f);
+}
+
+Test(recover, X5_a_hold_that_has_another_place_now_is_there_once)
+{
+    static const char many[] = "version: 1\nmodels: {m: {max_output_tokens: 100}}\n"
+                               "plans:\n  basic:\n"
+                               "    concurrency: 10000\n"
+                               "tenants: {\"*\": {plan: basic}}\n";
+    f.shards = 0;
+    fixture_open(&f, many);
+    f.reservations = 512;
+    fixture_close(&f);
+    fixture_open(&f, many);
+    char first[QD_TOKEN_TEXT_MAX + 1];
+    for (unsigned i = 0; i < 200; i++) {
+        cr_assert(check(&f, "acme", 10), "%u %s", i, f.answer.message);
+        if (i == 199)
+            strcpy(first, f.token);
+    }
+    /* all but the last end */
+    fixture_snapshot(&f);
+    fixture_pass(&f, 200 * S);
+    cr_assert(check(&f, "acme", 10));
+    strcpy(first, f.token);
+    fixture_pass(&f, 150 * S);
+    fixture_snapshot(&f);
+    cr_expect_eq(held_of(&f, "acme", "concurrency"), 1);
+    fixture_close(&f);
+    f.reservations = 64;
+    for (unsigned boot = 0; boot < 3; boot++) {
+        fixture_open(&f, many);
+        cr_expect_eq(f.recovery.holds, 1, "boot %u: %lu holds", boot,
+                     (unsigned long)f.recovery.holds);
+        cr_expect_eq(held_of(&f, "acme", "concurrency"), 1, "boot %u held %ld", boot,
+                     (long)held_of(&f, "acme", "concurrency"));
+        fixture_snapshot(&f);
+        fixture_close(&f);
+    }
+    fixture_open(&f, many);
+    struct qd_report_args args = report_of(first, 10);
+    cr_assert_eq(report_args(&f, &args), QD_ERROR_NONE, "%s", f.error.text);
+    cr_expect_eq(held_of(&f, "acme", "concurrency"), 0, "settled, held %ld",
+                 (long)held_of(&f, "acme", "concurrency"));
+    fixture_snapshot(&f);
+    fixture_close(&f);
+    fixture_open(&f, many);
+    cr_expect_eq(f.recovery.holds, 0, "settled, and back: %lu", (unsigned long)f.recovery.holds);
+    fixture_end(&f);
+}
+
+static const char hour[] =
+    "version: 1\nmodels: {m: {max_output_tokens: 100}}\n"
+    "plans:\n  basic:\n"
+    "    concurrency: 1\n"
+    "    hourly: {limit: 5000/hour, algorithm: sliding_window, meter: input_tokens}\n"
+    "    budget: {limit: 5000/day, meter: input_tokens, algorithm: calendar}\n"
+    "    fixed: {limit: 5000/hour, meter: input_tokens, algorithm: fixed_window}\n"
+    "tenants: {acme: {plan: basic}}\n";
+
+Test(recover, D5_a_clock_that_went_back_over_a_boot_forgets_nothing)
+{
+    f.shards = 0;
+    fixture_open(&f, hour);
+    cr_assert(check(&f, "acme", 1000));
+    fixture_snapshot(&f);
+    cr_assert_eq(qd_ledger_heartbeat(f.ledger, qd_clock_now(&f.node->clock), NULL), QD_STORE_OK);
+    fixture_close(&f);
+    f.wall -= S;
+    fixture_open(&f, hour);
+    cr_expect_not(f.recovery.from_ledger, "%s", f.recovery.damage);
+    cr_expect_not(check(&f, "acme", 1000), "a second one, and the first is open");
+    fixture_end(&f);
+}
