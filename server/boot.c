@@ -1,6 +1,7 @@
 #include "server/boot.h"
 
 #include "server/core/hash.h"
+#include "server/identity.h"
 #include "server/log/log.h"
 #include "server/policy/policy_file.h"
 #include "server/policy/utf8.h"
@@ -336,6 +337,7 @@ static void fill_capacities(const struct qd_config *config, uint64_t seed,
     ret_config->common = slice;
 }
 
+/* The name that this start was given. */
 static void node_name(const struct qd_config *config, char *name, size_t size)
 {
     const char *given = qd_config_get(config, QD_SET_NODE_NAME);
@@ -348,27 +350,74 @@ static void node_name(const struct qd_config *config, char *name, size_t size)
     name[size - 1] = '\0';
 }
 
+/* Reads the key, or makes one. `boots` before this one. */
+static char *load_key(const char *data_dir, uint64_t boots, struct qd_token_key *ret_key)
+{
+    char path[4096];
+    char why[200];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", data_dir, QD_BACKUP_KEY_FILE);
+    bool absent = access(path, F_OK) != 0 && errno == ENOENT;
+    if (!qd_token_key_load(path, ret_key, why)) {
+        return sentence("%s", why);
+    }
+    if (absent && boots > 0) { /* S1 */
+        qd_log(QD_LOG_WARN,
+               "the node's key was not there, a new one was made: tokens of reservations made "
+               "before are not accepted",
+               "file=%s", qd_log_quote(path).text);
+    }
+    return NULL;
+}
+
+/* L1, L6: entries are known by their node's name, which is that of the ledger's first start. So
+ * are counters by the seed of all hashes: it comes from the first key, so that users cannot craft
+ * collisions, and stays when that key is lost. */
+static char *settle_identity(struct qd_boot *boot, const struct qd_config *config,
+                             const struct qd_token_key *key, struct qd_identity *ret_identity)
+{
+    char given[sizeof(ret_identity->name)];
+    struct qd_store_error error;
+
+    node_name(config, given, sizeof(given));
+    memcpy(ret_identity->name, given, sizeof(given));
+    ret_identity->hash_seed = qd_hash64_bytes(key->bytes, sizeof(key->bytes), 0x71756f746164);
+    if (qd_identity_settle(boot->store, ret_identity, &error) != QD_STORE_OK) {
+        return sentence("%s%s", error.text,
+                        error.code == QD_STORE_CORRUPT ? ". Restore a backup" : "");
+    }
+    if (strcmp(given, ret_identity->name) != 0) {
+        qd_log(QD_LOG_WARN, "the ledger keeps the name of its first start", "name=%s given=%s",
+               qd_log_quote(ret_identity->name).text, qd_log_quote(given).text);
+    }
+    return NULL;
+}
+
 static char *make_node(struct qd_boot *boot, const struct qd_config *config,
                        struct qd_policy *policy)
 {
     const char *data_dir = qd_config_get(config, QD_SET_DATA_DIR);
-    char path[4096];
-    char why[200];
-    char name[64];
+    uint64_t boots;
+    struct qd_identity identity = {0};
     struct qd_error error;
     struct qd_node_config node = {.clock = qd_clock_system,
                                   .store = boot->store,
                                   .ledger = boot->ledger,
-                                  .name = name,
+                                  .name = identity.name,
                                   .tenants_max =
                                       (uint32_t)qd_config_number(config, QD_SET_MAX_TENANTS)};
 
-    (void)snprintf(path, sizeof(path), "%s/%s", data_dir, QD_BACKUP_KEY_FILE);
-    if (!qd_token_key_load(path, &node.token_key, why)) {
-        return sentence("%s", why);
-    }
     int64_t restored_at = qd_restored_at(data_dir);
-    char *problem = next_incarnation(boot->store, restored_at, &node.incarnation);
+    char *problem = read_incarnation(boot->store, &boots);
+    if (problem == NULL) {
+        problem = load_key(data_dir, boots, &node.token_key);
+    }
+    if (problem == NULL) {
+        problem = settle_identity(boot, config, &node.token_key, &identity);
+    }
+    if (problem == NULL) {
+        problem = next_incarnation(boot->store, restored_at, &node.incarnation);
+    }
     if (problem != NULL) {
         return problem;
     }
@@ -376,12 +425,7 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
     if (restored_at > 0 && !qd_restored_forget(data_dir)) {
         return sentence("%s/" QD_RESTORED_FILE ": cannot remove: %s", data_dir, strerror(errno));
     }
-    node_name(config, name, sizeof(name));
-    /* The seed of all hashes comes from the key: users cannot craft collisions, and identities of
-     * counters stay the same over restarts. */
-    uint64_t seed =
-        qd_hash64_bytes(node.token_key.bytes, sizeof(node.token_key.bytes), 0x71756f746164);
-    fill_capacities(config, seed, &node.shards);
+    fill_capacities(config, identity.hash_seed, &node.shards);
     boot->node = qd_node_new(&node, &error);
     if (boot->node == NULL) {
         return sentence("%s", error.text);

@@ -37,7 +37,8 @@ enum qd_setting_kind {
       "admin HTTP: /livez /readyz /metrics /debug/config")                                        \
     X(PORT_FILE, "port-file", "FILE", TEXT, 0, 0, "",                                             \
       "write the ports in use there once the node is ready: grpc=N, admin=N")                     \
-    X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "", "default: the host's name")                 \
+    X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "",                                             \
+      "kept by the ledger from its first start on; default: the host's name")                     \
     X(THREADS, "threads", "N", COUNT, 0, 128, "0", "RPC threads; 0: one per core")                \
     X(SHARDS, "shards", "N", COUNT, 1, 256, "16", "slices of the tables; a power of two")         \
     X(MAX_COUNTERS, "max-counters", "N", COUNT, 1024, 67108864, "1M",                             \

@@ -31,6 +31,7 @@ enum qd_record_type {
     QD_RECORD_ESTIMATOR = 0x51,   /* 'Q' */
     QD_RECORD_CUT = 0x4b,         /* 'K' */
     QD_RECORD_EXPIRED = 0x58,     /* 'X' storage/expired_record.h */
+    QD_RECORD_IDENTITY = 0x4e,    /* 'N' storage/identity_record.h */
 };
 
 #define QD_RECORD_HEADER_SIZE 6
