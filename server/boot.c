@@ -214,6 +214,10 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
         .future_max_ns = QD_EVENT_AHEAD_MAX_NS,
     };
 
+    if (qd_is_backup(rocksdb.path)) {
+        return sentence("%s is a backup: restore it with: quotactl restore --from %s --to DATA_DIR",
+                        rocksdb.path, rocksdb.path);
+    }
     if (qd_restore_unfinished(rocksdb.path)) {
         return sentence("%s: a restore has not ended there; run the same quotactl restore again",
                         rocksdb.path);

@@ -86,6 +86,9 @@ __attribute__((warn_unused_result)) enum qd_backup_code qd_backup_restore(
     const char *from, const char *to, int64_t now_unix_s, struct qd_backup_info *ret_info,
     struct qd_backup_error *error);
 
+/* The folder is a backup, not a data directory: a node that served it would change it. */
+bool qd_is_backup(const char *folder);
+
 /* A restore into this data directory has begun and not ended. */
 bool qd_restore_unfinished(const char *data_dir);
 

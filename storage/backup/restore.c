@@ -250,6 +250,15 @@ enum qd_backup_code qd_backup_restore(const char *from, const char *to, int64_t 
 
 /* --- what a node asks --- */
 
+bool qd_is_backup(const char *folder)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int size = snprintf(path, sizeof(path), "%s/" QD_BACKUP_INFO_FILE, folder);
+
+    return size > 0 && (size_t)size < sizeof(path) && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 bool qd_restore_unfinished(const char *data_dir)
 {
     char path[PATH_MAX];

@@ -99,6 +99,16 @@ X5_a_restore_that_did_not_end_starts_no_node() {
     expect_exit 0 ctl restore --from "$T/data/backups/during-1" --to "$T/half"
 }
 
+# Serving it would change it: its files would not be those of its list any more.
+L2_no_node_serves_a_backup() {
+    backup=$T/data/backups/during-1
+    find "$backup" -type f -exec ls -l --full-time {} + >"$T/backup.before"
+    expect_exit 1 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA timeout 20 "$QUOTAD_BIN" \
+        --dev --data-dir "$backup" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+    expect_eq "$err" "quotad: $backup is a backup: restore it with: quotactl restore --from $backup --to DATA_DIR"
+    find "$backup" -type f -exec ls -l --full-time {} + | cmp - "$T/backup.before" || qd_fail "the backup was touched"
+}
+
 # The rest is of the restored node.
 
 L2_every_entry_up_to_the_backups_last_is_there_once() {
@@ -144,7 +154,8 @@ S1_a_token_from_before_settles() {
 }
 
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run L2_backups_while_reports_go_on I8_what_is_refused_says_why X5_a_restore_that_did_not_end_starts_no_node
+qd_run L2_backups_while_reports_go_on I8_what_is_refused_says_why X5_a_restore_that_did_not_end_starts_no_node \
+    L2_no_node_serves_a_backup
 qd_stop KILL
 "$QUOTACTL_BIN" restore --from "$T/data/backups/during-3" --to "$T/restored" || exit 1
 qd_start --policy "$T/policy.yaml" --data-dir "$T/restored" --backup-dir "$T/elsewhere" || exit 1

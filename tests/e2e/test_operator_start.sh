@@ -32,11 +32,11 @@ I10_unknown_flag_names_the_near_one() {
     expect_eq "$err" 'quotad: QUOTAD_TREADS: unknown setting "treads"; quotad --help lists them all'
 }
 
-# Every --flag that a text of the server names is one that quotad --help lists.
+# Every --flag that a text of the server names is one that quotad --help lists. (A command of quotactl has its own.)
 I8_hints_name_flags_that_exist() {
     quotad --help >"$T/help" </dev/null
     find "$source" -name '*.c' -exec awk -f "${QUOTA_TESTLIB_SH%/*}/strip_comments.awk" {} + | grep -oE '"([^"\\]|\\.)*"' |
-        grep -oE -- '(^|[^-a-z])--[a-z][a-z-]*' | sed 's/^[^-]*//' | sort -u >"$T/named"
+        sed 's/quotactl .*//' | grep -oE -- '(^|[^-a-z])--[a-z][a-z-]*' | sed 's/^[^-]*//' | sort -u >"$T/named"
     expect_in "$(cat "$T/named")" "--max-counters"
     while read -r flag; do
         grep -qE -- "^ .* $flag([=[ ]|\$)" "$T/help" || qd_fail "a text of the server names $flag, which is no flag"

@@ -374,6 +374,8 @@ Test(restore, X5_one_that_did_not_end_starts_no_node_and_runs_again, .init = set
     cr_assert(qd_restore_unfinished(target));
     cr_assert_eq(restore("b"), QD_BACKUP_OK, "%s", why.text);
     cr_assert(!qd_restore_unfinished(target));
+    cr_assert(qd_is_backup(backup("b")));
+    cr_assert(!qd_is_backup(target));
     cr_assert(!there(in(target, "restoring")));
     cr_assert_eq(restored_keys(), 2);
     /* All is in its place, only the empty folder is left. */
