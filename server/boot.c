@@ -231,6 +231,31 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
     return NULL;
 }
 
+/* X4: without the mark nobody knows what the ledger should have; it is served all the same. A new
+ * node has none, and what was just restored is an older copy that somebody chose. */
+static void tell_of_mark(const struct qd_boot *boot, const char *dir, const char *path,
+                         uint64_t boots)
+{
+    switch (qd_tidemark_found(boot->tidemark)) {
+    case QD_TIDEMARK_READ:
+        break;
+    case QD_TIDEMARK_NONE:
+        if (boots > 0 && qd_restored_at(dir) == 0) {
+            qd_log(QD_LOG_WARN,
+                   "the ledger's mark is missing: whether acknowledged entries are missing is not "
+                   "known",
+                   "file=%s", qd_log_quote(path).text);
+        }
+        break;
+    case QD_TIDEMARK_UNREADABLE:
+        qd_log(QD_LOG_WARN,
+               "the ledger's mark cannot be read: whether acknowledged entries are missing is not "
+               "known",
+               "file=%s", qd_log_quote(path).text);
+        break;
+    }
+}
+
 /* X4: what was acknowledged is there, or nothing is served. A store whose log was damaged or lost
  * opens without a word; going on would give sequences and tokens' numbers a second time. */
 static char *check_tidemark(struct qd_boot *boot, const struct qd_config *config)
@@ -249,6 +274,7 @@ static char *check_tidemark(struct qd_boot *boot, const struct qd_config *config
     if (qd_tidemark_open(path, &boot->tidemark, &error) != QD_STORE_OK) {
         return sentence("%s", error.text);
     }
+    tell_of_mark(boot, dir, path, boots);
     struct qd_tide reached = qd_tidemark_get(boot->tidemark);
     if (sequence >= reached.sequence && boots >= reached.incarnation) {
         qd_kept_logs_drop(dir);

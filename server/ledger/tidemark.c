@@ -15,6 +15,8 @@
 struct qd_tidemark {
     int fd;
     struct qd_tide tide;
+    enum qd_tidemark_found found;
+    bool longer; /* than a mark is: the next one cuts it */
 };
 
 static bool read_number(const char *text, char end, uint64_t *ret_number)
@@ -68,8 +70,10 @@ enum qd_store_err qd_tidemark_open(const char *path, struct qd_tidemark **ret_ma
     }
     char text[QD_TIDE_TEXT_SIZE + 1];
     ssize_t size = pread(mark->fd, text, sizeof(text), 0);
-    if (size > 0) {
-        (void)qd_tide_decode(text, (size_t)size, &mark->tide); /* else nothing is known */
+    if (size != 0) {
+        bool read = size > 0 && qd_tide_decode(text, (size_t)size, &mark->tide);
+        mark->found = read ? QD_TIDEMARK_READ : QD_TIDEMARK_UNREADABLE; /* nothing is known */
+        mark->longer = size > (ssize_t)QD_TIDE_TEXT_SIZE;
     }
     *ret_mark = mark;
     return QD_STORE_OK;
@@ -91,6 +95,11 @@ struct qd_tide qd_tidemark_get(const struct qd_tidemark *mark)
     return mark->tide;
 }
 
+enum qd_tidemark_found qd_tidemark_found(const struct qd_tidemark *mark)
+{
+    return mark->found;
+}
+
 bool qd_tidemark_raise(struct qd_tidemark *mark, struct qd_tide tide)
 {
     char text[QD_TIDE_TEXT_SIZE + 1];
@@ -103,9 +112,11 @@ bool qd_tidemark_raise(struct qd_tidemark *mark, struct qd_tide tide)
     }
     qd_tide_encode(now, text);
     if (pwrite(mark->fd, text, QD_TIDE_TEXT_SIZE, 0) != (ssize_t)QD_TIDE_TEXT_SIZE ||
+        (mark->longer && ftruncate(mark->fd, (off_t)QD_TIDE_TEXT_SIZE) != 0) ||
         fdatasync(mark->fd) != 0) {
         return false;
     }
+    mark->longer = false;
     mark->tide = now;
     return true;
 }

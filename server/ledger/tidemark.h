@@ -8,7 +8,7 @@
  *
  * It is raised about once a second, so what is lost of the last second goes unnoticed. Two numbers
  * as text, written in place: readable, and of one sector. A file that cannot be read as such counts
- * as none: it must not keep a whole ledger from being served.
+ * as none: it must not keep a whole ledger from being served. But somebody has to be told.
  */
 #ifndef QD_LEDGER_TIDEMARK_H
 #define QD_LEDGER_TIDEMARK_H
@@ -24,6 +24,12 @@ struct qd_tide {
 
 #define QD_TIDE_TEXT_SIZE 42U
 
+enum qd_tidemark_found {
+    QD_TIDEMARK_NONE, /* no file, or an empty one: it was made */
+    QD_TIDEMARK_READ,
+    QD_TIDEMARK_UNREADABLE,
+};
+
 /* "<sequence> <incarnation>\n", each of 20 digits; with a 0 behind it. */
 void qd_tide_encode(struct qd_tide tide, char ret_text[QD_TIDE_TEXT_SIZE + 1]);
 /* False: it is something else. */
@@ -36,6 +42,8 @@ void qd_tidemark_close(struct qd_tidemark *mark); /* NULL is fine */
 
 /* Zeros: nothing is known. */
 struct qd_tide qd_tidemark_get(const struct qd_tidemark *mark);
+/* What there was when it was opened. */
+enum qd_tidemark_found qd_tidemark_found(const struct qd_tidemark *mark);
 
 /* Raise it durably to what is higher than it; nothing is written if nothing is. False: it could not
  * be written, and stays as it was. Nothing depends on it but the notice. */

@@ -246,6 +246,24 @@ X4_an_operator_may_go_on_without_what_is_lost() {
     kill_node
 }
 
+# It is served: but nobody can know what it should have, and the operator is told. Once: the next mark is a good one.
+X4_a_mark_that_cannot_be_read_or_is_missing_is_told() {
+    for state in 'cannot be read' 'is missing'; do
+        restore_good
+        case $state in
+        *missing) rm "$T/data/ledger.mark" ;;
+        *) echo "something else, and longer than a mark is ever" >"$T/data/ledger.mark" ;;
+        esac
+        node_again
+        expect_match "$(cat "$QD_LOG")" "level=warn msg=\"the ledger's mark $state: whether acknowledged entries are missing is not known\" file=.*/data/ledger.mark\$"
+        all_is_there_once
+        kill_node
+        node_again
+        expect_eq "$(grep "the ledger's mark" "$QD_LOG")" ''
+        kill_node
+    done
+}
+
 X4_a_cut_manifest() {
     restore_good
     truncate -s 300 "$T"/data/db/MANIFEST-*
@@ -345,7 +363,7 @@ qd_run X4_an_error_of_writing X4_an_error_of_syncing X4_an_error_of_syncing_and_
 preload=''
 (trap - EXIT && set -e && make_good) || exit 1
 qd_run X4_a_flipped_byte_in_the_log X4_a_cut_log X4_a_lost_log X4_a_lost_store \
-    X4_an_operator_may_go_on_without_what_is_lost X4_a_cut_manifest X4_a_lost_manifest X4_a_damaged_CURRENT \
+    X4_an_operator_may_go_on_without_what_is_lost X4_a_mark_that_cannot_be_read_or_is_missing_is_told X4_a_cut_manifest X4_a_lost_manifest X4_a_damaged_CURRENT \
     X4_damaged_tables X4_a_cut_table X4_a_lost_table X4_a_cut_key X4_a_damaged_table_that_a_running_node_meets \
     X4_a_read_only_directory X4_a_second_process_on_the_directory
 end_last_node

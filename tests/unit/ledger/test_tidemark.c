@@ -53,6 +53,7 @@ Test(tidemark, X4_what_was_reached_is_known_at_the_next_start)
 {
     expect(0, 0);
     struct qd_tidemark *mark = open_mark();
+    cr_assert_eq(qd_tidemark_found(mark), QD_TIDEMARK_NONE);
     cr_assert(qd_tidemark_raise(mark, (struct qd_tide){.sequence = 7, .incarnation = 1}));
     cr_assert(qd_tidemark_raise(mark, (struct qd_tide){.sequence = 12}));
     cr_assert(qd_tidemark_raise(mark, (struct qd_tide){.sequence = 3, .incarnation = 2}));
@@ -80,6 +81,14 @@ Test(tidemark, X4_what_cannot_be_read_is_nothing)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         write_file(texts[i]);
         expect(0, 0);
+        struct qd_tidemark *mark = open_mark();
+        cr_assert_eq(qd_tidemark_found(mark), QD_TIDEMARK_UNREADABLE, "%zu", i);
+        cr_assert(qd_tidemark_raise(mark, (struct qd_tide){.sequence = 5, .incarnation = 3}));
+        qd_tidemark_close(mark);
+        mark = open_mark(); /* it is a mark again */
+        cr_assert_eq(qd_tidemark_found(mark), QD_TIDEMARK_READ, "%zu", i);
+        qd_tidemark_close(mark);
+        expect(5, 3);
     }
 }
 
