@@ -40,7 +40,8 @@ enum qd_setting_kind {
     X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "",                                             \
       "kept by the ledger from its first start on; default: the host's name")                     \
     X(THREADS, "threads", "N", COUNT, 0, 128, "0", "RPC threads; 0: one per core")                \
-    X(SHARDS, "shards", "N", COUNT, 1, 256, "16", "slices of the tables; a power of two")         \
+    X(SHARDS, "shards", "N", COUNT, 1, 256, "16",                                                 \
+      "slices of the tables, a power of two; a change ends open holds: they settle by tokens")    \
     X(MAX_COUNTERS, "max-counters", "N", COUNT, 1024, 67108864, "1M",                             \
       "live counters of each kind (windows, buckets, gauges)")                                    \
     X(MAX_BINDINGS, "max-bindings", "N", COUNT, 1024, 67108864, "1M",                             \

@@ -175,8 +175,10 @@ static void say_recovery(const struct qd_recovery *r)
             "why=%s", qd_log_quote(r->damage).text);
     }
     if (r->holds_lost > 0) {
-        qd_log(QD_LOG_WARN, "reservations found no room: they settle by their tokens", "holds=%llu",
-               (unsigned long long)r->holds_lost);
+        qd_log(QD_LOG_WARN,
+               "reservations have no place: they settle by their tokens; --shards was changed, or "
+               "--max-reservations is too small",
+               "holds=%llu", (unsigned long long)r->holds_lost);
     }
     if (r->from_ledger && r->entries > 0) {
         (void)printf("ledger: %llu entries, budgets rebuilt\n", (unsigned long long)r->entries);
