@@ -107,13 +107,20 @@ static int run_export(struct ctl *ctl, const struct ctl_args *args)
     Quota__V1__ListLedgerEntriesRequest request;
     const char *format = ctl_arg(args, "format");
     bool csv = format != NULL && strcmp(format, "csv") == 0;
+    bool headless = ctl_flag(args, "no-header");
     if (format != NULL && !csv && strcmp(format, "jsonl") != 0) {
         return ctl_fail(ctl, "--format %s: accepted: jsonl, csv", format);
+    }
+    if (headless && !csv) {
+        return ctl_fail(ctl, "--no-header is for --format csv: jsonl has none");
     }
     if (!read_range(ctl, args, &request)) {
         return CTL_ERROR;
     }
-    return ctl_export(ctl, &request, csv);
+    return ctl_export(ctl, &request,
+                      headless ? CTL_EXPORT_CSV_ROWS
+                      : csv    ? CTL_EXPORT_CSV
+                               : CTL_EXPORT_JSONL);
 }
 
 /* ---- verify */
@@ -209,6 +216,7 @@ static const struct ctl_option export_options[] = {
     {"since", 's', "TIME", "recorded from"},
     {"until", 0, "TIME", "recorded to, exclusive"},
     {"cursor", 0, "CURSOR", "go on where an export ended"},
+    {"no-header", 0, NULL, "csv without the line of names: to append to a file"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -224,9 +232,16 @@ const struct ctl_command ctl_ledger_commands[] = {
     {"ledger ls", "[TENANT]", "the ledger's entries, in a stable order, resumable", NULL,
      "  quotactl ledger ls acme -n 20\n  quotactl ledger ls --since 2026-11-01 -o json\n",
      list_options, 0, 1, run_list},
-    {"ledger export", "[TENANT]", "all that is complete, for a billing system", NULL,
+    {"ledger export", "[TENANT]", "all that is complete, for a billing system",
+     "Where it ended goes to stderr: the next export goes on there.\n"
+     "In csv, quantities, labels and price_versions are lists: name=value;name=value. A ;, = or\n"
+     "\\ within a name or a value has a \\ before it. Money is exact in ..._pico_usd, and rounded\n"
+     "up once, as limits counted it, in ..._nano_usd; empty where the price is not known yet.\n"
+     "What an entry with reversal=true takes back is negative: the sums of all entries are "
+     "right.\n",
+     "  quotactl ledger export > ledger.jsonl\n"
      "  quotactl ledger export --format csv > ledger.csv\n"
-     "  quotactl ledger export --cursor 1200 >> ledger.jsonl\n",
+     "  quotactl ledger export --format csv --no-header --cursor 1200 >> ledger.csv\n",
      export_options, 0, 1, run_export},
     {"ledger rebuild-rollups", "", "makes rollup rows that are wrong anew from the entries", NULL,
      "  quotactl ledger rebuild-rollups\n", NULL, 0, 0, run_rebuild},

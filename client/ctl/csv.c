@@ -23,12 +23,16 @@ enum {
     PRICE_VERSIONS = 19,
     COST_PICO = 20,
     CHARGE_PICO = 21,
+    COST_NANO = 22,
+    CHARGE_NANO = 23,
     UNPRICED = 24,
     CORRECTS_SEQUENCE = 25,
     CORRECTS_NODE = 26,
     RESERVATION_ID = 27,
+    CACHE_WRITE_TTL = 28,
     LIMIT = 29,
     NOTE = 30,
+    REVERSAL = 31,
     PAIR_NAME = 1,
     PAIR_VALUE = 2
 };
@@ -96,6 +100,14 @@ static void truth(struct row *row, uint32_t id)
     ctl_sink_put_text(row->sink, row->values[id].number != 0 ? "true," : "false,");
 }
 
+/* P8: unpriced is not 0. */
+static void nano(struct row *row, uint32_t id)
+{
+    if (row->values[UNPRICED].number == 0) {
+        ctl_sink_put_signed(row->sink, (int64_t)row->values[id].number);
+    }
+}
+
 /* Does a name or a value of these pairs need quotes? Then all of the field does. */
 static bool pairs_need_quotes(struct row *row, uint32_t id, bool *ret_well)
 {
@@ -114,13 +126,24 @@ static bool pairs_need_quotes(struct row *row, uint32_t id, bool *ret_well)
     return quotes;
 }
 
-static void put_part(struct ctl_sink *sink, const struct ctl_value *value, bool quoted)
+/* A name or a value in a list. What separates there has a backslash before it, so that no label can
+ * look like two: who sends `eu;team=z` as a value does not become team z on a bill. */
+static void put_part(struct ctl_sink *sink, const char *text, size_t size, bool quoted)
 {
-    if (quoted) {
-        put_doubled(sink, value->bytes, value->size);
-    } else {
-        ctl_sink_put(sink, value->bytes, value->size);
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == ';' || text[i] == '=' || text[i] == '\\') {
+            ctl_sink_put_char(sink, '\\');
+        }
+        if (text[i] == '"' && quoted) {
+            ctl_sink_put_char(sink, '"');
+        }
+        ctl_sink_put_char(sink, text[i]);
     }
+}
+
+static void put_value(struct ctl_sink *sink, const struct ctl_value *value, bool quoted)
+{
+    put_part(sink, value->bytes, value->size, quoted);
 }
 
 /* "name=value;name=value": quantities and labels have no columns of their own, as they differ. */
@@ -139,17 +162,29 @@ static bool pairs(struct row *row, uint32_t id)
     while (well && ctl_wire_next(row->values, id, &at, &bytes, &size)) {
         well = ctl_wire_read(inner, bytes, size, pair);
         ctl_sink_put(sink, ";", count++ > 0 ? 1 : 0);
-        put_part(sink, &pair[PAIR_NAME], quoted);
+        put_value(sink, &pair[PAIR_NAME], quoted);
         ctl_sink_put_char(sink, '=');
         if (id == QUANTITIES) {
             ctl_sink_put_signed(sink, (int64_t)pair[PAIR_VALUE].number);
         } else {
-            put_part(sink, &pair[PAIR_VALUE], quoted);
+            put_value(sink, &pair[PAIR_VALUE], quoted);
         }
     }
     ctl_sink_put(sink, "\",", quoted ? 1 : 0);
     ctl_sink_put_char(sink, ',');
     return well;
+}
+
+static bool versions_need_quotes(struct row *row)
+{
+    const uint8_t *at = NULL;
+    const char *bytes;
+    size_t size;
+    bool quotes = false;
+    while (ctl_wire_next(row->values, PRICE_VERSIONS, &at, &bytes, &size)) {
+        quotes |= needs_quotes(bytes, size);
+    }
+    return quotes;
 }
 
 static void price_versions(struct row *row)
@@ -158,10 +193,13 @@ static void price_versions(struct row *row)
     const char *bytes;
     size_t size;
     size_t count = 0;
+    bool quoted = versions_need_quotes(row);
+    ctl_sink_put(row->sink, "\"", quoted ? 1 : 0);
     while (ctl_wire_next(row->values, PRICE_VERSIONS, &at, &bytes, &size)) {
         ctl_sink_put(row->sink, ";", count++ > 0 ? 1 : 0);
-        put_text(row->sink, bytes, size);
+        put_part(row->sink, bytes, size, quoted);
     }
+    ctl_sink_put(row->sink, "\"", quoted ? 1 : 0);
     ctl_sink_put_char(row->sink, ',');
 }
 
@@ -169,7 +207,7 @@ const char ctl_csv_head[] =
     "node,sequence,kind,event_time_unix_ns,recorded_time_unix_ns,tenant,model,pool,user,source,"
     "request_id,attempt,part_sequence,final,outcome,tier,quantities,labels,price_versions,"
     "cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,reservation_id,"
-    "limit,note\n";
+    "limit,note,reversal,cache_write_ttl,cost_nano_usd,charge_nano_usd\n";
 
 bool ctl_csv_entry(const struct ctl_plan *plan, const char *bytes, size_t size,
                    struct ctl_sink *sink)
@@ -205,7 +243,12 @@ bool ctl_csv_entry(const struct ctl_plan *plan, const char *bytes, size_t size,
     number(&row, CORRECTS_SEQUENCE);
     text(&row, RESERVATION_ID);
     text(&row, LIMIT);
-    put_text(sink, row.values[NOTE].bytes, row.values[NOTE].size);
+    text(&row, NOTE);
+    truth(&row, REVERSAL);
+    word(&row, CACHE_WRITE_TTL);
+    nano(&row, COST_NANO);
+    ctl_sink_put_char(sink, ',');
+    nano(&row, CHARGE_NANO);
     ctl_sink_put_char(sink, '\n');
     return true;
 }

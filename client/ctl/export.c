@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* 0.6 MB of usual entries: a page's round trip is a few percent of its time. */
 #define PAGE_ENTRIES 2500
@@ -40,6 +41,7 @@ struct export
     struct ctl_sink *sink;
     char cursor[CURSOR_MAX]; /* of the last page that was printed */
     bool begins_anew;        /* nothing was printed yet, and no cursor was given */
+    bool refused;            /* the cursor is none to go on with; the answer says what is */
 };
 
 /* --- fetching --- */
@@ -122,6 +124,13 @@ static void note_expired(struct export *e, const struct ctl_value *through)
     e->begins_anew = false;
 }
 
+/* L6: asked again with this cursor, the server would say the same. */
+static bool is_refused(const struct quota_error *error)
+{
+    return strcmp(error->reason, "INVALID_PAGE_TOKEN") == 0 ||
+           strcmp(error->reason, "ENTRIES_EXPIRED") == 0;
+}
+
 /* The fetched page: print it, while the next one is fetched. False: broken off, after a message.
  * *ret_end: it was the last. */
 static bool one_page(struct export *e, struct fetch *f, bool *ret_end)
@@ -131,6 +140,7 @@ static bool one_page(struct export *e, struct fetch *f, bool *ret_end)
     char next[CURSOR_MAX];
     bool well = reply.error.status == QUOTA_OK;
     if (!well) {
+        e->refused = is_refused(&reply.error);
         (void)ctl_fail_call(e->ctl, &reply.error);
         quota_bytes_release(&reply);
         return false;
@@ -180,16 +190,20 @@ static int print_pages(struct export *e, Quota__V1__ListLedgerEntriesRequest *re
                         "the output cannot be written; the entries before --cursor %s may be lost",
                         e->cursor);
     }
+    if (e->refused) {
+        return CTL_ERROR;
+    }
     (void)fprintf(ctl->err, "%s: --cursor %s\n", well ? "end; later" : "broken off; go on with",
                   e->cursor);
     return well ? CTL_OK : CTL_ERROR;
 }
 
-int ctl_export(struct ctl *ctl, Quota__V1__ListLedgerEntriesRequest *request, bool csv)
+int ctl_export(struct ctl *ctl, Quota__V1__ListLedgerEntriesRequest *request,
+               enum ctl_export_format format)
 {
     struct export e = {
         .ctl = ctl,
-        .csv = csv,
+        .csv = format != CTL_EXPORT_JSONL,
         .page = ctl_plan_new(&quota__v1__list_ledger_entries_response__descriptor),
         .entry = ctl_plan_new(&quota__v1__ledger_entry__descriptor),
         .sink = malloc(sizeof *e.sink),
@@ -203,7 +217,7 @@ int ctl_export(struct ctl *ctl, Quota__V1__ListLedgerEntriesRequest *request, bo
         (void)snprintf(e.cursor, sizeof e.cursor, "%s", request->cursor);
         e.begins_anew = e.cursor[0] == '\0';
         request->page_size = PAGE_ENTRIES;
-        if (csv) {
+        if (format == CTL_EXPORT_CSV) {
             ctl_sink_put_text(e.sink, ctl_csv_head);
             ctl_sink_flush(e.sink);
         }

@@ -60,7 +60,7 @@ L1_the_ledger_says_what_was_reset() {
     expect_exit 0 ctl ledger export acme
     expect_match "$out" '"kind":"ADJUSTMENT".*"key":"user","value":"bob".*"limit":"p\.requests","note":"counters reset"'
     expect_exit 0 ctl ledger export acme --format csv
-    expect_match "$out" '^[^,]+,[0-9]+,ADJUSTMENT,.*,user=bob,.*,p\.requests,counters reset$'
+    expect_match "$out" '^[^,]+,[0-9]+,ADJUSTMENT,.*,user=bob,.*,p\.requests,counters reset,false,UNSPECIFIED,0,0$'
 }
 
 printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9, limits: {all: {limit: 99/min, meter: requests}}}}' 'plans:' '  p:' \

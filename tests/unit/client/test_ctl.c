@@ -774,10 +774,10 @@ Test(ctl, L6_export_writes_what_a_spreadsheet_and_a_program_read, .init = setup,
         "node,sequence,kind,event_time_unix_ns,recorded_time_unix_ns,tenant,model,pool,user,"
         "source,request_id,attempt,part_sequence,final,outcome,tier,quantities,labels,"
         "price_versions,cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,"
-        "reservation_id,limit,note\n"
+        "reservation_id,limit,note,reversal,cache_write_ttl,cost_nano_usd,charge_nano_usd\n"
         "n1,17,USAGE,1000,2000,acme,,,,,\"say \"\"hi\"\", all\",0,0,false,UNSPECIFIED,UNSPECIFIED,"
-        "input_tokens=1200;output_tokens=-5,env=a;b,m@2026-01-01,1500000000,1500000000,false,,0,"
-        ",,\n",
+        "input_tokens=1200;output_tokens=-5,env=a\\;b,m@2026-01-01,1500000000,1500000000,false,,0,"
+        ",,,false,UNSPECIFIED,0,0\n",
         "end; later: --cursor 17\n");
     struct json_object *object = json("ledger export");
     cr_assert_str_eq(text_of(object, "request_id"), "say \"hi\", all");

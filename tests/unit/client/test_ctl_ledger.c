@@ -1,0 +1,185 @@
+/* quotactl ledger, verify and usage against a server that answers what the test
+ * says: what a billing system and its people read. */
+#include "quota/v1/usage.pb-c.h"
+#include "tests/unit/client/fake_server.h"
+#include "tests/unit/client/run_ctl.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct fake_server *server;
+static struct ctl_run last;
+
+static void setup(void)
+{
+    server = fake_server_new();
+}
+
+static void teardown(void)
+{
+    ctl_run_release(&last);
+    fake_server_free(server);
+}
+
+TestSuite(ctl_ledger, .init = setup, .fini = teardown, .timeout = 60);
+
+static void run(const char *line, int code)
+{
+    ctl_run_release(&last);
+    last = run_ctl(fake_server_address(server), line);
+    cr_assert_eq(last.code, code, "%s: exit %d; %s%s", line, last.code, last.out, last.err);
+}
+
+static void expect(const char *line, int code, const char *out, const char *err)
+{
+    run(line, code);
+    cr_assert_str_eq(last.out, out);
+    cr_assert_str_eq(last.err, err);
+}
+
+static void expect_in(const char *text, const char *part)
+{
+    cr_assert_not_null(strstr(text, part), "no \"%s\" in: %s", part, text);
+}
+
+#define LIST "/quota.v1.UsageService/ListLedgerEntries"
+
+/* Texts that a message may point to. */
+static char *text(const char *value)
+{
+    static char places[32][64];
+    static unsigned next;
+    char *place = places[next++ % 32];
+    (void)snprintf(place, sizeof places[0], "%s", value);
+    return place;
+}
+
+/* ---- one entry, and the answer with it */
+
+struct listed {
+    Quota__V1__ListLedgerEntriesResponse answer;
+    Quota__V1__LedgerEntry entry;
+    Quota__V1__LedgerEntry *entries[1];
+    Quota__V1__Entry labels[2];
+    Quota__V1__Entry *label_pointers[2];
+    char *versions[1];
+};
+
+static void listed_init(struct listed *l)
+{
+    quota__v1__list_ledger_entries_response__init(&l->answer);
+    quota__v1__ledger_entry__init(&l->entry);
+    l->entries[0] = &l->entry;
+    l->answer.entries = l->entries;
+    l->answer.n_entries = 1;
+    l->answer.next_cursor = text("1");
+    l->answer.end = 1;
+    l->entry.node = text("n");
+    l->entry.sequence = 1;
+    l->entry.tenant = text("acme");
+    l->entry.labels = l->label_pointers;
+    l->entry.price_versions = l->versions;
+}
+
+static void add_label(struct listed *l, const char *name, const char *value)
+{
+    Quota__V1__Entry *label = &l->labels[l->entry.n_labels];
+    quota__v1__entry__init(label);
+    label->key = text(name);
+    label->value = text(value);
+    l->label_pointers[l->entry.n_labels++] = label;
+}
+
+static void answer(struct listed *l)
+{
+    fake_server_reply(server, LIST, &l->answer.base);
+}
+
+/* The line of an entry with these labels; up to two, NULL: no second one. */
+static const char *line_with(const char *name, const char *value, const char *name2,
+                             const char *value2)
+{
+    struct listed l;
+    listed_init(&l);
+    add_label(&l, name, value);
+    if (name2 != NULL) {
+        add_label(&l, name2, value2);
+    }
+    answer(&l);
+    run("ledger export --format csv --cursor 0", 0);
+    return strchr(last.out, '\n') + 1;
+}
+
+Test(ctl_ledger, L6_csv_a_label_cannot_look_like_two)
+{
+    char two[512];
+    (void)snprintf(two, sizeof two, "%s", line_with("region", "eu", "team", "z"));
+    expect_in(two, ",region=eu;team=z,");
+    const char *one = line_with("region", "eu;team=z", NULL, NULL);
+    cr_assert_str_neq(one, two);
+    expect_in(one, ",region=eu\\;team\\=z,");
+    expect_in(line_with("a=b", "c\\", NULL, NULL), ",a\\=b=c\\\\,");
+    expect_in(line_with("a", "b\\;c", NULL, NULL), ",a=b\\\\\\;c,");
+    expect_in(line_with("a", "say \"x;y\"", NULL, NULL), ",\"a=say \"\"x\\;y\"\"\",");
+}
+
+Test(ctl_ledger, L6_csv_price_versions_are_one_field)
+{
+    struct listed l;
+    listed_init(&l);
+    l.versions[0] = text("a,\"b\";c@2026-01-01");
+    l.entry.n_price_versions = 1;
+    answer(&l);
+    run("ledger export --format csv", 0);
+    expect_in(last.out, ",\"a,\"\"b\"\"\\;c@2026-01-01\",");
+}
+
+Test(ctl_ledger, L6_csv_has_what_json_has)
+{
+    struct listed l;
+    listed_init(&l);
+    l.entry.reversal = 1;
+    l.entry.cache_write_ttl = QUOTA__V1__CACHE_WRITE_TTL__CACHE_WRITE_TTL_1H;
+    l.entry.cost_nano_usd = -1500;
+    l.entry.charge_nano_usd = -1650;
+    l.entry.cost_pico_usd = text("-1500000");
+    l.entry.charge_pico_usd = text("-1650000");
+    l.entry.note = text("twice");
+    answer(&l);
+    run("ledger export --format csv", 0);
+    expect_in(last.out, ",limit,note,reversal,cache_write_ttl,cost_nano_usd,charge_nano_usd\n");
+    expect_in(last.out, ",twice,true,1H,-1500,-1650\n");
+    /* P8: not known is not 0. */
+    listed_init(&l);
+    l.entry.unpriced = 1;
+    answer(&l);
+    run("ledger export --format csv", 0);
+    expect_in(last.out, ",,false,UNSPECIFIED,,\n");
+}
+
+Test(ctl_ledger, L6_csv_goes_on_in_a_file_without_a_second_header)
+{
+    struct listed l;
+    listed_init(&l);
+    answer(&l);
+    run("ledger export --format csv --no-header --cursor 0", 0);
+    cr_assert_eq(strncmp(last.out, "n,1,", 4), 0, "%s", last.out);
+    expect("ledger export --no-header", 1, "",
+           "quotactl ledger export: --no-header is for --format csv: jsonl has "
+           "none\n");
+}
+
+Test(ctl_ledger, L6_a_refused_cursor_is_not_one_to_go_on_with)
+{
+    fake_server_refuse(server, LIST, 3, "INVALID_PAGE_TOKEN", "cursor: \"abc\" is not one");
+    expect("ledger export --cursor abc", 1, "",
+           "quotactl ledger export: cursor: \"abc\" is not one\n");
+    fake_server_refuse(server, LIST, 9, "ENTRIES_EXPIRED", "entries 3 to 5 have expired");
+    expect("ledger export --cursor 2", 1, "",
+           "quotactl ledger export: entries 3 to 5 have expired\n");
+    fake_server_refuse(server, LIST, 13, "STORE_ERROR", "the ledger cannot be read");
+    expect("ledger export --cursor 2", 1, "",
+           "quotactl ledger export: the ledger cannot be read\n"
+           "broken off; go on with: --cursor 2\n");
+}
