@@ -11,10 +11,23 @@
 
 #define REBUILD_TIMEOUT_MS 600000 /* it reads every entry */
 
+/* A grant's one quantity is money, or of the balance's own unit, which the entry does not say. That
+ * it is in the column of what was used must not make it look used. */
+static void grant_text(const Quota__V1__LedgerEntry *entry, char *ret, size_t size)
+{
+    const Quota__V1__Amount *granted = entry->quantities[0];
+    (void)snprintf(ret, size, "granted %s to %s",
+                   ctl_meter_text(granted->meter, granted->amount).text, entry->limit);
+}
+
 /* What it is about: the quantities; for a reset, which has none, what was reset. */
 static void what_text(const Quota__V1__LedgerEntry *entry, char *ret, size_t size)
 {
     char keys[512];
+    if (entry->kind == QUOTA__V1__ENTRY_KIND__ENTRY_KIND_GRANT && entry->n_quantities == 1) {
+        grant_text(entry, ret, size);
+        return;
+    }
     if (entry->kind != QUOTA__V1__ENTRY_KIND__ENTRY_KIND_ADJUSTMENT || entry->limit[0] == '\0') {
         ctl_held_text(entry->n_quantities, entry->quantities, ret, size);
         return;
@@ -125,6 +138,19 @@ static int run_export(struct ctl *ctl, const struct ctl_args *args)
 
 /* ---- verify */
 
+/* What to do about it: by what differs. */
+static const char *next_step(const char *difference)
+{
+    if (strncmp(difference, "limit ", 6) == 0) {
+        return "next: if the limit was away from its tenant for a part of its period, quotactl "
+               "counters reset TENANT LIMIT; else quotactl verify --help";
+    }
+    if (strstr(difference, "rollup") != NULL) {
+        return "next: quotactl ledger rebuild-rollups";
+    }
+    return "next: quotactl verify --help";
+}
+
 static void print_verified(struct ctl *ctl, const void *message, const void *context)
 {
     const Quota__V1__VerifyLedgerResponse *answer = message;
@@ -135,18 +161,23 @@ static void print_verified(struct ctl *ctl, const void *message, const void *con
         (void)fprintf(ctl->out, " and %s that have expired",
                       ctl_count_text((int64_t)answer->expired).text);
     }
-    (void)fprintf(ctl->out, ", %s rollup rows, %s groups, %s budgets compared: ",
+    (void)fprintf(ctl->out, ", %s rollup rows, %s groups, %s budgets compared, %s skipped: ",
                   ctl_count_text((int64_t)answer->rollups).text,
                   ctl_count_text((int64_t)answer->groups).text,
-                  ctl_count_text((int64_t)answer->budgets).text);
+                  ctl_count_text((int64_t)answer->budgets).text,
+                  ctl_count_text((int64_t)answer->budgets_skipped).text);
     if (answer->clean) {
         (void)fprintf(ctl->out, "%sclean%s\n", ctl_green(ctl), ctl_plain(ctl));
     } else {
         (void)fprintf(ctl->out, "%sDIFFERS%s: %s\n", ctl_red(ctl), ctl_plain(ctl),
                       answer->difference);
-        if (strstr(answer->difference, "rollup") != NULL) {
-            (void)fprintf(ctl->out, "next: quotactl ledger rebuild-rollups\n");
-        }
+        (void)fprintf(ctl->out, "%s\n", next_step(answer->difference));
+    }
+    if (answer->budgets_skipped > 0) {
+        (void)fprintf(ctl->out,
+                      "skipped: by today's policy no entry of the period finds the budget (its "
+                      "tenant has\nanother plan now), or the first entries of a balance have "
+                      "expired\n");
     }
 }
 
@@ -245,7 +276,19 @@ const struct ctl_command ctl_ledger_commands[] = {
      export_options, 0, 1, run_export},
     {"ledger rebuild-rollups", "", "makes rollup rows that are wrong anew from the entries", NULL,
      "  quotactl ledger rebuild-rollups\n", NULL, 0, 0, run_rebuild},
-    {"verify", "", "reads the whole ledger: is it in order, do rollups and counters agree?", NULL,
-     "  quotactl verify\n", NULL, 0, 0, run_verify},
+    {"verify", "", "reads the whole ledger: is it in order, do rollups and counters agree?",
+     "It changes nothing; exit code 1 when something differs. If it says DIFFERS:\n"
+     "- a rollup: quotactl ledger rebuild-rollups makes it anew from the entries;\n"
+     "- a limit (amounts in its smallest unit: nano-USD, ms, tokens): a limit that was taken from\n"
+     "  a tenant and came back within its period (set-plan away and back, a reload without it and\n"
+     "  one with it) has not counted what was booked meanwhile. It differs until the period ends,\n"
+     "  or until quotactl counters reset TENANT LIMIT, which makes it begin at 0;\n"
+     "- a limit to which that did not happen, or entries: keep a copy of the data directory,\n"
+     "  report it, and go back to a backup (quotactl restore --help).\n"
+     "Skipped are budgets that cannot be compared: by today's policy no entry of their period "
+     "finds\n"
+     "them, as their tenant has another plan now, or the first entries of a balance have "
+     "expired.\n",
+     "  quotactl verify\n  quotactl verify -o json\n", NULL, 0, 0, run_verify},
     {.name = NULL},
 };

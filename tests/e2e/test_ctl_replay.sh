@@ -113,7 +113,7 @@ L6_a_cursor_that_was_never_given_is_refused() {
 
 L4_verify_finds_entries_and_rollups_alike() {
     expect_exit 0 ctl verify
-    expect_match "$out" '^[0-9,]+ entries up to #[0-9,]+, [0-9,]+ rollup rows, [0-9,]+ groups, [0-9,]+ budgets compared: clean$'
+    expect_match "$out" '^[0-9,]+ entries up to #[0-9,]+, [0-9,]+ rollup rows, [0-9,]+ groups, [0-9,]+ budgets compared, [0-9]+ skipped: clean$'
     expect_exit 0 ctl verify -o json
     expect_match "$out" '"clean": *true'
 }

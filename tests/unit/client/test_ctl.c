@@ -649,14 +649,16 @@ Test(ctl, L4_verify_names_the_first_difference, .init = setup, .fini = teardown)
     answer.difference = difference;
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
     expect("verify", 1,
-           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared: DIFFERS: "
+           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared, 0 skipped: "
+           "DIFFERS: "
            "after ledger "
-           "entry 7 comes 9\n",
+           "entry 7 comes 9\nnext: quotactl verify --help\n",
            "");
     answer.clean = 1;
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
     expect("verify", 0,
-           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared: clean\n",
+           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared, 0 skipped: "
+           "clean\n",
            "");
 }
 
@@ -667,11 +669,11 @@ Test(ctl, L4_verify_says_what_repairs_rollups, .init = setup, .fini = teardown)
     char difference[] = "rollup row 3 is damaged";
     answer.difference = difference;
     fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
-    expect(
-        "verify", 1,
-        "0 entries up to #0, 0 rollup rows, 0 groups, 0 budgets compared: DIFFERS: rollup row 3 is "
-        "damaged\nnext: quotactl ledger rebuild-rollups\n",
-        "");
+    expect("verify", 1,
+           "0 entries up to #0, 0 rollup rows, 0 groups, 0 budgets compared, 0 skipped: DIFFERS: "
+           "rollup row 3 is "
+           "damaged\nnext: quotactl ledger rebuild-rollups\n",
+           "");
 }
 
 Test(ctl, L4_rebuild_rollups_says_what_it_changed, .init = setup, .fini = teardown)

@@ -1,5 +1,6 @@
 /* quotactl ledger, verify and usage against a server that answers what the test
  * says: what a billing system and its people read. */
+#include "quota/v1/admin.pb-c.h"
 #include "quota/v1/usage.pb-c.h"
 #include "tests/unit/client/fake_server.h"
 #include "tests/unit/client/run_ctl.h"
@@ -43,7 +44,8 @@ static void expect_in(const char *text, const char *part)
     cr_assert_not_null(strstr(text, part), "no \"%s\" in: %s", part, text);
 }
 
-#define LIST "/quota.v1.UsageService/ListLedgerEntries"
+#define LIST   "/quota.v1.UsageService/ListLedgerEntries"
+#define VERIFY "/quota.v1.AdminService/VerifyLedger"
 
 /* Texts that a message may point to. */
 static char *text(const char *value)
@@ -63,6 +65,8 @@ struct listed {
     Quota__V1__LedgerEntry *entries[1];
     Quota__V1__Entry labels[2];
     Quota__V1__Entry *label_pointers[2];
+    Quota__V1__Amount amount;
+    Quota__V1__Amount *quantities[1];
     char *versions[1];
 };
 
@@ -70,6 +74,7 @@ static void listed_init(struct listed *l)
 {
     quota__v1__list_ledger_entries_response__init(&l->answer);
     quota__v1__ledger_entry__init(&l->entry);
+    quota__v1__amount__init(&l->amount);
     l->entries[0] = &l->entry;
     l->answer.entries = l->entries;
     l->answer.n_entries = 1;
@@ -80,6 +85,7 @@ static void listed_init(struct listed *l)
     l->entry.tenant = text("acme");
     l->entry.labels = l->label_pointers;
     l->entry.price_versions = l->versions;
+    l->quantities[0] = &l->amount;
 }
 
 static void add_label(struct listed *l, const char *name, const char *value)
@@ -182,4 +188,68 @@ Test(ctl_ledger, L6_a_refused_cursor_is_not_one_to_go_on_with)
     expect("ledger export --cursor 2", 1, "",
            "quotactl ledger export: the ledger cannot be read\n"
            "broken off; go on with: --cursor 2\n");
+}
+
+Test(ctl_ledger, L1_a_grant_is_not_shown_as_cost)
+{
+    struct listed l;
+    listed_init(&l);
+    l.entry.kind = QUOTA__V1__ENTRY_KIND__ENTRY_KIND_GRANT;
+    l.entry.limit = text("credit");
+    l.entry.quantities = l.quantities;
+    l.entry.n_quantities = 1;
+    l.amount.meter = text("cost");
+    l.amount.amount = INT64_C(25000000000);
+    answer(&l);
+    run("ledger ls", 0);
+    expect_in(last.out, "  granted $25 to credit  ");
+    l.amount.meter = text("granted");
+    l.amount.amount = 40000;
+    answer(&l);
+    run("ledger ls", 0);
+    expect_in(last.out, "  granted 40,000 to credit  ");
+}
+
+/* ---- verify */
+
+static void reply_verified(const char *difference, uint64_t skipped)
+{
+    Quota__V1__VerifyLedgerResponse verified;
+    quota__v1__verify_ledger_response__init(&verified);
+    verified.clean = difference[0] == '\0';
+    verified.difference = text(difference);
+    verified.budgets = 5;
+    verified.budgets_skipped = skipped;
+    fake_server_reply(server, VERIFY, &verified.base);
+}
+
+Test(ctl_ledger, L4_verify_says_what_was_skipped_and_why)
+{
+    reply_verified("", 2);
+    run("verify", 0);
+    expect_in(last.out, ", 5 budgets compared, 2 skipped: clean\nskipped: by today's policy no ");
+    reply_verified("", 0);
+    run("verify", 0);
+    expect_in(last.out, ", 5 budgets compared, 0 skipped: clean\n");
+    cr_assert_null(strstr(last.out, "skipped: by"));
+}
+
+Test(ctl_ledger, L4_verify_says_what_to_do_about_a_limit)
+{
+    reply_verified("limit pro.cost of acme has counted 5", 0);
+    run("verify", 1);
+    expect_in(last.out, "DIFFERS: limit pro.cost of acme has counted 5\n"
+                        "next: if the limit was away from its tenant for a part of its "
+                        "period, quotactl "
+                        "counters reset TENANT LIMIT; else quotactl verify --help\n");
+    reply_verified("limit pro.rollups of acme has counted 5", 0);
+    run("verify", 1);
+    cr_assert_null(strstr(last.out, "rebuild"), "%s", last.out);
+    reply_verified("after ledger entry 7 comes 9", 0);
+    run("verify", 1);
+    expect_in(last.out, "comes 9\nnext: quotactl verify --help\n");
+    run("verify --help", 0);
+    expect_in(last.out, "If it says DIFFERS");
+    expect_in(last.out, "quotactl counters reset TENANT LIMIT");
+    expect_in(last.out, "quotactl restore");
 }
