@@ -291,8 +291,8 @@ static void print_row(struct ctl_table *table, const struct query *q, const stru
         for (size_t i = 0; i < row->n_quantities; i++) {
             if (strcmp(row->quantities[i]->meter, meter) == 0) {
                 int64_t amount = row->quantities[i]->amount;
-                /* In tables GPU time is in seconds; "41.2 s" and the like would not align. */
-                cell = strcmp(meter, "gpu_ms") == 0 ? ctl_count_text((amount + 500) / 1000)
+                /* In tables GPU time is in seconds, exactly, as money is made of it. */
+                cell = strcmp(meter, "gpu_ms") == 0 ? ctl_seconds_text(amount)
                                                     : ctl_count_text(amount);
             }
         }
@@ -310,6 +310,17 @@ static void print_row(struct ctl_table *table, const struct query *q, const stru
                               : "");
 }
 
+/* "label region or user": what may have no rollup. */
+static void add_cause(Quota__V1__Dimension dimension, const char *label, char *ret, size_t size)
+{
+    bool user = dimension == QUOTA__V1__DIMENSION__DIMENSION_USER;
+    size_t at = strlen(ret);
+    if (user || dimension == QUOTA__V1__DIMENSION__DIMENSION_LABEL) {
+        (void)snprintf(ret + at, size - at, "%s%s%s", at > 0 ? " or " : "",
+                       user ? "user" : "label ", label);
+    }
+}
+
 static void print_held(struct ctl *ctl, const Quota__V1__HeldUsage *held)
 {
     char amounts[256];
@@ -320,6 +331,32 @@ static void print_held(struct ctl *ctl, const Quota__V1__HeldUsage *held)
     (void)fprintf(ctl->out, "held besides: %s by %s open reservation%s\n", amounts,
                   ctl_count_text((int64_t)held->reservations).text,
                   held->reservations == 1 ? "" : "s");
+}
+
+/* L4: that entries were scanned takes time, and has a cure. Which of several labels has no rollup,
+ * the answer does not say. */
+static void print_scanned(struct ctl *ctl, const struct query *q, const struct result *result)
+{
+    char causes[1024] = "";
+    bool scanned = false;
+    for (size_t p = 0; p < result->page_count; p++) {
+        scanned |= result->pages[p]->scanned_entries != 0;
+    }
+    for (size_t i = 0; i < q->request.n_group_by; i++) {
+        add_cause(q->groups[i].dimension, q->groups[i].label, causes, sizeof causes);
+    }
+    for (size_t i = 0; i < q->request.n_filters; i++) {
+        add_cause(q->filters[i].dimension, q->filters[i].label, causes, sizeof causes);
+    }
+    if (scanned && causes[0] != '\0') {
+        (void)fprintf(ctl->out,
+                      "counted from single entries: %s has no rollup (rollup_labels in the "
+                      "policy)\n",
+                      causes);
+    } else if (scanned) {
+        (void)fprintf(ctl->out, "counted from single entries: a bucket does not begin on a quarter "
+                                "of an hour of UTC\n");
+    }
 }
 
 static void print_table(struct ctl *ctl, const struct query *q, const struct result *result)
@@ -354,6 +391,7 @@ static void print_table(struct ctl *ctl, const struct query *q, const struct res
     }
     ctl_table_print(table, ctl->out);
     ctl_table_free(table);
+    print_scanned(ctl, q, result);
     print_held(ctl, result->pages[0]->held);
     const Quota__V1__QueryUsageResponse *last = result->pages[result->page_count - 1];
     (void)fprintf(ctl->out, "complete through %s\n",
@@ -396,7 +434,14 @@ static const struct ctl_option usage_options[] = {
 
 const struct ctl_command ctl_usage_commands[] = {
     {"usage", "[TENANT]", "what was used, from the ledger",
-     "Sums for a tenant and all below it; without a tenant, for all.\n",
+     "Sums for a tenant and all below it; without a tenant, for all. By event time: from the\n"
+     "beginning of the ledger unless --since (the policy's report_horizon before its first\n"
+     "entry, as that event may be so old), until now unless --until. Both ends are widened to a\n"
+     "quarter of an hour, or to the bucket that --every asks for.\n"
+     "What open reservations hold is of now and of the whole tenant: it is shown below the sums,\n"
+     "and no part of them, but not with --until or --where.\n"
+     "--by or --where with a label that is not in the policy's rollup_labels reads every entry of\n"
+     "the range, and says so.\n",
      "  quotactl usage acme --by model --every 1h --since 2026-11-01 --zone Europe/Berlin -o json\n"
      "  quotactl usage --by tenant:1,model --every day --since 7day\n"
      "  quotactl usage acme --by label:region --where model=gpt-4o\n",

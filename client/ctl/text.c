@@ -82,24 +82,30 @@ struct ctl_text ctl_pico_text(const char *pico_usd)
     return money(pico);
 }
 
+struct ctl_text ctl_seconds_text(int64_t ms)
+{
+    struct ctl_text ret = {""};
+    uint64_t rest = ms < 0 ? (uint64_t)0 - (uint64_t)ms : (uint64_t)ms;
+    char part[8];
+    (void)snprintf(part, sizeof part, ".%03u", (unsigned)(rest % 1000));
+    size_t end = 4;
+    while (end > 1 && part[end - 1] == '0') {
+        end--;
+    }
+    part[end > 1 ? end : 0] = '\0'; /* nor a point behind which nothing is */
+    (void)snprintf(ret.text, sizeof ret.text, "%s%.40s%s", ms < 0 ? "-" : "",
+                   ctl_count_text((int64_t)(rest / 1000)).text, part);
+    return ret;
+}
+
 /* Machine time: always in seconds, so that it compares with the policy's; "1.8 s", "11,482.3 s". */
 static struct ctl_text seconds(int64_t ms)
 {
     struct ctl_text ret = {""};
-    bool negative = ms < 0;
-    int64_t rest = negative ? -ms : ms;
+    int64_t rest = ms < 0 ? -ms : ms;
     rest = rest >= 100000 ? (rest + 50) / 100 * 100 : rest;
-    char part[8] = "";
-    (void)snprintf(part, sizeof part, ".%03d", (int)(rest % 1000));
-    for (size_t end = 4; end > 0 && (part[end - 1] == '0' || part[end - 1] == '.'); end--) {
-        bool point = part[end - 1] == '.';
-        part[end - 1] = '\0';
-        if (point) {
-            break;
-        }
-    }
-    (void)snprintf(ret.text, sizeof ret.text, "%s%.40s%s s", negative ? "-" : "",
-                   ctl_count_text(rest / 1000).text, part);
+    (void)snprintf(ret.text, sizeof ret.text, "%.90s s",
+                   ctl_seconds_text(ms < 0 ? -rest : rest).text);
     return ret;
 }
 

@@ -24,6 +24,8 @@ struct ctl_text ctl_money_text(int64_t nano_usd);
 struct ctl_text ctl_pico_text(const char *pico_usd);
 /* By the unit of a limit: money for nano_usd, seconds for ms, else a count. */
 struct ctl_text ctl_amount_text(int64_t amount, const char *unit);
+/* Milliseconds in seconds, exactly: "1.245", "1,066.5", "2". */
+struct ctl_text ctl_seconds_text(int64_t ms);
 /* "12.4 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 struct ctl_text ctl_span_text(int64_t ns);
 /* "2026-11-22 17:30:05+01:00" in `zone`, "2026-11-22 16:30:05Z" in UTC (or NULL). "-" for 0. */
