@@ -83,7 +83,7 @@ static bool add_usage(struct ctl *ctl, const char *text, struct correction *c)
         return false;
     }
     int64_t amount = 0;
-    if (!ctl_read_use(ctl, text, c->meters[n], &amount)) {
+    if (!ctl_read_use(ctl, "--usage", text, c->meters[n], &amount)) {
         return false;
     }
     for (size_t i = 0; i < n; i++) {

@@ -128,8 +128,8 @@ bool ctl_check_range(struct ctl *ctl, int64_t from_unix_ns, int64_t to_unix_ns, 
 enum {
     CTL_METER_MAX = 128
 };
-bool ctl_read_use(struct ctl *ctl, const char *text, char ret_meter[CTL_METER_MAX],
-                  int64_t *ret_amount);
+bool ctl_read_use(struct ctl *ctl, const char *option, const char *text,
+                  char ret_meter[CTL_METER_MAX], int64_t *ret_amount);
 /* "key=value"; both are copied. */
 struct ctl_pair {
     char key[128];

@@ -175,13 +175,13 @@ bool ctl_check_range(struct ctl *ctl, int64_t from_unix_ns, int64_t to_unix_ns, 
     return false;
 }
 
-bool ctl_read_use(struct ctl *ctl, const char *text, char ret_meter[CTL_METER_MAX],
-                  int64_t *ret_amount)
+bool ctl_read_use(struct ctl *ctl, const char *option, const char *text,
+                  char ret_meter[CTL_METER_MAX], int64_t *ret_amount)
 {
     const char *equals = strchr(text, '=');
     if (equals == NULL || equals == text || equals - text >= CTL_METER_MAX) {
-        (void)ctl_fail(ctl, "--use \"%s\": accepted is METER=AMOUNT, e.g. --use input_tokens=1200",
-                       text);
+        (void)ctl_fail(ctl, "%s \"%s\": accepted is METER=AMOUNT, e.g. %s input_tokens=1200",
+                       option, text, option);
         return false;
     }
     (void)snprintf(ret_meter, CTL_METER_MAX, "%.*s", (int)(equals - text), text);
@@ -195,7 +195,7 @@ bool ctl_read_use(struct ctl *ctl, const char *text, char ret_meter[CTL_METER_MA
     enum qd_amount_problem problem = qd_amount_parse(amount, strlen(amount), scale, ret_amount);
     if (problem != QD_AMOUNT_OK) {
         bool thousandths = scale == 1000 && problem == QD_AMOUNT_FRACTION;
-        (void)ctl_fail(ctl, "--use %s: \"%s\" is %s; accepted: %s", text, amount,
+        (void)ctl_fail(ctl, "%s %s: \"%s\" is %s; accepted: %s", option, text, amount,
                        thousandths ? "finer than 0.001 s" : amount_problem(problem),
                        scale == 1000 ? "seconds from 0 to 2^53 ms, to the thousandth, as 1.5"
                                      : "a whole number from 0 to 2^53, also as 40k or 1.5M");

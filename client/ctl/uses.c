@@ -14,7 +14,7 @@ bool ctl_read_uses(struct ctl *ctl, const struct ctl_args *args, bool estimate,
         }
         int64_t amount = 0;
         char *name = ret->names[ret->count];
-        if (!ctl_read_use(ctl, text, name, &amount)) {
+        if (!ctl_read_use(ctl, "--use", text, name, &amount)) {
             return false;
         }
         if (strcmp(name, "max_output_tokens") == 0 && estimate) {

@@ -154,7 +154,12 @@ Test(ctl_correct, I7_what_a_correction_lacks_is_said)
     expect("correct --entry none --reason x", 1, "", NULL);
     expect("correct --entry 1 --usage input_tokens=1,input_tokens=2 --reason x", 1, "",
            "quotactl correct: --usage: input_tokens is given twice\n");
-    expect("correct --entry 1 --usage input_tokens --reason x", 1, "", NULL);
+    expect("correct --entry 1 --usage input_tokens --reason x", 1, "",
+           "quotactl correct: --usage \"input_tokens\": accepted is METER=AMOUNT, e.g. --usage "
+           "input_tokens=1200\n");
+    expect("correct --entry 1 --usage input_tokens=x --reason x", 1, "",
+           "quotactl correct: --usage input_tokens=x: \"x\" is not a number; accepted: a whole "
+           "number from 0 to 2^53, also as 40k or 1.5M\n");
     fake_server_refuse(server, CORRECT, 6, "ENTRY_CORRECTED",
                        "entry: 1 was taken back before, by entry 2");
     expect("correct --entry 1 --take-back --reason x", 1, "", NULL);
