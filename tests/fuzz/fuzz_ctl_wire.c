@@ -1,5 +1,6 @@
-/* quotactl's reader of exported entries: any bytes are read within their bounds, and what
- * protobuf-c takes for an entry comes out as json-c prints it. */
+/* quotactl's reader of exported entries: any bytes are read within their bounds, what protobuf-c
+ * takes for an entry comes out as json-c prints it, and the labels of a CSV line are read back as
+ * they were. */
 #include "client/ctl/csv.h"
 #include "client/ctl/rpc.h"
 #include "client/ctl/wire.h"
@@ -8,6 +9,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What `print` puts; freed by the caller. */
 static char *printed(const struct ctl_plan *plan, const uint8_t *bytes, size_t size, bool csv,
@@ -38,6 +40,63 @@ static bool has_unknown(const Quota__V1__LedgerEntry *entry)
     return unknown;
 }
 
+/* The columns of csv.c. */
+#define LABELS_COLUMN 17
+#define COLUMNS       31
+
+/* Column `index` of a CSV line without its quotes, as a spreadsheet reads it; freed by the caller.
+ * *ret_columns: how many there are. */
+static char *column_of(const char *line, size_t index, size_t *ret_columns)
+{
+    char *text = calloc(1, strlen(line) + 1);
+    size_t used = 0;
+    bool quoted = false;
+    assert(text != NULL);
+    *ret_columns = 1;
+    for (const char *at = line; *at != '\0' && (quoted || *at != '\n'); at++) {
+        bool inside = *ret_columns == index + 1;
+        if (*at == '"' && quoted && at[1] == '"') {
+            at++;
+        } else if (*at == '"') {
+            quoted = !quoted;
+            continue;
+        } else if (*at == ',' && !quoted) {
+            *ret_columns += 1;
+            continue;
+        }
+        if (inside) {
+            text[used++] = *at;
+        }
+    }
+    return text;
+}
+
+/* The next part of a list matches `part`, and `end` follows; returns what comes after. */
+static const char *skip_part(const char *at, const char *part, char end)
+{
+    for (; *at != '\0' && *at != ';' && *at != '='; at++) {
+        at += *at == '\\';
+        assert(*at == *part);
+        part++;
+    }
+    assert(*part == '\0' && *at == end);
+    return at + (end != '\0');
+}
+
+static void L6_csv_labels_are_read_back(const char *line, const Quota__V1__LedgerEntry *entry)
+{
+    size_t columns;
+    char *list = column_of(line, LABELS_COLUMN, &columns);
+    const char *at = list;
+    assert(columns == COLUMNS);
+    for (size_t i = 0; i < entry->n_labels; i++) {
+        at = skip_part(at, entry->labels[i]->key, '=');
+        at = skip_part(at, entry->labels[i]->value, i + 1 < entry->n_labels ? ';' : '\0');
+    }
+    assert(*at == '\0');
+    free(list);
+}
+
 static void compare(const struct ctl_plan *plan, const Quota__V1__LedgerEntry *entry)
 {
     size_t size = quota__v1__ledger_entry__get_packed_size(entry);
@@ -52,8 +111,10 @@ static void compare(const struct ctl_plan *plan, const Quota__V1__LedgerEntry *e
                             object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)) == 0);
     free(line);
     json_object_put(object);
-    free(printed(plan, bytes, size, true, &well));
+    line = printed(plan, bytes, size, true, &well);
     assert(well);
+    L6_csv_labels_are_read_back(line, entry);
+    free(line);
     free(bytes);
 }
 
