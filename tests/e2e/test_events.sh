@@ -64,6 +64,13 @@ P3_no_threshold_is_told_again_after_a_restart() {
     qd_stop TERM
 }
 
+P3_what_was_reached_right_before_a_stop_is_told() {
+    qd_start --policy "$T/policy.yaml" --data-dir "$T/data3" || exit 1
+    report late l1 600
+    qd_stop TERM
+    expect_eq "$(grep -c 'threshold passed" counter=late' "$QD_LOG")" 1
+}
+
 S5_an_expiry_is_told_logged_and_counted() {
     follow expired --count 1 --kind expired
     expect_exit 0 ctl check fresh/x --model m --use input_tokens=1 --ttl 1s
@@ -106,6 +113,7 @@ tenants:
 END
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run P3_a_budget_tells_each_threshold_once S5_an_expiry_is_told_logged_and_counted \
-    I2_a_follower_ends_when_asked_or_when_the_node_does P3_no_threshold_is_told_again_after_a_restart
+    I2_a_follower_ends_when_asked_or_when_the_node_does P3_no_threshold_is_told_again_after_a_restart \
+    P3_what_was_reached_right_before_a_stop_is_told
 QD_PID='' # the last case ended it
 qd_done
