@@ -23,6 +23,7 @@
     X(evictions)         \
     X(restores)          \
     X(failed_open)       \
+    X(unreadable)        \
     X(unsettled)         \
     X(bad_requests)
 
@@ -151,6 +152,10 @@ static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_
         "States of evicted counters that the store gave back damaged or not at all; those "
         "counters began empty.",
         s->states_lost);
+    one(out, "quotad_counter_states_unreadable_total", "counter",
+        "Bindings that did without a limit, by its failure mode, because the store could not be "
+        "read for what its evicted counter had.",
+        f->unreadable);
     one(out, "quotad_bindings_made_total", "counter", "Bindings resolved from the policy.",
         f->binds);
     one(out, "quotad_bindings_failed_total", "counter", "Bindings that found a table full.",

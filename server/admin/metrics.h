@@ -24,7 +24,7 @@ struct qd_figures {
     uint64_t unknown_tenant, blocked, draining;
     uint64_t reports, reports_duplicate, reports_failed, reports_late;
     uint64_t extends, cancels, undelivered;
-    uint64_t binds, bind_full, evictions, restores, failed_open, unsettled;
+    uint64_t binds, bind_full, evictions, restores, failed_open, unsettled, unreadable;
     uint64_t bad_requests;
 };
 void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures);

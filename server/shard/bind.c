@@ -258,10 +258,17 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
 {
     struct qd_core *commons = qd_shards_commons(&worker->node->shards);
     unsigned evictions = 0;
+    size_t item = 0;
 
     qd_count(&worker->figures.binds);
+    while (qd_evict_unreadable(worker, home, bind, now, &item)) {
+        if (!leave_out(worker, bind, item, now, settled)) {
+            describe_full(&bind->items[item], ret_state);
+            return QD_BIND_NO_ROOM;
+        }
+    }
     for (;;) {
-        size_t item = 0;
+        item = 0;
         enum qd_bind_result result = qd_core_bind(home->core, commons, bind, now, &item);
         if (result == QD_BOUND) {
             qd_evict_bring_back(worker, home, bind, now);

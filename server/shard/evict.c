@@ -40,6 +40,41 @@ static void bring_back(struct qd_worker *worker, struct qd_core *core, struct qd
     }
 }
 
+static bool is_unreadable(struct qd_node *node, struct qd_hash128 id)
+{
+    const struct qd_saved saved = {.kind = QD_SAVED_COUNTER, .id = id};
+    struct qd_buf key = {0};
+    struct qd_buf record = {0};
+
+    qd_stored_key(&saved, (struct qd_stored_place){0}, &key);
+    enum qd_store_err err =
+        qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
+    qd_buf_release(&key);
+    qd_buf_release(&record);
+    return err != QD_STORE_OK && err != QD_STORE_NOT_FOUND;
+}
+
+bool qd_evict_unreadable(struct qd_worker *worker, struct qd_shard *home,
+                         const struct qd_bind *bind, struct qd_wall_ns now, size_t *ret_item)
+{
+    struct qd_node *node = worker->node;
+    struct qd_limit_state state;
+
+    if (node->booting || !atomic_load_explicit(&node->evicted, memory_order_relaxed)) {
+        return false;
+    }
+    for (size_t i = 0; i < bind->item_count; i++) {
+        const struct qd_bind_item *item = &bind->items[i];
+        if (!qd_core_counter(core_of(node, home, item), item->counter, now, &state) &&
+            is_unreadable(node, item->counter)) {
+            qd_count(&worker->figures.unreadable);
+            *ret_item = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
                          const struct qd_bind *bind, struct qd_wall_ns now)
 {

@@ -18,6 +18,12 @@
 void qd_evict_bring_back(struct qd_worker *worker, struct qd_shard *home,
                          const struct qd_bind *bind, struct qd_wall_ns now);
 
+/* X4: does the store fail to give back what it has of a counter that the binding would make anew?
+ * That counter would forget what it had; *ret_item is its item. At boot it is not asked: a start
+ * that cannot read is refused. */
+bool qd_evict_unreadable(struct qd_worker *worker, struct qd_shard *home,
+                         const struct qd_bind *bind, struct qd_wall_ns now, size_t *ret_item);
+
 /* Make room for one counter of this shard, which may be commons. False: nothing can go, or the
  * store refuses (then nothing is lost). */
 bool qd_evict_one(struct qd_worker *worker, struct qd_shard *shard, struct qd_wall_ns now);

@@ -38,7 +38,7 @@ struct qd_worker_figures {
     _Atomic uint64_t unknown_tenant, blocked, draining;
     _Atomic uint64_t reports, reports_duplicate, reports_failed, reports_late;
     _Atomic uint64_t extends, cancels, undelivered;
-    _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled;
+    _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled, unreadable;
     _Atomic uint64_t bad_requests;
 };
 
