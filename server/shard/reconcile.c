@@ -48,7 +48,7 @@ static bool add_budget(struct reconcile *r, const struct qd_budget *budget)
         r->capacity = capacity;
     }
     r->budgets[r->count] = *budget;
-    /* The buffer moves as it grows: a place for now. */
+    /* The buffer moves as it grows: its place in it, made a pointer when all are copied. */
     r->budgets[r->count++].name.ptr = NULL;
     qd_buf_append_str(&r->names, budget->name);
     return !r->names.failed;

@@ -165,7 +165,7 @@ static enum quota_status send_once(struct loader *loader, const struct report *r
     return quota_client_report(loader->client, &report, NULL, answer);
 }
 
-/* Whether it is booked isn't known: the node died, or refuses for now. */
+/* Whether it is booked is not known: the node died, or refuses reports until it can write. */
 static bool is_unknown(enum quota_status status)
 {
     return status == QUOTA_UNAVAILABLE || status == QUOTA_TIMEOUT || status == QUOTA_CANCELLED;
