@@ -9,7 +9,9 @@ static struct qd_core *core_of(struct qd_node *node, struct qd_shard *home,
     return item->depth == 0 ? node->shards.commons.core : home->core;
 }
 
-bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_saved *ret_saved)
+/* OK with size 0: it is damaged. NOT_FOUND: there is none. Else the store cannot be read. */
+static enum qd_store_err read_state(struct qd_node *node, struct qd_hash128 id,
+                                    struct qd_saved *ret_saved)
 {
     struct qd_buf key = {0};
     struct qd_buf record = {0};
@@ -26,7 +28,12 @@ bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_saved *
     }
     qd_buf_release(&key);
     qd_buf_release(&record);
-    return err != QD_STORE_NOT_FOUND;
+    return err;
+}
+
+bool qd_evict_read(struct qd_node *node, struct qd_hash128 id, struct qd_saved *ret_saved)
+{
+    return read_state(node, id, ret_saved) != QD_STORE_NOT_FOUND;
 }
 
 /* A state that cannot be read is as lost as a damaged one: the core counts it. */
@@ -42,15 +49,9 @@ static void bring_back(struct qd_worker *worker, struct qd_core *core, struct qd
 
 static bool is_unreadable(struct qd_node *node, struct qd_hash128 id)
 {
-    const struct qd_saved saved = {.kind = QD_SAVED_COUNTER, .id = id};
-    struct qd_buf key = {0};
-    struct qd_buf record = {0};
+    struct qd_saved saved;
+    enum qd_store_err err = read_state(node, id, &saved);
 
-    qd_stored_key(&saved, (struct qd_stored_place){0}, &key);
-    enum qd_store_err err =
-        qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
-    qd_buf_release(&key);
-    qd_buf_release(&record);
     return err != QD_STORE_OK && err != QD_STORE_NOT_FOUND;
 }
 
