@@ -18,7 +18,7 @@ static inline struct qd_str str(const char *text)
 }
 
 struct race_node {
-    struct qd_clock_source clock; /* zeros: the system's */
+    struct qd_clock_source clock; /* set by the caller before race_node_make; zeros: the system's */
     struct qd_store *store;
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;

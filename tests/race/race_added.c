@@ -165,7 +165,7 @@ int main(void)
 {
     REQUIRE(pthread_barrier_init(&start, NULL, REPORTERS + 1) == 0);
     for (unsigned shared = 0; shared < 2; shared++) {
-        struct race_node r;
+        struct race_node r = {0};
         race_node_make(&r, policy_of(shared == 1));
         node = r.node;
         for (unsigned i = 0; i < TENANTS; i++) {

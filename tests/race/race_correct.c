@@ -209,7 +209,7 @@ static void check_all(void)
 
 int main(void)
 {
-    struct race_node race;
+    struct race_node race = {0};
     pthread_t threads[REPORTERS + CORRECTORS + 2];
     unsigned numbers[REPORTERS + CORRECTORS];
     unsigned count = 0;

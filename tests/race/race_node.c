@@ -153,7 +153,7 @@ static void *changer(void *argument)
 
 static void race_all(enum sharing how)
 {
-    struct race_node race;
+    struct race_node race = {0};
     struct qd_ledger_status status;
     pthread_t threads[CHECKERS];
     unsigned numbers[CHECKERS];

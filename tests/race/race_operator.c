@@ -301,7 +301,7 @@ static void check_ends(void)
 
 int main(void)
 {
-    struct race_node race;
+    struct race_node race = {0};
     pthread_t threads[CHECKERS + 4];
     unsigned numbers[CHECKERS];
     char yaml[512];
