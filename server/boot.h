@@ -24,7 +24,10 @@ struct qd_boot {
     struct qd_node *node;
     struct qd_heart *heart;      /* of the ledger; beats from the end of qd_boot_open on */
     struct qd_ticker *snapshots; /* of counters and holds, likewise */
-    bool snapshot_failed;        /* the last one */
+    uint32_t snapshot_part;      /* the next one of its round */
+    bool snapshot_bad;           /* one of this round failed */
+    bool snapshot_failed;        /* as told last */
+    struct qd_store_error snapshot_error;
     struct qd_tidemark *tidemark;
     const char *policy_file; /* NULL: --dev */
     const char *data_dir;

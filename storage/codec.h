@@ -26,10 +26,10 @@ enum qd_record_type {
     QD_RECORD_AUDIT = 0x41,       /* 'A' storage/audit_record.h */
     QD_RECORD_PRICE = 0x50,       /* 'P' storage/price_record.h */
     QD_RECORD_MARK = 0x4d,        /* 'M' server/ledger: marks in META */
-    QD_RECORD_COUNTER = 0x43,     /* 'C' server/shard/stored.h, as the next three */
-    QD_RECORD_HOLD = 0x48,        /* 'H' */
+    QD_RECORD_COUNTER = 0x43,     /* 'C' server/shard/stored.h, as the next two */
     QD_RECORD_ESTIMATOR = 0x51,   /* 'Q' */
     QD_RECORD_CUT = 0x4b,         /* 'K' */
+    QD_RECORD_JOURNAL = 0x4a,     /* 'J' server/shard/journal.h */
     QD_RECORD_EXPIRED = 0x58,     /* 'X' storage/expired_record.h */
     QD_RECORD_IDENTITY = 0x4e,    /* 'N' storage/identity_record.h */
 };

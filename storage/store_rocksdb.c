@@ -17,7 +17,8 @@
 #define WAL_BYTES_MAX        (128 * MIB) /* bounds the time that recovery takes */
 #define BLOCK_BYTES          ((size_t)16 << 10)
 #define LEDGER_BLOCK_BYTES   ((size_t)32 << 10) /* read in order, mostly: smaller by 3 to 7% */
-#define MEMTABLE_BLOOM_RATIO 0.05               /* of a write buffer */
+#define BLOB_BYTES_MIN       ((size_t)4 << 10)
+#define MEMTABLE_BLOOM_RATIO 0.05 /* of a write buffer */
 #define BLOOM_BITS_PER_KEY   10
 /* X4: Debian's RocksDB has its assertions on, and ends the process at the second line that its LOG
  * file cannot take: on a full disk. What goes wrong is in our errors; its LOG gets headers only. */
@@ -201,6 +202,12 @@ static rocksdb_options_t *space_options(enum qd_store_space space, rocksdb_cache
          * the levels, and stay as they were first written. LZ4 would keep 60 bytes an entry,
          * not 43. */
         rocksdb_options_set_compression(options, rocksdb_zstd_compression);
+    }
+    if (space == QD_STORE_SNAPSHOT) {
+        /* Journals are large values that live for seconds: beside the tables, where merging does
+         * not copy them and a file goes when all in it are deleted. */
+        rocksdb_options_set_enable_blob_files(options, 1);
+        rocksdb_options_set_min_blob_size(options, BLOB_BYTES_MIN);
     }
     if (space == QD_STORE_ROLLUP || space == QD_STORE_EXPIRED) {
         rocksdb_options_set_max_successive_merges(options, MERGES_IN_MEMTABLE);

@@ -276,8 +276,8 @@ static void write_snapshots(struct qd_node *node, FILE *out)
     one(out, "quotad_snapshot_rounds_total", "counter",
         "Times that all counters and reservations that had changed were stored.",
         atomic_load_explicit(&s->rounds, memory_order_relaxed));
-    one(out, "quotad_snapshot_records_total", "counter", "Records written for that.",
-        atomic_load_explicit(&s->records, memory_order_relaxed));
+    one(out, "quotad_snapshot_bytes_total", "counter", "Bytes written for that.",
+        atomic_load_explicit(&s->bytes, memory_order_relaxed));
     one(out, "quotad_snapshot_failures_total", "counter",
         "Writes of them that the store refused; a crash would forget rates since.",
         atomic_load_explicit(&s->failures, memory_order_relaxed));

@@ -119,7 +119,7 @@ bool qd_codec_open(const struct qd_saved *saved, struct qd_codec_head *ret_head)
     h->counter.limit_identity = qd_read(&r, 8);
     h->counter.amount = qd_read_signed(&r);
     h->counter.burst = (int64_t)qd_read_varint(&r, QD_BURST_MAX);
-    h->since = qd_read_varint(&r, UINT64_MAX);
+    h->since = qd_read_varint(&r, INT64_MAX);
     h->counter.name = qd_read_str(&r, QD_NAME_BYTES_MAX);
     if (r.failed || class >= QD_CLASS_COUNT || depth > QD_TENANT_SEGMENTS_MAX || h->resets > 3 ||
         h->alert > QD_THRESHOLDS_MAX || h->counter.amount < 0) {

@@ -395,7 +395,12 @@ bool qd_core_hold_next(struct qd_core *home, uint64_t *cursor, struct qd_hold *r
  */
 
 /* The counters, holds and estimators of a slice, each as bytes, little-endian and versioned. The
- * caller keeps the newest of each; a slice of the next boot takes them in again. */
+ * caller keeps the newest of each; a slice of the next boot takes them in again.
+ *
+ * So that what changes all the time is not written to its own place each time, the caller keeps a
+ * record of each counter and estimator, and one journal of what has changed since: most walks go on
+ * with the journal; now and then one folds it, bringing the records up to date and beginning a new
+ * journal. Holds, which live for seconds, are in the journal alone. */
 enum qd_saved_kind {
     QD_SAVED_COUNTER = 'c',
     QD_SAVED_HOLD = 'h',
@@ -408,17 +413,24 @@ struct qd_saved {
     enum qd_saved_kind kind;
     struct qd_hash128 id; /* of a hold: its place, in `lo` */
     uint64_t reservation; /* of a hold that is there: its number */
-    bool stored;          /* eviction: the caller has these bytes */
+    bool stored;          /* eviction: the caller's record has these bytes */
     uint32_t size;        /* 0: it is no more, and the caller forgets what it has under `id` */
     uint8_t bytes[QD_SAVED_MAX];
 };
 
-/* Walk what has changed since the last walk, or (`all`) everything, and take it for stored: start
- * with *cursor = 0; false at the end. The slice stays locked from the first to the last: then what
- * was read is its state at one moment. `commons` tells which charges of the holds still stand; NULL
- * if nothing is shared, or for commons itself. */
-bool qd_core_changed_next(struct qd_core *core, struct qd_core *commons, bool all, uint64_t *cursor,
-                          struct qd_wall_ns now, struct qd_saved *ret_saved);
+enum qd_walk {
+    QD_WALK_CHANGED, /* what has changed since the last walk, for the journal */
+    QD_WALK_FOLD, /* counters and estimators that the journal has or that changed since, for their
+                     records; and all holds, for the new journal */
+    QD_WALK_ALL,  /* the same with all counters and estimators */
+};
+
+/* Walk, and take what is given for stored: start with *cursor = 0; false at the end. The slice
+ * stays locked from the first to the last: then what was read is its state at one moment. `commons`
+ * tells which charges of the holds still stand; NULL if nothing is shared, or for commons itself.
+ */
+bool qd_core_walk(struct qd_core *core, struct qd_core *commons, enum qd_walk walk,
+                  uint64_t *cursor, struct qd_wall_ns now, struct qd_saved *ret_saved);
 
 /* What a saved counter says of itself. */
 struct qd_saved_counter {
@@ -460,7 +472,7 @@ bool qd_core_evict(struct qd_core *core, struct qd_wall_ns now, struct qd_saved 
 
 /* The same in two steps, for a caller that must store it before the counter goes, unless it is
  * `stored`: begin leaves it where it is, end takes it out. Of other calls on the slice only
- * qd_core_changed_next may come between. */
+ * qd_core_walk may come between. */
 bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now, struct qd_saved *ret_saved);
 void qd_core_evict_end(struct qd_core *core, const struct qd_saved *saved);
 /* Put a state back after qd_core_bind made the counter anew. False, and nothing changed: it isn't a

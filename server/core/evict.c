@@ -67,7 +67,7 @@ bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now, struct qd_
     }
     qd_codec_write(&at, ret_saved);
     /* One that never charged anything equals a fresh one: there is nothing to store. */
-    ret_saved->stored = !at.counter->changed;
+    ret_saved->stored = !at.counter->changed && !qd_table_is_journaled(&at);
     return true;
 }
 

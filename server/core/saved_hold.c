@@ -227,21 +227,6 @@ static void enter_root(struct qd_core *home, struct qd_reservation *r, struct qd
     }
 }
 
-/* It lies in the store under the place that it had; if it has another now, it is stored anew, and
- * the old one forgotten. */
-static void take_for_stored(struct qd_core *home, const struct qd_reservation *r,
-                            const struct qd_saved *saved)
-{
-    uint64_t place = (uint64_t)(r - home->reservations);
-    uint64_t was = saved->id.lo;
-    if (was < home->config.reservations) {
-        home->hold_stored[was / 64] |= UINT64_C(1) << (was % 64);
-    }
-    if (was == place) {
-        home->hold_changed[place / 64] &= ~(UINT64_C(1) << (place % 64));
-    }
-}
-
 enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
                                struct qd_saved *saved, struct qd_wall_ns now)
 {
@@ -290,6 +275,5 @@ enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
         qd_reservation_keep(home, r);
     }
     saved->reservation = r->number;
-    take_for_stored(home, r, saved);
     return QD_LOADED;
 }

@@ -95,7 +95,7 @@ static void place_reservations(struct layout *l, const struct qd_core_config *c,
     core->reservations = place(l, sizeof(struct qd_reservation) * c->reservations);
     core->reservation_bits = place(l, sizeof(uint64_t) * (c->reservations / 64 + 1));
     core->hold_changed = place(l, sizeof(uint64_t) * (c->reservations / 64 + 1));
-    core->hold_stored = place(l, sizeof(uint64_t) * (c->reservations / 64 + 1));
+    core->hold_journaled = place(l, sizeof(uint64_t) * (c->reservations / 64 + 1));
     core->next_number = c->first_number != 0 ? c->first_number : 1;
     core->ring_shift = c->reservations >> QD_RING_SHIFT_MAX != 0 ? QD_RING_SHIFT_MAX : 0;
     qd_index_init(&core->request_index, place_index(l, c->reservations), c->reservations);

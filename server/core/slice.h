@@ -44,7 +44,7 @@ struct qd_counter {
     uint64_t burst : 52;   /* buckets */
     uint64_t alert : 4;    /* thresholds reported and not yet left again */
     uint64_t resets : 2;   /* ResetCounter's, modulo 4; see reset.c */
-    uint64_t stored : 1;   /* the store has a state of it: never dropped silently */
+    uint64_t stored : 1;   /* the caller has a state of it: never dropped silently */
     uint64_t changed : 1;  /* and this is another one */
     uint64_t depth : 4;    /* 0: shared */
     uint32_t busy_until_s; /* last use, or the end of the last lease made on it (D12) */
@@ -55,7 +55,9 @@ struct qd_counter {
 struct qd_counter_cold {
     uint32_t id[4]; /* lo, hi as words, least significant first: 4-byte aligned */
     uint32_t name;
-    uint32_t since[2]; /* what it counts was booked after this entry of the ledger */
+    uint32_t since_low; /* what it counts was booked after this entry of the ledger */
+    uint32_t since_high : 31;
+    uint32_t journaled : 1; /* since the last fold a walk gave a state of it */
 };
 
 struct qd_counter_narrow {
@@ -145,7 +147,8 @@ struct qd_estimator {
     struct qd_hash128 id;
     uint32_t used_s;
     uint16_t generation; /* odd: live */
-    uint16_t changed;    /* since it was stored */
+    uint8_t changed;     /* since the last walk */
+    uint8_t journaled;   /* since the last fold a walk gave it */
     struct qd_quantile outputs;
 };
 
@@ -254,8 +257,8 @@ struct qd_core {
 
     struct qd_reservation *reservations;
     uint64_t *reservation_bits; /* 1: live */
-    uint64_t *hold_changed;     /* 1: the store has another state of this place */
-    uint64_t *hold_stored;      /* 1: the store has a state of this place */
+    uint64_t *hold_changed;     /* 1: the journal has another state of this place */
+    uint64_t *hold_journaled;   /* 1: the journal has a state of this place */
     uint32_t ring_shift;        /* capacity >> it places are gone round */
     uint64_t next_number;
     uint32_t reservations_open;

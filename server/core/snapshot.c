@@ -1,12 +1,8 @@
-/* Walking what has changed since it was stored (X5). */
+/* Walking what is to be stored (X5). */
 #include "codec.h"
 #include "estimator.h"
 #include "reservation.h"
 #include "saved_hold.h"
-
-/* Of the counters that have not changed so many are looked at in one walk, whether they still count
- * anything. */
-#define OVER_MASK 63U
 
 enum part {
     PART_HOLDS = QD_CLASS_COUNT, /* the classes of counters come first */
@@ -16,27 +12,41 @@ enum part {
 
 #define PART_SHIFT 32U
 
-static bool write_counter(struct qd_core *core, enum qd_class class, uint32_t index, bool all,
-                          struct qd_wall_ns now, struct qd_saved *ret_saved)
+static bool give_counter(const struct qd_at *at, bool journaled, struct qd_saved *ret_saved)
+{
+    qd_codec_write(at, ret_saved);
+    at->counter->changed = 0;
+    at->counter->stored = 1;
+    qd_table_set_journaled(at, journaled);
+    return true;
+}
+
+/* Its record counts nothing any more: the caller may forget it. */
+static bool is_over(const struct qd_at *at, struct qd_wall_ns now)
+{
+    if (!at->counter->stored || !qd_table_is_idle(at, now)) {
+        return false;
+    }
+    at->counter->stored = 0;
+    bool fresh = qd_counter_is_fresh(at, now);
+    at->counter->stored = !fresh;
+    return fresh;
+}
+
+static bool write_counter(struct qd_core *core, enum qd_class class, uint32_t index,
+                          enum qd_walk walk, struct qd_wall_ns now, struct qd_saved *ret_saved)
 {
     struct qd_at at;
     if (!qd_table_at(core, class, index, &at)) {
         return false;
     }
-    struct qd_counter *counter = at.counter;
-    if (counter->changed || all) {
-        qd_codec_write(&at, ret_saved);
-        counter->changed = 0;
-        counter->stored = 1;
-        return true;
+    if (walk == QD_WALK_CHANGED) {
+        return at.counter->changed && give_counter(&at, true, ret_saved);
     }
-    if (!counter->stored || ((index ^ qd_seconds_of(now)) & OVER_MASK) != 0 ||
-        !qd_table_is_idle(&at, now)) {
-        return false;
+    if (walk == QD_WALK_ALL || at.counter->changed || qd_table_is_journaled(&at)) {
+        return give_counter(&at, false, ret_saved);
     }
-    counter->stored = 0;
-    if (!qd_counter_is_fresh(&at, now)) {
-        counter->stored = 1;
+    if (!is_over(&at, now)) {
         return false;
     }
     ret_saved->kind = QD_SAVED_COUNTER;
@@ -45,16 +55,20 @@ static bool write_counter(struct qd_core *core, enum qd_class class, uint32_t in
     return true;
 }
 
-/* The next place from *place on whose stored state is another, or of a hold that is gone. */
-static bool next_hold(struct qd_core *home, struct qd_core *commons, bool all, uint64_t *place,
-                      struct qd_saved *ret_saved)
+/* The next place from *place on whose journaled state is another, or of a hold that is gone; in a
+ * fold, of any hold. */
+static bool next_hold(struct qd_core *home, struct qd_core *commons, enum qd_walk walk,
+                      uint64_t *place, struct qd_saved *ret_saved)
 {
     uint64_t end = (uint64_t)home->config.reservations / 64 + 1;
     for (uint64_t word = *place / 64; word < end; word++) {
         uint64_t live = home->reservation_bits[word];
-        uint64_t stored = home->hold_stored[word];
-        uint64_t changed = all ? live : live & home->hold_changed[word];
-        uint64_t wanted = (changed | (stored & ~live)) & ~UINT64_C(0) << (*place % 64);
+        if (walk != QD_WALK_CHANGED) {
+            home->hold_journaled[word] &= live; /* the old journal is void, and all in it */
+        }
+        uint64_t gone = home->hold_journaled[word] & ~live;
+        uint64_t given = walk == QD_WALK_CHANGED ? live & home->hold_changed[word] : live;
+        uint64_t wanted = (given | gone) & ~UINT64_C(0) << (*place % 64);
         if (wanted == 0) {
             *place = (word + 1) * 64;
             continue;
@@ -66,30 +80,32 @@ static bool next_hold(struct qd_core *home, struct qd_core *commons, bool all, u
         home->hold_changed[word] &= ~mask;
         if (live & mask) {
             qd_saved_hold_write(home, commons, &home->reservations[at], ret_saved);
-            home->hold_stored[word] |= mask;
+            home->hold_journaled[word] |= mask;
         } else {
             qd_saved_hold_gone(at, ret_saved);
-            home->hold_stored[word] &= ~mask;
+            home->hold_journaled[word] &= ~mask;
         }
         return true;
     }
     return false;
 }
 
-static bool write_estimator(struct qd_core *core, uint32_t index, bool all,
+static bool write_estimator(struct qd_core *core, uint32_t index, enum qd_walk walk,
                             struct qd_saved *ret_saved)
 {
     struct qd_estimator *e = qd_slab_at(&core->estimators, index);
-    if ((e->generation & 1U) == 0 || (!e->changed && !all)) {
+    bool behind = e->changed || (e->journaled && walk == QD_WALK_FOLD);
+    if ((e->generation & 1U) == 0 || (!behind && walk != QD_WALK_ALL)) {
         return false;
     }
     e->changed = 0;
+    e->journaled = walk == QD_WALK_CHANGED;
     qd_estimator_write(e, ret_saved);
     return true;
 }
 
-bool qd_core_changed_next(struct qd_core *core, struct qd_core *commons, bool all, uint64_t *cursor,
-                          struct qd_wall_ns now, struct qd_saved *ret_saved)
+bool qd_core_walk(struct qd_core *core, struct qd_core *commons, enum qd_walk walk,
+                  uint64_t *cursor, struct qd_wall_ns now, struct qd_saved *ret_saved)
 {
     struct qd_wall_ns seen = qd_slice_now(core, NULL, now);
     unsigned part = (unsigned)(*cursor >> PART_SHIFT);
@@ -99,13 +115,13 @@ bool qd_core_changed_next(struct qd_core *core, struct qd_core *commons, bool al
         if (part < QD_CLASS_COUNT) {
             enum qd_class class = (enum qd_class)part;
             while (!found && at < core->counters[class].high) {
-                found = write_counter(core, class, (uint32_t)at++, all, seen, ret_saved);
+                found = write_counter(core, class, (uint32_t)at++, walk, seen, ret_saved);
             }
         } else if (part == PART_HOLDS) {
-            found = next_hold(core, commons, all, &at, ret_saved);
+            found = next_hold(core, commons, walk, &at, ret_saved);
         } else {
             while (!found && at < core->estimators.high) {
-                found = write_estimator(core, (uint32_t)at++, all, ret_saved);
+                found = write_estimator(core, (uint32_t)at++, walk, ret_saved);
             }
         }
     }

@@ -116,14 +116,24 @@ struct qd_str qd_table_name(const struct qd_at *at)
 uint64_t qd_table_since(const struct qd_at *at)
 {
     const struct qd_counter_cold *cold = cold_of(at);
-    return cold->since[0] | (uint64_t)cold->since[1] << 32;
+    return cold->since_low | (uint64_t)cold->since_high << 32;
 }
 
 void qd_table_set_since(const struct qd_at *at, uint64_t since)
 {
     struct qd_counter_cold *cold = cold_of(at);
-    cold->since[0] = (uint32_t)since;
-    cold->since[1] = (uint32_t)(since >> 32);
+    cold->since_low = (uint32_t)since;
+    cold->since_high = (uint32_t)(since >> 32) & INT32_MAX;
+}
+
+bool qd_table_is_journaled(const struct qd_at *at)
+{
+    return cold_of(at)->journaled != 0;
+}
+
+void qd_table_set_journaled(const struct qd_at *at, bool journaled)
+{
+    cold_of(at)->journaled = journaled;
 }
 
 /* A live record with its generation odd and everything else unset. */

@@ -56,6 +56,9 @@ struct qd_str qd_table_name(const struct qd_at *at);
 /* What it counts was booked after this entry of the ledger. */
 uint64_t qd_table_since(const struct qd_at *at);
 void qd_table_set_since(const struct qd_at *at, uint64_t since);
+/* A walk has given a state of it since the last fold (QD_WALK_FOLD). */
+bool qd_table_is_journaled(const struct qd_at *at);
+void qd_table_set_journaled(const struct qd_at *at, bool journaled);
 /* The counter whose identity has this upper half: one in a slice, but for a chance of 2^-64. */
 bool qd_table_find_half(struct qd_core *core, uint64_t hi, struct qd_at *ret_at);
 uint32_t qd_table_name_handle(const struct qd_at *at);

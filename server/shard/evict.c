@@ -16,14 +16,13 @@ static enum qd_store_err read_state(struct qd_node *node, struct qd_hash128 id,
     struct qd_buf key = {0};
     struct qd_buf record = {0};
     struct qd_stored_place place = {0};
-    struct qd_str token;
 
     *ret_saved = (struct qd_saved){.kind = QD_SAVED_COUNTER, .id = id};
     qd_stored_key(ret_saved, place, &key);
     enum qd_store_err err =
         qd_store_get(node->store, QD_STORE_SNAPSHOT, qd_buf_str(&key), &record, NULL);
-    if (err == QD_STORE_OK && qd_stored_read(qd_buf_str(&key), qd_buf_str(&record), &place,
-                                             ret_saved, &token) != QD_STORE_OK) {
+    if (err == QD_STORE_OK &&
+        qd_stored_read(qd_buf_str(&key), qd_buf_str(&record), &place, ret_saved) != QD_STORE_OK) {
         ret_saved->size = 0;
     }
     qd_buf_release(&key);

@@ -57,7 +57,8 @@ struct qd_worker {
 
 /* Of snapshot.h, since the start. */
 struct qd_snapshot_figures {
-    _Atomic uint64_t rounds, records, failures;
+    _Atomic uint64_t rounds, bytes, failures;
+    bool unsynced; /* the storing thread's: it has written since it last synced */
 };
 
 struct qd_directory;

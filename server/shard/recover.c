@@ -3,6 +3,7 @@
 #include "server/ledger/scan.h"
 #include "server/policy/intern.h"
 #include "server/policy/retention.h"
+#include "server/shard/journal.h"
 #include "server/shard/recount.h"
 #include "server/shard/snapshot.h"
 #include "server/shard/stored.h"
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define GROUP_BYTES (4U << 20) /* of records that are brought up to date in one write */
 
 struct cut_at {
     struct qd_stored_place place;
@@ -34,8 +37,10 @@ struct recover {
     struct limit_at *by_spec; /* sorted; each limit of today */
     struct limit_at *by_identity;
     size_t limit_count;
-    struct qd_batch gone; /* what is to be forgotten */
-    bool leased;          /* counters of this pass: those that holds point at come first (D12) */
+    struct qd_batch gone;  /* what is to be forgotten */
+    struct qd_batch newer; /* records on their way from the journal */
+    uint64_t journal_next; /* above the number of any chunk */
+    bool leased;           /* counters of this pass: those that holds point at come first (D12) */
     struct qd_recount_how how;
 };
 
@@ -217,9 +222,8 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
     struct qd_stored_place place;
     struct qd_saved saved;
     struct qd_saved_counter counter;
-    struct qd_str token;
     enum qd_load load = QD_LOAD_BAD;
-    enum qd_store_err err = qd_stored_read(key, value, &place, &saved, &token);
+    enum qd_store_err err = qd_stored_read(key, value, &place, &saved);
 
     if (err != QD_STORE_OK) {
         return refuse(r, err, "a counter's record is damaged", ret_err);
@@ -248,58 +252,130 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
     return GO_ON;
 }
 
-/* --- holds and estimators --- */
+/* --- estimators --- */
 
-static enum qd_load take_hold(struct recover *r, struct qd_shard *home, struct qd_saved *saved,
-                              struct qd_str token)
-{
-    enum qd_load load = qd_core_load_hold(home->core, r->node->shards.commons.core, saved, r->now);
-
-    if (load == QD_LOADED && token.len > 0) {
-        qd_shard_note(home, saved->reservation, token);
-    }
-    return load;
-}
-
-static enum visit take_other(struct recover *r, struct qd_str key, struct qd_str value,
-                             enum qd_store_err *ret_err)
+static enum visit take_estimator(struct recover *r, struct qd_str key, struct qd_str value,
+                                 enum qd_store_err *ret_err)
 {
     struct qd_stored_place place = {0};
     struct qd_saved saved;
-    struct qd_str token;
     enum qd_load load = QD_LOAD_FULL;
-    enum qd_store_err err = qd_stored_read(key, value, &place, &saved, &token);
+    enum qd_store_err err = qd_stored_read(key, value, &place, &saved);
 
     if (err != QD_STORE_OK) {
-        return refuse(r, err, "a hold's or estimator's record is damaged", ret_err);
+        return refuse(r, err, "an estimator's record is damaged", ret_err);
     }
-    bool here = place.shards == r->node->shards.count &&
-                (place.shard < place.shards || place.shard == QD_STORED_COMMONS);
-    struct qd_shard *shard = place.shard == QD_STORED_COMMONS ? &r->node->shards.commons : NULL;
-    if (here && shard == NULL) {
-        shard = &r->node->shards.home[place.shard];
-    }
-    /* Numbers of holds name their slice: with another number of slices they have no place (S1). */
-    if (here && saved.kind == QD_SAVED_HOLD) {
-        load = take_hold(r, shard, &saved, token);
-        r->recovery->holds += load == QD_LOADED;
-        r->recovery->holds_lost += load == QD_LOAD_FULL;
-    } else if (here) {
-        load = qd_core_load_estimator(shard->core, &saved, r->now);
-    } else {
-        r->recovery->holds_lost += saved.kind == QD_SAVED_HOLD;
+    if (place.shards == r->node->shards.count && place.shard < place.shards) {
+        load = qd_core_load_estimator(r->node->shards.home[place.shard].core, &saved, r->now);
     }
     if (load == QD_LOAD_BAD) {
-        return damaged(r, "a hold's or estimator's state is damaged");
+        return damaged(r, "an estimator's state is damaged");
     }
-    /* What lies at another place now is stored there by the boot: under this key it would come
-     * back. */
-    bool elsewhere = load == QD_LOADED && saved.kind == QD_SAVED_HOLD &&
-                     saved.id.lo >= r->node->shards.capacity.reservations;
-    if (load == QD_LOAD_FULL || elsewhere) {
+    if (load == QD_LOAD_FULL) {
         qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
     }
     return GO_ON;
+}
+
+/* --- the journals --- */
+
+static enum qd_store_err note_chunk(void *context, struct qd_str key, uint64_t number)
+{
+    struct recover *r = context;
+
+    if (number >= r->journal_next) {
+        r->journal_next = number + 1;
+    }
+    qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key); /* with the boot's own snapshot */
+    return QD_STORE_OK;
+}
+
+static enum qd_store_err flush_newer(struct recover *r, struct qd_store_error *error)
+{
+    enum qd_store_err err = QD_STORE_OK;
+
+    if (r->newer.count > 0) {
+        err = qd_store_write(r->node->store, &r->newer, false, error);
+        qd_batch_clear(&r->newer);
+    }
+    return err;
+}
+
+/* A record is brought up to date. A boot that ends early finds the journal again, and does the
+ * same. */
+static enum qd_store_err renew_record(void *context, struct qd_stored_place place,
+                                      const struct qd_journal_item *item)
+{
+    struct recover *r = context;
+    struct qd_saved saved;
+    struct qd_buf key = {0};
+    struct qd_buf record = {0};
+
+    if (item->kind == QD_SAVED_HOLD) {
+        return QD_STORE_OK; /* once the counters are there */
+    }
+    qd_journal_saved(item, &saved);
+    qd_stored_key(&saved, place, &key);
+    qd_stored_record(&saved, &record);
+    r->newer.ops.failed |= key.failed || record.failed;
+    qd_batch_put(&r->newer, QD_STORE_SNAPSHOT, qd_buf_str(&key), qd_buf_str(&record));
+    qd_buf_release(&key);
+    qd_buf_release(&record);
+    return r->newer.ops.size > GROUP_BYTES ? flush_newer(r, NULL) : QD_STORE_OK;
+}
+
+/* Numbers of holds name their slice: with another number of slices they have no place (S1). */
+static enum qd_store_err take_hold(void *context, struct qd_stored_place place,
+                                   const struct qd_journal_item *item)
+{
+    struct recover *r = context;
+    struct qd_shards *shards = &r->node->shards;
+    struct qd_saved saved;
+
+    if (item->kind != QD_SAVED_HOLD || item->bytes.len == 0) {
+        return QD_STORE_OK;
+    }
+    enum qd_load load = QD_LOAD_FULL;
+    if (place.shards == shards->count && place.shard < place.shards) {
+        struct qd_shard *home = &shards->home[place.shard];
+        qd_journal_saved(item, &saved);
+        load = qd_core_load_hold(home->core, shards->commons.core, &saved, r->now);
+        if (load == QD_LOADED && item->token.len > 0) {
+            qd_shard_note(home, saved.reservation, item->token);
+        }
+    }
+    r->recovery->holds += load == QD_LOADED;
+    r->recovery->holds_lost += load == QD_LOAD_FULL;
+    return load == QD_LOAD_BAD ? QD_STORE_CORRUPT : QD_STORE_OK;
+}
+
+static enum qd_store_err read_journals(struct recover *r, const struct qd_journal_visitor *with,
+                                       struct qd_store_error *error)
+{
+    enum qd_store_err err = qd_journal_read(r->node->store, with, error);
+
+    if (err == QD_STORE_CORRUPT) {
+        (void)damaged(r, "a slice's journal is damaged");
+        return QD_STORE_OK;
+    }
+    return err == QD_STORE_OK || error->code == err
+               ? err
+               : qd_store_error_set(error, err, "the snapshot: %s", qd_store_err_text(err));
+}
+
+static enum qd_store_err renew_records(struct recover *r, struct qd_store_error *error)
+{
+    const struct qd_journal_visitor with = {note_chunk, renew_record, r};
+    enum qd_store_err err = read_journals(r, &with, error);
+
+    return err == QD_STORE_OK ? flush_newer(r, error) : err;
+}
+
+static enum qd_store_err take_holds(struct recover *r, struct qd_store_error *error)
+{
+    const struct qd_journal_visitor with = {NULL, take_hold, r};
+
+    return read_journals(r, &with, error);
 }
 
 /* --- what came after --- */
@@ -373,7 +449,8 @@ static enum visit forget(struct recover *r, struct qd_str key, struct qd_str val
  * look there for what they had. A boot that ends early finds cuts missing, and does this again. */
 static enum qd_store_err forget_all(struct recover *r, struct qd_store_error *error)
 {
-    static const char kinds[] = {QD_SAVED_COUNTER, QD_SAVED_ESTIMATOR, QD_SAVED_HOLD, 'k'};
+    static const char kinds[] = {QD_SAVED_COUNTER, QD_SAVED_ESTIMATOR, QD_SAVED_HOLD,
+                                 QD_JOURNAL_KIND, 'k'};
     enum qd_store_err err = QD_STORE_OK;
 
     qd_batch_clear(&r->gone);
@@ -404,22 +481,24 @@ static enum qd_store_err count_ledger(struct recover *r, struct qd_store_error *
 
 /* --- all of it --- */
 
+static bool is_good(const struct recover *r, enum qd_store_err err)
+{
+    return err == QD_STORE_OK && r->recovery->damage[0] == '\0';
+}
+
+/* Counters first: holds look for theirs. */
 static enum qd_store_err take_snapshot(struct recover *r, struct qd_store_error *error)
 {
-    static const struct {
-        char kind;
-        visitor visit;
-    } parts[] = {{QD_SAVED_COUNTER, take_counter}, /* holds look for theirs */
-                 {QD_SAVED_COUNTER, take_counter},
-                 {QD_SAVED_HOLD, take_other},
-                 {QD_SAVED_ESTIMATOR, take_other}};
-    enum qd_store_err err = QD_STORE_OK;
+    enum qd_store_err err = renew_records(r, error);
 
-    for (size_t i = 0; i < 4 && err == QD_STORE_OK && r->recovery->damage[0] == '\0'; i++) {
-        r->leased = i == 0;
-        err = walk(r, parts[i].kind, parts[i].visit, error);
+    for (unsigned pass = 0; pass < 2 && is_good(r, err); pass++) {
+        r->leased = pass == 0;
+        err = walk(r, QD_SAVED_COUNTER, take_counter, error);
     }
-    return err;
+    if (is_good(r, err)) {
+        err = take_holds(r, error);
+    }
+    return is_good(r, err) ? walk(r, QD_SAVED_ESTIMATOR, take_estimator, error) : err;
 }
 
 static enum qd_store_err recover(struct recover *r, struct qd_store_error *error)
@@ -429,9 +508,9 @@ static enum qd_store_err recover(struct recover *r, struct qd_store_error *error
     if (err == QD_STORE_OK && ahead_of_ledger(r)) {
         (void)damaged(r, "it has counted entries that the ledger does not have");
     }
-    if (err == QD_STORE_OK && r->recovery->damage[0] == '\0' && cuts_complete(r)) {
+    if (is_good(r, err) && cuts_complete(r)) {
         err = take_snapshot(r, error);
-        if (err == QD_STORE_OK && r->recovery->damage[0] == '\0') {
+        if (is_good(r, err)) {
             return replay(r, error);
         }
     }
@@ -478,6 +557,7 @@ static void release(struct recover *r)
     free(r->by_spec);
     free(r->by_identity);
     qd_batch_release(&r->gone);
+    qd_batch_release(&r->newer);
 }
 
 /* D5: if the clock went back over the boot, time goes on where the ledger's stopped: its counters
@@ -501,6 +581,7 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
 
     *ret_recovery = (struct qd_recovery){0};
     qd_batch_init(&r.gone);
+    qd_batch_init(&r.newer);
     r.published = qd_worker_enter(worker);
     assert(r.published != NULL);
     node->booting = true;
@@ -515,7 +596,7 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
     }
     if (err == QD_STORE_OK) {
         qd_frontier_start(&node->frontier, qd_ledger_watermark(node->ledger).sequence);
-        err = qd_snapshot_boot(node, &r.gone, &error) ? QD_STORE_OK : error.code;
+        err = qd_snapshot_boot(node, r.journal_next, &r.gone, &error) ? QD_STORE_OK : error.code;
     }
     release(&r);
     if (err != QD_STORE_OK) {

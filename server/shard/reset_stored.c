@@ -101,9 +101,8 @@ static bool is_wanted(const struct qd_reset_stored *s, struct qd_str key, struct
 {
     struct qd_stored_place place;
     struct qd_saved_counter counter;
-    struct qd_str token;
 
-    return qd_stored_read(key, record, &place, ret_saved, &token) == QD_STORE_OK &&
+    return qd_stored_read(key, record, &place, ret_saved) == QD_STORE_OK &&
            qd_core_saved_counter(ret_saved, &counter) &&
            qd_reset_is_of(s->limit, counter.limit_identity) && counter.depth == s->limit->depth &&
            qd_counter_has_keys(s->subject, s->node->shards.seed, s->limit, ret_saved->id,

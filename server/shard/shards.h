@@ -50,6 +50,17 @@ struct qd_counted {
     uint64_t stored_through;
 };
 
+/* Which chunks the store has of a slice's journal: see snapshot.h. Under the shard's lock and
+ * `storing`. */
+struct qd_journaled {
+    uint64_t first; /* number of the oldest chunk that may be there */
+    uint64_t begun; /* of the first of the journal that the last fold began */
+    uint64_t next;
+    size_t begun_bytes; /* what that fold wrote of it: the holds of that moment */
+    size_t bytes;       /* what came after */
+    uint32_t walks;     /* since then */
+};
+
 struct qd_shard {
     _Alignas(QD_CACHE_LINE) pthread_mutex_t lock;
     struct qd_core *core;
@@ -65,6 +76,7 @@ struct qd_shard {
     uint64_t repeated[16];
     uint32_t repeated_next;
     struct qd_counted counted;
+    struct qd_journaled journaled;
     pthread_mutex_t
         storing; /* taken with the shard's lock; held on while what changed is written */
     void *memory;

@@ -1,9 +1,14 @@
 #include "server/shard/snapshot.h"
 
+#include "server/shard/journal.h"
 #include "server/shard/stored.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define CHUNK_BYTES    (1U << 20)
+#define FOLD_WALKS     64U
+#define JOURNALS_BYTES (64U << 20) /* of all slices, before they grow beyond their holds */
 
 /* --- what a slice has counted --- */
 
@@ -66,100 +71,173 @@ static struct qd_stored_place place_of(const struct qd_node *node, const struct 
     return (struct qd_stored_place){node->shards.count, home ? shard->index : QD_STORED_COMMONS};
 }
 
-static void put(struct qd_batch *batch, struct qd_str key, const struct qd_buf *record)
+/* What one walk of a slice gives, on its way to the store. */
+struct gathering {
+    struct qd_stored_place place;
+    enum qd_walk walk;
+    struct qd_journaled *journaled;
+    struct qd_batch *batch;
+    struct qd_buf key;
+    struct qd_buf record;
+    struct qd_buf chunk; /* empty: none is begun */
+    size_t chunk_bytes;  /* of all that ended */
+};
+
+static void put(struct gathering *g, const struct qd_buf *record)
 {
-    batch->ops.failed |= record->failed;
-    qd_batch_put(batch, QD_STORE_SNAPSHOT, key, qd_buf_str(record));
+    g->batch->ops.failed |= g->key.failed || record->failed;
+    qd_batch_put(g->batch, QD_STORE_SNAPSHOT, qd_buf_str(&g->key), qd_buf_str(record));
 }
 
-/* What a write that failed may have left there: holds that are no more. */
-static void forget_holds(struct qd_node *node, struct qd_stored_place place, struct qd_batch *batch)
+static void delete (struct gathering *g)
 {
-    struct qd_buf lower = {0};
-    struct qd_buf upper = {0};
-    struct qd_saved first = {.kind = QD_SAVED_HOLD};
-    struct qd_saved last = {.kind = QD_SAVED_HOLD, .id = {.lo = UINT64_MAX}};
-    struct qd_str key;
-    struct qd_str value;
+    g->batch->ops.failed |= g->key.failed;
+    qd_batch_delete(g->batch, QD_STORE_SNAPSHOT, qd_buf_str(&g->key));
+}
 
-    qd_stored_key(&first, place, &lower);
-    qd_stored_key(&last, place, &upper);
-    struct qd_store_range range = {
-        .space = QD_STORE_SNAPSHOT, .lower = qd_buf_str(&lower), .upper = qd_buf_str(&upper)};
-    struct qd_store_iter *iter = qd_store_iter_open(node->store, &range);
-    batch->ops.failed |= iter == NULL || lower.failed || upper.failed;
-    enum qd_store_err err = QD_STORE_OK;
-    while (iter != NULL && (err = qd_store_iter_next(iter, &key, &value, NULL)) == QD_STORE_OK) {
-        qd_batch_delete(batch, QD_STORE_SNAPSHOT, key);
+static void end_chunk(struct gathering *g)
+{
+    if (g->chunk.size == 0 && !g->chunk.failed) {
+        return;
     }
-    batch->ops.failed |= err != QD_STORE_OK && err != QD_STORE_END;
-    qd_store_iter_close(iter);
-    qd_buf_release(&lower);
-    qd_buf_release(&upper);
+    qd_journal_end(&g->chunk);
+    qd_buf_clear(&g->key);
+    qd_journal_key(g->place, g->journaled->next++, &g->key);
+    put(g, &g->chunk);
+    g->chunk_bytes += g->chunk.size;
+    qd_buf_clear(&g->chunk);
 }
 
-/* Everything of the slice that the store does not have, and its cut. False: nothing to write. */
-static bool gather(struct qd_node *node, struct qd_shard *shard, struct qd_batch *batch)
+static void add_to_journal(struct gathering *g, const struct qd_saved *saved, struct qd_str token)
 {
-    struct qd_stored_place place = place_of(node, shard);
+    if (g->chunk.size == 0) {
+        qd_journal_begin(&g->chunk);
+    }
+    qd_journal_add(&g->chunk, saved, token);
+    if (g->chunk.size > CHUNK_BYTES) {
+        end_chunk(g);
+    }
+}
+
+static void put_record(struct gathering *g, const struct qd_saved *saved)
+{
+    qd_buf_clear(&g->key);
+    qd_stored_key(saved, g->place, &g->key);
+    if (saved->size == 0) {
+        delete (g);
+        return;
+    }
+    qd_buf_clear(&g->record);
+    qd_stored_record(saved, &g->record);
+    put(g, &g->record);
+}
+
+/* The journal begins anew: what was before is in the records now. */
+static void forget_journal(struct gathering *g, uint64_t begun)
+{
+    struct qd_journaled *j = g->journaled;
+
+    for (uint64_t number = j->first; number < begun; number++) {
+        qd_buf_clear(&g->key);
+        qd_journal_key(g->place, number, &g->key);
+        delete (g);
+    }
+    j->begun = begun;
+    j->begun_bytes = g->chunk_bytes;
+    j->bytes = 0;
+    j->walks = 0;
+}
+
+static void walk_slice(struct qd_node *node, struct qd_shard *shard, struct gathering *g)
+{
     struct qd_core *commons =
         shard != &node->shards.commons ? qd_shards_commons(&node->shards) : NULL;
     struct qd_wall_ns now = qd_clock_now(&node->clock);
-    struct qd_buf key = {0};
-    struct qd_buf record = {0};
+    uint64_t begun = g->journaled->next;
     struct qd_saved saved;
-    struct qd_cut cut;
     uint64_t cursor = 0;
+
+    while (qd_core_walk(shard->core, commons, g->walk, &cursor, now, &saved)) {
+        bool is_hold = saved.kind == QD_SAVED_HOLD;
+        if (is_hold && node->booting) {
+            continue; /* the boot's own snapshot has them all */
+        }
+        if (is_hold || g->walk == QD_WALK_CHANGED) {
+            struct qd_str token = {NULL, 0};
+            if (is_hold && saved.size > 0) {
+                token = qd_shard_recall(shard, saved.reservation);
+            }
+            add_to_journal(g, &saved, token);
+        } else {
+            put_record(g, &saved);
+        }
+    }
+    end_chunk(g);
+    if (g->walk == QD_WALK_CHANGED) {
+        g->journaled->bytes += g->chunk_bytes;
+        g->journaled->walks++;
+    } else {
+        forget_journal(g, begun);
+    }
+}
+
+/* When a fold costs less than going on: a boot reads the journal, and files carry what is void. Not
+ * all slices at the same time, whose holds come and go alike: one waits for twice the holds that
+ * its journal began with, another for four times. */
+static bool is_fold_due(const struct qd_node *node, const struct qd_shard *shard)
+{
+    const struct qd_journaled *j = &shard->journaled;
+    size_t eighths = 16 + shard->index % 16;
+    size_t limit = JOURNALS_BYTES / (node->shards.count + 1) + j->begun_bytes / 8 * eighths;
+
+    return j->walks >= FOLD_WALKS || j->bytes > limit;
+}
+
+/* Everything of the slice that the store does not have, and its cut. False: nothing to write. */
+static bool gather(struct qd_node *node, struct qd_shard *shard, bool fold, struct qd_batch *batch)
+{
+    struct gathering g = {
+        .place = place_of(node, shard), .batch = batch, .journaled = &shard->journaled};
+    struct qd_cut cut;
     size_t before = batch->count;
 
     if (!cut_of(node, shard, &cut)) {
         return false;
     }
-    bool all = shard->counted.unwritten;
-    if (all) {
-        forget_holds(node, place, batch);
-    }
-    while (qd_core_changed_next(shard->core, commons, all, &cursor, now, &saved)) {
-        qd_buf_clear(&key);
-        qd_buf_clear(&record);
-        qd_stored_key(&saved, place, &key);
-        if (saved.size == 0) {
-            qd_batch_delete(batch, QD_STORE_SNAPSHOT, qd_buf_str(&key));
-            continue;
-        }
-        struct qd_str token = saved.kind == QD_SAVED_HOLD
-                                  ? qd_shard_recall(shard, saved.reservation)
-                                  : (struct qd_str){NULL, 0};
-        qd_stored_record(&saved, token, &record);
-        put(batch, qd_buf_str(&key), &record);
-    }
-    bool moved = all || cut.through != shard->counted.stored_through || batch->count != before;
+    g.walk = shard->counted.unwritten           ? QD_WALK_ALL
+             : fold || is_fold_due(node, shard) ? QD_WALK_FOLD
+                                                : QD_WALK_CHANGED;
+    walk_slice(node, shard, &g);
+    bool moved = shard->counted.unwritten || cut.through != shard->counted.stored_through ||
+                 batch->count != before;
     if (moved) {
-        qd_buf_clear(&key);
-        qd_buf_clear(&record);
-        qd_cut_key(place, &key);
+        qd_buf_clear(&g.key);
+        qd_buf_clear(&g.record);
+        qd_cut_key(g.place, &g.key);
         if (node->booting) { /* without all cuts the next boot counts the ledger alone */
-            qd_batch_delete(batch, QD_STORE_SNAPSHOT, qd_buf_str(&key));
+            delete (&g);
         } else {
-            qd_cut_record(&cut, &record);
-            put(batch, qd_buf_str(&key), &record);
+            qd_cut_record(&cut, &g.record);
+            put(&g, &g.record);
             shard->counted.stored_through = cut.through;
         }
     }
-    batch->ops.failed |= key.failed;
-    qd_buf_release(&key);
-    qd_buf_release(&record);
+    qd_buf_release(&g.key);
+    qd_buf_release(&g.record);
+    qd_buf_release(&g.chunk);
     return moved;
 }
 
-/* The slice takes what it gave away for stored: if it is not, everything is written next time. */
+/* The slice takes what it gave away for stored: if it is not, everything is written next time, and
+ * the journal that may or may not be there forgotten. */
 static bool write_batch(struct qd_node *node, struct qd_shard *shard, const struct qd_batch *batch,
                         struct qd_store_error *error)
 {
     bool ok = qd_store_write(node->store, batch, false, error) == QD_STORE_OK;
 
     if (ok) {
-        atomic_fetch_add_explicit(&node->snapshot.records, batch->count, memory_order_relaxed);
+        shard->journaled.first = shard->journaled.begun;
+        atomic_fetch_add_explicit(&node->snapshot.bytes, batch->ops.size, memory_order_relaxed);
     } else {
         atomic_fetch_add_explicit(&node->snapshot.failures, 1, memory_order_relaxed);
     }
@@ -174,7 +252,7 @@ bool qd_snapshot_locked(struct qd_node *node, struct qd_shard *shard)
 
     qd_batch_init(&batch);
     (void)pthread_mutex_lock(&shard->storing);
-    bool ok = !gather(node, shard, &batch) || write_batch(node, shard, &batch, &error);
+    bool ok = !gather(node, shard, true, &batch) || write_batch(node, shard, &batch, &error);
     ok = ok && !shard->counted.incomplete;
     (void)pthread_mutex_unlock(&shard->storing);
     qd_batch_release(&batch);
@@ -204,16 +282,16 @@ static void unlock(struct qd_node *node, struct qd_shard *shard)
 /* Checks wait while the slice is read, not while it is written. Whoever locks `storing` has the
  * shard locked; who has it locked may write without the shard, and needs it no more. */
 static bool store_shard(struct qd_node *node, struct qd_shard *shard, struct qd_batch *batch,
-                        bool *wrote, struct qd_store_error *error)
+                        struct qd_store_error *error)
 {
     qd_batch_clear(batch);
     lock(node, shard);
     (void)pthread_mutex_lock(&shard->storing);
-    bool some = gather(node, shard, batch);
+    bool some = gather(node, shard, false, batch);
     unlock(node, shard);
     bool ok = !some || write_batch(node, shard, batch, error);
     (void)pthread_mutex_unlock(&shard->storing);
-    *wrote |= some;
+    node->snapshot.unsynced |= some;
     return ok;
 }
 
@@ -222,35 +300,50 @@ static struct qd_shard *shard_at(struct qd_node *node, uint32_t i)
     return i < node->shards.count ? &node->shards.home[i] : &node->shards.commons;
 }
 
-bool qd_snapshot_round(struct qd_node *node, bool synced, struct qd_store_error *error)
+bool qd_snapshot_part(struct qd_node *node, uint32_t part, uint32_t parts, bool synced,
+                      struct qd_store_error *error)
 {
+    uint64_t slices = (uint64_t)node->shards.count + 1;
+    uint32_t begin = (uint32_t)(slices * part / parts);
+    uint32_t end = (uint32_t)(slices * (part + 1) / parts);
     struct qd_batch batch;
     bool ok = true;
-    bool wrote = false;
 
     qd_batch_init(&batch);
-    for (uint32_t i = 0; i <= node->shards.count && ok; i++) {
-        ok = store_shard(node, shard_at(node, i), &batch, &wrote, error);
+    for (uint32_t i = begin; i < end && ok; i++) {
+        ok = store_shard(node, shard_at(node, i), &batch, error);
     }
-    if (ok && wrote && synced) {
+    if (ok && synced && node->snapshot.unsynced) {
         qd_batch_clear(&batch);
         ok = qd_store_write(node->store, &batch, true, error) == QD_STORE_OK;
+        node->snapshot.unsynced = !ok;
     }
     qd_batch_release(&batch);
-    atomic_fetch_add_explicit(&node->snapshot.rounds, ok, memory_order_relaxed);
+    atomic_fetch_add_explicit(&node->snapshot.rounds, ok && part + 1 == parts,
+                              memory_order_relaxed);
     return ok;
 }
 
-bool qd_snapshot_boot(struct qd_node *node, const struct qd_batch *extra,
+bool qd_snapshot_round(struct qd_node *node, bool synced, struct qd_store_error *error)
+{
+    return qd_snapshot_part(node, 0, 1, synced, error);
+}
+
+bool qd_snapshot_boot(struct qd_node *node, uint64_t journal_next, const struct qd_batch *extra,
                       struct qd_store_error *error)
 {
     struct qd_batch batch;
+    uint32_t slices = node->shards.count + 1;
 
     qd_batch_init(&batch);
     qd_batch_append(&batch, extra);
-    for (uint32_t i = 0; i <= node->shards.count; i++) {
-        shard_at(node, i)->counted.stored_through = UINT64_MAX; /* each has its cut written */
-        (void)gather(node, shard_at(node, i), &batch);
+    for (uint32_t i = 0; i < slices; i++) {
+        struct qd_shard *shard = shard_at(node, i);
+        shard->counted.stored_through = UINT64_MAX; /* each has its cut written */
+        shard->journaled = (struct qd_journaled){journal_next, journal_next, journal_next, 0, 0, 0};
+        (void)gather(node, shard, true, &batch);
+        shard->journaled.first = shard->journaled.begun;
+        shard->journaled.walks = i * FOLD_WALKS / slices; /* they fold in turns */
     }
     bool ok = qd_store_write(node->store, &batch, true, error) == QD_STORE_OK;
     qd_batch_release(&batch);

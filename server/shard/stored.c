@@ -1,6 +1,5 @@
 #include "server/shard/stored.h"
 
-#include "server/shard/shards.h"
 #include "storage/codec.h"
 
 #include <stdlib.h>
@@ -9,7 +8,7 @@
 /* The core's bytes have a version of their own kind, and a change of them raises this one as well:
  * a newer one is refused, and what an older one says is counted anew from the ledger. */
 #define VERSION        2
-#define CUT_VERSION    1
+#define CUT_VERSION    2 /* since holds are in the journal */
 #define CUT_BEYOND_MAX (UINT64_C(1) << 24)
 #define CUT_KIND       'k'
 
@@ -29,9 +28,7 @@ static struct qd_stored_place get_place(struct qd_reader *reader)
 
 static enum qd_record_type type_of(enum qd_saved_kind kind)
 {
-    return kind == QD_SAVED_COUNTER ? QD_RECORD_COUNTER
-           : kind == QD_SAVED_HOLD  ? QD_RECORD_HOLD
-                                    : QD_RECORD_ESTIMATOR;
+    return kind == QD_SAVED_COUNTER ? QD_RECORD_COUNTER : QD_RECORD_ESTIMATOR;
 }
 
 void qd_stored_key(const struct qd_saved *saved, struct qd_stored_place place, struct qd_buf *key)
@@ -40,19 +37,14 @@ void qd_stored_key(const struct qd_saved *saved, struct qd_stored_place place, s
     if (saved->kind != QD_SAVED_COUNTER) {
         put_place(key, place);
     }
-    if (saved->kind != QD_SAVED_HOLD) {
-        qd_put_key_u64(key, saved->id.hi);
-    }
+    qd_put_key_u64(key, saved->id.hi);
     qd_put_key_u64(key, saved->id.lo);
 }
 
-void qd_stored_record(const struct qd_saved *saved, struct qd_str token, struct qd_buf *record)
+void qd_stored_record(const struct qd_saved *saved, struct qd_buf *record)
 {
     size_t begin = qd_record_begin(record, type_of(saved->kind), VERSION);
 
-    if (saved->kind == QD_SAVED_HOLD) {
-        qd_put_str(record, token);
-    }
     qd_buf_append(record, saved->bytes, saved->size);
     qd_record_end(record, begin);
 }
@@ -63,24 +55,20 @@ static enum qd_store_err read_key(struct qd_str key, struct qd_stored_place *ret
     struct qd_reader reader = qd_reader_of(key);
     uint8_t kind = qd_get_u8(&reader);
 
-    if (kind != QD_SAVED_COUNTER && kind != QD_SAVED_HOLD && kind != QD_SAVED_ESTIMATOR) {
+    if (kind != QD_SAVED_COUNTER && kind != QD_SAVED_ESTIMATOR) {
         return QD_STORE_CORRUPT;
     }
     ret_saved->kind = (enum qd_saved_kind)kind;
-    ret_saved->id = (struct qd_hash128){0, 0};
     if (kind != QD_SAVED_COUNTER) {
         *ret_place = get_place(&reader);
     }
-    if (kind != QD_SAVED_HOLD) {
-        ret_saved->id.hi = qd_get_key_u64(&reader);
-    }
+    ret_saved->id.hi = qd_get_key_u64(&reader);
     ret_saved->id.lo = qd_get_key_u64(&reader);
     return qd_reader_finish(&reader);
 }
 
 enum qd_store_err qd_stored_read(struct qd_str key, struct qd_str record,
-                                 struct qd_stored_place *ret_place, struct qd_saved *ret_saved,
-                                 struct qd_str *ret_token)
+                                 struct qd_stored_place *ret_place, struct qd_saved *ret_saved)
 {
     uint8_t version;
     struct qd_reader body;
@@ -92,8 +80,6 @@ enum qd_store_err qd_stored_read(struct qd_str key, struct qd_str record,
     if (err != QD_STORE_OK) {
         return err;
     }
-    *ret_token = ret_saved->kind == QD_SAVED_HOLD ? qd_get_str(&body, QD_TOKEN_NOTE_BYTES)
-                                                  : (struct qd_str){NULL, 0};
     size_t size = (size_t)(body.end - body.at);
     if (body.failed || version != VERSION || size == 0 || size > sizeof(ret_saved->bytes)) {
         return QD_STORE_CORRUPT;
@@ -144,6 +130,9 @@ enum qd_store_err qd_cut_read(struct qd_str key, struct qd_str record,
     enum qd_store_err err = kind == CUT_KIND ? qd_reader_finish(&reader) : QD_STORE_CORRUPT;
     if (err == QD_STORE_OK) {
         err = qd_record_open(record, QD_RECORD_CUT, CUT_VERSION, &version, &body);
+    }
+    if (err == QD_STORE_OK && version != CUT_VERSION) {
+        err = QD_STORE_CORRUPT; /* holds lay elsewhere: the ledger is counted instead */
     }
     if (err != QD_STORE_OK) {
         return err;

@@ -1,11 +1,11 @@
-/* What is stored of counters, holds and estimators: keys and records in the SNAPSHOT space (X5,
- * D12).
+/* What is stored of counters and estimators: keys and records in the SNAPSHOT space (X5, D12).
  *
- *   c <identity>                     a counter
- *   e <shards> <shard> <identity>    an estimator
- *   h <shards> <shard> <place>       a hold
- *   k <shards> <shard>               a cut: which entries of the ledger its slice had counted when
- * the above were written r ...                            closed reservations: closed.h
+ *   c <identity>                    a counter
+ *   e <shards> <shard> <identity>   an estimator
+ *   j <shards> <shard> <number>     what has changed since in a slice, and its holds: journal.h
+ *   k <shards> <shard>              a cut: which entries of the ledger its slice had counted when
+ *                                   the above were written
+ *   r ...                           closed reservations: closed.h
  *
  * Layer:    shard
  * Threads:  values only.
@@ -24,16 +24,15 @@ struct qd_stored_place {
 };
 #define QD_STORED_COMMONS UINT32_MAX
 
-/* Append the key of a saved thing. */
+/* Append the key of a saved counter or estimator. */
 void qd_stored_key(const struct qd_saved *saved, struct qd_stored_place place, struct qd_buf *key);
-/* Append its record. `token` is what a hold's short id stands for; empty: not known (S1). */
-void qd_stored_record(const struct qd_saved *saved, struct qd_str token, struct qd_buf *record);
+/* Append its record. */
+void qd_stored_record(const struct qd_saved *saved, struct qd_buf *record);
 
-/* Read one back. OK, CORRUPT or NEWER_FORMAT. *ret_place is left alone for counters; the token
- * points into the record. */
+/* Read one back. OK, CORRUPT or NEWER_FORMAT. *ret_place is left alone for counters. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_stored_read(
     struct qd_str key, struct qd_str record, struct qd_stored_place *ret_place,
-    struct qd_saved *ret_saved, struct qd_str *ret_token);
+    struct qd_saved *ret_saved);
 
 /* A slice has counted every entry through `through`, and of those after it just the ones listed. */
 struct qd_cut {

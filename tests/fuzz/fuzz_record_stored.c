@@ -1,4 +1,4 @@
-/* What is stored of counters, holds and estimators (X5, D12): any key and record are refused, or
+/* What is stored of counters and estimators (X5, D12): any key and record are refused, or
  * encode to the same bytes again; and what a counter says of itself points into its bytes.
  *
  * Input: the key's length, the key, and the record, which is tried as it is and as a body. */
@@ -35,12 +35,11 @@ static void read_one(struct qd_str key, struct qd_str record)
     struct qd_stored_place place = {0};
     struct qd_buf key_again = {0};
     struct qd_buf again = {0};
-    struct qd_str token;
 
-    if (qd_stored_read(key, record, &place, &saved, &token) == QD_STORE_OK) {
+    if (qd_stored_read(key, record, &place, &saved) == QD_STORE_OK) {
         require(saved.size > 0 && saved.size <= QD_SAVED_MAX);
         qd_stored_key(&saved, place, &key_again);
-        qd_stored_record(&saved, token, &again);
+        qd_stored_record(&saved, &again);
         require(qd_slice_equal(key, qd_buf_str(&key_again)));
         require(qd_slice_equal(record, qd_buf_str(&again)));
         check_counter(&saved);
@@ -51,14 +50,8 @@ static void read_one(struct qd_str key, struct qd_str record)
 
 static enum qd_record_type type_of(struct qd_str key)
 {
-    switch (key.len > 0 ? key.ptr[0] : 0) {
-    case QD_SAVED_HOLD:
-        return QD_RECORD_HOLD;
-    case QD_SAVED_ESTIMATOR:
-        return QD_RECORD_ESTIMATOR;
-    default:
-        return QD_RECORD_COUNTER;
-    }
+    return key.len > 0 && key.ptr[0] == QD_SAVED_ESTIMATOR ? QD_RECORD_ESTIMATOR
+                                                           : QD_RECORD_COUNTER;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

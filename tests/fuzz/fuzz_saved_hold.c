@@ -76,7 +76,7 @@ static void store_again(struct qd_core *core, struct qd_wall_ns now)
     static struct qd_saved saved[4];
     unsigned count = 0;
     uint64_t cursor = 0;
-    while (count < 4 && qd_core_changed_next(core, NULL, true, &cursor, now, &saved[count])) {
+    while (count < 4 && qd_core_walk(core, NULL, QD_WALK_ALL, &cursor, now, &saved[count])) {
         count += saved[count].kind != QD_SAVED_COUNTER && saved[count].size > 0;
     }
     core = new_slice();

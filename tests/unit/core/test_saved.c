@@ -25,7 +25,7 @@ static bool first(struct qd_core *core, struct qd_core *commons, enum qd_saved_k
                   struct qd_wall_ns now, struct qd_saved *ret_saved)
 {
     uint64_t cursor = 0;
-    while (qd_core_changed_next(core, commons, true, &cursor, now, ret_saved)) {
+    while (qd_core_walk(core, commons, QD_WALK_ALL, &cursor, now, ret_saved)) {
         if (ret_saved->kind == kind && ret_saved->size > 0) {
             return true;
         }
@@ -170,13 +170,13 @@ Test(saved, X5_a_burst_that_changes_is_stored)
     cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
     cr_assert(first(f.home, f.commons, QD_SAVED_COUNTER, f.now, &saved));
     fx_bind(&f);
-    cr_expect_not(qd_core_changed_next(f.home, f.commons, false, &cursor, f.now, &saved) &&
+    cr_expect_not(qd_core_walk(f.home, f.commons, QD_WALK_CHANGED, &cursor, f.now, &saved) &&
                   saved.kind == QD_SAVED_COUNTER);
     f.items[0].burst = 2000;
     f.epoch++;
     fx_bind(&f);
     cursor = 0;
-    cr_assert(qd_core_changed_next(f.home, f.commons, false, &cursor, f.now, &saved));
+    cr_assert(qd_core_walk(f.home, f.commons, QD_WALK_CHANGED, &cursor, f.now, &saved));
     struct qd_saved_counter counter;
     cr_assert(saved.kind == QD_SAVED_COUNTER && qd_core_saved_counter(&saved, &counter));
     cr_expect_eq(counter.burst, 2000);

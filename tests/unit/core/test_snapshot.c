@@ -12,37 +12,68 @@ TestSuite(snapshot, .timeout = 120);
 #define KEPT_MAX 4096
 #define OPEN_MAX 64
 
-/* What a caller stores: the newest of each. */
-struct stored {
+/* The newest of each. */
+struct list {
     struct qd_saved *items;
     size_t count;
+};
+
+/* What a caller stores. */
+struct stored {
+    struct list records;
+    struct list journal;
     unsigned writes;
 };
 
-static void store(struct stored *s, const struct qd_saved *saved)
+static struct qd_saved *find(const struct list *list, const struct qd_saved *saved)
 {
-    size_t i = 0;
-    while (i < s->count &&
-           !(s->items[i].kind == saved->kind && qd_hash128_equal(s->items[i].id, saved->id))) {
-        i++;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i].kind == saved->kind && qd_hash128_equal(list->items[i].id, saved->id)) {
+            return &list->items[i];
+        }
     }
-    cr_assert_lt(i, KEPT_MAX);
-    s->writes++;
-    if (saved->size > 0) {
-        s->items[i] = *saved;
-        s->count += i == s->count;
-    } else if (i < s->count) {
-        s->items[i] = s->items[--s->count];
+    return NULL;
+}
+
+static void put(struct list *list, const struct qd_saved *saved)
+{
+    struct qd_saved *item = find(list, saved);
+    if (item == NULL) {
+        cr_assert_lt(list->count, KEPT_MAX);
+        item = &list->items[list->count++];
+    }
+    *item = *saved;
+    if (saved->size == 0) {
+        *item = list->items[--list->count];
     }
 }
 
-static void walk(struct stored *s, struct qd_core *core, struct qd_core *commons, bool all,
+static void walk(struct stored *s, struct qd_core *core, struct qd_core *commons, enum qd_walk how,
                  struct qd_wall_ns now)
 {
     static struct qd_saved saved;
     uint64_t cursor = 0;
-    while (qd_core_changed_next(core, commons, all, &cursor, now, &saved)) {
-        store(s, &saved);
+    if (how != QD_WALK_CHANGED) {
+        s->journal.count = 0;
+    }
+    while (qd_core_walk(core, commons, how, &cursor, now, &saved)) {
+        bool is_hold = saved.kind == QD_SAVED_HOLD;
+        if (is_hold && saved.size == 0) {
+            cr_assert_not_null(find(&s->journal, &saved), "forgotten, but was never there");
+        }
+        cr_assert(is_hold || saved.size > 0 || how != QD_WALK_CHANGED, "a fold forgets records");
+        put(is_hold || how == QD_WALK_CHANGED ? &s->journal : &s->records, &saved);
+        s->writes++;
+    }
+}
+
+/* The boot brings the records up to date; the holds stay where they are. */
+static void renew(struct stored *s)
+{
+    for (size_t i = 0; i < s->journal.count; i++) {
+        if (s->journal.items[i].kind != QD_SAVED_HOLD) {
+            put(&s->records, &s->journal.items[i]);
+        }
     }
 }
 
@@ -65,45 +96,54 @@ struct disk {
 static void disk_open(struct disk *d)
 {
     *d = (struct disk){0};
-    d->home.items = calloc(KEPT_MAX, sizeof(*d->home.items));
-    d->commons.items = calloc(KEPT_MAX, sizeof(*d->commons.items));
-    cr_assert(d->home.items != NULL && d->commons.items != NULL);
+    struct list *lists[] = {&d->home.records, &d->home.journal, &d->commons.records,
+                            &d->commons.journal};
+    for (size_t i = 0; i < 4; i++) {
+        lists[i]->items = calloc(KEPT_MAX, sizeof(*lists[i]->items));
+        cr_assert_not_null(lists[i]->items);
+    }
 }
 
 static void disk_close(struct disk *d)
 {
-    free(d->home.items);
-    free(d->commons.items);
+    free(d->home.records.items);
+    free(d->home.journal.items);
+    free(d->commons.records.items);
+    free(d->commons.journal.items);
 }
 
-static void save(struct disk *d, struct fx *f, bool all)
+static void save(struct disk *d, struct fx *f, enum qd_walk how)
 {
-    walk(&d->home, f->home, f->commons, all, f->now);
-    walk(&d->commons, f->commons, NULL, all, f->now);
+    walk(&d->home, f->home, f->commons, how, f->now);
+    walk(&d->commons, f->commons, NULL, how, f->now);
 }
 
 static void load_counters(const struct stored *s, struct fx *f, struct qd_core *core)
 {
-    for (size_t i = 0; i < s->count; i++) {
+    const struct list *l = &s->records;
+    for (size_t i = 0; i < l->count; i++) {
         struct qd_saved_counter counter;
-        if (s->items[i].kind != QD_SAVED_COUNTER) {
+        if (l->items[i].kind != QD_SAVED_COUNTER) {
             continue;
         }
-        cr_assert(qd_core_saved_counter(&s->items[i], &counter));
+        cr_assert(qd_core_saved_counter(&l->items[i], &counter));
         enum qd_load result =
-            qd_core_load_counter(core, limit_of(f, &counter), &s->items[i], f->now);
+            qd_core_load_counter(core, limit_of(f, &counter), &l->items[i], f->now);
         cr_assert(result == QD_LOADED || result == QD_LOAD_OVER, "%d", (int)result);
     }
 }
 
 static void load_rest(struct stored *s, struct fx *f)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        if (s->items[i].kind == QD_SAVED_HOLD) {
-            cr_assert_eq(qd_core_load_hold(f->home, f->commons, &s->items[i], f->now), QD_LOADED);
-        } else if (s->items[i].kind == QD_SAVED_ESTIMATOR) {
-            cr_assert_eq(qd_core_load_estimator(f->home, &s->items[i], f->now), QD_LOADED);
-        }
+    for (size_t i = 0; i < s->journal.count; i++) {
+        struct qd_saved *saved = &s->journal.items[i];
+        cr_assert(saved->kind != QD_SAVED_HOLD ||
+                  qd_core_load_hold(f->home, f->commons, saved, f->now) == QD_LOADED);
+    }
+    for (size_t i = 0; i < s->records.count; i++) {
+        struct qd_saved *saved = &s->records.items[i];
+        cr_assert(saved->kind != QD_SAVED_ESTIMATOR ||
+                  qd_core_load_estimator(f->home, saved, f->now) == QD_LOADED);
     }
 }
 
@@ -136,9 +176,12 @@ static void reboot(struct fx *f, struct disk *d, uint64_t first_number)
     f->memory[1] = fresh.memory[1];
     f->home = qd_core_init(f->memory[0], size, &config);
     f->commons = fresh.commons;
+    renew(&d->commons);
+    renew(&d->home);
     load_counters(&d->commons, f, f->commons);
     load_counters(&d->home, f, f->home);
     load_rest(&d->home, f);
+    save(d, f, QD_WALK_FOLD); /* a new journal begins, with the holds where they lie now */
     fx_bind(f);
 }
 
@@ -324,7 +367,7 @@ static void step(struct twins *t, struct qd_prng *g)
     } else if (what < 76) {
         amend_both(t, g);
     } else if (what < 84) {
-        save(&t->disk, &t->f[1], false); /* as every second */
+        save(&t->disk, &t->f[1], what < 82 ? QD_WALK_CHANGED : QD_WALK_FOLD);
     } else {
         int64_t ns = qd_prng_between(g, 0, 1) == 0 ? qd_prng_between(g, 0, QD_NS_PER_S)
                                                    : qd_prng_between(g, 0, 60 * QD_NS_PER_S);
@@ -336,7 +379,7 @@ static void step(struct twins *t, struct qd_prng *g)
     }
 }
 
-static void tell(uint64_t seed, bool all)
+static void tell(uint64_t seed, enum qd_walk last)
 {
     struct twins t = {.open_count = 0};
     struct qd_prng g;
@@ -351,14 +394,15 @@ static void tell(uint64_t seed, bool all)
         step(&t, &g);
         if (n % 40 == 39) {
             expect_same(&t, "before a boot", n);
-            save(&t.disk, &t.f[1], all);
+            save(&t.disk, &t.f[1], last);
             reboot(&t.f[1], &t.disk, (uint64_t)++boots << 32);
             fx_bind(&t.f[0]);
             expect_same(&t, "after a boot", n);
         }
     }
     cr_expect_gt(t.disk.home.writes, 300);
-    cr_expect_leq(t.disk.home.count, 300, "what is over is forgotten: %zu", t.disk.home.count);
+    size_t count = t.disk.home.records.count + t.disk.home.journal.count;
+    cr_expect_leq(count, 300, "what is over is forgotten: %zu", count);
     disk_close(&t.disk);
     fx_release(&t.f[0]);
     fx_release(&t.f[1]);
@@ -368,7 +412,7 @@ Test(snapshot, X5_a_slice_that_was_stored_goes_on_as_if_it_had_not_stopped)
 {
     uint64_t first = qd_prng_seed("snapshot", 11);
     for (uint64_t seed = first; seed < first + 40; seed++) {
-        tell(seed, seed % 4 == 0);
+        tell(seed, (enum qd_walk)(seed % 3));
     }
 }
 
@@ -379,17 +423,65 @@ Test(snapshot, X5_what_has_not_changed_is_not_stored_again)
     disk_open(&d);
     fx_init(&f, NULL);
     apply_limits(&f);
-    save(&d, &f, false);
+    save(&d, &f, QD_WALK_CHANGED);
     cr_expect_eq(d.home.writes + d.commons.writes, 0, "nothing was charged");
     cr_assert_eq(fx_check(&f, 10, 10), QD_ALLOW);
-    save(&d, &f, false);
+    save(&d, &f, QD_WALK_CHANGED);
     cr_expect_eq(d.home.writes, 10, "nine counters and the hold");
     cr_expect_eq(d.commons.writes, 2);
-    save(&d, &f, false);
+    save(&d, &f, QD_WALK_CHANGED);
     cr_expect_eq(d.home.writes, 10);
     cr_assert_eq(fx_settle(&f, 10, 10), QD_OK);
-    save(&d, &f, false);
+    save(&d, &f, QD_WALK_CHANGED);
     cr_expect_eq(d.home.writes, 21, "the counters, the past output, and that the hold is gone");
+    disk_close(&d);
+    fx_release(&f);
+}
+
+Test(snapshot, X5_a_fold_brings_the_records_up_to_date_and_begins_the_journal_anew)
+{
+    struct fx f;
+    struct disk d;
+    disk_open(&d);
+    fx_init(&f, NULL);
+    apply_limits(&f);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert_eq(fx_check(&f, 10, 10), QD_ALLOW);
+        save(&d, &f, QD_WALK_CHANGED);
+    }
+    cr_expect_eq(d.home.records.count, 0);
+    cr_expect_eq(d.home.journal.count, 12, "nine counters and three holds");
+    save(&d, &f, QD_WALK_FOLD);
+    cr_expect_eq(d.home.records.count, 9);
+    cr_expect_eq(d.home.journal.count, 3);
+    unsigned writes = d.home.writes;
+    save(&d, &f, QD_WALK_FOLD);
+    cr_expect_eq(d.home.writes, writes + 3, "only the holds");
+    save(&d, &f, QD_WALK_ALL);
+    cr_expect_geq(d.home.writes, writes + 3 + 12, "the records as well");
+    disk_close(&d);
+    fx_release(&f);
+}
+
+/* D12: what the record lacks would be forgotten with the counter. */
+Test(snapshot, D12_a_counter_that_only_the_journal_has_is_not_stored_for_eviction)
+{
+    static struct qd_saved saved;
+    struct fx f;
+    struct disk d;
+    disk_open(&d);
+    fx_init(&f, NULL);
+    fx_apply(&f, fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS), 10, "acme");
+    fx_bind(&f);
+    f.check.reserve = false;
+    cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
+    fx_advance(&f, 2 * QD_NS_PER_S);
+    save(&d, &f, QD_WALK_CHANGED);
+    cr_assert(qd_core_evict_begin(f.home, f.now, &saved));
+    cr_expect_not(saved.stored);
+    save(&d, &f, QD_WALK_FOLD);
+    cr_assert(qd_core_evict_begin(f.home, f.now, &saved));
+    cr_expect(saved.stored);
     disk_close(&d);
     fx_release(&f);
 }
@@ -406,21 +498,16 @@ Test(snapshot, D12_a_counter_that_counts_nothing_any_more_is_forgotten)
     fx_bind(&f);
     f.check.reserve = false;
     cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
-    save(&d, &f, false);
-    cr_assert_eq(d.home.count, 1);
-    for (unsigned i = 0; i < 64; i++) {
-        fx_advance(&f, QD_NS_PER_S);
-        save(&d, &f, false);
-    }
-    fx_advance(&f, QD_NS_PER_MINUTE);
-    for (unsigned i = 0; i < 64; i++) {
-        fx_advance(&f, QD_NS_PER_S);
-        save(&d, &f, false);
-    }
-    cr_expect_eq(d.home.count, 0);
+    save(&d, &f, QD_WALK_FOLD);
+    fx_advance(&f, QD_NS_PER_S);
+    save(&d, &f, QD_WALK_FOLD);
+    cr_assert_eq(d.home.records.count, 1);
+    fx_advance(&f, 2 * QD_NS_PER_MINUTE);
+    save(&d, &f, QD_WALK_FOLD);
+    cr_expect_eq(d.home.records.count, 0);
     cr_assert_eq(fx_check(&f, 1, 0), QD_ALLOW);
-    save(&d, &f, false);
-    cr_expect_eq(d.home.count, 1, "and stored again when it counts");
+    save(&d, &f, QD_WALK_FOLD);
+    cr_expect_eq(d.home.records.count, 1, "and stored again when it counts");
     disk_close(&d);
     fx_release(&f);
 }
@@ -439,9 +526,9 @@ Test(snapshot, X5_broken_holds_break_nothing)
         fx_init(&f, NULL);
         apply_limits(&f);
         cr_assert_eq(fx_check(&f, 10, 10), QD_ALLOW);
-        save(&d, &f, false);
-        for (size_t i = 0; i < d.home.count; i++) {
-            struct qd_saved *hold = &d.home.items[i];
+        save(&d, &f, QD_WALK_CHANGED);
+        for (size_t i = 0; i < d.home.journal.count; i++) {
+            struct qd_saved *hold = &d.home.journal.items[i];
             if (hold->kind != QD_SAVED_HOLD) {
                 continue;
             }
@@ -460,7 +547,7 @@ Test(snapshot, X5_broken_holds_break_nothing)
                 fx_advance(&other, 10 * 366 * QD_NS_PER_DAY);
                 while (fx_expire(&other) > 0) {
                 }
-                walk(&d.home, other.home, other.commons, false, other.now);
+                walk(&d.home, other.home, other.commons, QD_WALK_CHANGED, other.now);
             }
             fx_release(&other);
         }
@@ -479,16 +566,17 @@ Test(snapshot, S1_a_hold_whose_place_is_taken_is_refused)
     fx_init(&f, NULL);
     apply_limits(&f);
     cr_assert_eq(fx_check(&f, 10, 10), QD_ALLOW);
-    save(&d, &f, false);
+    save(&d, &f, QD_WALK_CHANGED);
     struct qd_core_config small = {.reservations = 1};
     struct fx other;
     fx_init(&other, &small);
     apply_limits(&other);
     cr_assert_eq(fx_check(&other, 10, 10), QD_ALLOW);
-    for (size_t i = 0; i < d.home.count; i++) {
-        if (d.home.items[i].kind == QD_SAVED_HOLD) {
-            cr_expect_eq(qd_core_load_hold(other.home, other.commons, &d.home.items[i], other.now),
-                         QD_LOAD_FULL);
+    for (size_t i = 0; i < d.home.journal.count; i++) {
+        if (d.home.journal.items[i].kind == QD_SAVED_HOLD) {
+            cr_expect_eq(
+                qd_core_load_hold(other.home, other.commons, &d.home.journal.items[i], other.now),
+                QD_LOAD_FULL);
         }
     }
     cr_expect_eq(fx_stats(&other).reservations_open, 1);

@@ -110,6 +110,20 @@ void fixture_snapshot(struct fixture *f)
     cr_assert(qd_snapshot_round(f->node, true, &error), "%s", error.text);
 }
 
+void fixture_fold(struct fixture *f)
+{
+    struct qd_shards *shards = &f->node->shards;
+
+    for (uint32_t i = 0; i < shards->count; i++) {
+        qd_shards_lock(shards, &shards->home[i]);
+        cr_assert(qd_snapshot_locked(f->node, &shards->home[i]));
+        qd_shards_unlock(shards, &shards->home[i]);
+    }
+    (void)pthread_mutex_lock(&shards->commons.lock);
+    cr_assert(qd_snapshot_locked(f->node, &shards->commons));
+    (void)pthread_mutex_unlock(&shards->commons.lock);
+}
+
 void fixture_forget_snapshot(struct fixture *f)
 {
     struct qd_store_range range = {

@@ -44,6 +44,8 @@ void fixture_close(struct fixture *f); /* keeps the store */
 void fixture_end(struct fixture *f);
 /* Store counters and holds, as happens every second. */
 void fixture_snapshot(struct fixture *f);
+/* The same, with all records brought up to date and new journals. */
+void fixture_fold(struct fixture *f);
 /* As if none had been stored ever; between a close and an open. */
 void fixture_forget_snapshot(struct fixture *f);
 void fixture_publish(struct fixture *f, const char *yaml);

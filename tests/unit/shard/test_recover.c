@@ -220,13 +220,13 @@ static void change_snapshot(char kind, size_t at, int change)
 /* X4: nothing that was acknowledged is lost with it. */
 Test(recover, X4_with_a_damaged_snapshot_budgets_are_counted_from_the_ledger)
 {
-    static const char kinds[] = {'c', 'h', 'k'};
+    static const char kinds[] = {'c', 'j', 'k'};
     for (unsigned i = 0; i < 3; i++) {
         fixture_open(&f, policy);
         cr_assert(check(&f, "acme", 1000));
         cr_assert_eq(report_tokens(&f, 700), QD_ERROR_NONE);
         cr_assert(check(&f, "acme", 100));
-        fixture_snapshot(&f);
+        fixture_fold(&f);
         fixture_close(&f);
         change_snapshot(kinds[i], 7, 1);
         fixture_open(&f, policy);
@@ -269,12 +269,12 @@ Test(recover, X4_a_snapshot_that_is_ahead_of_the_ledger_is_not_used)
 
 Test(recover, X5_a_snapshot_of_a_newer_version_is_refused)
 {
-    static const char kinds[] = {'c', 'h', 'k'};
+    static const char kinds[] = {'c', 'j', 'k'};
     for (unsigned i = 0; i < 3; i++) {
         struct qd_recovery recovery;
         fixture_open(&f, policy);
         cr_assert(check(&f, "acme", 1000));
-        fixture_snapshot(&f);
+        fixture_fold(&f);
         change_snapshot(kinds[i], 1, 1); /* the record's version */
         qd_shards_clear(&f.node->shards);
         cr_expect_not(qd_node_recover(f.node, f.worker, &recovery, &f.error), "%c", kinds[i]);
