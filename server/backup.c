@@ -3,6 +3,7 @@
 #include "storage/backup/backup.h"
 #include "server/boot.h"
 #include "server/log/log.h"
+#include "server/shard/journal.h"
 #include "storage/store_rocksdb.h"
 
 #include <inttypes.h>
@@ -73,7 +74,12 @@ static enum qd_store_err copy_store(struct qd_boot *boot, const struct qd_backup
     char path[PATH_MAX + 8];
 
     (void)snprintf(path, sizeof(path), "%s/db", making->path);
-    enum qd_store_err err = qd_store_checkpoint(boot->store, path, error);
+    enum qd_store_err err = qd_journal_compact(boot->store, error);
+    if (err != QD_STORE_OK) {
+        qd_log(QD_LOG_WARN, "the copy has void journals in it", "why=%s",
+               qd_log_quote(error->text).text);
+    }
+    err = qd_store_checkpoint(boot->store, path, error);
     return err == QD_STORE_OK ? look_into(making->path, ret_mark, error) : err;
 }
 

@@ -26,8 +26,8 @@
 #define INCARNATION_KEY "node/incarnation"
 
 /* S1, X5: at most a second of rates and holds is lost, the writing of them included: a slice is
- * stored every 0.75 s, and on disk less than 0.2 s later. In small parts, so that checks and
- * reports hardly wait for one. */
+ * stored every 0.72 s, and on disk less than 0.2 s later, where there is a core for it. In small
+ * parts, so that checks and reports hardly wait for one. */
 #define SNAPSHOT_PART_MS    45U
 #define SNAPSHOT_PARTS      16U
 #define SNAPSHOT_SYNC_PARTS 4U

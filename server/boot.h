@@ -28,6 +28,8 @@ struct qd_boot {
     bool snapshot_bad;           /* one of this round failed */
     bool snapshot_failed;        /* as told last */
     struct qd_store_error snapshot_error;
+    uint64_t journal_bytes;     /* written up to the last beat */
+    uint64_t journal_compacted; /* and up to the last compaction */
     struct qd_tidemark *tidemark;
     const char *policy_file; /* NULL: --dev */
     const char *data_dir;

@@ -1,13 +1,17 @@
 /* What the heart deletes: idempotency keys that no report can repeat any more (S6), closed
- * reservations that none can name, and entries that the policy keeps no longer (L7). */
+ * reservations that none can name, entries that the policy keeps no longer (L7), and journals that
+ * are void. */
 #include "server/ledger/expire.h"
 
 #include "server/boot.h"
 #include "server/log/log.h"
 #include "server/policy/retention.h"
 #include "server/shard/closed.h"
+#include "server/shard/journal.h"
 
-#define CLOSED_PER_STEP 10000
+#define CLOSED_PER_STEP     10000
+#define JOURNAL_QUIET_BYTES (UINT64_C(1) << 20) /* since the last beat */
+#define JOURNAL_VOID_BYTES  (UINT64_C(16) << 20)
 
 /* How long entries are kept now; 0: for ever. Never shorter than some budget looks back when it is
  * rebuilt, also one of a run-time tenant, or of an earlier policy. */
@@ -30,6 +34,25 @@ static int64_t kept_ns(struct qd_boot *boot, int64_t retention_ns)
     return needed < INT64_MAX ? needed : 0;
 }
 
+/* While journals are written RocksDB merges away what is void; a node that has become quiet has it
+ * lie there. */
+static void compact_journals(struct qd_boot *boot)
+{
+    uint64_t written = atomic_load_explicit(&boot->node->snapshot.bytes, memory_order_relaxed);
+    bool quiet = written - boot->journal_bytes < JOURNAL_QUIET_BYTES;
+    struct qd_store_error error;
+
+    boot->journal_bytes = written;
+    if (!quiet || written - boot->journal_compacted < JOURNAL_VOID_BYTES) {
+        return;
+    }
+    boot->journal_compacted = written;
+    if (qd_journal_compact(boot->store, &error) != QD_STORE_OK) {
+        qd_log(QD_LOG_WARN, "the room of old snapshots is not given back yet", "why=%s",
+               qd_log_quote(error.text).text);
+    }
+}
+
 bool qd_boot_sweep(void *context)
 {
     struct qd_boot *boot = context;
@@ -43,6 +66,7 @@ bool qd_boot_sweep(void *context)
     int64_t horizon = policy->report_horizon_ns;
     int64_t retention = policy->ledger_retention_ns;
     (void)pthread_mutex_unlock(&node->admin);
+    compact_journals(boot);
     int64_t kept = kept_ns(boot, retention);
     struct qd_expiry expiry = {
         .keys_before = {now - horizon - QD_RETENTION_MARGIN_NS},

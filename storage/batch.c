@@ -55,6 +55,12 @@ void qd_batch_delete(struct qd_batch *batch, enum qd_store_space space, struct q
     add(batch, &(struct qd_batch_op){QD_BATCH_DELETE, space, key, {0}});
 }
 
+void qd_batch_delete_range(struct qd_batch *batch, enum qd_store_space space, struct qd_str lower,
+                           struct qd_str upper)
+{
+    add(batch, &(struct qd_batch_op){QD_BATCH_DELETE_RANGE, space, lower, upper});
+}
+
 void qd_batch_merge(struct qd_batch *batch, enum qd_store_space space, struct qd_str key,
                     struct qd_str sums)
 {

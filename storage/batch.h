@@ -29,7 +29,8 @@ enum qd_store_space {
 enum qd_batch_verb {
     QD_BATCH_PUT = 1,
     QD_BATCH_DELETE,
-    QD_BATCH_MERGE, /* add the sums in the value (storage/sums.h) to those that are there */
+    QD_BATCH_DELETE_RANGE, /* all keys from `key` to before the one in the value */
+    QD_BATCH_MERGE,        /* add the sums in the value (storage/sums.h) to those that are there */
 };
 
 struct qd_batch {
@@ -41,7 +42,7 @@ struct qd_batch_op {
     enum qd_batch_verb verb;
     enum qd_store_space space;
     struct qd_str key;
-    struct qd_str value; /* empty for a deletion */
+    struct qd_str value; /* empty for a deletion; a range's upper bound */
 };
 
 void qd_batch_init(struct qd_batch *batch);
@@ -52,6 +53,9 @@ void qd_batch_clear(struct qd_batch *batch);
 void qd_batch_put(struct qd_batch *batch, enum qd_store_space space, struct qd_str key,
                   struct qd_str value);
 void qd_batch_delete(struct qd_batch *batch, enum qd_store_space space, struct qd_str key);
+/* All keys in [lower, upper), without a look at what lies there. */
+void qd_batch_delete_range(struct qd_batch *batch, enum qd_store_space space, struct qd_str lower,
+                           struct qd_str upper);
 void qd_batch_merge(struct qd_batch *batch, enum qd_store_space space, struct qd_str key,
                     struct qd_str sums);
 

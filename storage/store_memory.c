@@ -76,10 +76,29 @@ static bool apply_merge(struct memory_store *store, const struct qd_batch_op *op
     return done;
 }
 
+static bool apply_delete_range(struct memory_store *store, const struct qd_batch_op *op,
+                               uint64_t sequence)
+{
+    struct qd_memory_map *map = &store->spaces[op->space];
+    struct qd_memory_node *node = qd_memory_map_seek(map, op->key);
+    bool done = true;
+
+    while (done && node != NULL && qd_slice_compare(qd_memory_node_key(node), op->value) < 0) {
+        struct qd_memory_node *next = qd_memory_map_next(node);
+        done =
+            qd_memory_map_set(map, qd_memory_node_key(node), NULL, sequence, oldest_needed(store));
+        node = next;
+    }
+    return done;
+}
+
 static bool apply(struct memory_store *store, const struct qd_batch_op *op, uint64_t sequence)
 {
     if (op->verb == QD_BATCH_MERGE) {
         return apply_merge(store, op, sequence);
+    }
+    if (op->verb == QD_BATCH_DELETE_RANGE) {
+        return apply_delete_range(store, op, sequence);
     }
     return qd_memory_map_set(&store->spaces[op->space], op->key,
                              op->verb == QD_BATCH_PUT ? &op->value : NULL, sequence,
@@ -157,7 +176,8 @@ static uint64_t batch_bytes(const struct qd_batch *batch)
 static enum qd_store_err write_locked(struct memory_store *store, const struct qd_batch *batch,
                                       bool sync, struct qd_store_error *error)
 {
-    if (fault_strikes(&store->faults.write)) {
+    bool struck = fault_strikes(&store->faults.write);
+    if (struck && !store->faults.write.lands) {
         return qd_store_error_set(error, QD_STORE_IO, "writing failed (injected)");
     }
     uint64_t capacity = store->faults.capacity_bytes;
@@ -176,6 +196,9 @@ static enum qd_store_err write_locked(struct memory_store *store, const struct q
         }
     }
     store->sequence = before + 1;
+    if (struck) {
+        return qd_store_error_set(error, QD_STORE_IO, "writing failed (injected), but is there");
+    }
     if (sync) {
         if (fault_strikes(&store->faults.sync)) {
             return qd_store_error_set(error, QD_STORE_IO, "sync failed (injected)");

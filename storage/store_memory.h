@@ -15,6 +15,7 @@
 struct qd_store_fault {
     int64_t countdown; /* calls that still succeed; -1: all */
     bool repeat;       /* fail for good once failing */
+    bool lands;        /* of a write: all the same the batch is applied, not durable */
     uint64_t calls;    /* calls seen */
 };
 

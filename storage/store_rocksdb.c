@@ -410,6 +410,10 @@ static enum qd_store_err rocks_write(struct qd_store *base, const struct qd_batc
         case QD_BATCH_DELETE:
             rocksdb_writebatch_delete_cf(writes, space, op.key.ptr, op.key.len);
             break;
+        case QD_BATCH_DELETE_RANGE:
+            rocksdb_writebatch_delete_range_cf(writes, space, op.key.ptr, op.key.len, op.value.ptr,
+                                               op.value.len);
+            break;
         case QD_BATCH_MERGE:
             rocksdb_writebatch_merge_cf(writes, space, op.key.ptr, op.key.len, op.value.ptr,
                                         op.value.len);

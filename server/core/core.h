@@ -464,7 +464,8 @@ enum qd_load qd_core_load_hold(struct qd_core *home, struct qd_core *commons,
 enum qd_load qd_core_load_estimator(struct qd_core *core, const struct qd_saved *saved,
                                     struct qd_wall_ns now);
 
-/* Take out the least recently used counter (of 64 idle ones) that no lease needs, of the kind that
+/* Take out the least recently used counter (of 64 idle ones, first of those whose record is up to
+ * date) that no lease needs, of the kind that
  * the last failed bind found full, or of the root whose quota it met. False: there is none among
  * the 4,096 it looked at; the next call goes on from there. Until restored, the counter starts
  * empty. */

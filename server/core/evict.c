@@ -30,6 +30,21 @@ static bool may_go(const struct qd_at *at, const struct qd_hash128 *root, struct
     return qd_table_is_idle(at, now) && qd_table_is_of_root(at, root);
 }
 
+/* The caller has its state already: it can go without a write. */
+static bool is_stored(const struct qd_at *at)
+{
+    return !at->counter->changed && !qd_table_is_journaled(at);
+}
+
+/* One that can go without a write rather than another; of these the one that rests the longest. */
+static bool is_better(const struct qd_at *at, const struct qd_at *best)
+{
+    bool stored = is_stored(at);
+
+    return stored != is_stored(best) ? stored
+                                     : at->counter->busy_until_s < best->counter->busy_until_s;
+}
+
 static bool find_victim(struct qd_core *core, enum qd_class class, struct qd_wall_ns now,
                         struct qd_at *ret_at)
 {
@@ -45,7 +60,7 @@ static bool find_victim(struct qd_core *core, enum qd_class class, struct qd_wal
             !may_go(&at, root_to_evict(core), now)) {
             continue;
         }
-        if (found++ == 0 || at.counter->busy_until_s < ret_at->counter->busy_until_s) {
+        if (found++ == 0 || is_better(&at, ret_at)) {
             *ret_at = at;
         }
     }
@@ -67,7 +82,7 @@ bool qd_core_evict_begin(struct qd_core *core, struct qd_wall_ns now, struct qd_
     }
     qd_codec_write(&at, ret_saved);
     /* One that never charged anything equals a fresh one: there is nothing to store. */
-    ret_saved->stored = !at.counter->changed && !qd_table_is_journaled(&at);
+    ret_saved->stored = is_stored(&at);
     return true;
 }
 

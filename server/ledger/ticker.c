@@ -11,25 +11,41 @@ struct qd_ticker {
     uint32_t period_ms;
     void (*tick)(void *context);
     void *context;
+    struct timespec due; /* the next tick */
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     bool stop;
 };
 
-/* True: the period is over; false: stop. */
+static bool is_before(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
+/* One period after the last, however long that took; at once if that has passed. */
+static void set_due(struct qd_ticker *ticker)
+{
+    struct timespec now;
+    int64_t ns = ticker->due.tv_nsec + (int64_t)ticker->period_ms * QD_NS_PER_MS;
+
+    ticker->due.tv_sec += (time_t)(ns / QD_NS_PER_S);
+    ticker->due.tv_nsec = (long)(ns % QD_NS_PER_S);
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    if (is_before(ticker->due, now)) {
+        ticker->due = now; /* what is late is not made up for */
+    }
+}
+
+/* True: the next tick is due; false: stop. */
 static bool wait_period(struct qd_ticker *ticker)
 {
-    struct timespec end;
     int code = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    int64_t ns = end.tv_nsec + (int64_t)ticker->period_ms * QD_NS_PER_MS;
-    end.tv_sec += (time_t)(ns / QD_NS_PER_S);
-    end.tv_nsec = (long)(ns % QD_NS_PER_S);
+    set_due(ticker);
     (void)pthread_mutex_lock(&ticker->mutex);
     while (!ticker->stop && code != ETIMEDOUT) {
-        code = pthread_cond_timedwait(&ticker->wake, &ticker->mutex, &end);
+        code = pthread_cond_timedwait(&ticker->wake, &ticker->mutex, &ticker->due);
     }
     bool go_on = !ticker->stop;
     (void)pthread_mutex_unlock(&ticker->mutex);
@@ -40,6 +56,7 @@ static void *ticker_main(void *argument)
 {
     struct qd_ticker *ticker = argument;
 
+    (void)clock_gettime(CLOCK_MONOTONIC, &ticker->due);
     do {
         ticker->tick(ticker->context);
     } while (wait_period(ticker));

@@ -235,3 +235,11 @@ enum qd_store_err qd_journal_read(struct qd_store *store, const struct qd_journa
     qd_buf_release(&r.items);
     return err;
 }
+
+enum qd_store_err qd_journal_compact(struct qd_store *store, struct qd_store_error *error)
+{
+    static const char bounds[2] = {QD_JOURNAL_KIND, QD_JOURNAL_KIND + 1};
+
+    return qd_store_compact(store, QD_STORE_SNAPSHOT, (struct qd_str){&bounds[0], 1},
+                            (struct qd_str){&bounds[1], 1}, error);
+}

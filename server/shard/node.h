@@ -21,6 +21,7 @@
 #include "server/shard/quiesce.h"
 #include "server/shard/request.h"
 #include "server/shard/shards.h"
+#include "server/shard/stored.h"
 #include "server/shard/turns.h"
 
 /* A policy as published: immutable, freed through qd_quiesce. */
@@ -58,7 +59,7 @@ struct qd_worker {
 /* Of snapshot.h, since the start. */
 struct qd_snapshot_figures {
     _Atomic uint64_t rounds, bytes, failures;
-    bool unsynced; /* the storing thread's: it has written since it last synced */
+    _Atomic bool unsynced; /* something was written since the last sync */
 };
 
 struct qd_directory;
@@ -89,6 +90,8 @@ struct qd_node {
     _Atomic bool runtime_shadow; /* some run-time tenant had a limit that only watches */
     _Atomic bool evicted;        /* some counter's state lies in the store */
     bool booting; /* the ledger is being counted: slices have counted no more than a part of it */
+    struct qd_stored_place
+        resumed; /* a slice of the process before, whose cut the store has then */
     _Atomic uint64_t revision;
     _Atomic uint64_t reload_failures; /* policies refused since the start */
     _Atomic bool reload_refused;      /* the last one was: an older policy is in force */

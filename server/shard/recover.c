@@ -57,11 +57,17 @@ static enum visit damaged(struct recover *r, const char *what)
     return DAMAGED;
 }
 
+static enum qd_store_err tell(struct qd_store_error *error, enum qd_store_err err)
+{
+    return qd_store_error_set(error, err, "the snapshot: %s%s", qd_store_err_text(err),
+                              err == QD_STORE_NEWER_FORMAT ? ": start the version that wrote it"
+                                                           : "");
+}
+
 typedef enum visit (*visitor)(struct recover *r, struct qd_str key, struct qd_str value,
                               enum qd_store_err *ret_err);
 
-/* All keys that begin with this letter. OK also when the visitor finds damage, which it has said.
- */
+/* All keys that begin with this letter. OK also when there is damage, which has been said then. */
 static enum qd_store_err walk(struct recover *r, char kind, visitor visit,
                               struct qd_store_error *error)
 {
@@ -81,10 +87,14 @@ static enum qd_store_err walk(struct recover *r, char kind, visitor visit,
            (err = qd_store_iter_next(iter, &key, &value, error)) == QD_STORE_OK) {
         outcome = visit(r, key, value, &err);
         if (err != QD_STORE_OK) {
-            (void)qd_store_error_set(error, err, "the snapshot: %s", qd_store_err_text(err));
+            (void)tell(error, err);
         }
     }
     qd_store_iter_close(iter);
+    if (err == QD_STORE_CORRUPT) { /* the store's own file */
+        (void)damaged(r, "its file is damaged");
+        err = QD_STORE_OK;
+    }
     return err == QD_STORE_END ? QD_STORE_OK : err;
 }
 
@@ -92,11 +102,11 @@ static enum qd_store_err walk(struct recover *r, char kind, visitor visit,
 static enum visit refuse(struct recover *r, enum qd_store_err err, const char *what,
                          enum qd_store_err *ret_err)
 {
-    if (err != QD_STORE_CORRUPT) {
-        *ret_err = err;
-        return GO_ON;
+    if (err == QD_STORE_CORRUPT || err == QD_STORE_GONE) {
+        return damaged(r, err == QD_STORE_GONE ? "an older version wrote it" : what);
     }
-    return damaged(r, what);
+    *ret_err = err;
+    return GO_ON;
 }
 
 /* --- cuts --- */
@@ -245,8 +255,8 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
     if (load == QD_LOAD_BAD) {
         return damaged(r, "a counter's state is damaged");
     }
-    if (load == QD_LOAD_OVER) {
-        qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
+    if (load == QD_LOAD_OVER) { /* before the ledger's end is counted, which may bind it again */
+        qd_batch_delete(&r->newer, QD_STORE_SNAPSHOT, key);
     }
     r->recovery->counters += load == QD_LOADED;
     return GO_ON;
@@ -358,9 +368,7 @@ static enum qd_store_err read_journals(struct recover *r, const struct qd_journa
         (void)damaged(r, "a slice's journal is damaged");
         return QD_STORE_OK;
     }
-    return err == QD_STORE_OK || error->code == err
-               ? err
-               : qd_store_error_set(error, err, "the snapshot: %s", qd_store_err_text(err));
+    return err == QD_STORE_OK || error->code == err ? err : tell(error, err);
 }
 
 static enum qd_store_err renew_records(struct recover *r, struct qd_store_error *error)
@@ -413,6 +421,11 @@ static enum qd_store_err replay(struct recover *r, struct qd_store_error *error)
         through = r->cuts[i].cut.through < through ? r->cuts[i].cut.through : through;
     }
     r->how = (struct qd_recount_how){.budgets_only = false};
+    r->node->resumed = r->cuts[0].place;
+    enum qd_store_err err = flush_newer(r, error);
+    if (err != QD_STORE_OK) {
+        return err;
+    }
     qd_frontier_start(&r->node->frontier, through); /* counters that are new count from here on */
     return qd_ledger_visit(r->node->ledger, through, 0, replay_entry, r, &last, error);
 }
@@ -436,32 +449,22 @@ static struct qd_wall_ns count_since(struct qd_wall_ns now)
     return (struct qd_wall_ns){longest == 0 ? INT64_MAX : longest < now.ns ? now.ns - longest : 0};
 }
 
-static enum visit forget(struct recover *r, struct qd_str key, struct qd_str value,
-                         enum qd_store_err *ret_err)
-{
-    (void)value;
-    *ret_err = QD_STORE_OK;
-    qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
-    return GO_ON;
-}
-
-/* Before anything is counted: counters that make room meanwhile are stored under the same keys, and
- * look there for what they had. A boot that ends early finds cuts missing, and does this again. */
+/* Without a look at what cannot be read. Before anything is counted: counters that make room
+ * meanwhile are stored under the same keys, and look there for what they had. A boot that ends
+ * early finds cuts missing, and does this again. */
 static enum qd_store_err forget_all(struct recover *r, struct qd_store_error *error)
 {
     static const char kinds[] = {QD_SAVED_COUNTER, QD_SAVED_ESTIMATOR, QD_SAVED_HOLD,
                                  QD_JOURNAL_KIND, 'k'};
-    enum qd_store_err err = QD_STORE_OK;
 
     qd_batch_clear(&r->gone);
-    for (size_t i = 0; i < sizeof(kinds) && err == QD_STORE_OK; i++) {
-        err = walk(r, kinds[i], forget, error);
+    qd_batch_clear(&r->newer);
+    for (size_t i = 0; i < sizeof(kinds); i++) {
+        const char bounds[2] = {kinds[i], (char)(kinds[i] + 1)};
+        qd_batch_delete_range(&r->newer, QD_STORE_SNAPSHOT, (struct qd_str){&bounds[0], 1},
+                              (struct qd_str){&bounds[1], 1});
     }
-    if (err == QD_STORE_OK && r->gone.count > 0) {
-        err = qd_store_write(r->node->store, &r->gone, false, error);
-    }
-    qd_batch_clear(&r->gone);
-    return err;
+    return flush_newer(r, error);
 }
 
 static enum qd_store_err count_ledger(struct recover *r, struct qd_store_error *error)

@@ -20,7 +20,7 @@ static enum qd_error_code validate_names(const struct qd_report_args *args,
         qd_validate_name("user", args->user, ret_error) != QD_ERROR_NONE ||
         qd_validate_name("source", args->source, ret_error) != QD_ERROR_NONE ||
         qd_validate_name("request_id", args->request_id, ret_error) != QD_ERROR_NONE ||
-        qd_validate_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE) {
+        qd_validate_request_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     if (qd_slice_equal(args->source, qd_slice_of(QD_CORRECTION_SOURCE))) { /* L3, S6 */

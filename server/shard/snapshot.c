@@ -89,7 +89,7 @@ static void put(struct gathering *g, const struct qd_buf *record)
     qd_batch_put(g->batch, QD_STORE_SNAPSHOT, qd_buf_str(&g->key), qd_buf_str(record));
 }
 
-static void delete (struct gathering *g)
+static void drop(struct gathering *g)
 {
     g->batch->ops.failed |= g->key.failed;
     qd_batch_delete(g->batch, QD_STORE_SNAPSHOT, qd_buf_str(&g->key));
@@ -124,7 +124,7 @@ static void put_record(struct gathering *g, const struct qd_saved *saved)
     qd_buf_clear(&g->key);
     qd_stored_key(saved, g->place, &g->key);
     if (saved->size == 0) {
-        delete (g);
+        drop(g);
         return;
     }
     qd_buf_clear(&g->record);
@@ -140,7 +140,7 @@ static void forget_journal(struct gathering *g, uint64_t begun)
     for (uint64_t number = j->first; number < begun; number++) {
         qd_buf_clear(&g->key);
         qd_journal_key(g->place, number, &g->key);
-        delete (g);
+        drop(g);
     }
     j->begun = begun;
     j->begun_bytes = g->chunk_bytes;
@@ -213,9 +213,10 @@ static bool gather(struct qd_node *node, struct qd_shard *shard, bool fold, stru
     if (moved) {
         qd_buf_clear(&g.key);
         qd_buf_clear(&g.record);
-        qd_cut_key(g.place, &g.key);
-        if (node->booting) { /* without all cuts the next boot counts the ledger alone */
-            delete (&g);
+        /* Without all cuts of the last process the next boot counts the ledger alone. */
+        qd_cut_key(node->booting ? node->resumed : g.place, &g.key);
+        if (node->booting) {
+            drop(&g);
         } else {
             qd_cut_record(&cut, &g.record);
             put(&g, &g.record);
@@ -238,6 +239,7 @@ static bool write_batch(struct qd_node *node, struct qd_shard *shard, const stru
     if (ok) {
         shard->journaled.first = shard->journaled.begun;
         atomic_fetch_add_explicit(&node->snapshot.bytes, batch->ops.size, memory_order_relaxed);
+        atomic_store(&node->snapshot.unsynced, true);
     } else {
         atomic_fetch_add_explicit(&node->snapshot.failures, 1, memory_order_relaxed);
     }
@@ -291,7 +293,6 @@ static bool store_shard(struct qd_node *node, struct qd_shard *shard, struct qd_
     unlock(node, shard);
     bool ok = !some || write_batch(node, shard, batch, error);
     (void)pthread_mutex_unlock(&shard->storing);
-    node->snapshot.unsynced |= some;
     return ok;
 }
 
@@ -313,10 +314,12 @@ bool qd_snapshot_part(struct qd_node *node, uint32_t part, uint32_t parts, bool 
     for (uint32_t i = begin; i < end && ok; i++) {
         ok = store_shard(node, shard_at(node, i), &batch, error);
     }
-    if (ok && synced && node->snapshot.unsynced) {
+    if (ok && synced && atomic_exchange(&node->snapshot.unsynced, false)) {
         qd_batch_clear(&batch);
         ok = qd_store_write(node->store, &batch, true, error) == QD_STORE_OK;
-        node->snapshot.unsynced = !ok;
+        if (!ok) {
+            atomic_store(&node->snapshot.unsynced, true);
+        }
     }
     qd_batch_release(&batch);
     atomic_fetch_add_explicit(&node->snapshot.rounds, ok && part + 1 == parts,
@@ -343,6 +346,7 @@ bool qd_snapshot_boot(struct qd_node *node, uint64_t journal_next, const struct 
         shard->journaled = (struct qd_journaled){journal_next, journal_next, journal_next, 0, 0, 0};
         (void)gather(node, shard, true, &batch);
         shard->journaled.first = shard->journaled.begun;
+        shard->counted.unwritten = false;                 /* if the write fails, there is no node */
         shard->journaled.walks = i * FOLD_WALKS / slices; /* they fold in turns */
     }
     bool ok = qd_store_write(node->store, &batch, true, error) == QD_STORE_OK;

@@ -132,7 +132,7 @@ enum qd_store_err qd_cut_read(struct qd_str key, struct qd_str record,
         err = qd_record_open(record, QD_RECORD_CUT, CUT_VERSION, &version, &body);
     }
     if (err == QD_STORE_OK && version != CUT_VERSION) {
-        err = QD_STORE_CORRUPT; /* holds lay elsewhere: the ledger is counted instead */
+        err = QD_STORE_GONE; /* holds lay elsewhere: the ledger is counted instead */
     }
     if (err != QD_STORE_OK) {
         return err;

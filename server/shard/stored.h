@@ -43,7 +43,8 @@ struct qd_cut {
 
 void qd_cut_key(struct qd_stored_place place, struct qd_buf *key);
 void qd_cut_record(const struct qd_cut *cut, struct qd_buf *record);
-/* As qd_stored_read, or NO_MEMORY; ret_cut->beyond is to be freed on OK. */
+/* As qd_stored_read, or NO_MEMORY, or GONE for a version that is read no more; ret_cut->beyond is
+ * to be freed on OK. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_cut_read(struct qd_str key,
                                                                   struct qd_str record,
                                                                   struct qd_stored_place *ret_place,

@@ -1,6 +1,7 @@
 #include "server/shard/validate.h"
 
 #include "server/policy/suggest.h"
+#include "storage/buf.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -91,6 +92,18 @@ enum qd_error_code qd_validate_labels(const struct qd_label *labels, size_t coun
         }
     }
     return QD_ERROR_NONE;
+}
+
+enum qd_error_code qd_validate_request_labels(const struct qd_label *labels, size_t count,
+                                              struct qd_error *ret_error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (qd_slice_equal(labels[i].name, qd_slice_of("user"))) {
+            return qd_error_set(ret_error, QD_ERROR_INVALID_NAME,
+                                "labels: \"user\" is no label; give it in the field user");
+        }
+    }
+    return qd_validate_labels(labels, count, ret_error);
 }
 
 /* --- meters --- */
@@ -309,7 +322,7 @@ enum qd_error_code qd_validate_check(const struct qd_check_args *args, struct qd
         qd_validate_name("pool", args->pool, ret_error) != QD_ERROR_NONE ||
         qd_validate_name("user", args->user, ret_error) != QD_ERROR_NONE ||
         qd_validate_name("request_id", args->request_id, ret_error) != QD_ERROR_NONE ||
-        qd_validate_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE ||
+        qd_validate_request_labels(args->labels, args->label_count, ret_error) != QD_ERROR_NONE ||
         validate_candidates(args, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }

@@ -22,6 +22,10 @@ enum qd_error_code qd_validate_name(const char *field, struct qd_str name,
 
 enum qd_error_code qd_validate_labels(const struct qd_label *labels, size_t count,
                                       struct qd_error *ret_error);
+/* The same for those that a request carries, where `user` is a field of its own (a limit's keys
+ * name both alike). */
+enum qd_error_code qd_validate_request_labels(const struct qd_label *labels, size_t count,
+                                              struct qd_error *ret_error);
 
 /* A usage vector by meters' names -> *ret_usage by index. */
 enum qd_error_code qd_validate_usage(const char *field, const struct qd_policy *policy,

@@ -55,6 +55,11 @@ X2_amounts() {
     expect_eq "$status" '3 DUPLICATE_METER estimate: "input_tokens" is given twice; give it once'
 }
 
+X2_a_user_is_no_label() {
+    say CheckQuota 'tenant: "acme" model: "m" labels {key: "user" value: "ann"}'
+    expect_eq "$status" '3 INVALID_NAME labels: "user" is no label; give it in the field user'
+}
+
 X2_malformed_protobuf() {
     printf '\377\377\377\377' >"$T/in"
     raw CheckQuota <"$T/in"
@@ -197,7 +202,7 @@ X2_still_serves() {
 }
 
 qd_start --policy "$T/policy.yaml" || exit 1
-qd_run P2_unknown_tenant X2_bad_path I8_unknown_meter X2_amounts X2_malformed_protobuf X2_truncated_frames \
+qd_run P2_unknown_tenant X2_bad_path I8_unknown_meter X2_amounts X2_a_user_is_no_label X2_malformed_protobuf X2_truncated_frames \
     X2_oversize_messages X2_ten_thousand_labels X2_names_that_are_not_utf8 D9_too_many_candidates \
     S1_another_tenants_reservation S6_replayed_conflicting_and_late_reports S7_post_paid_needs_an_id I8_unknown_methods \
     I8_admin_errors P2_boost_to_a_size_that_no_policy_takes \

@@ -1,6 +1,6 @@
 # The power goes, again and again, under load: a node beneath which disk_shim.so notes what was synced is killed with -9,
 # and each file is cut back to what was: in turn to nothing more, and to a random part of the rest with a torn end. Then
-# the same as in test_kill_rounds.sh (X5, L2). 12 times; 50 with QD_LONG. ctest-timeout: 900
+# the same as in test_kill_rounds.sh (X5, L2). 50 times; 200 with QD_LONG. ctest-timeout: 900
 . "${QUOTA_TESTLIB_SH:?run through ctest}"
 . "${QUOTAD_SOURCE_DIR:?}/tests/e2e/kill_rounds.sh"
 
@@ -68,7 +68,7 @@ rm -rf "$T/data" "$T/ready_ms"
 "$tool/disk_tool" new "$QD_DISK_JOURNAL"
 
 rounds_start power_rounds 20262
-rounds_run "$(round_count 12 50 4)"
+rounds_run "$(round_count 50 200 4)"
 rounds_end
 echo "note: $(awk '{ files += $3; bytes += $7; gone += $9 } END {
     printf "the power went %d times: %d files cut by %d bytes, %d gone", NR, files, bytes, gone }' "$T/cuts")"

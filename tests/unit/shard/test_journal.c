@@ -166,7 +166,8 @@ static void fail_a_round(struct story *s)
     struct qd_store_faults *faults = qd_store_memory_faults(f.store);
     struct qd_store_error error;
 
-    faults->write = (struct qd_store_fault){.countdown = (int64_t)qd_prng_below(&s->g, 5)};
+    faults->write = (struct qd_store_fault){.countdown = (int64_t)qd_prng_below(&s->g, 5),
+                                            .lands = qd_prng_chance(&s->g, 1, 2)};
     (void)qd_snapshot_round(f.node, false, &error);
     faults->write = (struct qd_store_fault){.countdown = -1};
 }
@@ -305,5 +306,156 @@ Test(journal, X5_a_journal_whose_write_failed_is_void)
     kill_and_boot();
     cr_expect_eq(f.recovery.holds, 0);
     cr_expect_eq(held_of(&f, "acme", "cost"), 0);
+    fixture_end(&f);
+}
+
+/* --- parts of a round --- */
+
+Test(journal, X5_the_parts_of_a_round_store_every_slice_once)
+{
+    struct qd_store_error error;
+
+    for (uint32_t parts = 1; parts <= 40; parts++) {
+        fixture_open(&f, policy);
+        for (size_t t = 0; t < TENANTS; t++) {
+            cr_assert(check(&f, tenants[t], 10));
+        }
+        for (uint32_t part = 0; part < parts; part++) {
+            cr_assert(qd_snapshot_part(f.node, part, parts, part + 1 == parts, &error));
+        }
+        cr_expect_eq(atomic_load(&f.node->snapshot.rounds), 1);
+        cr_expect_eq(count_holds(), TENANTS, "%u parts", parts);
+        cr_expect_eq(qd_store_memory_synced(f.store), qd_store_memory_writes(f.store));
+        uint64_t writes = qd_store_memory_writes(f.store);
+        for (uint32_t part = 0; part < parts; part++) {
+            cr_assert(qd_snapshot_part(f.node, part, parts, true, &error));
+        }
+        cr_expect_eq(qd_store_memory_writes(f.store), writes, "nothing has changed");
+        fixture_end(&f);
+    }
+}
+
+/* --- with evictions (D12) --- */
+
+#define USERS 200
+
+static const char rates[] =
+    "version: 1\n"
+    "models:\n  m: {max_output_tokens: 100,\n"
+    "      limits: {shared: {limit: 1000M/hour, algorithm: sliding_window, meter: input_tokens,\n"
+    "                        per: user, failure_mode: closed}}}\n"
+    "unknown_price: unpriced\n"
+    "plans:\n"
+    "  two: {rate: {limit: 1000M/hour, algorithm: sliding_window, meter: input_tokens, per: user,\n"
+    "               failure_mode: closed}}\n"
+    "  held: {concurrency: 1000}\n"
+    "tenants:\n  acme: {plan: two}\n  globex: {plan: held}\n";
+
+static int64_t charged[USERS];
+
+/* A check that holds nothing, if there is room for it; and that its rates have counted all. */
+static void charge(unsigned user, int64_t tokens, uint64_t seed)
+{
+    char name[16];
+    struct qd_check_args args = args_of("acme", tokens);
+
+    (void)snprintf(name, sizeof(name), "u%u", user);
+    args.user = str(name);
+    args.no_reservation = true;
+    cr_assert_eq(check_args(&f, &args), QD_ERROR_NONE);
+    if (!f.answer.allowed) {
+        return;
+    }
+    charged[user] += tokens;
+    struct qd_attributes by = {
+        .tenant = str("acme"), .model = str("m"), .family = str("m"), .user = args.user};
+    cr_assert_eq(used_by(&f, &by, "rate"), charged[user], "seed %lu, u%u: %ld, not %ld",
+                 (unsigned long)seed, user, (long)used_by(&f, &by, "rate"), (long)charged[user]);
+    cr_assert_eq(used_by(&f, &by, "shared"), charged[user], "seed %lu, u%u, in commons",
+                 (unsigned long)seed, user);
+}
+
+static void fail_while_charging(struct qd_prng *g, uint64_t seed)
+{
+    struct qd_store_faults *faults = qd_store_memory_faults(f.store);
+    struct qd_store_error error;
+
+    faults->write = (struct qd_store_fault){.countdown = (int64_t)qd_prng_below(g, 3),
+                                            .repeat = true,
+                                            .lands = qd_prng_chance(g, 1, 3)};
+    (void)qd_snapshot_round(f.node, qd_prng_chance(g, 1, 2), &error);
+    for (unsigned i = 0; i < 3; i++) {
+        charge((unsigned)qd_prng_below(g, USERS), 1, seed);
+    }
+    faults->write = (struct qd_store_fault){.countdown = -1};
+}
+
+static void tell_rates(uint64_t seed, uint64_t *evictions)
+{
+    struct qd_prng g;
+    struct qd_store_error error;
+
+    qd_prng_init(&g, seed);
+    memset(charged, 0, sizeof(charged));
+    fixture_open(&f, rates);
+    fixture_close(&f);
+    f.shards = 1;
+    fixture_open(&f, rates);
+    for (unsigned n = 0; n < 1000; n++) {
+        uint64_t what = qd_prng_below(&g, 100);
+        if (what < 72) {
+            charge((unsigned)qd_prng_below(&g, USERS), qd_prng_between(&g, 1, 50), seed);
+            fixture_pass(&f, 300 * QD_NS_PER_MS);
+        } else if (what < 86) {
+            (void)qd_snapshot_part(f.node, (uint32_t)qd_prng_below(&g, 2), 2, false, &error);
+        } else if (what < 88) {
+            fixture_fold(&f);
+        } else if (what < 97) {
+            fail_while_charging(&g, seed);
+        } else {
+            fixture_snapshot(&f);
+            *evictions += f.worker->figures.evictions;
+            fixture_close(&f);
+            fixture_open(&f, rates);
+            cr_assert_not(f.recovery.from_ledger, "%s", f.recovery.damage);
+        }
+    }
+    f.shards = 0;
+    fixture_end(&f);
+}
+
+/* What an old journal says of a counter that was evicted must not come back, nor what a failed
+ * write has left be taken for stored. */
+Test(journal, D12_rates_beyond_the_tables_survive_folds_failures_and_kills)
+{
+    uint64_t first = qd_prng_seed("rates", 1);
+    uint64_t evictions = 0;
+
+    for (uint64_t seed = first; seed < first + 15; seed++) {
+        tell_rates(seed, &evictions);
+    }
+    cr_expect_gt(evictions, 1000);
+}
+
+/* S1: what an eviction has stored of its slice is on disk soon, whether or not anything follows. */
+Test(journal, S1_what_an_eviction_wrote_is_synced_by_the_next_round)
+{
+    struct qd_store_error error;
+
+    fixture_open(&f, rates);
+    fixture_close(&f);
+    f.shards = 1;
+    fixture_open(&f, rates);
+    for (unsigned user = 0; f.worker->figures.evictions == 0; user++) {
+        cr_assert_lt(user, USERS);
+        charge(user, 1, 0);
+        fixture_pass(&f, 2 * S);
+    }
+    cr_assert(check(&f, "globex", 1), "a hold");
+    fixture_fold(&f); /* as an eviction does */
+    cr_assert_lt(qd_store_memory_synced(f.store), qd_store_memory_writes(f.store));
+    cr_assert(qd_snapshot_round(f.node, true, &error));
+    cr_expect_eq(qd_store_memory_synced(f.store), qd_store_memory_writes(f.store));
+    f.shards = 0;
     fixture_end(&f);
 }

@@ -48,6 +48,30 @@ static int64_t decode(struct qd_str bytes)
     return (int64_t)qd_sums_value(&sums, qd_slice_of("n"));
 }
 
+static void delete_range(struct model *model, size_t s, struct qd_str lower, struct qd_str upper)
+{
+    char text[8];
+
+    for (size_t k = 0; k < MODEL_KEYS; k++) {
+        struct qd_str key = key_of(k, text);
+        if (qd_slice_compare(key, lower) >= 0 && qd_slice_compare(key, upper) < 0) {
+            model->present[s][k] = false;
+        }
+    }
+}
+
+static void random_range(struct qd_prng *prng, struct model *model, size_t s,
+                         struct qd_batch *batch)
+{
+    char texts[2][8];
+    struct qd_str a = key_of((size_t)qd_prng_below(prng, MODEL_KEYS), texts[0]);
+    struct qd_str b = key_of((size_t)qd_prng_below(prng, MODEL_KEYS), texts[1]);
+    bool ordered = qd_slice_compare(a, b) <= 0;
+
+    qd_batch_delete_range(batch, spaces[s], ordered ? a : b, ordered ? b : a);
+    delete_range(model, s, ordered ? a : b, ordered ? b : a);
+}
+
 static void random_batch(struct qd_prng *prng, struct model *model, struct qd_batch *batch)
 {
     struct qd_buf value = {0};
@@ -58,13 +82,21 @@ static void random_batch(struct qd_prng *prng, struct model *model, struct qd_ba
         int64_t amount = qd_prng_between(prng, -1000, 1000);
         qd_buf_clear(&value);
         encode(amount, &value);
-        switch (qd_prng_below(prng, 3)) {
+        switch (qd_prng_below(prng, 12)) {
         case 0:
+            random_range(prng, model, s, batch);
+            break;
+        case 1:
+        case 2:
+        case 3:
+        case 4:
             qd_batch_put(batch, spaces[s], key_of(k, text), qd_buf_str(&value));
             model->value[s][k] = amount;
             model->present[s][k] = true;
             break;
-        case 1:
+        case 5:
+        case 6:
+        case 7:
             qd_batch_delete(batch, spaces[s], key_of(k, text));
             model->present[s][k] = false;
             break;
