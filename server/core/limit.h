@@ -131,7 +131,8 @@ struct qd_limit {
     int64_t default_max_output;        /* 0: the model's maximum */
     uint16_t clamp_permille_of_amount; /* 0: no clamp; else the estimate is at most this part of the
                                           amount */
-    bool refunds; /* false: Azure PAYG, settle never lowers a charge before the reset */
+    bool refunds;  /* false: Azure PAYG, settle never lowers a charge before the reset */
+    bool unbooked; /* what it counts is in no ledger (I3): long windows are no budgets either */
 
     enum qd_keep on_expiry; /* S5 */
     enum qd_keep on_failed; /* S4 */
@@ -157,7 +158,7 @@ struct qd_limit_use {
 static inline bool qd_limit_is_budget(const struct qd_limit *l)
 {
     return l->algorithm == QD_CALENDAR || l->algorithm == QD_PREPAID ||
-           (l->algorithm == QD_FIXED_WINDOW && l->window_ns >= QD_NS_PER_HOUR);
+           (l->algorithm == QD_FIXED_WINDOW && l->window_ns >= QD_NS_PER_HOUR && !l->unbooked);
 }
 
 /* Σ num*amount / den over `u`, rounded up; negative sums count 0; saturates at INT64_MAX. */

@@ -138,6 +138,7 @@ static void put_limit(struct bytes *b, const struct qd_limit *l, const char *sco
     put_i64(b, l->default_max_output);
     put_i64(b, l->clamp_permille_of_amount);
     put_i64(b, l->refunds);
+    put_i64(b, l->unbooked);
     put_i64(b, l->on_expiry);
     put_i64(b, l->on_failed);
     for (size_t i = 0; i < QD_THRESHOLDS_MAX; i++) {

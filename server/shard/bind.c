@@ -296,6 +296,13 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
     }
 }
 
+enum qd_bind_outcome qd_bind_items(struct qd_worker *worker, struct qd_shard *home,
+                                   struct qd_bind *bind, struct qd_wall_ns now,
+                                   struct qd_limit_state *ret_state)
+{
+    return make_binding(worker, home, bind, now, NULL, ret_state);
+}
+
 /* `settling`: usage that has happened is bound to whatever limits there are and have room. */
 static enum qd_bind_outcome bind_subject(struct qd_worker *worker,
                                          const struct qd_published *published,

@@ -61,6 +61,12 @@ enum qd_bind_outcome qd_bind_to_settle(struct qd_worker *worker,
                                        const struct qd_subject *subject, struct qd_shard *home,
                                        struct qd_wall_ns now, struct qd_hash128 *ret_key);
 
+/* With the home shard locked: bind the worker's items, making room where there is none. DONE,
+ * NO_ROOM (as above) or ALL_OPEN. */
+enum qd_bind_outcome qd_bind_items(struct qd_worker *worker, struct qd_shard *home,
+                                   struct qd_bind *bind, struct qd_wall_ns now,
+                                   struct qd_limit_state *ret_state);
+
 /* Resolve only, into worker->resolution, which points into the directory: the caller holds its
  * shared lock for as long as it looks. `all`: see struct qd_resolve_input. */
 void qd_bind_resolve(struct qd_worker *worker, const struct qd_published *published,
