@@ -109,6 +109,7 @@ function stream(batches) {
 // ---- reflection -------------------------------------------------------------------------------------------------------
 
 const SERVICES = [
+    'envoy.service.ratelimit.v3.RateLimitService',
     'grpc.health.v1.Health',
     'grpc.reflection.v1.ServerReflection',
     'grpc.reflection.v1alpha.ServerReflection',
@@ -135,6 +136,15 @@ const cases = {
             ['CancelReservation', 'CheckQuota', 'ExtendReservation', 'ReportUsage', 'StreamQuota']);
         const streaming = methods.find((method) => method.name === 'StreamQuota').definition;
         assert.ok(streaming.requestStream && streaming.responseStream);
+    },
+
+    async reflection_gives_envoys_service_with_what_it_imports() {
+        for (const version of ['v1', 'v1alpha']) {
+            const reflection = new GrpcReflection(target, credentials, {}, version);
+            const methods = await reflection.listMethods('envoy.service.ratelimit.v3.RateLimitService');
+            assert.deepEqual(methods.map((method) => method.definition.path),
+                ['/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit'], version);
+        }
     },
 
     async reflection_gives_a_file_by_name() {

@@ -69,7 +69,7 @@ curl_case() {
 }
 
 skip_grpcurl() { # REASON
-    for name in lists_services lists_methods describes_a_message checks is_told_of_health; do
+    for name in lists_services lists_methods describes_a_message describes_envoys_answer checks is_told_of_health; do
         say "skip grpcurl_$name: $1"
     done
 }
@@ -88,6 +88,8 @@ run_grpcurl() {
     curl_case lists_services '^quota\.v1\.QuotaService$' "$grpc" list
     curl_case lists_methods '^quota\.v1\.QuotaService\.StreamQuota$' "$grpc" list quota.v1.QuotaService
     curl_case describes_a_message 'int64 ttl_ms = 11;' "$grpc" describe quota.v1.CheckQuotaRequest
+    curl_case describes_envoys_answer 'google\.protobuf\.Struct dynamic_metadata = 6;' "$grpc" \
+        describe envoy.service.ratelimit.v3.RateLimitResponse
     curl_case checks '"verdict": "VERDICT_ALLOWED"' -d '{"tenant": "curl/er", "model": "small-model", "max_output_tokens": "400",
         "estimate": [{"meter": "input_tokens", "amount": "1200"}]}' "$grpc" quota.v1.QuotaService/CheckQuota
     curl_case is_told_of_health '"status": "SERVING"' "$grpc" grpc.health.v1.Health/Check
