@@ -58,33 +58,32 @@ static enum qd_error_code add_entry(struct place *p, struct qd_str bytes,
     return read_entry(p, bytes, &d->entries[d->entry_count++]);
 }
 
-/* RateLimitOverride and UInt64Value: {1: number, 2: number}. What is absent stays as it was, so
- * that a message that came twice is merged. */
-static bool merge_numbers(struct qd_str bytes, uint32_t fields, uint64_t *first, uint64_t *second)
+/* RateLimitOverride and UInt64Value: fields 1 to `count`, all numbers. What is absent stays as it
+ * was, so that a message that came twice is merged. */
+static bool merge_numbers(struct qd_str bytes, uint64_t *numbers, uint32_t count)
 {
     struct qd_wire w = qd_wire_of(bytes);
     struct qd_wire_field f;
 
     while (qd_wire_next(&w, &f)) {
-        if (f.id > fields) {
+        if (f.id > count) {
             continue;
         }
         if (f.type != QD_WIRE_VARINT) {
             return false;
         }
-        *(f.id == 1 ? first : second) = f.number;
+        numbers[f.id - 1] = f.number;
     }
     return !w.failed;
 }
 
 static bool set_limit(struct qd_str bytes, struct qd_rls_descriptor *d)
 {
-    uint64_t requests = d->limit_requests;
-    uint64_t unit = d->limit_unit;
-    bool read = merge_numbers(bytes, 2, &requests, &unit);
+    uint64_t numbers[] = {d->limit_requests, d->limit_unit};
+    bool read = merge_numbers(bytes, numbers, 2);
 
-    d->limit_requests = (uint32_t)requests;
-    d->limit_unit = (uint32_t)unit;
+    d->limit_requests = (uint32_t)numbers[0];
+    d->limit_unit = (uint32_t)numbers[1];
     d->has_limit = true;
     return read;
 }
@@ -92,7 +91,7 @@ static bool set_limit(struct qd_str bytes, struct qd_rls_descriptor *d)
 static bool set_hits(struct qd_str bytes, struct qd_rls_descriptor *d)
 {
     d->has_hits = true;
-    return merge_numbers(bytes, 1, &d->hits, NULL);
+    return merge_numbers(bytes, &d->hits, 1);
 }
 
 static void clear_descriptor(struct qd_rls_descriptor *d)

@@ -1,6 +1,6 @@
 /* The hand-written decoder of QuotaService's requests against protobuf-c, field by field: what one
- * accepts, the other accepts, and reads the same. But for the two reasons of wire_reason.h, for
- * which ours alone refuses. */
+ * accepts, the other accepts, and reads the same. But for the reasons of wire_reason.h, for which
+ * ours alone refuses. */
 #include "server/rpc/codec.h"
 
 #include "quota/v1/quota.pb-c.h"
@@ -159,7 +159,7 @@ static void cancel(const uint8_t *data, size_t size)
         quota__v1__cancel_reservation_request__unpack(NULL, size, data);
     bool read = qd_codec_cancel((struct qd_str){(const char *)data, size}, &reservation, &tenant);
 
-    if (both_accept(read, m, data, size, (struct wire_schema){0, 0})) {
+    if (both_accept(read, m, data, size, (struct wire_schema){.bools = 0})) {
         assert(same(reservation, m->reservation) && same(tenant, m->tenant));
     }
     if (m != NULL) {

@@ -1,0 +1,167 @@
+/* The hand-written decoder of Envoy's RateLimitRequest against protobuf-c, field by field: what one
+ * accepts, the other accepts, and reads the same. But for the reasons of wire_reason.h and the
+ * bounds, for which ours alone refuses. */
+#include "server/rpc/rls_codec.h"
+
+#include "envoy/service/ratelimit/v3/rls.pb-c.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/wire_reason.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef Envoy__Service__Ratelimit__V3__RateLimitRequest request_message;
+typedef Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor descriptor_message;
+typedef Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor__RateLimitOverride
+    override_message;
+
+/* protobuf-c's strings end at a NUL. */
+static bool same(struct qd_str a, const char *b)
+{
+    size_t len = strlen(b);
+
+    return a.len >= len && (len == 0 || memcmp(a.ptr, b, len) == 0) &&
+           (a.len == len || a.ptr[len] == '\0');
+}
+
+/* --- what ours alone refuses --- */
+
+static bool entry_has_reason(const uint8_t *at, const uint8_t *end)
+{
+    return wire_has_reason(at, end, (struct wire_schema){.texts = 1U << 1 | 1U << 2}, NULL);
+}
+
+static bool descriptor_has_reason(const uint8_t *at, const uint8_t *end)
+{
+    static const struct wire_schema entries = {.messages = 1U << 1};
+    static const struct wire_schema others = {.bools = 1U << 4, .messages = 1U << 2 | 1U << 3};
+
+    return wire_has_reason(at, end, entries, entry_has_reason) ||
+           wire_has_reason(at, end, others, wire_plain_has_reason);
+}
+
+static bool is_beyond_bounds(const request_message *m)
+{
+    bool beyond = m->n_descriptors > QD_RLS_DESCRIPTORS_MAX;
+
+    for (size_t i = 0; i < m->n_descriptors; i++) {
+        beyond = beyond || m->descriptors[i]->n_entries > QD_RLS_ENTRIES_MAX;
+    }
+    return beyond;
+}
+
+static bool has_reason(const uint8_t *data, size_t size, const request_message *m)
+{
+    static const struct wire_schema schema = {.messages = 1U << 2, .texts = 1U << 1};
+
+    return is_beyond_bounds(m) || wire_has_reason(data, data + size, schema, descriptor_has_reason);
+}
+
+/* --- what both read --- */
+
+/* A message that came several times is what all its bytes together say. (protobuf-c 1.4 forgets
+ * the numbers of all but the last.) Returns the number of parts. */
+static size_t joined(struct wire_part message, uint64_t field, uint8_t *buffer, size_t *ret_size)
+{
+    size_t parts = 0;
+
+    *ret_size = 0;
+    for (const uint8_t *at = message.begin; at < message.begin + message.size;) {
+        struct wire_part part = wire_part(&at);
+        if (part.field == field) {
+            memcpy(buffer + *ret_size, part.begin, part.size);
+            *ret_size += part.size;
+            parts++;
+        }
+    }
+    return parts;
+}
+
+static void limit_same(const struct qd_rls_descriptor *d, const descriptor_message *m,
+                       struct wire_part bytes, uint8_t *buffer)
+{
+    size_t size = 0;
+    size_t parts = joined(bytes, 2, buffer, &size);
+    ProtobufCMessage *unpacked = protobuf_c_message_unpack(
+        &envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__rate_limit_override__descriptor,
+        NULL, size, buffer);
+    const override_message *limit = (const override_message *)unpacked;
+
+    assert(limit != NULL && d->has_limit == (parts > 0) && d->has_limit == (m->limit != NULL));
+    assert(d->limit_requests == limit->requests_per_unit);
+    assert(d->limit_unit == (uint32_t)limit->unit);
+    assert(parts != 1 || (d->limit_requests == m->limit->requests_per_unit &&
+                          d->limit_unit == (uint32_t)m->limit->unit));
+    protobuf_c_message_free_unpacked(unpacked, NULL);
+}
+
+static void hits_same(const struct qd_rls_descriptor *d, const descriptor_message *m,
+                      struct wire_part bytes, uint8_t *buffer)
+{
+    size_t size = 0;
+    size_t parts = joined(bytes, 3, buffer, &size);
+    Google__Protobuf__UInt64Value *hits =
+        google__protobuf__uint64_value__unpack(NULL, size, buffer);
+
+    assert(hits != NULL && d->has_hits == (parts > 0) && d->has_hits == (m->hits_addend != NULL));
+    assert(d->hits == hits->value);
+    assert(parts != 1 || d->hits == m->hits_addend->value);
+    google__protobuf__uint64_value__free_unpacked(hits, NULL);
+}
+
+static void descriptor_same(const struct qd_rls_descriptor *d, const descriptor_message *m,
+                            struct wire_part bytes, uint8_t *buffer)
+{
+    assert(d->entry_count == m->n_entries);
+    for (size_t i = 0; i < d->entry_count; i++) {
+        assert(same(d->entries[i].key, m->entries[i]->key));
+        assert(same(d->entries[i].value, m->entries[i]->value));
+    }
+    assert(d->negative == (m->is_negative_hits != 0));
+    limit_same(d, m, bytes, buffer);
+    hits_same(d, m, bytes, buffer);
+}
+
+static void request_same(const struct qd_rls_request *r, const request_message *m,
+                         const uint8_t *data, size_t size)
+{
+    uint8_t *buffer = malloc(size + 1);
+    size_t index = 0;
+
+    assert(buffer != NULL);
+    assert(same(r->domain, m->domain) && r->hits_addend == m->hits_addend);
+    assert(r->descriptor_count == m->n_descriptors);
+    for (const uint8_t *at = data; at < data + size;) {
+        struct wire_part part = wire_part(&at);
+        if (part.field == 2) {
+            descriptor_same(&r->descriptors[index], m->descriptors[index], part, buffer);
+            index++;
+        }
+    }
+    assert(index == r->descriptor_count);
+    free(buffer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct qd_rls_request request;
+    struct qd_error error = {.code = QD_ERROR_NONE};
+    struct qd_str bytes = {size > 0 ? (const char *)data : "", size}; /* never NULL, as gRPC's */
+    request_message *m =
+        envoy__service__ratelimit__v3__rate_limit_request__unpack(NULL, size, data);
+    enum qd_error_code code = qd_rls_decode(bytes, &request, &error);
+
+    assert(code == error.code);
+    assert(code == QD_ERROR_NONE || qd_error_status(code) == QD_STATUS_INVALID_ARGUMENT);
+    if (m == NULL) {
+        assert(code != QD_ERROR_NONE);
+        return 0;
+    }
+    assert((code == QD_ERROR_NONE) != has_reason(data, size, m));
+    if (code == QD_ERROR_NONE) {
+        request_same(&request, m, data, size);
+    }
+    envoy__service__ratelimit__v3__rate_limit_request__free_unpacked(m, NULL);
+    return 0;
+}
