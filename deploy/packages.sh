@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that quotad is built from; the only list of them.
 #   sh deploy/packages.sh          what a build and a run need
 #   sh deploy/packages.sh --test   and what tests/run.sh needs beside that
-#   sh deploy/packages.sh --interop  what tests/interop needs where node is missing
+#   sh deploy/packages.sh --interop  what tests/interop needs where node or Python's venv is missing
 #   sh deploy/packages.sh --list [--test|--interop]   prints the names and installs nothing
 # Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
 set -eu
@@ -12,7 +12,7 @@ build='gcc libc6-dev cmake ninja-build
     libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
     nghttp2-client libnghttp2-dev valgrind'
-interop='nodejs npm'
+interop='nodejs npm python3-venv'
 
 names=$build
 list=0

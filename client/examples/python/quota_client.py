@@ -1,0 +1,146 @@
+"""Asking quotad around a request: check before it, extend while it streams, report after it. Safe from any thread."""
+
+import json
+import logging
+import math
+from typing import NamedTuple
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+
+import usage as vendors
+from quota.v1 import quota_pb2 as pb
+from quota.v1 import quota_pb2_grpc
+
+log = logging.getLogger("quota")
+CHECK_S = 0.5  # a check answers in about a millisecond: who waits longer waits for a node that is away
+REPORT_S = 30  # a report is worth waiting for
+BACK_MS = 2000  # after so long at most a node that is back is asked again
+# Reports are idempotent, so gRPC may repeat them.
+SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "quota.v1.QuotaService", "method": "ReportUsage"}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+            },
+        }
+    ]
+}
+BUSY = (pb.REASON_CAPACITY, pb.REASON_DRAINING, pb.REASON_UNDECIDED)  # not the tenant's fault
+THROTTLED = (pb.REASON_LIMIT, pb.REASON_NEVER_FITS)
+
+
+class Refused(Exception):
+    """The request must not be sent: what to answer instead."""
+
+    def __init__(self, status, message, headers=()):
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, dict(headers)
+
+
+class Hold(NamedTuple):
+    """A request that may run. No token: quotad was away, and its usage is reported without a reservation."""
+
+    tenant: str
+    model: str
+    request_id: str
+    input_tokens: int
+    token: str = ""
+
+
+class Quota:
+    def __init__(self, address, fail_open, check_s=CHECK_S):
+        options = [
+            ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+            ("grpc.max_reconnect_backoff_ms", BACK_MS),
+        ]
+        self.stub = quota_pb2_grpc.QuotaServiceStub(grpc.insecure_channel(address, options))
+        self.fail_open = fail_open
+        self.check_s = check_s
+
+    def check(self, tenant, model, request_id, input_tokens, max_output_tokens=None):
+        """A Hold, or raises Refused."""
+        request = pb.CheckQuotaRequest(
+            tenant=tenant,
+            model=model,
+            request_id=request_id,
+            estimate=amounts({"input_tokens": input_tokens}),
+        )
+        if max_output_tokens is not None:
+            request.max_output_tokens = max_output_tokens
+        hold = Hold(tenant, model, request_id, input_tokens)
+        try:
+            answer = self.stub.CheckQuota(request, timeout=self.check_s)
+        except grpc.RpcError as error:
+            return self.unanswered(hold, error)
+        if answer.verdict == pb.VERDICT_ALLOWED:
+            return hold._replace(token=answer.reservation.token)
+        raise denial(answer)
+
+    def unanswered(self, hold, error):
+        if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+            raise Refused(400, error.details()) from None
+        log.warning("check of %s: %s: %s", hold.request_id, error.code().name, error.details())
+        if not self.fail_open:
+            raise Refused(503, "quota cannot be checked at present", {"retry-after": "1"}) from None
+        return hold
+
+    def extend(self, hold, used):
+        """None: go on. Else why to stop. Silence is no reason to stop."""
+        if not hold.token:
+            return None
+        request = pb.ExtendReservationRequest(reservation=hold.token, used_so_far=amounts(used.meters))
+        try:
+            answer = self.stub.ExtendReservation(request, timeout=self.check_s)
+        except grpc.RpcError as error:
+            log.warning("extension of %s: %s: %s", hold.request_id, error.code().name, error.details())
+            return None
+        return answer.message or "quota used up" if answer.continuation == pb.CONTINUATION_STOP else None
+
+    def report(self, hold, outcome, used, tier=0):
+        """Books `used` (a usage.Usage). True: it is on disk. What could not be booked is in the log, whole."""
+        every = vendors.parts(used)
+        booked = True
+        for sequence, (meters, ttl) in enumerate(every):
+            request = pb.ReportUsageRequest(
+                reservation=hold.token,
+                tenant=hold.tenant,
+                request_id=hold.request_id,
+                sequence=sequence,
+                partial=sequence + 1 < len(every),
+                outcome=outcome,
+                tier=tier,
+                cache_write_ttl=ttl,
+                usage=amounts(meters),
+            )
+            if not hold.token:
+                request.model = hold.model
+            booked = self.send(request) and booked
+        return booked
+
+    def send(self, request):
+        try:
+            self.stub.ReportUsage(request, timeout=REPORT_S, wait_for_ready=True)
+        except grpc.RpcError as error:
+            lost = json.dumps(MessageToDict(request, preserving_proto_field_name=True))
+            log.error("not booked: %s: %s: %s", error.code().name, error.details(), lost)
+            return False
+        return True
+
+
+def amounts(meters):
+    return [{"meter": meter, "amount": amount} for meter, amount in meters.items()]
+
+
+def denial(answer):
+    """A denied check as HTTP: 429 for what is used up, 503 for what is quotad's, 403 for the rest."""
+    headers = {header.name: header.value for header in answer.headers}
+    if answer.retry_useful and answer.retry_after_ns > 0:
+        headers["retry-after"] = str(math.ceil(answer.retry_after_ns / 1e9))
+    status = 503 if answer.reason in BUSY else 429 if answer.reason in THROTTLED else 403
+    return Refused(status, answer.message, headers)

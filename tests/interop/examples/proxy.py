@@ -1,0 +1,265 @@
+"""The streaming proxies of client/examples against a real quotad and a slow vendor.
+
+  proxy.py NAME COMMAND...     COMMAND is the proxy without its flags
+
+Prints "ok NAME_CASE" or "not ok NAME_CASE" a case; exits 1 when one is not.
+"""
+
+import json
+import pathlib
+import socket
+import sys
+import tempfile
+import time
+
+from world import World, run_cases, until
+
+name, command = sys.argv[1], sys.argv[2:]
+temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
+world = World(pathlib.Path(temporary.name))
+quotad, vendor = world.quotad, world.vendor
+CASES = [
+    "stream",
+    "long",
+    "whole",
+    "messages",
+    "cache",
+    "responses",
+    "few",
+    "gone",
+    "broken",
+    "failed",
+    "nowhere",
+    "budget",
+    "closed",
+    "open",
+    "back",
+]
+ALL = {"input_tokens": 139, "cached_input_tokens": 1024, "reasoning_tokens": 3}
+
+
+def start_proxy(mode, url, tag):
+    keys = world.folder / "keys.json"
+    keys.write_text(json.dumps({f"sk-{case}": f"{case}/{name}" for case in CASES}))
+    flags = f"--listen 127.0.0.1:0 --quotad {quotad.address} --upstream {url} --keys {keys} {mode}"
+    patient = "--extend-every 0.2 --check-timeout 10"  # the machine may be busy with other tests
+    return world.run(command + flags.split() + patient.split(), world.folder / f"{tag}.log").listening()
+
+
+def entry(case, outcome):
+    """The one entry of a case; its quantities without `requests`."""
+    found = quotad.entries(f"{case}/{name}", 1)[0]
+    assert found["outcome"] == outcome, f"outcome {found['outcome']}, not {outcome}"
+    return quantities(found)
+
+
+def quantities(found):
+    return {each["meter"]: int(each["amount"]) for each in found["quantities"] if each["meter"] != "requests"}
+
+
+def same(found, wanted):
+    assert found == wanted, f"{found}, not {wanted}"
+
+
+def a_stream_comes_as_it_is_produced_and_is_booked_as_the_vendor_says():
+    began = time.monotonic()
+    connection, response = proxy.chat("sk-stream", "tokens=30 pause_ms=20")
+    first = response.readline()
+    first_s = time.monotonic() - began
+    text = first + response.read()
+    assert first_s < (time.monotonic() - began) / 2, "the first event came with the last"
+    same(text.count(b'"content": "t'), 30)
+    assert text.endswith(b"data: [DONE]\n\n"), text[-100:]
+    same(entry("stream", "OK"), {**ALL, "output_tokens": 30})
+
+
+def a_long_one_is_extended_and_booked_once():
+    connection, response = proxy.chat("sk-long", "tokens=100 pause_ms=10", max_tokens=5)
+    response.read()
+    same(entry("long", "OK"), {**ALL, "output_tokens": 100})
+
+
+def what_is_not_streamed_is_booked_too():
+    connection, response = proxy.chat("sk-whole", "tokens=12", stream=False)
+    same(json.loads(response.read())["usage"]["total_tokens"], 1178)
+    same(entry("whole", "OK"), {**ALL, "output_tokens": 12})
+
+
+def anthropics_stream_is_booked_at_the_price_of_its_cache_writes():
+    body = {
+        "model": "small-model",
+        "stream": True,
+        "max_tokens": 100,
+        "messages": [{"role": "user", "content": "file=anthropic_stream.sse"}],
+    }
+    connection, response = proxy.post("/v1/messages", "sk-messages", body)
+    assert b"message_stop" in response.read()
+    found = quotad.entries(f"messages/{name}", 1)[0]
+    same(found["cache_write_ttl"], "1H")
+    same(
+        quantities(found),
+        {"input_tokens": 21, "cached_input_tokens": 3200, "cache_write_tokens": 1400, "output_tokens": 38},
+    )
+
+
+def cache_writes_of_two_kinds_are_two_parts():
+    body = {
+        "model": "small-model",
+        "max_tokens": 1000,
+        "messages": [{"role": "user", "content": "file=anthropic_cached.json"}],
+    }
+    proxy.post("/v1/messages", "sk-cache", body)[1].read()
+    hour, rest = quotad.entries(f"cache/{name}", 2)
+    same(
+        (hour["cache_write_ttl"], quantities(hour), hour["final"]), ("1H", {"cache_write_tokens": 100}, False)
+    )
+    same(
+        quantities(rest),
+        {"input_tokens": 50, "cached_input_tokens": 18000, "cache_write_tokens": 456, "output_tokens": 393},
+    )
+    same((rest["tier"], rest["final"]), ("BATCH", True))
+
+
+def openais_responses_are_booked():
+    body = {"model": "small-model", "stream": True, "input": "file=openai_responses_stream.sse"}
+    proxy.post("/v1/responses", "sk-responses", body)[1].read()
+    same(
+        entry("responses", "OK"),
+        {"input_tokens": 37, "cached_input_tokens": 0, "output_tokens": 11, "reasoning_tokens": 0},
+    )
+
+
+def a_denied_one_is_429_and_never_sent():
+    proxy.chat("sk-few", "tokens=1")[1].read()
+    before = len(vendor.seen)
+    connection, response = proxy.chat("sk-few", "tokens=1")
+    same(response.status, 429)
+    assert 1 <= int(response.getheader("retry-after")) <= 61, response.getheader("retry-after")
+    message = json.loads(response.read())["error"]["message"]
+    assert "few.requests" in message and "retry in" in message, message
+    same(len(vendor.seen), before)
+    entry("few", "OK")
+
+
+def an_unknown_key_is_401():
+    same(proxy.chat("sk-nobody", "tokens=1")[1].status, 401)
+
+
+def a_client_that_goes_is_reported_and_the_vendor_stopped():
+    connection, response = proxy.chat("sk-gone", "tokens=500 pause_ms=20")
+    seen = vendor.seen[-1]
+    for _ in range(10):
+        response.readline()
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    response.close()
+    connection.close()
+    used = entry("gone", "DISCONNECTED")
+    until("the vendor is told", lambda: seen["closed"])
+    assert seen["sent"] < 250, seen["sent"]
+    assert 5 <= used["output_tokens"] <= seen["sent"], (used, seen["sent"])
+    assert 10 < used["input_tokens"] < 100, used
+
+
+def a_vendor_that_breaks_off_is_told_and_reported():
+    connection, response = proxy.chat("sk-broken", "tokens=40 cut=10")
+    assert b"upstream_failed" in response.read()
+    same(entry("broken", "FAILED")["output_tokens"], 10)
+
+
+def a_vendor_that_fails_costs_nothing():
+    connection, response = proxy.chat("sk-failed", "status=500")
+    same((response.status, json.loads(response.read())["error"]["message"]), (500, "as asked"))
+    same(entry("failed", "FAILED"), {})
+
+
+def a_vendor_that_is_not_there_is_502_and_not_dispatched():
+    with socket.socket() as closed:  # bound, so that nobody else takes it, and not listening
+        closed.bind(("127.0.0.1", 0))
+        lost = start_proxy("--fail-closed", f"http://127.0.0.1:{closed.getsockname()[1]}", "nowhere")
+        same(lost.chat("sk-nowhere", "tokens=1")[1].status, 502)
+        same(entry("nowhere", "NOT_DISPATCHED"), {})
+        lost.stop()
+
+
+def a_budget_that_is_used_up_stops_the_output():
+    connection, response = proxy.chat("sk-budget", "tokens=1000 pause_ms=5")
+    text = response.read()
+    seen = vendor.seen[-1]
+    assert b"quota_exceeded" in text and b"budget.tokens" in text, text[-300:]
+    assert b"[DONE]" not in text
+    used = entry("budget", "OK")
+    total = sum(used.values())
+    same(used["output_tokens"], text.count(b'"content": "t'))
+    assert 200 < total < 400, total  # seen at the first extension after it
+    until("the vendor is told", lambda: seen["closed"])
+
+
+def nothing_stays_held():
+    until("no reservation is open", lambda: quotad.ctl("reservations", "ls", "-o", "json").find('"r_') < 0)
+
+
+def away_and_closed_is_503():
+    quotad.stop()
+    before = len(vendor.seen)
+    connection, response = proxy.chat("sk-closed", "tokens=1")
+    same((response.status, response.getheader("retry-after")), (503, "1"))
+    same(len(vendor.seen), before)
+
+
+def away_and_open_is_served_and_booked_later():
+    brave = start_proxy("--fail-open", world.vendor_url, "open")
+    connection, response = brave.chat("sk-open", "tokens=10")
+    text = response.read()
+    assert text.endswith(b"data: [DONE]\n\n"), text[-100:]
+    quotad.start()
+    found = quotad.entries(f"open/{name}", 1)[0]
+    same(
+        (quantities(found), found["model"], found["reservation_id"]),
+        ({**ALL, "output_tokens": 10}, "small-model", ""),
+    )
+    brave.stop()
+
+
+def it_serves_again_once_quotad_is_back():
+    until("a check is answered", lambda: proxy.chat("sk-back", "tokens=1")[1].status == 200)
+
+
+def a_stop_waits_for_the_open_answers():
+    connection, response = proxy.chat("sk-stream", "tokens=20 pause_ms=20")
+    response.readline()
+    proxy.stop()
+    assert response.read().endswith(b"data: [DONE]\n\n")
+    quotad.entries(f"stream/{name}", 2)
+
+
+try:
+    proxy = start_proxy("--fail-closed", world.vendor_url, "proxy")
+    all_ok = run_cases(
+        name,
+        [
+            a_stream_comes_as_it_is_produced_and_is_booked_as_the_vendor_says,
+            a_long_one_is_extended_and_booked_once,
+            what_is_not_streamed_is_booked_too,
+            anthropics_stream_is_booked_at_the_price_of_its_cache_writes,
+            cache_writes_of_two_kinds_are_two_parts,
+            openais_responses_are_booked,
+            a_denied_one_is_429_and_never_sent,
+            an_unknown_key_is_401,
+            a_client_that_goes_is_reported_and_the_vendor_stopped,
+            a_vendor_that_breaks_off_is_told_and_reported,
+            a_vendor_that_fails_costs_nothing,
+            a_vendor_that_is_not_there_is_502_and_not_dispatched,
+            a_budget_that_is_used_up_stops_the_output,
+            nothing_stays_held,
+            away_and_closed_is_503,
+            away_and_open_is_served_and_booked_later,
+            it_serves_again_once_quotad_is_back,
+            a_stop_waits_for_the_open_answers,
+        ],
+    )
+    if not all_ok:
+        print("    " + (world.folder / "proxy.log").read_text()[-3000:].replace("\n", "\n    "))
+finally:
+    world.end()
+    temporary.cleanup()
+sys.exit(not all_ok)
