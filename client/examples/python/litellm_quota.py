@@ -13,6 +13,7 @@ check may take (0.5). Who pays is the key's metadata
 import asyncio
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
@@ -22,6 +23,7 @@ from quota_client import Hold, Quota, Refused, log, pb
 from usage import TIERS, Usage, guess, meters
 
 HOLD = "quotad_hold"
+WORKERS = 32
 
 
 def tenant_of(key):
@@ -58,13 +60,19 @@ class QuotaCallback(CustomLogger):
     def __init__(self, quota):
         super().__init__()
         self.quota = quota
+        # Of its own each: reports that wait for a node that is away must keep no check waiting.
+        self.checks = ThreadPoolExecutor(WORKERS)
+        self.reports = ThreadPoolExecutor(WORKERS)
+
+    def report(self, hold, outcome, used, tier=0):
+        """LiteLLM does not wait for it; its end does."""
+        self.reports.submit(self.quota.report, hold, outcome, used, tier)
 
     async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
         tenant, model = tenant_of(user_api_key_dict), str(data.get("model") or "")
         try:
-            hold = await asyncio.to_thread(
-                self.quota.check, tenant, model, str(uuid.uuid4()), guess(size_of(data)), output_bound(data)
-            )
+            ask = (tenant, model, str(uuid.uuid4()), guess(size_of(data)), output_bound(data))
+            hold = await asyncio.get_running_loop().run_in_executor(self.checks, self.quota.check, *ask)
         except Refused as no:
             raise HTTPException(no.status, no.message, no.headers) from None
         if data.get("stream") and "completion" in call_type:  # else LiteLLM counts by itself
@@ -77,11 +85,11 @@ class QuotaCallback(CustomLogger):
         hold = hold_of(kwargs)
         if hold is None:
             return  # not checked: one of LiteLLM's own health checks, for instance
-        used = usage_of(response_obj)
-        if not used.meters:
+        usage = plain(part(response_obj, "usage"))
+        if not usage:
             log.warning("%s: LiteLLM tells no usage", hold.request_id)
-        tier = TIERS.get(getattr(response_obj, "service_tier", None), 0)
-        await asyncio.to_thread(self.quota.report, hold, pb.OUTCOME_OK, used, tier)
+        tier = TIERS.get(part(response_obj, "service_tier") or usage.get("service_tier"), 0)
+        self.report(hold, pb.OUTCOME_OK, meters(usage), tier)
 
     # Not async_log_failure_event: that tells each attempt, and the router may try another.
     async def async_post_call_failure_hook(
@@ -89,12 +97,16 @@ class QuotaCallback(CustomLogger):
     ):
         hold = hold_of(request_data)
         if hold is not None:
-            await asyncio.to_thread(self.quota.report, hold, pb.OUTCOME_FAILED, Usage({}))
+            self.report(hold, pb.OUTCOME_FAILED, Usage({}))
 
 
-def usage_of(response):
-    usage = response.get("usage") if isinstance(response, dict) else getattr(response, "usage", None)
-    return meters(usage.model_dump(exclude_none=True) if hasattr(usage, "model_dump") else usage)
+def part(response, name):
+    return response.get(name) if isinstance(response, dict) else getattr(response, name, None)
+
+
+def plain(usage):
+    """LiteLLM's object as a dict."""
+    return usage.model_dump(exclude_none=True) if hasattr(usage, "model_dump") else usage or {}
 
 
 callback = QuotaCallback(

@@ -118,14 +118,76 @@ def what_is_not_streamed_is_booked_too():
     )
 
 
-def anthropics_cache_writes_are_booked_by_their_kind():
-    body = {"model": "claude", "messages": [{"role": "user", "content": "file=anthropic_cached.json"}]}
-    same(proxy.post("/v1/chat/completions", "sk-cache", body)[1].status, 200)
-    hour, rest = booked("cache", "OK", 2)
+def post(path, case, model, words, **more):
+    """The answer's text."""
+    body = {"model": model, "max_tokens": 1000, "messages": [{"role": "user", "content": words}], **more}
+    response = proxy.post(path, "sk-" + case, body)[1]
+    same(response.status, 200)
+    return response.read()
+
+
+def same_but_thinking(used, wanted):
+    """LiteLLM counts thinking by itself where the vendor does not: together with the output it is the vendor's count."""
+    used = dict(used, output_tokens=used["output_tokens"] + used.get("reasoning_tokens", 0))
+    used.pop("reasoning_tokens", None)
+    same(used, wanted)
+
+
+def written(path, case):
+    """A body that wrote to the cache for an hour and for five minutes: two parts."""
+    post(path, case, "claude", "file=anthropic_cached.json")
+    hour, rest = booked(case, "OK", 2)
+    entries = quotad.entries(f"{case}/litellm", 2)
+    same(
+        [(each["cache_write_ttl"], each["tier"]) for each in entries],
+        [("1H", "BATCH"), ("UNSPECIFIED", "BATCH")],
+    )
     same(hour, {"cache_write_tokens": 100})
-    # LiteLLM counts the thinking itself, since this body does not: output and reasoning together are the vendor's.
-    same(rest.pop("output_tokens") + rest.pop("reasoning_tokens", 0), 393)
-    same(rest, {"input_tokens": 50, "cached_input_tokens": 18000, "cache_write_tokens": 456})
+    same_but_thinking(
+        rest,
+        {"input_tokens": 50, "cached_input_tokens": 18000, "cache_write_tokens": 456, "output_tokens": 393},
+    )
+
+
+def written_for_an_hour(path, case):
+    post(path, case, "claude", "file=anthropic_stream.sse", stream=True)
+    used = booked(case, "OK")[0]
+    same(quotad.entries(f"{case}/litellm", 1)[0]["cache_write_ttl"], "1H")
+    same_but_thinking(
+        used,
+        {"input_tokens": 21, "cached_input_tokens": 3200, "cache_write_tokens": 1400, "output_tokens": 38},
+    )
+
+
+def anthropics_cache_writes_are_booked_by_their_kind():
+    written("/v1/chat/completions", "chat-cache")
+
+
+def anthropics_stream_is_booked():
+    written_for_an_hour("/v1/chat/completions", "chat-stream")
+
+
+def anthropics_own_api_is_booked():
+    written("/v1/messages", "messages")
+
+
+def a_stream_of_anthropics_own_api_is_booked():
+    written_for_an_hour("/v1/messages", "messages-stream")
+
+
+def openais_responses_are_booked():
+    body = {"model": "small-model", "input": "file=openai_responses.json"}
+    proxy.post("/v1/responses", "sk-responses", body)[1].read()
+    wanted = {"input_tokens": 176, "cached_input_tokens": 1152, "output_tokens": 10, "reasoning_tokens": 704}
+    same(booked("responses", "OK"), [wanted])
+
+
+def a_stream_of_openais_responses_is_booked():
+    body = {"model": "small-model", "stream": True, "input": "file=openai_responses_stream.sse"}
+    proxy.post("/v1/responses", "sk-responses-stream", body)[1].read()
+    wanted = {"input_tokens": 37, "cached_input_tokens": 0, "output_tokens": 11, "reasoning_tokens": 0}
+    same(booked("responses-stream", "OK"), [wanted])
+    same(quotad.entries("responses-stream/litellm", 1)[0]["tier"], "PRIORITY")
 
 
 def a_denied_one_is_429_and_never_sent():
@@ -177,6 +239,11 @@ try:
             a_stream_is_booked_as_the_vendor_says,
             what_is_not_streamed_is_booked_too,
             anthropics_cache_writes_are_booked_by_their_kind,
+            anthropics_stream_is_booked,
+            anthropics_own_api_is_booked,
+            a_stream_of_anthropics_own_api_is_booked,
+            openais_responses_are_booked,
+            a_stream_of_openais_responses_is_booked,
             a_denied_one_is_429_and_never_sent,
             a_vendor_that_fails_is_reported,
             a_client_that_goes_is_reported,
