@@ -118,6 +118,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, no)
 		return
 	}
+	w.Header().Set("x-request-id", h.requestID)
 	a := &answer{}
 	outcome, began := pb.Outcome_OUTCOME_FAILED, false
 	defer func() { // also when this program panics
@@ -192,7 +193,6 @@ func copyWhole(w http.ResponseWriter, response *http.Response, a *answer) pb.Out
 func (p *proxy) copyStream(w http.ResponseWriter, r *http.Request, response *http.Response, h *hold,
 	a *answer) pb.Outcome {
 	w.Header().Set("content-type", "text/event-stream")
-	w.Header().Set("x-request-id", h.requestID)
 	out := http.NewResponseController(w)
 	fail := func(kind, message string) {
 		fmt.Fprintf(w, "event: error\ndata: %s\n\n", errorBody(kind, message))

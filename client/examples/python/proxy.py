@@ -149,9 +149,8 @@ class Handler(BaseHTTPRequestHandler):
         if response.status == 200:
             self.began = True
             answer.take_json(body)
-        self.send_whole(
-            response.status, body, {"content-type": response.getheader("content-type") or "application/json"}
-        )
+        kind = response.getheader("content-type") or "application/json"
+        self.send_whole(response.status, body, {"content-type": kind, "x-request-id": hold.request_id})
         return pb.OUTCOME_OK if response.status == 200 else pb.OUTCOME_FAILED
 
     def copy_stream(self, hold, response, answer):

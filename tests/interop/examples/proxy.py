@@ -81,8 +81,10 @@ def a_long_one_is_extended_and_booked_once():
 
 def what_is_not_streamed_is_booked_too():
     connection, response = proxy.chat("sk-whole", "tokens=12", stream=False)
+    request_id = response.getheader("x-request-id")
     same(json.loads(response.read())["usage"]["total_tokens"], 1178)
     same(entry("whole", "OK"), {**ALL, "output_tokens": 12})
+    same(quotad.entries(f"whole/{name}", 1)[0]["request_id"], request_id)
 
 
 def anthropics_stream_is_booked_at_the_price_of_its_cache_writes():
@@ -182,7 +184,7 @@ def a_vendor_that_is_not_there_is_502_and_not_dispatched():
 
 
 def a_budget_that_is_used_up_stops_the_output():
-    connection, response = proxy.chat("sk-budget", "tokens=1000 pause_ms=5")
+    connection, response = proxy.chat("sk-budget", "tokens=4000 pause_ms=5")
     text = response.read()
     seen = vendor.seen[-1]
     assert b"quota_exceeded" in text and b"budget.tokens" in text, text[-300:]
@@ -190,7 +192,7 @@ def a_budget_that_is_used_up_stops_the_output():
     used = entry("budget", "OK")
     total = sum(used.values())
     same(used["output_tokens"], text.count(b'"content": "t'))
-    assert 200 < total < 400, total  # seen at the first extension after it
+    assert 200 < total < 2000, total  # seen at the first extension after it
     until("the vendor is told", lambda: seen["closed"])
 
 
