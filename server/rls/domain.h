@@ -1,0 +1,19 @@
+/* One file as a domain. Internal to this folder.
+ *
+ * Layer:    rls
+ * Threads:  one compiler belongs to one thread.
+ * Memory:   the domain is in `arena`, with copies of all its texts; the nodes may go afterwards.
+ */
+#ifndef QD_RLS_DOMAIN_H
+#define QD_RLS_DOMAIN_H
+
+#include "server/policy/compile.h"
+#include "server/rls/level.h"
+
+/* Compile the nodes of a file. `c` says where problems go, and its arena holds what is only needed
+ * meanwhile. `budget` is how many descriptors the set has room for; it goes down. NULL if there is
+ * an error; all that are found are reported. */
+struct qd_rls_domain *qd_rls_domain_compile(struct qd_compiler *c, const struct qd_node *root,
+                                            struct qd_arena *arena, size_t *budget);
+
+#endif /* QD_RLS_DOMAIN_H */

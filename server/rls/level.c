@@ -1,0 +1,162 @@
+#include "server/rls/level.h"
+
+#include "server/core/hash.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define SEED UINT64_C(0x51a7b3d09c2e6f48) /* any: only the files' own texts are in the tables */
+
+static bool equal(struct qd_str a, struct qd_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+/* A power of two of which `count` is at most half. */
+static size_t table_size(size_t count)
+{
+    size_t size = 2;
+    while (size < 2 * count) {
+        size *= 2;
+    }
+    return size;
+}
+
+struct qd_rls_level *qd_rls_level_new(struct qd_arena *arena, size_t count)
+{
+    struct qd_rls_level *level = qd_arena_alloc(arena, sizeof *level);
+    size_t size = table_size(count);
+    level->slots = qd_arena_array(arena, size, sizeof *level->slots);
+    level->mask = size - 1;
+    return level;
+}
+
+/* The slot of a composite, or the free one where it would be. Ends: half of the slots are free. */
+static struct qd_rls_slot *find_slot(const struct qd_rls_level *level, struct qd_str composite,
+                                     uint64_t hash, uint32_t *steps)
+{
+    for (size_t i = hash & level->mask;; i = (i + 1) & level->mask) {
+        struct qd_rls_slot *slot = &level->slots[i];
+        ++*steps;
+        if (slot->node == NULL || (slot->hash == hash && equal(slot->node->composite, composite))) {
+            return slot;
+        }
+    }
+}
+
+static struct qd_rls_wildcards *find_wildcards(const struct qd_rls_level *level, struct qd_str key,
+                                               uint64_t hash, uint32_t *steps)
+{
+    for (size_t i = hash & level->wildcard_mask;; i = (i + 1) & level->wildcard_mask) {
+        struct qd_rls_wildcards *w = &level->wildcards[i];
+        ++*steps;
+        if (w->key.ptr == NULL || (w->hash == hash && equal(w->key, key))) {
+            return w;
+        }
+    }
+}
+
+const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
+                                           const struct qd_rls_node *node)
+{
+    uint32_t steps = 0;
+    uint64_t hash = qd_hash64_bytes(node->composite.ptr, node->composite.len, SEED);
+    struct qd_rls_slot *slot = find_slot(level, node->composite, hash, &steps);
+    if (slot->node != NULL) {
+        return slot->node;
+    }
+    *slot = (struct qd_rls_slot){hash, node};
+    level->longest = node->composite.len > level->longest ? node->composite.len : level->longest;
+    return NULL;
+}
+
+const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_rls_level *level,
+                                             const struct qd_rls_node *const *nodes, size_t count)
+{
+    uint32_t steps = 0;
+    size_t wild = 0;
+    for (size_t i = 0; i < count; i++) {
+        wild += nodes[i]->is_wildcard;
+    }
+    if (wild == 0) {
+        return NULL;
+    }
+    size_t size = table_size(wild);
+    level->wildcards = qd_arena_array(arena, size, sizeof *level->wildcards);
+    level->wildcard_mask = size - 1;
+    for (size_t i = 0; i < count; i++) {
+        if (!nodes[i]->is_wildcard) {
+            continue;
+        }
+        uint64_t hash = qd_hash64_bytes(nodes[i]->key.ptr, nodes[i]->key.len, SEED);
+        struct qd_rls_wildcards *w = find_wildcards(level, nodes[i]->key, hash, &steps);
+        if (w->count == QD_RLS_WILDCARDS_MAX) {
+            return nodes[i];
+        }
+        w->hash = hash;
+        w->key = nodes[i]->key;
+        w->nodes =
+            qd_arena_grow(arena, w->nodes, w->count, &w->capacity, sizeof(struct qd_rls_node *));
+        w->nodes[w->count++] = nodes[i];
+    }
+    return NULL;
+}
+
+static const struct qd_rls_node *find_exact(const struct qd_rls_level *level, struct qd_str key,
+                                            struct qd_str value, uint32_t *steps)
+{
+    char composite[QD_RLS_COMPOSITE_MAX];
+    if (key.len > level->longest || value.len > level->longest ||
+        key.len + 1 + value.len > level->longest) {
+        return NULL;
+    }
+    assert(level->longest <= sizeof composite);
+    if (key.len > 0) {
+        memcpy(composite, key.ptr, key.len);
+    }
+    composite[key.len] = '_';
+    if (value.len > 0) {
+        memcpy(composite + key.len + 1, value.ptr, value.len);
+    }
+    struct qd_str text = {composite, key.len + 1 + value.len};
+    return find_slot(level, text, qd_hash64_bytes(text.ptr, text.len, SEED), steps)->node;
+}
+
+static const struct qd_rls_node *find_wildcard(const struct qd_rls_level *level, struct qd_str key,
+                                               uint64_t hash, struct qd_str value, uint32_t *steps)
+{
+    const struct qd_rls_wildcards *w = find_wildcards(level, key, hash, steps);
+    for (size_t i = 0; i < w->count; i++) {
+        ++*steps;
+        if (qd_rls_pattern_matches(&w->nodes[i]->pattern, value)) {
+            return w->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_str key,
+                                    struct qd_str value, uint32_t *steps,
+                                    const struct qd_rls_node **ret_node)
+{
+    const struct qd_rls_node *node = find_exact(level, key, value, steps);
+    if (node != NULL) {
+        *ret_node = node;
+        return QD_RLS_FOUND_EXACT;
+    }
+    if (key.len == 0 || key.len > level->longest) { /* no key of a file is empty */
+        return QD_RLS_FOUND_NOTHING;
+    }
+    uint64_t hash = qd_hash64_bytes(key.ptr, key.len, SEED);
+    node = level->wildcards != NULL ? find_wildcard(level, key, hash, value, steps) : NULL;
+    if (node != NULL) {
+        *ret_node = node;
+        return QD_RLS_FOUND_WILDCARD;
+    }
+    node = find_slot(level, key, hash, steps)->node;
+    if (node != NULL) {
+        *ret_node = node;
+        return QD_RLS_FOUND_KEY;
+    }
+    return QD_RLS_FOUND_NOTHING;
+}

@@ -1,0 +1,84 @@
+/* The descriptors beside each other at one level, to be found by what a request says of them.
+ * Internal to this folder.
+ *
+ * Layer:    rls
+ * Threads:  one thread makes a level; then it is immutable.
+ * Memory:   all of it is in one arena.
+ *
+ * As in the reference server a descriptor is known by one text: "key_value", or "key" where it has
+ * no value. So {key: a, value: b_c} and {key: a_b, value: c} are the same one, and a descriptor
+ * with the key "a_b" alone also answers to the entry ("a", "b").
+ */
+#ifndef QD_RLS_LEVEL_H
+#define QD_RLS_LEVEL_H
+
+#include "server/rls/pattern.h"
+#include "server/rls/rules.h"
+
+#define QD_RLS_COMPOSITE_MAX (2 * QD_RLS_TEXT_MAX + 1)
+
+/* One descriptor of a file. */
+struct qd_rls_node {
+    struct qd_str composite; /* "key_value" or "key", NUL-terminated */
+    struct qd_str key;       /* its beginning */
+    struct qd_str value;     /* its end; {NULL, 0}: none */
+    bool is_wildcard;        /* the value has a `*` */
+    bool share_threshold;    /* all values of the wildcard have one counter */
+    bool value_to_metric;
+    uint32_t line;
+    struct qd_rls_pattern pattern;    /* of a wildcard */
+    const struct qd_rls_rule *rule;   /* NULL: no rate_limit */
+    const struct qd_rls_level *below; /* NULL: no descriptors */
+};
+
+struct qd_rls_slot {
+    uint64_t hash;
+    const struct qd_rls_node *node; /* NULL: free */
+};
+
+/* The wildcards of one key, in the order of the file. */
+struct qd_rls_wildcards {
+    uint64_t hash;     /* of the key */
+    struct qd_str key; /* ptr NULL: free */
+    const struct qd_rls_node **nodes;
+    size_t count;
+    size_t capacity;
+};
+
+struct qd_rls_level {
+    struct qd_rls_slot *slots; /* by composite; at least half of them are free */
+    size_t mask;
+    size_t longest; /* bytes of the longest composite: longer ones need no look */
+    struct qd_rls_wildcards *wildcards; /* by key, likewise; NULL: none at this level */
+    size_t wildcard_mask;
+};
+
+/* A level with room for `count` descriptors. */
+struct qd_rls_level *qd_rls_level_new(struct qd_arena *arena, size_t count);
+
+/* Add a node. Returns NULL, or the one that has the same composite, and adds nothing then. At most
+ * as many as the level has room for. */
+const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
+                                           const struct qd_rls_node *node);
+
+/* Make the wildcards of `nodes`, which have been added, known. The first node that is over
+ * QD_RLS_WILDCARDS_MAX for its key, or NULL. */
+const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_rls_level *level,
+                                             const struct qd_rls_node *const *nodes, size_t count);
+
+/* How an entry came to a node. */
+enum qd_rls_found {
+    QD_RLS_FOUND_NOTHING,
+    QD_RLS_FOUND_EXACT,
+    QD_RLS_FOUND_WILDCARD,
+    QD_RLS_FOUND_KEY,
+};
+
+/* The node of an entry: its exact "key_value", else the first wildcard of the key that matches the
+ * value, else the bare key (point 10). `steps` goes up by one for each slot and each wildcard that
+ * is looked at. */
+enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_str key,
+                                    struct qd_str value, uint32_t *steps,
+                                    const struct qd_rls_node **ret_node);
+
+#endif /* QD_RLS_LEVEL_H */
