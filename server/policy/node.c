@@ -281,12 +281,22 @@ static void report_syntax(struct parse *p, const yaml_parser_t *parser)
                     parser->context != NULL ? parser->context : "");
 }
 
-/* Runs the events; true if the document is complete and within bounds. The caller owns `parser`. */
-static bool run(struct parse *p, yaml_parser_t *parser)
+/* libyaml's parser and event are on the heap of libyaml: an arena that leaves by longjmp must not
+ * lose them. */
+struct guarded {
+    struct parse *parse;
+    yaml_parser_t *parser;
+    yaml_event_t event; /* the one that is looked at; of no kind in between */
+    bool is_good;
+};
+
+/* Runs the events; true if the document is complete and within bounds. */
+static bool run(struct guarded *g)
 {
+    struct parse *p = g->parse;
+    yaml_parser_t *parser = g->parser;
     for (;;) {
-        yaml_event_t event;
-        if (!yaml_parser_parse(parser, &event)) {
+        if (!yaml_parser_parse(parser, &g->event)) {
             if (parser->error == YAML_MEMORY_ERROR) {
                 qd_problems_add(p->problems, QD_SEVERITY_ERROR, p->file, 0, 0, "out of memory");
             } else {
@@ -294,9 +304,9 @@ static bool run(struct parse *p, yaml_parser_t *parser)
             }
             return false;
         }
-        bool is_end = event.type == YAML_STREAM_END_EVENT;
-        bool is_good = on_event(p, &event);
-        yaml_event_delete(&event);
+        bool is_end = g->event.type == YAML_STREAM_END_EVENT;
+        bool is_good = on_event(p, &g->event);
+        yaml_event_delete(&g->event);
         if (!is_good || is_end) {
             return is_good;
         }
@@ -320,23 +330,17 @@ static void report_encoding(struct parse *p, const unsigned char *bytes, size_t 
                     "byte 0x%02x is not UTF-8; save the file as UTF-8", bytes[at]);
 }
 
-/* libyaml's parser is on the heap of libyaml: an arena that leaves by longjmp must not lose it. */
-struct guarded {
-    struct parse *parse;
-    yaml_parser_t *parser;
-    bool is_good;
-};
-
 static bool run_guarded(struct guarded *g)
 {
     jmp_buf *outer = g->parse->arena->oom;
     jmp_buf here;
     if (setjmp(here) != 0) {
+        yaml_event_delete(&g->event);
         g->parse->arena->oom = outer;
         return false;
     }
     g->parse->arena->oom = &here;
-    g->is_good = run(g->parse, g->parser);
+    g->is_good = run(g);
     g->parse->arena->oom = outer;
     return true;
 }

@@ -485,6 +485,27 @@ Test(policy_file, P1_without_memory_nothing_is_taken)
     free(path);
 }
 
+/* The word that is being read when memory ends goes, too (LeakSanitizer looks). */
+Test(policy_file, P1_without_memory_a_half_read_file_leaves_nothing)
+{
+    static char yaml[20000];
+    for (size_t i = 0; i < sizeof yaml; i += 2) {
+        yaml[i] = i == 0 ? '[' : 'a';
+        yaml[i + 1] = i == 0 ? ' ' : ',';
+    }
+    yaml[sizeof yaml - 1] = ']';
+    bool was_read = false;
+    for (int n = 1; n < 100 && !was_read; n++) {
+        struct qd_problems *problems = qd_problems_new(20);
+        qd_arena_fail_chunk(n);
+        cr_expect_null(qd_policy_load_bytes("policy.yaml", NULL, yaml, sizeof yaml, problems));
+        qd_arena_fail_chunk(0);
+        was_read = strcmp(qd_problems_at(problems, 0)->message, "out of memory") != 0;
+        qd_problems_free(problems);
+    }
+    cr_expect(was_read);
+}
+
 Test(policy_file, P1_limit_texts)
 {
     static const struct {
