@@ -76,8 +76,13 @@ static bool read_names(const char *dir, struct qd_rls_folder *names, struct qd_p
         return refuse(problems, dir, strerror(errno));
     }
     bool good = true;
-    const struct dirent *entry;
-    while (good && (entry = readdir(stream)) != NULL) {
+    while (good) {
+        errno = 0;
+        const struct dirent *entry = readdir(stream);
+        if (entry == NULL) { /* half a folder would be a folder with fewer rules */
+            good = errno == 0 || refuse(problems, dir, strerror(errno));
+            break;
+        }
         if (entry->d_name[0] == '.') {
             continue;
         }

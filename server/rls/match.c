@@ -114,14 +114,27 @@ static size_t end(struct writer *w)
     return w->len;
 }
 
-static void put_pair(struct writer *w, struct qd_str key, struct qd_str value)
+/* ".key_value", or ".key" without a value; ".key_" if all of it is to be `whole`. */
+static void put_pair(struct writer *w, struct qd_str key, struct qd_str value, bool whole)
 {
     put(w, (struct qd_str){".", 1});
     put(w, key);
-    if (value.len > 0) {
+    if (value.len > 0 || whole) {
         put(w, (struct qd_str){"_", 1});
         put(w, value);
     }
+}
+
+/* With detailed_metric an empty value is shown as one, unless a wildcard shares: so does the
+ * reference server. */
+static bool is_whole(const struct qd_rls_match *match)
+{
+    for (size_t i = 0; i < match->depth; i++) {
+        if (is_shared(&match->path[i])) {
+            return false;
+        }
+    }
+    return match->rule->detailed_metric;
 }
 
 /* What stands for the value of one entry in a name; {NULL, 0}: nothing. */
@@ -152,9 +165,10 @@ size_t qd_rls_match_name(const struct qd_rls_match *match, const struct qd_rls_e
     struct writer w = {.size = size};
     w.buffer = buffer;
     assert(match->rule != NULL);
+    bool whole = is_whole(match);
     put(&w, match->domain->name);
     for (size_t i = 0; i < match->depth; i++) {
-        put_pair(&w, entries[i].key, named_value(match, i, entries[i].value));
+        put_pair(&w, entries[i].key, named_value(match, i, entries[i].value), whole);
     }
     return end(&w);
 }
@@ -166,7 +180,7 @@ size_t qd_rls_override_name(const struct qd_rls_domain *domain, const struct qd_
     w.buffer = buffer;
     put(&w, domain->name);
     for (size_t i = 0; i < count; i++) {
-        put_pair(&w, entries[i].key, entries[i].value);
+        put_pair(&w, entries[i].key, entries[i].value, false);
     }
     return end(&w);
 }

@@ -279,7 +279,9 @@ Test(match, I3_names_of_metrics_are_those_of_the_reference)
         {"shared=w1", "m.shared_w*"},
         {"route=r some=s", "m.route.some"},
         {"route=r all=s", "m.route_r.all_s"},
+        {"route= all=", "m.route_.all_"},
         {"grouped=g1 all=s", "m.grouped_g*.all_s"},
+        {"grouped=g1 all=", "m.grouped_g*.all"},
     };
     struct qd_rls_rules *m = load_rules(names);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
