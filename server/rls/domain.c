@@ -230,12 +230,12 @@ static bool read_wildcard(struct build *b, const struct qd_at *at, struct draft 
         qd_rls_field_bool(b->c, at, &d->fields, QD_RLS_KEY_SHARE_THRESHOLD, &node->share_threshold);
     good &=
         qd_rls_field_bool(b->c, at, &d->fields, QD_RLS_KEY_VALUE_TO_METRIC, &node->value_to_metric);
-    if (node->share_threshold && !node->is_wildcard) {
+    if (node->share_threshold && node->pattern == NULL) {
         qd_rls_field_fail(b->c, at, &d->fields, QD_RLS_KEY_SHARE_THRESHOLD,
                           "only values with a wildcard can share; give a value with a \"*\"");
         return false;
     }
-    if (node->value_to_metric && node->value.ptr != NULL && !node->is_wildcard) {
+    if (node->value_to_metric && node->pattern == NULL && node->key_len < node->len) {
         qd_rls_field_warn(b->c, at, &d->fields, QD_RLS_KEY_VALUE_TO_METRIC,
                           "has no effect: the one value is in the metric's name already");
     }
@@ -256,21 +256,23 @@ static bool read_identity(struct build *b, const struct qd_at *at, const char *p
         qd_fail(b->c, at, d->yaml, "no key; every descriptor has one");
         return false;
     }
-    struct qd_rls_node *node = qd_arena_alloc(b->arena, sizeof *node);
-    const char *text =
-        value.len > 0 ? qd_arena_printf(b->arena, "%s_%s", key.ptr, value.ptr) : keep(b, key).ptr;
-    node->composite = (struct qd_str){text, strlen(text)};
-    node->key = (struct qd_str){text, key.len};
-    node->line = d->yaml->line;
+    size_t len = value.len > 0 ? key.len + 1 + value.len : key.len;
+    struct qd_rls_node *node = qd_arena_alloc(b->arena, sizeof *node + len + 1);
+    memcpy(node->text, key.ptr, key.len);
     if (value.len > 0) {
-        node->value = (struct qd_str){text + key.len + 1, value.len};
-        node->is_wildcard = qd_rls_is_pattern(node->value);
+        node->text[key.len] = '_';
+        memcpy(node->text + key.len + 1, value.ptr, value.len);
     }
-    if (node->is_wildcard) {
-        node->pattern = qd_rls_pattern_make(b->arena, node->value);
+    node->len = (uint32_t)len;
+    node->key_len = (uint32_t)key.len;
+    node->line = d->yaml->line;
+    if (qd_rls_is_pattern(value)) {
+        struct qd_rls_pattern *pattern = qd_arena_alloc(b->arena, sizeof *pattern);
+        *pattern = qd_rls_pattern_make(b->arena, qd_rls_node_value(node));
+        node->pattern = pattern;
     }
     d->node = node;
-    d->path = qd_arena_printf(b->arena, "%s.%s", parent, text);
+    d->path = qd_arena_printf(b->arena, "%s.%s", parent, node->text);
     return true;
 }
 

@@ -31,14 +31,16 @@ struct qd_rls_level *qd_rls_level_new(struct qd_arena *arena, size_t count)
     return level;
 }
 
-/* The slot of a composite, or the free one where it would be. Ends: half of the slots are free. */
-static struct qd_rls_slot *find_slot(const struct qd_rls_level *level, struct qd_str composite,
+/* The slot of a node's text, or the free one where it would be. Ends: half of the slots are free.
+ */
+static struct qd_rls_slot *find_slot(const struct qd_rls_level *level, struct qd_str text,
                                      uint64_t hash, uint32_t *steps)
 {
     for (size_t i = hash & level->mask;; i = (i + 1) & level->mask) {
         struct qd_rls_slot *slot = &level->slots[i];
         ++*steps;
-        if (slot->node == NULL || (slot->hash == hash && equal(slot->node->composite, composite))) {
+        if (slot->node == NULL ||
+            (slot->hash == hash && equal(qd_rls_node_text(slot->node), text))) {
             return slot;
         }
     }
@@ -60,13 +62,14 @@ const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
                                            const struct qd_rls_node *node)
 {
     uint32_t steps = 0;
-    uint64_t hash = qd_hash64_bytes(node->composite.ptr, node->composite.len, SEED);
-    struct qd_rls_slot *slot = find_slot(level, node->composite, hash, &steps);
+    struct qd_str text = qd_rls_node_text(node);
+    uint64_t hash = qd_hash64_bytes(text.ptr, text.len, SEED);
+    struct qd_rls_slot *slot = find_slot(level, text, hash, &steps);
     if (slot->node != NULL) {
         return slot->node;
     }
     *slot = (struct qd_rls_slot){hash, node};
-    level->longest = node->composite.len > level->longest ? node->composite.len : level->longest;
+    level->longest = text.len > level->longest ? text.len : level->longest;
     return NULL;
 }
 
@@ -76,7 +79,7 @@ const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_r
     uint32_t steps = 0;
     size_t wild = 0;
     for (size_t i = 0; i < count; i++) {
-        wild += nodes[i]->is_wildcard;
+        wild += nodes[i]->pattern != NULL;
     }
     if (wild == 0) {
         return NULL;
@@ -85,16 +88,17 @@ const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_r
     level->wildcards = qd_arena_array(arena, size, sizeof *level->wildcards);
     level->wildcard_mask = size - 1;
     for (size_t i = 0; i < count; i++) {
-        if (!nodes[i]->is_wildcard) {
+        if (nodes[i]->pattern == NULL) {
             continue;
         }
-        uint64_t hash = qd_hash64_bytes(nodes[i]->key.ptr, nodes[i]->key.len, SEED);
-        struct qd_rls_wildcards *w = find_wildcards(level, nodes[i]->key, hash, &steps);
+        struct qd_str key = qd_rls_node_key(nodes[i]);
+        uint64_t hash = qd_hash64_bytes(key.ptr, key.len, SEED);
+        struct qd_rls_wildcards *w = find_wildcards(level, key, hash, &steps);
         if (w->count == QD_RLS_WILDCARDS_MAX) {
             return nodes[i];
         }
         w->hash = hash;
-        w->key = nodes[i]->key;
+        w->key = key;
         w->nodes =
             qd_arena_grow(arena, w->nodes, w->count, &w->capacity, sizeof(struct qd_rls_node *));
         w->nodes[w->count++] = nodes[i];
@@ -105,20 +109,20 @@ const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_r
 static const struct qd_rls_node *find_exact(const struct qd_rls_level *level, struct qd_str key,
                                             struct qd_str value, uint32_t *steps)
 {
-    char composite[QD_RLS_COMPOSITE_MAX];
+    char whole[QD_RLS_NODE_TEXT_MAX];
     if (key.len > level->longest || value.len > level->longest ||
         key.len + 1 + value.len > level->longest) {
         return NULL;
     }
-    assert(level->longest <= sizeof composite);
+    assert(level->longest <= sizeof whole);
     if (key.len > 0) {
-        memcpy(composite, key.ptr, key.len);
+        memcpy(whole, key.ptr, key.len);
     }
-    composite[key.len] = '_';
+    whole[key.len] = '_';
     if (value.len > 0) {
-        memcpy(composite + key.len + 1, value.ptr, value.len);
+        memcpy(whole + key.len + 1, value.ptr, value.len);
     }
-    struct qd_str text = {composite, key.len + 1 + value.len};
+    struct qd_str text = {whole, key.len + 1 + value.len};
     return find_slot(level, text, qd_hash64_bytes(text.ptr, text.len, SEED), steps)->node;
 }
 
@@ -128,7 +132,7 @@ static const struct qd_rls_node *find_wildcard(const struct qd_rls_level *level,
     const struct qd_rls_wildcards *w = find_wildcards(level, key, hash, steps);
     for (size_t i = 0; i < w->count; i++) {
         ++*steps;
-        if (qd_rls_pattern_matches(&w->nodes[i]->pattern, value)) {
+        if (qd_rls_pattern_matches(w->nodes[i]->pattern, value)) {
             return w->nodes[i];
         }
     }

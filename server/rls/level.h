@@ -15,21 +15,39 @@
 #include "server/rls/pattern.h"
 #include "server/rls/rules.h"
 
-#define QD_RLS_COMPOSITE_MAX (2 * QD_RLS_TEXT_MAX + 1)
+#define QD_RLS_NODE_TEXT_MAX (2 * QD_RLS_TEXT_MAX + 1)
 
-/* One descriptor of a file. */
+/* One descriptor of a file: small, and in one piece, as there may be half a million of them. */
 struct qd_rls_node {
-    struct qd_str composite; /* "key_value" or "key", NUL-terminated */
-    struct qd_str key;       /* its beginning */
-    struct qd_str value;     /* its end; {NULL, 0}: none */
-    bool is_wildcard;        /* the value has a `*` */
-    bool share_threshold;    /* all values of the wildcard have one counter */
-    bool value_to_metric;
+    const struct qd_rls_rule *rule;       /* NULL: no rate_limit */
+    const struct qd_rls_level *below;     /* NULL: no descriptors */
+    const struct qd_rls_pattern *pattern; /* NULL: no value, or one without a `*` */
+    uint32_t len;                         /* bytes of `text` */
+    uint32_t key_len;                     /* the key is its beginning; == len: no value */
     uint32_t line;
-    struct qd_rls_pattern pattern;    /* of a wildcard */
-    const struct qd_rls_rule *rule;   /* NULL: no rate_limit */
-    const struct qd_rls_level *below; /* NULL: no descriptors */
+    bool share_threshold; /* all values of the wildcard have one counter */
+    bool value_to_metric;
+    char text[]; /* "key_value" or "key", NUL-terminated */
 };
+
+static inline struct qd_str qd_rls_node_text(const struct qd_rls_node *node)
+{
+    return (struct qd_str){node->text, node->len};
+}
+
+static inline struct qd_str qd_rls_node_key(const struct qd_rls_node *node)
+{
+    return (struct qd_str){node->text, node->key_len};
+}
+
+/* {NULL, 0}: none. */
+static inline struct qd_str qd_rls_node_value(const struct qd_rls_node *node)
+{
+    if (node->key_len == node->len) {
+        return (struct qd_str){NULL, 0};
+    }
+    return (struct qd_str){node->text + node->key_len + 1, node->len - node->key_len - 1};
+}
 
 struct qd_rls_slot {
     uint64_t hash;
@@ -46,9 +64,9 @@ struct qd_rls_wildcards {
 };
 
 struct qd_rls_level {
-    struct qd_rls_slot *slots; /* by composite; at least half of them are free */
+    struct qd_rls_slot *slots; /* by text; at least half of them are free */
     size_t mask;
-    size_t longest; /* bytes of the longest composite: longer ones need no look */
+    size_t longest;                     /* bytes of the longest text: longer ones need no look */
     struct qd_rls_wildcards *wildcards; /* by key, likewise; NULL: none at this level */
     size_t wildcard_mask;
 };
@@ -56,7 +74,7 @@ struct qd_rls_level {
 /* A level with room for `count` descriptors. */
 struct qd_rls_level *qd_rls_level_new(struct qd_arena *arena, size_t count);
 
-/* Add a node. Returns NULL, or the one that has the same composite, and adds nothing then. At most
+/* Add a node. Returns NULL, or the one that has the same text, and adds nothing then. At most
  * as many as the level has room for. */
 const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
                                            const struct qd_rls_node *node);

@@ -70,7 +70,8 @@ bool qd_rls_match(const struct qd_rls_domain *domain, const struct qd_rls_entry 
     begin_counter(&h, domain, seed);
     for (size_t i = 0; i < count; i++) {
         const struct qd_rls_step *step = &ret_match->path[i];
-        add_to_counter(&h, entries[i].key, is_shared(step) ? step->node->value : entries[i].value);
+        add_to_counter(&h, entries[i].key,
+                       is_shared(step) ? qd_rls_node_value(step->node) : entries[i].value);
     }
     ret_match->counter = qd_hasher_end(&h);
     return true;
@@ -142,7 +143,7 @@ static struct qd_str named_value(const struct qd_rls_match *match, size_t i, str
 {
     const struct qd_rls_step *step = &match->path[i];
     if (is_shared(step)) {
-        return step->node->value;
+        return qd_rls_node_value(step->node);
     }
     if (match->rule->detailed_metric || step->node->value_to_metric) {
         return value;
@@ -151,7 +152,7 @@ static struct qd_str named_value(const struct qd_rls_match *match, size_t i, str
     case QD_RLS_FOUND_EXACT:
         return value;
     case QD_RLS_FOUND_WILDCARD:
-        return step->node->value;
+        return qd_rls_node_value(step->node);
     case QD_RLS_FOUND_KEY:
     case QD_RLS_FOUND_NOTHING:
         break;
