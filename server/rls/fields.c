@@ -53,17 +53,18 @@ static const char *accepted_text(struct qd_compiler *c, enum qd_rls_place place)
 static void unknown_key(struct reading *r, const struct qd_node *key)
 {
     struct qd_suggest s;
+    if (qd_problems_dropped(r->c->problems) > 0) { /* X2: it is only counted */
+        qd_fail(r->c, r->at, key, "unknown key");
+        return;
+    }
     qd_suggest_init(&s, key->text);
     for (size_t i = 0; i < QD_RLS_KEY_COUNT; i++) {
         if ((known[i].places & r->place) != 0) {
             qd_suggest_offer(&s, known[i].name);
         }
     }
-    /* The list is long, and nobody reads it a thousand times. */
-    const char *accepted =
-        qd_problems_dropped(r->c->problems) == 0 ? accepted_text(r->c, r->place) : "";
-    qd_fail(r->c, r->at, key, "\"%s\": unknown key; accepted: %s%s", key->text, accepted,
-            qd_did_you_mean(r->c, &s));
+    qd_fail(r->c, r->at, key, "\"%s\": unknown key; accepted: %s%s", key->text,
+            accepted_text(r->c, r->place), qd_did_you_mean(r->c, &s));
 }
 
 static void misplaced_key(struct reading *r, const struct qd_node *key, size_t i)
