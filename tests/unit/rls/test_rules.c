@@ -243,6 +243,23 @@ Test(rules, I3_point_10_share_threshold_is_for_wildcards)
     expect_warned(ONE("key: a\n  share_threshold: false"), "");
 }
 
+Test(rules, I3_P1_lists_where_a_single_value_belongs)
+{
+    expect_refused(ONE("key: a\n  rate_limit: {unit: [day]}"),
+                   "config.yaml:4:15: warning: descriptors[0].rate_limit.requests_per_unit: not "
+                   "given: 0, which denies every request\n"
+                   "config.yaml:4:22: descriptors[0].rate_limit.unit: a text, not a list, is "
+                   "accepted here\n");
+    expect_refused(ONE("key: a\n  shadow_mode: [true]"),
+                   "config.yaml:4:16: descriptors[0].shadow_mode: true or false, not a list, is "
+                   "accepted here\n"
+                   "config.yaml:4:16: warning: descriptors[0].shadow_mode: has no effect: this "
+                   "descriptor has no rate_limit\n");
+    expect_refused(ONE("key: a\n  rate_limit: {unlimited: true, replaces: [{name: {a: b}}]}"),
+                   "config.yaml:4:51: descriptors[0].rate_limit.replaces[0].name: a text, not a "
+                   "map, is accepted here\n");
+}
+
 /* --- bounds -------------------------------------------------------------------------------------
  */
 
@@ -283,6 +300,22 @@ Test(rules, X2_P1_texts_wildcards_replaces_and_metadata_have_bounds)
                 "    k", ": v\n", QD_RLS_METADATA_MAX / 2 + 1);
     expect_refused(yaml, "config.yaml:6:5: descriptors[0].metadata: a map of at most 256 values is "
                          "accepted here\n");
+    free(yaml);
+}
+
+/* More than are kept: the rest is counted. */
+Test(rules, X2_P1_errors_without_end_are_counted)
+{
+    char *yaml = many("domain: d\n", "k", ": v\n", 50000);
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    struct qd_rls_rules *rules =
+        qd_rls_rules_load_bytes("config.yaml", yaml, strlen(yaml), problems);
+    cr_assert_not_null(rules);
+    cr_expect_eq(qd_problems_errors(problems), 50000);
+    cr_expect_eq(qd_problems_count(problems), QD_PROBLEMS_DEFAULT);
+    cr_expect_eq(qd_rls_rules_failed_count(rules), 1);
+    qd_rls_rules_free(rules);
+    qd_problems_free(problems);
     free(yaml);
 }
 

@@ -181,6 +181,36 @@ Test(rules_folder, X2_P1_a_folder_that_cannot_be_read_or_is_too_large_is_refused
     cr_expect_not_null(strstr(lines, "too many files; at most 1000 are accepted"), "%s", lines);
 }
 
+Test(rules_folder, X2_P1_files_have_a_size_and_all_together_too)
+{
+    char lines[4096];
+    size_t size = QD_RLS_FILE_BYTES_MAX + 1;
+    char *yaml = malloc(size);
+    cr_assert_not_null(yaml);
+    memset(yaml, '\n', size);
+    for (int i = 0; i < 5; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "%d.yaml", i);
+        memcpy(yaml, "domain: ", 8);
+        yaml[8] = (char)('a' + i);
+        qd_tempdir_write(&dir, name, yaml, i == 1 ? size : size - 1);
+    }
+    free(yaml);
+    struct qd_rls_rules *rules = load(lines);
+    cr_assert_not_null(rules);
+    cr_expect_str_eq(lines, "/1.yaml: too large; at most 16 MiB are accepted\n");
+    cr_expect_eq(qd_rls_rules_failed_count(rules), 1);
+    cr_expect_not_null(qd_rls_rules_domain(rules, text("e")));
+    qd_rls_rules_free(rules);
+    put("5.yaml", "domain: f\n"); /* 4 of 16 MiB are all there is room for */
+    rules = load(lines);
+    cr_assert_not_null(rules);
+    cr_expect_not_null(strstr(lines, "/5.yaml: too large; all files together may have 64 MiB"),
+                       "%s", lines);
+    cr_expect_null(qd_rls_rules_domain(rules, text("f")));
+    qd_rls_rules_free(rules);
+}
+
 Test(rules_folder, X2_P1_folders_have_a_depth)
 {
     char lines[4096];
