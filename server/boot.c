@@ -5,6 +5,7 @@
 #include "server/log/log.h"
 #include "server/policy/policy_file.h"
 #include "server/policy/utf8.h"
+#include "server/rls_dir.h"
 #include "server/shard/directory.h"
 #include "server/shard/price_keep.h"
 #include "server/shard/reload.h"
@@ -608,6 +609,17 @@ static void stop_snapshots(struct qd_boot *boot)
     }
 }
 
+/* Before the recovery: its counters are of the limits that this makes known. */
+static char *load_rls(struct qd_boot *boot, const char *dir)
+{
+    char *why = NULL;
+
+    if (dir[0] != '\0') {
+        boot->rls = qd_rls_dir_load(dir, &boot->rls_look, &why);
+    }
+    return why;
+}
+
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_policy *policy = NULL;
@@ -620,6 +632,9 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
     boot->backup_dir = qd_config_get(config, QD_SET_BACKUP_DIR);
     boot->policy_file = dev ? NULL : qd_config_get(config, QD_SET_POLICY);
     char *why = load_policy(boot->policy_file, &policy);
+    if (why == NULL) {
+        why = load_rls(boot, qd_config_get(config, QD_SET_RLS_CONFIG));
+    }
     if (why == NULL) {
         why = open_store(boot, config);
     }
@@ -650,6 +665,7 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 
 void qd_boot_close(struct qd_boot *boot)
 {
+    qd_rls_set_free(boot->rls);
     qd_heart_stop(boot->heart);
     stop_snapshots(boot);
     qd_tidemark_close(boot->tidemark);

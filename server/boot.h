@@ -13,6 +13,7 @@
 #include "server/ledger/tenant_store.h"
 #include "server/ledger/ticker.h"
 #include "server/ledger/tidemark.h"
+#include "server/rpc/rls.h"
 #include "server/rpc/server.h"
 #include "server/shard/node.h"
 #include "server/shard/recover.h"
@@ -31,6 +32,8 @@ struct qd_boot {
     uint64_t journal_bytes;     /* written up to the last beat */
     uint64_t journal_compacted; /* and up to the last compaction */
     struct qd_tidemark *tidemark;
+    struct qd_rls_set *rls;  /* of --rls-config, until the server takes it; NULL: none */
+    uint64_t rls_look;       /* of its folder, when it was loaded */
     const char *policy_file; /* NULL: --dev */
     const char *data_dir;
     const char *backup_dir; /* "": data_dir/backups */

@@ -5,6 +5,7 @@
 #include "server/boot.h"
 #include "server/config.h"
 #include "server/log/log.h"
+#include "server/rls_dir.h"
 #include "server/rpc/server.h"
 
 #include <pthread.h>
@@ -22,6 +23,7 @@ struct app {
     struct qd_boot boot;
     struct qd_rpc *rpc;
     struct qd_loop *loop;
+    struct qd_rls_watch *rls;
     pthread_t stopper;
     bool stopping;
 };
@@ -50,6 +52,8 @@ static void *stop_main(void *argument)
 {
     struct app *app = argument;
 
+    qd_rls_watch_stop(app->rls);
+    app->rls = NULL;
     qd_rpc_stop(app->rpc, (uint32_t)qd_config_number(&app->config, QD_SET_DRAIN_GRACE));
     app->rpc = NULL;
     qd_loop_end(app->loop);
@@ -98,6 +102,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .booking_queue = 4096,
         .streams_max = 1000,
         .connection_age_s = 900,
+        .rls = app->boot.rls,
         .hooks = {.context = app->boot.node,
                   .reload = qd_boot_reload,
                   .checkpoint = qd_boot_checkpoint,
@@ -110,7 +115,19 @@ static bool start_rpc(struct app *app, struct qd_error *error)
     config.hooks.context = &app->boot;
     app->boot.node->listener = (struct qd_node_listener){.on_event = qd_event_log};
     app->rpc = qd_rpc_start(app->boot.node, &config, error);
+    app->boot.rls = NULL; /* the server's */
     return app->rpc != NULL;
+}
+
+static bool watch_rls(struct app *app)
+{
+    const char *dir = qd_config_get(&app->config, QD_SET_RLS_CONFIG);
+
+    if (dir[0] == '\0') {
+        return true;
+    }
+    app->rls = qd_rls_watch_start(dir, app->boot.rls_look, app->rpc);
+    return app->rls != NULL;
 }
 
 static bool start_loop(struct app *app, const char *host, const char *config_text,
@@ -218,6 +235,8 @@ static int serve(struct app *app, const char *config_text)
     }
     if (!start_loop(app, host, config_text, loop_error)) {
         code = fail(loop_error);
+    } else if (!watch_rls(app)) {
+        code = fail("cannot watch --rls-config: out of memory or threads");
     } else if (!write_ports(app)) {
         code = fail("cannot write --port-file");
     } else {
@@ -229,6 +248,7 @@ static int serve(struct app *app, const char *config_text)
     if (app->stopping) {
         (void)pthread_join(app->stopper, NULL);
     }
+    qd_rls_watch_stop(app->rls);
     qd_rpc_stop(app->rpc, 0);
     qd_node_tick(app->boot.node); /* P3: a threshold that was reached last is told, too */
     qd_loop_free(app->loop);

@@ -25,6 +25,9 @@
     X(failed_open)       \
     X(unreadable)        \
     X(unsettled)         \
+    X(rls_ok)            \
+    X(rls_over)          \
+    X(rls_unlimited)     \
     X(bad_requests)
 
 void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures)
@@ -118,6 +121,13 @@ static void write_requests(FILE *out, const struct qd_figures *f)
     one(out, "quotad_undelivered_total", "counter",
         "Allowed answers that could not be delivered; their holds were given back.",
         f->undelivered);
+    head(out, "quotad_rls_descriptors_total", "counter",
+         "Descriptors of Envoy's rate limit service, by what they met: room in their limit, none, "
+         "or "
+         "no limit.");
+    labelled(out, "quotad_rls_descriptors_total", "result", "ok", f->rls_ok);
+    labelled(out, "quotad_rls_descriptors_total", "result", "over_limit", f->rls_over);
+    labelled(out, "quotad_rls_descriptors_total", "result", "no_limit", f->rls_unlimited);
     one(out, "quotad_bad_requests_total", "counter", "Requests refused as invalid.",
         f->bad_requests);
     one(out, "quotad_failed_open_total", "counter",

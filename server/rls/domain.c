@@ -1,4 +1,5 @@
 #include "server/rls/domain.h"
+#include "server/rls/value.h"
 
 #include "server/rls/fields.h"
 

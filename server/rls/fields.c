@@ -1,4 +1,5 @@
 #include "server/rls/fields.h"
+#include "server/rls/value.h"
 
 #include "server/rls/rules.h"
 

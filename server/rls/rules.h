@@ -16,7 +16,8 @@
 #include "server/core/types.h"
 #include "server/policy/problem.h"
 #include "server/rls/unit.h"
-#include "server/rls/value.h"
+
+struct qd_rls_value; /* value.h */
 
 #define QD_RLS_FILES_MAX      1000
 #define QD_RLS_FOLDERS_MAX    8     /* below each other */

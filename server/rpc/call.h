@@ -19,6 +19,7 @@
 struct qd_call;
 struct qd_place;
 struct qd_report_batch;
+struct qd_rls_work;
 
 enum qd_method_kind {
     QD_METHOD_INLINE,  /* unary, answered on the completion-queue thread */
@@ -50,6 +51,7 @@ extern const struct qd_method qd_usage_methods[];
 extern const struct qd_method qd_admin_methods[];
 extern const struct qd_method qd_health_methods[];
 extern const struct qd_method qd_reflection_methods[];
+extern const struct qd_method qd_rls_methods[];
 
 #define QD_SCRATCH_BYTES ((size_t)6 << 20)
 #define QD_OUT_BYTES     ((size_t)4 << 20)
@@ -78,6 +80,7 @@ struct qd_place {
     struct qd_report_batch *reports; /* booking threads only, else NULL */
     struct qd_extend_args extend_args;
     struct qd_extend_answer extend_answer;
+    struct qd_rls_work *rls;
 };
 bool qd_place_init(struct qd_place *place, struct qd_rpc *rpc);
 void qd_place_release(struct qd_place *place);

@@ -1,5 +1,6 @@
 #include "server/rpc/call.h"
 #include "server/rpc/report_batch.h"
+#include "server/rpc/rls.h"
 
 #include <stdlib.h>
 
@@ -50,7 +51,9 @@ bool qd_place_init(struct qd_place *place, struct qd_rpc *rpc)
     place->out_memory = malloc(QD_OUT_BYTES);
     place->allocator = (ProtobufCAllocator){allocate, release, &place->arena};
     place->worker = qd_worker_new(place->node);
-    if (place->arena.memory == NULL || place->out_memory == NULL || place->worker == NULL) {
+    place->rls = qd_rls_work_new();
+    if (place->arena.memory == NULL || place->out_memory == NULL || place->worker == NULL ||
+        place->rls == NULL) {
         qd_place_release(place);
         return false;
     }
@@ -66,6 +69,8 @@ void qd_place_release(struct qd_place *place)
     free(place->out_memory);
     free(place->arena.memory);
     place->worker = NULL;
+    free(place->rls);
+    place->rls = NULL;
     place->out_memory = NULL;
     place->arena.memory = NULL;
 }

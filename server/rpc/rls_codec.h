@@ -14,6 +14,7 @@
 #ifndef QD_RPC_RLS_CODEC_H
 #define QD_RPC_RLS_CODEC_H
 
+#include "server/rls/match.h"
 #include "server/rpc/wire.h"
 #include "server/shard/error.h"
 
@@ -30,30 +31,13 @@ enum qd_rls_code {
     QD_RLS_OVER_LIMIT = 2
 };
 
-/* RateLimitResponse.RateLimit.Unit, in Envoy's order. envoy.type.v3.RateLimitUnit, which an
- * override has, is the same without WEEK. */
-enum qd_rls_unit {
-    QD_RLS_UNIT_UNKNOWN = 0,
-    QD_RLS_SECOND = 1,
-    QD_RLS_MINUTE = 2,
-    QD_RLS_HOUR = 3,
-    QD_RLS_DAY = 4,
-    QD_RLS_MONTH = 5,
-    QD_RLS_YEAR = 6,
-    QD_RLS_WEEK = 7
-};
-
 /* --- requests --- */
-
-/* Both are valid UTF-8, control characters included; absent and empty are the same. */
-struct qd_rls_entry {
-    struct qd_str key;
-    struct qd_str value;
-};
 
 struct qd_rls_descriptor {
     size_t entry_count;
-    struct qd_rls_entry entries[QD_RLS_ENTRIES_MAX]; /* as many as entry_count are set */
+    /* As many as entry_count are set; valid UTF-8, control characters included; absent and empty
+     * are the same. */
+    struct qd_rls_entry entries[QD_RLS_ENTRIES_MAX];
     uint64_t hits;           /* its own hits_addend; 0 is a peek, when has_hits */
     uint32_t limit_requests; /* its override's requests_per_unit */
     uint32_t limit_unit;     /* any number: the enum is open */
@@ -80,7 +64,7 @@ struct qd_rls_status {
     enum qd_rls_code code;
     bool has_limit;             /* current_limit is written, with the next three */
     uint32_t requests_per_unit; /* 0 is a limit that always denies */
-    uint32_t unit;              /* enum qd_rls_unit */
+    uint32_t unit;              /* enum qd_rls_unit, or any number */
     struct qd_str name;         /* may be empty */
     uint32_t limit_remaining;
     bool has_reset;  /* duration_until_reset is written, also when 0 */

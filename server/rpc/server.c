@@ -2,6 +2,7 @@
 
 #include "server/rpc/grpc_log.h"
 #include "server/rpc/report_batch.h"
+#include "server/rpc/rls.h"
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
@@ -78,9 +79,9 @@ static void make_server(struct qd_rpc *rpc)
 
 uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods)
 {
-    static const struct qd_method *const services[] = {qd_quota_methods, qd_usage_methods,
-                                                       qd_admin_methods, qd_health_methods,
-                                                       qd_reflection_methods};
+    static const struct qd_method *const services[] = {qd_quota_methods,      qd_usage_methods,
+                                                       qd_admin_methods,      qd_health_methods,
+                                                       qd_reflection_methods, qd_rls_methods};
 
     *ret_methods = services;
     return sizeof(services) / sizeof(services[0]);
@@ -182,6 +183,7 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
         rpc->threads[i].cq = grpc_completion_queue_create_for_next(NULL);
         grpc_server_register_completion_queue(rpc->server, rpc->threads[i].cq, NULL);
     }
+    atomic_init(&rpc->rls, config->rls);
     rpc->shutdown_cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(rpc->server, rpc->shutdown_cq, NULL);
     grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
@@ -231,6 +233,18 @@ static void drain_queue(grpc_completion_queue *cq)
     grpc_completion_queue_destroy(cq);
 }
 
+void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set)
+{
+    struct qd_node *node = rpc->node;
+
+    (void)pthread_mutex_lock(&node->admin); /* the list of what is retired */
+    struct qd_rls_set *old = atomic_exchange(&rpc->rls, set);
+    if (old != NULL) {
+        (void)qd_quiesce_retire(&node->quiesce, old, qd_rls_set_free);
+    }
+    (void)pthread_mutex_unlock(&node->admin);
+}
+
 void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
 {
     if (rpc == NULL) {
@@ -268,6 +282,7 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
     (void)pthread_cond_destroy(&rpc->booking_ready);
     (void)pthread_mutex_destroy(&rpc->watch_lock);
     (void)pthread_cond_destroy(&rpc->watch_left);
+    qd_rls_set_free(atomic_load(&rpc->rls));
     free(rpc->threads);
     free(rpc->booking);
     free(rpc);

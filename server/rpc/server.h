@@ -43,6 +43,8 @@ struct qd_rpc_hooks {
     void (*log)(void *context, int level, const char *event, const char *text);
 };
 
+struct qd_rls_set; /* rls.h */
+
 struct qd_rpc_config {
     const char *listen; /* "127.0.0.1:7070"; port 0: any */
     uint32_t threads;   /* completion queues */
@@ -50,6 +52,7 @@ struct qd_rpc_config {
     uint32_t booking_queue;    /* reports that may wait */
     uint32_t streams_max;      /* concurrent calls of one connection */
     uint32_t connection_age_s; /* 0: no limit */
+    struct qd_rls_set *rls;    /* the server's from then on; NULL: none */
     struct qd_rpc_hooks hooks;
 };
 
@@ -61,6 +64,10 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
 
 /* The port that it listens on. */
 int qd_rpc_port(const struct qd_rpc *rpc);
+
+/* Decide by this set of rate limits from now on, which becomes the server's (I3). One thread at a
+ * time. */
+void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set);
 
 /* Health turns NOT_SERVING (or SERVING again); watchers are told. */
 void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving);

@@ -66,6 +66,7 @@ struct qd_rpc {
     const struct qd_method *methods[QD_METHODS_MAX];
     void *registered[QD_METHODS_MAX];
     uint32_t method_count;
+    _Atomic(struct qd_rls_set *) rls; /* NULL: no rate limits are configured */
     _Atomic bool stopping;
     _Atomic bool serving;
 

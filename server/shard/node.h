@@ -41,6 +41,7 @@ struct qd_worker_figures {
     _Atomic uint64_t extends, cancels, undelivered;
     _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled, unreadable;
     _Atomic uint64_t bad_requests;
+    _Atomic uint64_t rls_ok, rls_over, rls_unlimited;
 };
 
 struct qd_node;

@@ -1,5 +1,6 @@
 /* tests/data/rls: every example loads and decides as the lines in it say. */
 #include "helper.h"
+#include "server/rls/value.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* The metadata of a rule, and the truth values and numbers of YAML. */
 #include "helper.h"
+#include "server/rls/value.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

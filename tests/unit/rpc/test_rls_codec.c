@@ -104,7 +104,7 @@ Test(rls_codec, I3_a_request_is_read_field_by_field)
     cr_assert(same(read->entries[0].key, "model") && same(read->entries[0].value, "gpt-4o"));
     cr_assert(same(read->entries[1].key, "user") && same(read->entries[1].value, "ann\tb\xc3\xbc"));
     cr_assert(read->has_limit && read->limit_requests == 4000000000U);
-    cr_assert_eq(read->limit_unit, QD_RLS_YEAR);
+    cr_assert_eq(read->limit_unit, QD_RLS_UNIT_YEAR);
     cr_assert(read->has_hits && read->hits == UINT64_MAX && read->negative);
     read = &request.descriptors[1];
     cr_assert(same(read->entries[0].key, "empty") && same(read->entries[0].value, ""));
@@ -154,7 +154,7 @@ Test(rls_codec, I3_of_a_field_that_came_twice_the_last_counts_and_messages_merge
                  QD_ERROR_NONE, "%s", error.text);
     const struct qd_rls_descriptor *read = &request.descriptors[0];
     cr_assert_eq(read->limit_requests, 5);
-    cr_assert_eq(read->limit_unit, QD_RLS_MINUTE);
+    cr_assert_eq(read->limit_unit, QD_RLS_UNIT_MINUTE);
     cr_assert_eq(read->hits, 9);
     cr_assert_eq(read->entry_count, 1);
     cr_assert(same(read->entries[0].key, "b"));
@@ -293,7 +293,7 @@ Test(rls_codec, I3_an_answer_is_written_field_by_field)
     answer.statuses[0] = (struct qd_rls_status){.code = QD_RLS_OVER_LIMIT,
                                                 .has_limit = true,
                                                 .requests_per_unit = UINT32_MAX,
-                                                .unit = QD_RLS_WEEK,
+                                                .unit = QD_RLS_UNIT_WEEK,
                                                 .name = str("weekly"),
                                                 .has_reset = true,
                                                 .reset_s = 604799};
@@ -391,7 +391,7 @@ Test(rls_codec, X2_the_largest_answer_is_written_or_said_not_to_fit)
         answer.statuses[i] = (struct qd_rls_status){.code = QD_RLS_OK,
                                                     .has_limit = true,
                                                     .requests_per_unit = (uint32_t)i,
-                                                    .unit = QD_RLS_DAY,
+                                                    .unit = QD_RLS_UNIT_DAY,
                                                     .name = {name, sizeof(name)},
                                                     .limit_remaining = (uint32_t)i,
                                                     .has_reset = true,

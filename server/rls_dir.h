@@ -1,0 +1,24 @@
+/* The folder of --rls-config: loaded at the start, and again whenever one of its files has changed
+ * (I3).
+ *
+ * Layer:    composition
+ * Threads:  load: any; watching: a thread of its own.
+ * Memory:   the set goes to the server that it is published to.
+ */
+#ifndef QD_SERVER_RLS_DIR_H
+#define QD_SERVER_RLS_DIR_H
+
+#include "server/rpc/rls.h"
+#include "server/rpc/server.h"
+
+/* NULL: something is wrong with one of its files; *ret_why says all of it, to be freed. *ret_look:
+ * what the folder looked like. */
+struct qd_rls_set *qd_rls_dir_load(const char *dir, uint64_t *ret_look, char **ret_why);
+
+/* Publish what the folder says, each time that it looks different from `loaded`, and then from what
+ * was loaded last. A folder with a wrong file
+ * changes nothing, and is logged. NULL: no memory or threads. */
+struct qd_rls_watch *qd_rls_watch_start(const char *dir, uint64_t loaded, struct qd_rpc *rpc);
+void qd_rls_watch_stop(struct qd_rls_watch *watch); /* before the server stops; NULL is fine */
+
+#endif /* QD_SERVER_RLS_DIR_H */

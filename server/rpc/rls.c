@@ -1,0 +1,272 @@
+/* ShouldRateLimit. The points that comments name are those of the reference server's behaviour, by
+ * which the cases of tests/e2e/test_rls.sh are named. */
+#include "server/rpc/rls.h"
+
+#include "server/rls/match.h"
+#include "server/rpc/call.h"
+#include "server/rpc/server_internal.h"
+
+#include <stdlib.h>
+
+/* --- the published configuration --- */
+
+struct qd_rls_set *qd_rls_set_new(struct qd_rls_rules *rules)
+{
+    struct qd_rls_set *set = calloc(1, sizeof(*set));
+    bool whole = set != NULL;
+
+    for (int unit = 1; whole && unit <= QD_RLS_UNIT_MAX; unit++) {
+        set->limits[unit] = qd_rls_limit(qd_rls_unit_seconds(unit) * QD_NS_PER_S, false);
+        whole = set->limits[unit] != NULL;
+    }
+    if (!whole) {
+        free(set);
+        qd_rls_rules_free(rules);
+        return NULL;
+    }
+    set->rules = rules;
+    return set;
+}
+
+void qd_rls_set_free(void *thing)
+{
+    struct qd_rls_set *set = thing;
+
+    if (set != NULL) {
+        qd_rls_rules_free(set->rules);
+        free(set);
+    }
+}
+
+/* --- one call --- */
+
+enum aim {
+    AIM_NOTHING, /* no limit is for it */
+    AIM_RULE,
+    AIM_OVERRIDE,
+    AIM_REPLACED, /* point 11 */
+};
+
+struct decided {
+    enum aim aim;
+    struct qd_rls_match match; /* RULE, REPLACED */
+};
+
+struct qd_rls_work {
+    struct qd_rls_request request;
+    struct qd_rls_answer answer;
+    struct decided decided[QD_RLS_DESCRIPTORS_MAX];
+    char name[QD_RLS_NAME_MAX];
+};
+
+struct qd_rls_work *qd_rls_work_new(void)
+{
+    return calloc(1, sizeof(struct qd_rls_work));
+}
+
+static const struct qd_rls_rule *rule_of(const struct decided *decided)
+{
+    return decided->aim == AIM_RULE ? decided->match.rule : NULL;
+}
+
+static enum qd_error_code aim(const struct qd_rls_domain *domain, uint64_t seed,
+                              const struct qd_rls_descriptor *d, size_t index,
+                              struct decided *ret_decided, struct qd_error *ret_error)
+{
+    ret_decided->aim = AIM_NOTHING;
+    if (domain == NULL) {
+        return QD_ERROR_NONE; /* point 2 */
+    }
+    if (d->has_limit) { /* point 9 */
+        if (qd_rls_unit_seconds((int)d->limit_unit) == 0) {
+            return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                                "descriptors[%zu].limit.unit: %u is no unit of time", index,
+                                (unsigned)d->limit_unit);
+        }
+        ret_decided->aim = AIM_OVERRIDE;
+    } else if (qd_rls_match(domain, d->entries, d->entry_count, seed, &ret_decided->match)) {
+        ret_decided->aim = AIM_RULE;
+    }
+    return QD_ERROR_NONE;
+}
+
+/* Point 11: rules that another one replaces, if both are in the request, are not looked at. */
+static void replace(struct qd_rls_work *w)
+{
+    bool gone[QD_RLS_DESCRIPTORS_MAX] = {false};
+    size_t count = w->request.descriptor_count;
+
+    for (size_t by = 0; by < count; by++) {
+        const struct qd_rls_rule *rule = rule_of(&w->decided[by]);
+        for (size_t i = 0; rule != NULL && rule->replace_count > 0 && i < count; i++) {
+            const struct qd_rls_rule *other = rule_of(&w->decided[i]);
+            gone[i] = gone[i] || (other != NULL && qd_rls_rule_replaces(rule, other));
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        w->decided[i].aim = gone[i] ? AIM_REPLACED : w->decided[i].aim;
+    }
+}
+
+/* Point 3. */
+static int64_t hits_of(const struct qd_rls_request *request, const struct qd_rls_descriptor *d)
+{
+    uint64_t hits = d->has_hits ? d->hits : request->hits_addend > 0 ? request->hits_addend : 1;
+    int64_t bounded = hits < (uint64_t)QD_AMOUNT_MAX ? (int64_t)hits : QD_AMOUNT_MAX;
+
+    return d->negative ? -bounded : bounded;
+}
+
+static uint32_t at_most_uint32(int64_t value)
+{
+    return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
+/* What a descriptor counts in: the same keys under windows of another length are another counter.
+ */
+static void fill_hits(const struct qd_rls_set *set, const struct qd_rls_domain *domain,
+                      struct qd_rls_work *w, size_t i, uint64_t seed, struct qd_rls_hits *ret_hits)
+{
+    const struct qd_rls_descriptor *d = &w->request.descriptors[i];
+    const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+    unsigned unit = rule != NULL ? rule->unit : d->limit_unit;
+    size_t len;
+
+    if (rule != NULL) {
+        ret_hits->counter = w->decided[i].match.counter;
+        len = qd_rls_match_name(&w->decided[i].match, d->entries, w->name, sizeof(w->name));
+    } else {
+        ret_hits->counter = qd_rls_override_counter(domain, d->entries, d->entry_count, seed);
+        len = qd_rls_override_name(domain, d->entries, d->entry_count, w->name, sizeof(w->name));
+    }
+    ret_hits->limit = set->limits[unit];
+    ret_hits->counter.lo ^= ret_hits->limit->identity.lo;
+    ret_hits->counter.hi ^= ret_hits->limit->identity.hi;
+    ret_hits->name = (struct qd_str){w->name, len < sizeof(w->name) ? len : sizeof(w->name) - 1};
+    ret_hits->amount = rule != NULL ? rule->requests_per_unit : d->limit_requests;
+    ret_hits->hits = hits_of(&w->request, d);
+}
+
+static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set *set,
+                                const struct qd_rls_domain *domain, size_t i,
+                                struct qd_error *ret_error)
+{
+    struct qd_rls_work *w = place->rls;
+    struct qd_rls_status *status = &w->answer.statuses[i];
+    const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+    struct qd_rls_hits hits = {0};
+    struct qd_rls_counted counted;
+
+    fill_hits(set, domain, w, i, place->node->shards.seed, &hits);
+    enum qd_error_code code = qd_rls_count(place->worker, &hits, &counted, ret_error);
+    if (code != QD_ERROR_NONE) {
+        return code;
+    }
+    struct qd_worker_figures *figures = &place->worker->figures;
+    bool over = counted.used > hits.amount && /* points 4 and 14 */
+                !w->request.descriptors[i].negative;
+    qd_count(over ? &figures->rls_over : &figures->rls_ok);
+    status->has_limit = true;
+    status->requests_per_unit = at_most_uint32(hits.amount);
+    status->unit = rule != NULL ? (uint32_t)rule->unit : w->request.descriptors[i].limit_unit;
+    status->name = rule != NULL && rule->name != NULL
+                       ? (struct qd_str){rule->name, strlen(rule->name)}
+                       : (struct qd_str){NULL, 0};
+    status->limit_remaining = at_most_uint32(hits.amount - counted.used);
+    status->has_reset = true;
+    status->reset_s = (counted.resets_at.ns - counted.now.ns + QD_NS_PER_S - 1) / QD_NS_PER_S;
+    status->code = over ? QD_RLS_OVER_LIMIT : QD_RLS_OK;
+    if (over && rule != NULL && rule->shadow_mode) { /* point 6 */
+        status->code = QD_RLS_OK;
+    }
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code decide(struct qd_place *place, const struct qd_rls_set *set,
+                                 const struct qd_rls_domain *domain, size_t i,
+                                 struct qd_error *ret_error)
+{
+    struct qd_rls_work *w = place->rls;
+    const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+
+    w->answer.statuses[i] = (struct qd_rls_status){.code = QD_RLS_OK};
+    bool unlimited = rule != NULL && rule->unlimited;
+    if (unlimited || w->decided[i].aim == AIM_NOTHING || w->decided[i].aim == AIM_REPLACED) {
+        w->answer.statuses[i].limit_remaining = unlimited ? UINT32_MAX : 0; /* point 8 */
+        qd_count(&place->worker->figures.rls_unlimited);
+        return QD_ERROR_NONE;
+    }
+    return count(place, set, domain, i, ret_error);
+}
+
+/* Point 5. */
+static enum qd_rls_code overall(const struct qd_rls_work *w)
+{
+    bool over = false;
+    size_t quota = 0;
+    size_t quota_over = 0;
+
+    for (size_t i = 0; i < w->request.descriptor_count; i++) {
+        const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+        bool this_over = w->answer.statuses[i].code == QD_RLS_OVER_LIMIT;
+        bool is_quota = rule != NULL && rule->quota_mode;
+        quota += is_quota;
+        quota_over += is_quota && this_over;
+        over = over || (this_over && !is_quota);
+    }
+    return over || (quota > 0 && quota == quota_over) ? QD_RLS_OVER_LIMIT : QD_RLS_OK;
+}
+
+static enum qd_error_code refuse(const struct qd_rls_set *set, const struct qd_rls_request *request,
+                                 struct qd_error *ret_error)
+{
+    if (set == NULL) {
+        return qd_error_set(
+            ret_error, QD_ERROR_NO_RLS_CONFIG,
+            "no rate limits are configured here; start quotad with --rls-config DIR");
+    }
+    if (request->domain.len == 0) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "domain: must not be empty");
+    }
+    if (request->descriptor_count == 0) {
+        return qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "descriptors: must not be empty");
+    }
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_call *call,
+                                            struct qd_str bytes, struct qd_error *ret_error)
+{
+    struct qd_rls_work *w = place->rls;
+    const struct qd_rls_set *set = atomic_load_explicit(&place->rpc->rls, memory_order_seq_cst);
+    enum qd_error_code code = qd_rls_decode(bytes, &w->request, ret_error);
+
+    (void)call;
+    if (code == QD_ERROR_NONE) {
+        code = refuse(set, &w->request, ret_error); /* point 1 */
+    }
+    if (code != QD_ERROR_NONE) {
+        return code;
+    }
+    size_t count = w->request.descriptor_count;
+    const struct qd_rls_domain *domain = qd_rls_rules_domain(set->rules, w->request.domain);
+    for (size_t i = 0; i < count && code == QD_ERROR_NONE; i++) {
+        code = aim(domain, place->node->shards.seed, &w->request.descriptors[i], i, &w->decided[i],
+                   ret_error);
+    }
+    replace(w);
+    for (size_t i = 0; i < count && code == QD_ERROR_NONE; i++) {
+        code = decide(place, set, domain, i, ret_error);
+    }
+    if (code == QD_ERROR_NONE) {
+        w->answer.status_count = count;
+        w->answer.overall_code = overall(w);
+        qd_rls_encode(&w->answer, &place->out);
+    }
+    return code;
+}
+
+const struct qd_method qd_rls_methods[] = {
+    {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", QD_METHOD_INLINE, 64,
+     should_rate_limit, NULL},
+    {NULL, QD_METHOD_INLINE, 0, NULL, NULL}};

@@ -1,0 +1,28 @@
+/* envoy.service.ratelimit.v3.RateLimitService: their configuration, published, and how a call's
+ * descriptors are decided by it (I3).
+ *
+ * Layer:    rpc
+ * Threads:  a set is immutable; publishing: as qd_rpc_publish_rls says.
+ * Memory:   a set owns its rules.
+ */
+#ifndef QD_RPC_RLS_H
+#define QD_RPC_RLS_H
+
+#include "server/rls/rules.h"
+#include "server/rpc/rls_codec.h"
+#include "server/shard/rls.h"
+
+struct qd_rls_set {
+    struct qd_rls_rules *rules;
+    const struct qd_limit *limits[QD_RLS_UNIT_MAX + 1]; /* by unit */
+};
+
+/* Takes the rules, also when it fails. NULL: out of memory or limits. */
+struct qd_rls_set *qd_rls_set_new(struct qd_rls_rules *rules);
+void qd_rls_set_free(void *thing); /* NULL is fine */
+
+/* A handler's room: too large for a stack. */
+struct qd_rls_work;
+struct qd_rls_work *qd_rls_work_new(void);
+
+#endif /* QD_RPC_RLS_H */

@@ -1,0 +1,255 @@
+#!/bin/sh
+# Envoy's rate limit service, asked by a client that speaks its protocol, with a folder of envoyproxy/ratelimit's files (I3).
+# The points are those of the reference server's behaviour, in the order in which its users meet them.
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+. "${QUOTAD_SOURCE_DIR:?}/tests/e2e/rpc.sh"
+
+rls_proto=envoy/service/ratelimit/v3/rls.proto
+
+mkdir -p "$T/rls/more"
+cat >"$T/rls/main.yaml" <<'YAML'
+domain: shop
+descriptors:
+  - key: path
+    value: /buy
+    rate_limit: {unit: day, requests_per_unit: 3, name: buys}
+    descriptors:
+      - key: user
+        rate_limit: {unit: year, requests_per_unit: 2}
+  - key: never
+    rate_limit: {unit: hour, requests_per_unit: 0}
+  - key: refunded
+    rate_limit: {unit: month, requests_per_unit: 5}
+  - key: any
+    rate_limit: {unlimited: true}
+  - key: seen
+    shadow_mode: true
+    rate_limit: {unit: week, requests_per_unit: 1}
+  - key: quota
+    quota_mode: true
+    rate_limit: {unit: day, requests_per_unit: 1}
+  - key: gold
+    rate_limit: {unit: day, requests_per_unit: 100, replaces: [{name: silver}]}
+  - key: silver
+    rate_limit: {unit: day, requests_per_unit: 1, name: silver}
+  - key: file
+    value: "*.png"
+    share_threshold: true
+    rate_limit: {unit: day, requests_per_unit: 2}
+YAML
+cat >"$T/rls/more/other.yml" <<'YAML'
+domain: other
+descriptors:
+  - {key: path, value: /buy, rate_limit: {unit: day, requests_per_unit: 1}}
+YAML
+
+# ask TEXT: one ShouldRateLimit of the domain shop; $answer on one line, $status.
+ask() {
+    ask_as "domain: \"shop\" $1"
+}
+
+ask_as() {
+    printf '%s' "$1" | protoc -I "$proto_dir" --encode=envoy.service.ratelimit.v3.RateLimitRequest "$rls_proto" >"$T/rpc.in"
+    "$grpc_call" "$QD_GRPC" /envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit <"$T/rpc.in" >"$T/rpc.out" 2>"$T/rpc.err" || true
+    status=$(rpc_status)
+    answer=$(protoc -I "$proto_dir" --decode=envoy.service.ratelimit.v3.RateLimitResponse "$rls_proto" <"$T/rpc.out" | tr -s '\n ' ' ')
+}
+
+one() { # KEY VALUE [MORE]: a descriptor
+    printf 'descriptors {entries {key: "%s" value: "%s"} %s} ' "$1" "$2" "${3:-}"
+}
+
+# expect_code CODE: the answer as a whole.
+expect_code() {
+    expect_eq "$status" 0
+    expect_match "$answer" "^overall_code: $1 "
+}
+
+# --- the points ---
+
+I3_point_1_what_cannot_be_decided_is_an_error() {
+    ask_as "domain: \"\" $(one path /buy)"
+    expect_match "$status" '^3 INVALID_FIELD domain'
+    ask ''
+    expect_match "$status" '^3 INVALID_FIELD descriptors'
+}
+
+I3_point_2_what_nobody_limits_is_ok() {
+    ask "$(one unknown x)"
+    expect_eq "$answer" 'overall_code: OK statuses { code: OK } '
+    ask_as "domain: \"nobody\" $(one path /buy)"
+    expect_eq "$answer" 'overall_code: OK statuses { code: OK } '
+}
+
+I3_point_3_own_hits_count_before_the_requests() {
+    ask "$(one path /buy 'hits_addend {value: 0}')"
+    expect_match "$answer" 'limit_remaining: 3 '
+    ask "hits_addend: 9 $(one path /buy 'hits_addend {value: 2}')"
+    expect_match "$answer" '^overall_code: OK .*name: "buys" .*limit_remaining: 1 '
+    ask "hits_addend: 1 $(one path /buy)"
+    expect_code OK
+}
+
+I3_point_4_hits_that_do_not_fit_count_all_the_same() {
+    ask "$(one path /buy)"
+    expect_code OVER_LIMIT
+    ask "$(one path /buy 'hits_addend {value: 0}')"
+    expect_code OVER_LIMIT
+    ask "$(one never x)"
+    expect_code OVER_LIMIT
+    ask "$(one never x 'hits_addend {value: 0}')"
+    expect_match "$answer" '^overall_code: OVER_LIMIT' # one hit is counted above none
+}
+
+I3_point_5_quota_mode_denies_only_all_together() {
+    ask "$(one quota a) $(one quota b)"
+    expect_code OK
+    ask "$(one quota a) $(one quota c)"
+    expect_match "$answer" '^overall_code: OK statuses { code: OVER_LIMIT '
+    ask "$(one quota a) $(one quota b)"
+    expect_code OVER_LIMIT
+}
+
+I3_point_6_shadow_mode_tells_nobody() {
+    ask "hits_addend: 7 $(one seen x)"
+    expect_match "$answer" '^overall_code: OK statuses { code: OK .*requests_per_unit: 1 unit: WEEK '
+}
+
+I3_point_7_windows_end_on_multiples_of_their_length() {
+    ask "$(one path /buy 'hits_addend {value: 0}')"
+    reset=$(printf '%s' "$answer" | sed 's/.*seconds: \([0-9]*\).*/\1/')
+    wanted=$((86400 - $(date +%s) % 86400))
+    [ $((reset - wanted)) -ge 0 ] && [ $((reset - wanted)) -le 5 ] || qd_fail "reset in $reset s, not $wanted"
+}
+
+I3_point_8_unlimited_counts_nothing() {
+    ask "$(one any x)"
+    expect_eq "$answer" 'overall_code: OK statuses { code: OK limit_remaining: 4294967295 } '
+}
+
+I3_point_9_a_request_may_bring_its_own_limit() {
+    ask "$(one mine x 'limit {requests_per_unit: 1 unit: HOUR}')"
+    expect_match "$answer" '^overall_code: OK .*requests_per_unit: 1 unit: HOUR '
+    ask "$(one mine x 'limit {requests_per_unit: 1 unit: HOUR}')"
+    expect_code OVER_LIMIT
+    ask "$(one mine x 'limit {requests_per_unit: 1}')"
+    expect_match "$status" '^3 INVALID_FIELD descriptors\[0\].limit.unit: 0 '
+}
+
+I3_point_10_depth_and_wildcards() {
+    both='entries {key: "path" value: "/buy"} entries {key: "user" value: "ann"}'
+    ask "descriptors {$both}"
+    expect_match "$answer" 'requests_per_unit: 2 unit: YEAR } limit_remaining: 1 '
+    ask "$(one file a.png) $(one file b.png)"
+    expect_match "$answer" '^overall_code: OK .*limit_remaining: 1 .*' # b.png shares the counter of a.png
+    ask "$(one file c.png)"
+    expect_code OVER_LIMIT
+    ask "$(one file c.gif)"
+    expect_eq "$answer" 'overall_code: OK statuses { code: OK } '
+}
+
+I3_point_11_a_rule_that_is_replaced_is_not_charged() {
+    ask "hits_addend: 5 $(one silver x) $(one gold x)"
+    expect_match "$answer" '^overall_code: OK statuses { code: OK } statuses { code: OK current_limit { requests_per_unit: 100 '
+    ask "$(one silver x)"
+    expect_code OK
+    ask "$(one silver x)"
+    expect_code OVER_LIMIT
+}
+
+I3_point_14_refunds() {
+    ask "hits_addend: 5 $(one refunded x)"
+    expect_code OK
+    ask "hits_addend: 3 $(one refunded x 'is_negative_hits: true')"
+    expect_match "$answer" '^overall_code: OK .*limit_remaining: 3 '
+    ask "hits_addend: 4000000000 $(one refunded x 'is_negative_hits: true')"
+    expect_match "$answer" 'limit_remaining: 5 '
+}
+
+I3_metrics_tell_what_descriptors_met() {
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    for result in ok over_limit no_limit; do
+        expect_match "$(printf '%s\n' "$page" | grep "^quotad_rls_descriptors_total{result=\"$result\"}")" ' [1-9][0-9]*$'
+    done
+}
+
+I3_domains_lie_apart() {
+    ask_as "domain: \"other\" $(one path /buy)"
+    expect_code OK
+}
+
+# --- its life ---
+
+# Waits until the log has said it once more than COUNT times.
+reloaded() { # TEXT COUNT
+    tries=0
+    until [ "$(grep -c "$1" "$QD_LOG")" -gt "$2" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || qd_fail "the log does not say $1: $(cat "$QD_LOG")"
+        sleep 0.1
+    done
+}
+
+I3_files_are_reloaded_when_they_change() {
+    ask "$(one later x)"
+    expect_eq "$answer" 'overall_code: OK statuses { code: OK } '
+    printf '  - {key: later, rate_limit: {unit: day, requests_per_unit: 8}}\n' >>"$T/rls/main.yaml"
+    reloaded 'rate limits reloaded' 0
+    ask "$(one later x)"
+    expect_match "$answer" 'requests_per_unit: 8 '
+    ask "$(one path /buy)"
+    expect_code OVER_LIMIT # what was counted stays
+}
+
+P1_a_wrong_file_changes_nothing() {
+    cp "$T/rls/main.yaml" "$T/good.yaml"
+    printf '  - {key: later2, rate_limit: {unit: fortnight, requests_per_unit: 8}}\n' >>"$T/rls/main.yaml"
+    reloaded 'rate limits refused; those in force stay' 0
+    expect_match "$(grep refused "$QD_LOG")" 'main.yaml:[0-9]+:[0-9]+.*fortnight'
+    ask "$(one later x)"
+    expect_match "$answer" 'requests_per_unit: 8 '
+    cp "$T/good.yaml" "$T/rls/main.yaml"
+    reloaded 'rate limits reloaded' 1
+}
+
+X5_a_restart_remembers() {
+    ask "$(one path /buy)"
+    expect_code OVER_LIMIT
+    ask "$(one refunded x 'hits_addend {value: 0}')"
+    expect_match "$answer" 'limit_remaining: 5 '
+}
+
+refused() { # DIR
+    expect_exit 1 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA "$QUOTAD_BIN" --dev \
+        --rls-config "$1" --data-dir "$T/none" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+}
+
+P1_a_wrong_folder_does_not_start() {
+    mkdir -p "$T/bad"
+    printf 'domain: a\ndescriptors:\n  - {keey: x}\n' >"$T/bad/a.yaml"
+    refused "$T/bad"
+    expect_match "$err" 'a.yaml:3:[0-9]+.*keey'
+    refused "$T/nowhere"
+    expect_in "$err" "$T/nowhere"
+}
+
+I3_without_a_folder_a_call_says_what_is_missing() {
+    ask "$(one path /buy)"
+    expect_match "$status" '^9 NO_RLS_CONFIG .*--rls-config DIR$'
+}
+
+qd_start --dev --rls-config "$T/rls" || exit 1
+qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limits_is_ok \
+    I3_point_3_own_hits_count_before_the_requests I3_point_4_hits_that_do_not_fit_count_all_the_same \
+    I3_point_5_quota_mode_denies_only_all_together I3_point_6_shadow_mode_tells_nobody \
+    I3_point_7_windows_end_on_multiples_of_their_length I3_point_8_unlimited_counts_nothing \
+    I3_point_9_a_request_may_bring_its_own_limit I3_point_10_depth_and_wildcards \
+    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
+    I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
+qd_stop || qd_fail "it ended with $qd_code"
+qd_start --dev --rls-config "$T/rls" || exit 1
+qd_run X5_a_restart_remembers P1_a_wrong_folder_does_not_start
+qd_stop || qd_fail "it ended with $qd_code"
+qd_start --dev --data-dir "$T/fresh" || exit 1
+qd_run I3_without_a_folder_a_call_says_what_is_missing
+qd_done
