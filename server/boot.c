@@ -616,6 +616,11 @@ static char *load_rls(struct qd_boot *boot, const char *dir)
 
     if (dir[0] != '\0') {
         boot->rls = qd_rls_dir_load(dir, &boot->rls_look, &why);
+        if (boot->rls != NULL) {
+            (void)fputs(why != NULL ? why : "", stderr); /* warnings */
+            free(why);
+            why = NULL;
+        }
     }
     return why;
 }

@@ -2,53 +2,54 @@
 
 #include "server/ledger/ticker.h"
 #include "server/log/log.h"
+#include "server/rls/folder.h"
 
-#include <ftw.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define LOOK_MS    1000U
-#define OPEN_FILES 8
+#define LOOK_MS 1000U
 
 /* --- what it looks like --- */
 
-/* nftw has no context. */
-static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t looks;
-
-/* Files are written in any order of events: a sum. */
-static int look_at(const char *path, const struct stat *found, int type, struct FTW *where)
+static uint64_t look_at(const char *path, uint64_t seed)
 {
-    struct {
-        uint64_t device, inode, size, seconds, nanoseconds, name;
-    } seen = {found->st_dev,
-              found->st_ino,
-              (uint64_t)found->st_size,
-              (uint64_t)found->st_mtim.tv_sec,
-              (uint64_t)found->st_mtim.tv_nsec,
-              XXH3_64bits(path, strlen(path))};
+    struct stat found;
+    uint64_t seen[8] = {0};
 
-    (void)where;
-    if (type == FTW_F) {
-        looks += XXH3_64bits(&seen, sizeof(seen));
+    if (stat(path, &found) == 0) {
+        uint64_t now[8] = {found.st_dev,
+                           found.st_ino,
+                           (uint64_t)found.st_size,
+                           (uint64_t)found.st_mtim.tv_sec,
+                           (uint64_t)found.st_mtim.tv_nsec,
+                           (uint64_t)found.st_ctim.tv_sec,
+                           (uint64_t)found.st_ctim.tv_nsec,
+                           1};
+        memcpy(seen, now, sizeof(seen));
     }
-    return 0;
+    uint64_t name = XXH3_64bits_withSeed(path, strlen(path), seed);
+    return XXH3_64bits_withSeed(seen, sizeof(seen), name);
 }
 
-/* Not inotify: a ConfigMap changes by a link on the way there. */
+/* Of the files that a load would read; 0: they cannot be listed. Not inotify: a ConfigMap changes
+ * by a link on the way there. */
 static uint64_t look(const char *dir)
 {
-    (void)pthread_mutex_lock(&looking);
-    looks = 1;
-    if (nftw(dir, look_at, OPEN_FILES, 0) != 0) {
-        looks = 0;
+    struct qd_rls_folder folder = {0};
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+    uint64_t seen = 0;
+
+    if (problems != NULL && qd_rls_folder_list(dir, &folder, problems)) {
+        seen = 1;
+        for (size_t i = 0; i < folder.count; i++) {
+            seen = look_at(folder.paths[i], seen);
+        }
     }
-    uint64_t result = looks;
-    (void)pthread_mutex_unlock(&looking);
-    return result;
+    qd_rls_folder_release(&folder);
+    qd_problems_free(problems);
+    return seen;
 }
 
 /* --- loading --- */
@@ -65,9 +66,10 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, uint64_t *ret_look, char **r
         set = qd_rls_set_new(rules);
     } else {
         qd_rls_rules_free(rules);
-        *ret_why = problems != NULL ? qd_problems_text(problems) : NULL;
     }
-    if (set == NULL && *ret_why == NULL) {
+    *ret_why = problems != NULL ? qd_problems_text(problems) : NULL;
+    if (set == NULL && (*ret_why == NULL || (*ret_why)[0] == '\0')) {
+        free(*ret_why);
         *ret_why = strdup("out of memory");
     }
     qd_problems_free(problems);
@@ -103,6 +105,10 @@ static void watch(void *context)
         free(why);
         return;
     }
+    if (why != NULL && why[0] != '\0') {
+        qd_log(QD_LOG_WARN, "rate limits have warnings", "why=%s", qd_log_quote(why).text);
+    }
+    free(why);
     qd_rpc_publish_rls(w->rpc, set);
     qd_log(QD_LOG_INFO, "rate limits reloaded", "dir=%s", qd_log_quote(w->dir).text);
 }

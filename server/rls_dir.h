@@ -11,7 +11,8 @@
 #include "server/rpc/rls.h"
 #include "server/rpc/server.h"
 
-/* NULL: something is wrong with one of its files; *ret_why says all of it, to be freed. *ret_look:
+/* NULL: something is wrong with one of its files. *ret_why says what, or is a set's warnings; to be
+ * freed; NULL or empty: none. *ret_look:
  * what the folder looked like. */
 struct qd_rls_set *qd_rls_dir_load(const char *dir, uint64_t *ret_look, char **ret_why);
 

@@ -414,6 +414,9 @@ static bool counter_wanted(const struct counter_page *page, const struct qd_limi
     struct qd_str keys;
     struct qd_str tenant = qd_name_tenant(state->name, &keys);
 
+    if (state->limit->unbooked) {
+        return false; /* Envoy's: no tenant's, and their names may hold any bytes (I3) */
+    }
     if (q->tenant[0] != '\0') {
         struct qd_str root = qd_str_of(q->tenant);
         bool within = state->depth > 0 && qd_slice_starts(tenant, root) &&

@@ -100,7 +100,8 @@ static void replace(struct qd_rls_work *w)
         const struct qd_rls_rule *rule = rule_of(&w->decided[by]);
         for (size_t i = 0; rule != NULL && rule->replace_count > 0 && i < count; i++) {
             const struct qd_rls_rule *other = rule_of(&w->decided[i]);
-            gone[i] = gone[i] || (other != NULL && qd_rls_rule_replaces(rule, other));
+            gone[i] = gone[i] ||
+                      (other != NULL && !other->unlimited && qd_rls_rule_replaces(rule, other));
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -209,7 +210,7 @@ static enum qd_rls_code overall(const struct qd_rls_work *w)
     for (size_t i = 0; i < w->request.descriptor_count; i++) {
         const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
         bool this_over = w->answer.statuses[i].code == QD_RLS_OVER_LIMIT;
-        bool is_quota = rule != NULL && rule->quota_mode;
+        bool is_quota = rule != NULL && rule->quota_mode && !rule->unlimited;
         quota += is_quota;
         quota_over += is_quota && this_over;
         over = over || (this_over && !is_quota);

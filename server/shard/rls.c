@@ -119,7 +119,8 @@ static enum qd_error_code count_locked(struct qd_worker *worker,
         (!bind(worker, published, home, hits, name, now) ||
          settle(worker, published, home, hits, first, now) != QD_OK)) {
         return qd_error_set(ret_error, QD_ERROR_OVERLOADED,
-                            "no room for another counter; raise --max-counters");
+                            "no room for another counter, or its state cannot be read; raise "
+                            "--max-counters, or see /readyz");
     }
     if (hits->hits < 0) {
         int64_t before = used_now(home, hits, now, &state);
@@ -140,9 +141,10 @@ enum qd_error_code qd_rls_count(struct qd_worker *worker, const struct qd_rls_hi
     char text[ROOT_BYTES + QD_RLS_NAME_MAX + 1];
     struct qd_str name = name_of(hits, text);
     struct qd_shard *home = qd_shards_of(&node->shards, name);
-    struct qd_wall_ns now = qd_clock_now(&node->clock);
 
     qd_shards_lock(&node->shards, home);
+    /* Not before: a slice that has seen the next window counts nothing in the last one. */
+    struct qd_wall_ns now = qd_clock_now(&node->clock);
     enum qd_error_code code =
         count_locked(worker, published, home, hits, name, now, ret_counted, ret_error);
     qd_shards_unlock(&node->shards, home);

@@ -5,7 +5,8 @@
  * rate.
  *
  * Counters lie in all slices alike: a domain may have millions, and no tenant to go by. Each has a
- * root of its own kind, "~" and three digits of its hash, which no tenant's name may begin with.
+ * root of its own kind, "~" and three digits of its hash, which no tenant's name may begin with:
+ * --root-counters bounds each of these 4,096 roots, not a domain.
  *
  * Layer:    shard
  * Units:    hits; window in ns.

@@ -22,6 +22,13 @@ descriptors:
     rate_limit: {unit: month, requests_per_unit: 5}
   - key: any
     rate_limit: {unlimited: true}
+  - key: free
+    quota_mode: true
+    rate_limit: {unlimited: true, name: free}
+  - key: platinum
+    rate_limit: {unit: day, requests_per_unit: 100, replaces: [{name: free}]}
+  - key: odd
+    rate_limit: {unit: year, requests_per_unit: 3}
   - key: seen
     shadow_mode: true
     rate_limit: {unit: week, requests_per_unit: 1}
@@ -125,6 +132,10 @@ I3_point_7_windows_end_on_multiples_of_their_length() {
 I3_point_8_unlimited_counts_nothing() {
     ask "$(one any x)"
     expect_eq "$answer" 'overall_code: OK statuses { code: OK limit_remaining: 4294967295 } '
+    ask "$(one quota a) $(one free x)"
+    expect_match "$answer" '^overall_code: OVER_LIMIT .*limit_remaining: 4294967295 } $' # it is no quota
+    ask "$(one platinum x) $(one free x)"
+    expect_match "$answer" 'limit_remaining: 4294967295 } $' # nor replaced
 }
 
 I3_point_9_a_request_may_bring_its_own_limit() {
@@ -173,6 +184,13 @@ I3_metrics_tell_what_descriptors_met() {
     done
 }
 
+I3_any_bytes_make_a_counter_that_no_listing_shows() {
+    ask "$(one odd 'a /b\001 é')"
+    expect_match "$answer" 'limit_remaining: 2 '
+    expect_exit 0 "$QUOTACTL_BIN" --address "$QD_GRPC" counters ls
+    expect_eq "$(printf '%s' "$out" | grep -c 'odd')" 0
+}
+
 I3_domains_lie_apart() {
     ask_as "domain: \"other\" $(one path /buy)"
     expect_code OK
@@ -215,13 +233,26 @@ P1_a_wrong_file_changes_nothing() {
 X5_a_restart_remembers() {
     ask "$(one path /buy)"
     expect_code OVER_LIMIT
-    ask "$(one refunded x 'hits_addend {value: 0}')"
-    expect_match "$answer" 'limit_remaining: 5 '
+    ask "$(one silver x 'hits_addend {value: 0}')"
+    expect_code OVER_LIMIT
+    ask "$(one odd 'a /b\001 é' 'hits_addend {value: 0}')"
+    expect_match "$answer" 'limit_remaining: 2 '
 }
 
 refused() { # DIR
     expect_exit 1 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA "$QUOTAD_BIN" --dev \
         --rls-config "$1" --data-dir "$T/none" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+}
+
+I3_a_folder_without_files_says_so() {
+    mkdir -p "$T/empty"
+    mv "$T"/rls/*.yaml "$T/rls/more" "$T/empty"
+    reloaded 'rate limits have warnings' 0
+    expect_match "$(grep 'have warnings' "$QD_LOG")" 'yaml'
+    mv "$T"/empty/* "$T/rls"
+    reloaded 'rate limits reloaded' 1
+    ask "$(one path /buy)"
+    expect_code OVER_LIMIT
 }
 
 P1_a_wrong_folder_does_not_start() {
@@ -244,11 +275,11 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
     I3_point_5_quota_mode_denies_only_all_together I3_point_6_shadow_mode_tells_nobody \
     I3_point_7_windows_end_on_multiples_of_their_length I3_point_8_unlimited_counts_nothing \
     I3_point_9_a_request_may_bring_its_own_limit I3_point_10_depth_and_wildcards \
-    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
+    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_any_bytes_make_a_counter_that_no_listing_shows I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
     I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
-qd_run X5_a_restart_remembers P1_a_wrong_folder_does_not_start
+qd_run X5_a_restart_remembers I3_a_folder_without_files_says_so P1_a_wrong_folder_does_not_start
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --data-dir "$T/fresh" || exit 1
 qd_run I3_without_a_folder_a_call_says_what_is_missing
