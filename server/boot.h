@@ -29,8 +29,10 @@ struct qd_boot {
     bool snapshot_bad;           /* one of this round failed */
     bool snapshot_failed;        /* as told last */
     struct qd_store_error snapshot_error;
-    uint64_t journal_bytes;     /* written up to the last beat */
-    uint64_t journal_compacted; /* and up to the last compaction */
+    uint64_t journal_looked_ns; /* expire.c: when it was looked at last, monotonic */
+    uint64_t journal_bytes;     /* written until then */
+    uint64_t journal_compacted; /* and until the last compaction */
+    uint64_t journal_next_ns;   /* none before; 0: there was none yet */
     struct qd_tidemark *tidemark;
     struct qd_rls_set *rls;  /* of --rls-config, until the server takes it; NULL: none */
     uint64_t rls_look;       /* of its folder, when it was loaded */

@@ -10,7 +10,9 @@
 #include "server/shard/journal.h"
 
 #define CLOSED_PER_STEP     10000
-#define JOURNAL_QUIET_BYTES (UINT64_C(1) << 20) /* since the last beat */
+#define JOURNAL_LOOK_NS     (5 * (uint64_t)QD_NS_PER_S)
+#define JOURNAL_PAUSE_NS    (10 * (uint64_t)QD_NS_PER_MINUTE)
+#define JOURNAL_QUIET_BYTES (UINT64_C(1) << 20) /* from one look to the next */
 #define JOURNAL_VOID_BYTES  (UINT64_C(16) << 20)
 
 /* How long entries are kept now; 0: for ever. Never shorter than some budget looks back when it is
@@ -34,20 +36,28 @@ static int64_t kept_ns(struct qd_boot *boot, int64_t retention_ns)
     return needed < INT64_MAX ? needed : 0;
 }
 
-/* While journals are written RocksDB merges away what is void; a node that has become quiet has it
- * lie there. */
+/* While journals are written RocksDB merges away what is void; on a node that has become quiet it
+ * would lie there. Seldom: what lies beside them in their space is written anew, too. */
 static void compact_journals(struct qd_boot *boot)
 {
+    uint64_t now = qd_clock_mono(&boot->node->clock).ns;
     uint64_t written = atomic_load_explicit(&boot->node->snapshot.bytes, memory_order_relaxed);
     bool quiet = written - boot->journal_bytes < JOURNAL_QUIET_BYTES;
     struct qd_store_error error;
 
+    if (now - boot->journal_looked_ns < JOURNAL_LOOK_NS) {
+        return; /* the steps of a sweep follow each other at once */
+    }
+    boot->journal_looked_ns = now;
     boot->journal_bytes = written;
-    if (!quiet || written - boot->journal_compacted < JOURNAL_VOID_BYTES) {
+    if (!quiet || now < boot->journal_next_ns ||
+        (boot->journal_next_ns != 0 && written - boot->journal_compacted < JOURNAL_VOID_BYTES)) {
         return;
     }
-    boot->journal_compacted = written;
-    if (qd_journal_compact(boot->store, &error) != QD_STORE_OK) {
+    boot->journal_next_ns = now + JOURNAL_PAUSE_NS;
+    if (qd_journal_compact(boot->store, &error) == QD_STORE_OK) {
+        boot->journal_compacted = written;
+    } else {
         qd_log(QD_LOG_WARN, "the room of old snapshots is not given back yet", "why=%s",
                qd_log_quote(error.text).text);
     }

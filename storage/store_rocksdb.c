@@ -394,8 +394,9 @@ static enum qd_store_err rocks_write(struct qd_store *base, const struct qd_batc
     if (batch->count == 0 && !sync) {
         return QD_STORE_OK;
     }
-    /* An empty batch is synced as any other: an error of rocksdb_flush_wal on a full disk would
-     * leave the log's file unusable, and nothing would heal it. */
+    /* An empty batch is written and synced in its turn. rocksdb_flush_wal syncs beside the writers:
+     * when it meets a full disk, one of them may find the log's file unusable before RocksDB knows
+     * why, and takes that for an error that nothing heals. */
     rocksdb_writebatch_t *writes = rocksdb_writebatch_create();
     size_t cursor = 0;
     struct qd_batch_op op;

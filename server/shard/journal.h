@@ -65,7 +65,7 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_journal_read(
     struct qd_store *store, const struct qd_journal_visitor *visitor, struct qd_store_error *error);
 
 /* Give back the room of journals that are void: they lie in files that stay until then. Takes as
- * long as writing what the store holds of journals in memory. */
+ * long as writing anew the records that lie in the same tables. */
 __attribute__((warn_unused_result)) enum qd_store_err qd_journal_compact(
     struct qd_store *store, struct qd_store_error *error);
 

@@ -281,8 +281,8 @@ static enum visit take_estimator(struct recover *r, struct qd_str key, struct qd
     if (load == QD_LOAD_BAD) {
         return damaged(r, "an estimator's state is damaged");
     }
-    if (load == QD_LOAD_FULL) {
-        qd_batch_delete(&r->gone, QD_STORE_SNAPSHOT, key);
+    if (load == QD_LOAD_FULL) { /* as a counter that is over: it may be learnt anew */
+        qd_batch_delete(&r->newer, QD_STORE_SNAPSHOT, key);
     }
     return GO_ON;
 }
