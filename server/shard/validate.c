@@ -97,13 +97,15 @@ enum qd_error_code qd_validate_labels(const struct qd_label *labels, size_t coun
 enum qd_error_code qd_validate_request_labels(const struct qd_label *labels, size_t count,
                                               struct qd_error *ret_error)
 {
-    for (size_t i = 0; i < count; i++) {
+    enum qd_error_code code = qd_validate_labels(labels, count, ret_error);
+
+    for (size_t i = 0; i < count && code == QD_ERROR_NONE; i++) { /* there are as many as it says */
         if (qd_slice_equal(labels[i].name, qd_slice_of("user"))) {
-            return qd_error_set(ret_error, QD_ERROR_INVALID_NAME,
+            code = qd_error_set(ret_error, QD_ERROR_INVALID_NAME,
                                 "labels: \"user\" is no label; give it in the field user");
         }
     }
-    return qd_validate_labels(labels, count, ret_error);
+    return code;
 }
 
 /* --- meters --- */
