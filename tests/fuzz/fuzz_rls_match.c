@@ -6,6 +6,7 @@
 #include "server/policy/problem.h"
 #include "server/rls/match.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/lib/naive_pattern.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -33,22 +34,6 @@ static const char before[] = "domain: d\n"
                              "  value: '";
 static const char after[] = "'\n"
                             "  " LIMIT "\n";
-
-static bool naive(const char *pattern, size_t m, const char *value, size_t n)
-{
-    if (m == 0) {
-        return n == 0;
-    }
-    if (pattern[0] != '*') {
-        return n > 0 && pattern[0] == value[0] && naive(pattern + 1, m - 1, value + 1, n - 1);
-    }
-    for (size_t skip = 0; skip <= n; skip++) {
-        if (naive(pattern + 1, m - 1, value + skip, n - skip)) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* The wildcard of the first line, as far as YAML takes it in single quotes. */
 static size_t read_pattern(const char *line, size_t len, char pattern[PATTERN_MAX + 1])
@@ -109,7 +94,7 @@ static void check_wildcard(const struct qd_rls_domain *domain, const char *patte
     struct qd_rls_match match;
     struct qd_rls_entry entry = {{"w", 1}, value};
     bool is_met = qd_rls_match(domain, &entry, 1, 1, &match);
-    assert(is_met == naive(pattern, len, value.ptr, value.len));
+    assert(is_met == naive_pattern_matches(pattern, len, value.ptr, value.len));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -32,7 +32,7 @@ var reconnect = grpc.ConnectParams{MinConnectTimeout: backAfter,
 
 // quota asks quotad around a request: check before it, extend while it streams, report after it.
 type quota struct {
-	stub         pb.QuotaServiceClient
+	service      pb.QuotaServiceClient
 	failOpen     bool
 	checkTimeout time.Duration // a check answers in about 1 ms: who waits long waits for a node that is away
 }
@@ -76,7 +76,7 @@ func (q *quota) check(h *hold, maxOutput *int64) *refusal {
 	// Not the client's context: a hold that was made for a client that has gone must be known here, to be given back.
 	ctx, cancel := context.WithTimeout(context.Background(), q.checkTimeout)
 	defer cancel()
-	answer, err := q.stub.CheckQuota(ctx, request)
+	answer, err := q.service.CheckQuota(ctx, request)
 	switch {
 	case status.Code(err) == codes.InvalidArgument:
 		return &refusal{status: http.StatusBadRequest, message: status.Convert(err).Message()}
@@ -119,7 +119,7 @@ func (q *quota) extend(h *hold, used usage) (stop bool, why string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), q.checkTimeout)
 	defer cancel()
-	answer, err := q.stub.ExtendReservation(ctx, &pb.ExtendReservationRequest{
+	answer, err := q.service.ExtendReservation(ctx, &pb.ExtendReservationRequest{
 		Reservation: h.token, UsedSoFar: amounts(used.meters)})
 	if err != nil {
 		slog.Warn("extension", "request", h.requestID, "error", err)
@@ -139,7 +139,7 @@ func (q *quota) report(h *hold, outcome pb.Outcome, used usage, tier int32) {
 			request.Model = h.model
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
-		if _, err := q.stub.ReportUsage(ctx, request, grpc.WaitForReady(true)); err != nil {
+		if _, err := q.service.ReportUsage(ctx, request, grpc.WaitForReady(true)); err != nil {
 			slog.Error("not booked", "error", err, "report", protojson.Format(request))
 		}
 		cancel()

@@ -59,7 +59,7 @@ class Quota:
             ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
             ("grpc.max_reconnect_backoff_ms", BACK_MS),
         ]
-        self.stub = quota_pb2_grpc.QuotaServiceStub(grpc.insecure_channel(address, options))
+        self.service = quota_pb2_grpc.QuotaServiceStub(grpc.insecure_channel(address, options))
         self.fail_open = fail_open
         self.check_s = check_s
 
@@ -75,7 +75,7 @@ class Quota:
             request.max_output_tokens = max_output_tokens
         hold = Hold(tenant, model, request_id, input_tokens)
         try:
-            answer = self.stub.CheckQuota(request, timeout=self.check_s)
+            answer = self.service.CheckQuota(request, timeout=self.check_s)
         except grpc.RpcError as error:
             return self.unanswered(hold, error)
         if answer.verdict == pb.VERDICT_ALLOWED:
@@ -96,7 +96,7 @@ class Quota:
             return None
         request = pb.ExtendReservationRequest(reservation=hold.token, used_so_far=amounts(used.meters))
         try:
-            answer = self.stub.ExtendReservation(request, timeout=self.check_s)
+            answer = self.service.ExtendReservation(request, timeout=self.check_s)
         except grpc.RpcError as error:
             log.warning("extension of %s: %s: %s", hold.request_id, error.code().name, error.details())
             return None
@@ -125,7 +125,7 @@ class Quota:
 
     def send(self, request):
         try:
-            self.stub.ReportUsage(request, timeout=REPORT_S, wait_for_ready=True)
+            self.service.ReportUsage(request, timeout=REPORT_S, wait_for_ready=True)
         except grpc.RpcError as error:
             lost = json.dumps(MessageToDict(request, preserving_proto_field_name=True))
             log.error("not booked: %s: %s: %s", error.code().name, error.details(), lost)

@@ -1,62 +1,15 @@
 /* quotactl's commands against a server that answers what the test says. */
 #include "quota/v1/admin.pb-c.h"
 #include "quota/v1/usage.pb-c.h"
-#include "tests/unit/client/fake_server.h"
-#include "tests/unit/client/run_ctl.h"
+#include "tests/unit/client/ctl_case.h"
 
 #include <criterion/criterion.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 TestSuite(ctl, .timeout = 60);
-
-static struct fake_server *server;
-static struct ctl_run last;
-
-static void setup(void)
-{
-    server = fake_server_new();
-}
-
-static void teardown(void)
-{
-    ctl_run_release(&last);
-    fake_server_free(server);
-}
-
-static void run(const char *line)
-{
-    ctl_run_release(&last);
-    last = run_ctl(server != NULL ? fake_server_address(server) : NULL, line);
-}
-
-static void expect(const char *line, int code, const char *out, const char *err)
-{
-    run(line);
-    cr_assert_eq(last.code, code, "%s: exit %d; %s%s", line, last.code, last.out, last.err);
-    if (out != NULL) {
-        cr_assert_str_eq(last.out, out);
-    }
-    if (err != NULL) {
-        cr_assert_str_eq(last.err, err);
-    }
-}
-
-static struct json_object *json(const char *line)
-{
-    run(line);
-    struct json_object *object = json_tokener_parse(last.out);
-    cr_assert_not_null(object, "%s: not JSON: %s%s", line, last.out, last.err);
-    return object;
-}
-
-static const char *text_of(struct json_object *object, const char *name)
-{
-    return json_object_get_string(json_object_object_get(object, name));
-}
 
 /* ---- the command line */
 
@@ -65,7 +18,7 @@ Test(ctl, I7_misspelt_commands_get_suggestions)
     expect("chek acme", 1, "", "quotactl: \"chek\": unknown command; did you mean \"check\"?\n");
     expect("tenants putt acme", 1, "",
            "quotactl: \"tenants putt\": unknown command; did you mean \"tenants put\"?\n");
-    run("tenants");
+    run_any("tenants");
     cr_assert(last.code == 1 && last.out[0] == '\0');
     cr_assert_eq(strstr(last.err, "quotactl: \"tenants\" needs one of: ls, put, delete, set-plan, "
                                   "block, unblock, grant, boost\n\nusage: quotactl tenants"),
@@ -170,15 +123,15 @@ Test(ctl, I7_every_command_has_help_with_examples)
         char example[64];
         snprintf(line, sizeof line, "%s --help", commands[i]);
         snprintf(example, sizeof example, "\nexamples:\n  quotactl %s", commands[i]);
-        run(line);
+        run_any(line);
         cr_assert_eq(last.code, 0);
         cr_assert(strstr(last.out, example) != NULL || strcmp(commands[i], "completion") == 0, "%s",
                   last.out);
-        run("--help");
+        run_any("--help");
         cr_assert_not_null(strstr(last.out, commands[i]));
     }
     expect("--version", 0, "quotactl " QD_VERSION "\n", "");
-    run("completion bash");
+    run_any("completion bash");
     cr_assert_eq(last.code, 0);
     cr_assert_not_null(strstr(last.out, "complete -o default -F _quotactl quotactl"));
     ctl_run_release(&last);
@@ -200,7 +153,7 @@ Test(ctl, I7_every_group_has_help_with_examples)
                      form + before + 2);
             snprintf(start, sizeof start, "usage: quotactl %s COMMAND", groups[i]);
             snprintf(example, sizeof example, "\nexamples:\n  quotactl %s ", groups[i]);
-            run(line);
+            run_any(line);
             cr_assert_eq(last.code, 0, "%s: %s", line, last.err);
             cr_assert_eq(strstr(last.out, start), last.out);
             cr_assert_not_null(strstr(last.out, example));
@@ -327,7 +280,7 @@ Test(ctl, status_for_people_and_programs, .init = setup, .fini = teardown)
     status.n_stats = 1;
     status.open_reservations = 12;
     fake_server_reply(server, "/quota.v1.AdminService/GetStatus", &status.base);
-    run("status");
+    run_any("status");
     cr_assert_not_null(strstr(last.out, "n1: serving; quotad 0.1.0, incarnation 3, up 3 min 20 s\n"
                                         "policy r4 policy.yaml: 2 plans, 3 tenant rules\n"),
                        "%s", last.out);
@@ -384,11 +337,11 @@ static void reply_limit(char *unit, uint32_t column)
 Test(ctl, I7_a_place_without_a_column_is_file_and_line, .init = setup, .fini = teardown)
 {
     reply_limit("tokens", 0);
-    run("limits acme");
+    run_any("limits acme");
     cr_assert_not_null(strstr(last.out, "policy.yaml:24"), "%s", last.out);
     cr_assert_null(strstr(last.out, "policy.yaml:24:"), "%s", last.out);
     reply_limit("tokens", 5);
-    run("limits acme");
+    run_any("limits acme");
     cr_assert_not_null(strstr(last.out, "policy.yaml:24:5"), "%s", last.out);
 }
 
@@ -415,7 +368,7 @@ static int64_t block_until(const char *until)
 {
     char line[128];
     (void)snprintf(line, sizeof line, "tenants block acme --until %s", until);
-    run(line);
+    run_any(line);
     if (last.code != 0) {
         return 0;
     }
@@ -456,7 +409,7 @@ Test(ctl, grant_reads_dollars_exactly, .init = setup, .fini = teardown)
     Quota__V1__GrantResponse answer;
     quota__v1__grant_response__init(&answer);
     fake_server_reply(server, "/quota.v1.AdminService/Grant", &answer.base);
-    run("tenants grant acme credit $0.07 --id order-1");
+    run_any("tenants grant acme credit $0.07 --id order-1");
     cr_assert_eq(last.code, 0, "%s", last.err);
     size_t size = 0;
     uint8_t *bytes = fake_server_request(server, "/quota.v1.AdminService/Grant", &size);
@@ -545,321 +498,4 @@ Test(ctl, usage_asks_for_days_of_the_zone, .init = setup, .fini = teardown)
     cr_assert_not(json_object_object_get_ex(first, "cost_pico_usd", NULL));
     cr_assert_not(json_object_object_get_ex(first, "entries", NULL));
     json_object_put(object);
-}
-
-/* ---- replay, over gRPC */
-
-static void allow_replay(void)
-{
-    Quota__V1__GetStatusResponse status;
-    quota__v1__get_status_response__init(&status);
-    fake_server_reply(server, "/quota.v1.AdminService/GetStatus", &status.base);
-}
-
-static struct json_object *replay(const char *options)
-{
-    const char *source = getenv("QUOTAD_SOURCE_DIR");
-    char line[1024];
-    if (source == NULL) {
-        cr_skip("QUOTAD_SOURCE_DIR is not set");
-    }
-    allow_replay();
-    snprintf(line, sizeof line,
-             "replay --format azure --trace %s/deploy/examples/traces/azure_conv.csv -o json %s",
-             source, options);
-    return json(line);
-}
-
-static long long total(struct json_object *object, const char *which, const char *meter)
-{
-    struct json_object *totals = json_object_object_get(object, "totals");
-    return json_object_get_int64(
-        json_object_object_get(json_object_object_get(totals, which), meter));
-}
-
-Test(ctl, replay_without_loss_books_the_files_sums, .init = setup, .fini = teardown)
-{
-    struct json_object *object = replay("--no-loss --tenants 10");
-    cr_assert_eq(last.code, 0, "%s", last.err);
-    cr_assert_eq(total(object, "offered", "tokens"), 2739372);
-    cr_assert_eq(total(object, "booked", "tokens"), 2739372);
-    cr_assert_eq(fake_server_counts(server).booked_tokens, 2739372);
-    cr_assert_eq(fake_server_counts(server).booked, 4000, "tokens and GPU time");
-    cr_assert_eq(fake_server_counts(server).holds, 2000);
-    json_object_put(object);
-}
-
-Test(ctl, replay_loses_and_repeats_as_told, .init = setup, .fini = teardown)
-{
-    struct json_object *object = replay("--lost-rate 5 --twice-rate 10 --disconnect-rate 5");
-    long long lost = json_object_get_int64(json_object_object_get(object, "lost"));
-    long long twice = json_object_get_int64(json_object_object_get(object, "reported_twice"));
-    cr_assert(lost > 60 && lost < 140, "%lld lost", lost);
-    cr_assert(twice > 150 && twice < 250, "%lld twice", twice);
-    cr_assert_eq(json_object_get_int64(json_object_object_get(object, "recognised_repeats")),
-                 twice);
-    cr_assert_eq(total(object, "booked", "requests"), 2000 - lost);
-    cr_assert_eq((long long)fake_server_counts(server).booked, 2 * (2000 - lost));
-    cr_assert_eq((long long)fake_server_counts(server).booked_tokens,
-                 total(object, "booked", "tokens"));
-    json_object_put(object);
-}
-
-Test(ctl, replay_draws_the_same_from_the_same_seed, .init = setup, .fini = teardown)
-{
-    struct json_object *a = replay("--seed 7 --limit 300 --run a");
-    struct json_object *b = replay("--seed 7 --limit 300 --run b --in-flight 3");
-    struct json_object *c = replay("--seed 8 --limit 300 --run c");
-    const char *rows_a = text_of(a, "rows");
-    cr_assert_str_eq(rows_a, text_of(b, "rows"));
-    cr_assert_str_neq(rows_a, text_of(c, "rows"));
-    json_object_put(a);
-    json_object_put(b);
-    json_object_put(c);
-}
-
-Test(ctl, replay_keeps_the_pace, .init = setup, .fini = teardown)
-{
-    /* The first 50 requests of the excerpt come within 24.6 s. */
-    struct json_object *object = replay("--limit 50 --speed 100 --no-loss --no-gpu");
-    int64_t took = json_object_get_int64(json_object_object_get(object, "elapsed_ns"));
-    cr_assert(took > 100000000 && took < 20000000000, "took %lld ns", (long long)took);
-    cr_assert_eq(total(object, "booked", "requests"), 50);
-    json_object_put(object);
-}
-
-Test(ctl, replay_names_the_line_of_a_bad_trace, .init = setup, .fini = teardown)
-{
-    expect("replay --format azure --trace /dev/null", 1, "",
-           "quotactl replay: /dev/null: no requests in it\n");
-    expect("replay --format azur --trace x", 1, "",
-           "quotactl replay: --format \"azur\": did you mean \"azure\"? accepted: azure, "
-           "mooncake\n");
-}
-
-Test(ctl, L4_verify_names_the_first_difference, .init = setup, .fini = teardown)
-{
-    Quota__V1__VerifyLedgerResponse answer;
-    quota__v1__verify_ledger_response__init(&answer);
-    char difference[] = "after ledger entry 7 comes 9";
-    answer.entries = 1200;
-    answer.through_sequence = 1201;
-    answer.rollups = 30;
-    answer.groups = 29;
-    answer.difference = difference;
-    fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
-    expect("verify", 1,
-           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared, 0 skipped: "
-           "DIFFERS: "
-           "after ledger "
-           "entry 7 comes 9\nnext: quotactl verify --help\n",
-           "");
-    answer.clean = 1;
-    fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
-    expect("verify", 0,
-           "1,200 entries up to #1,201, 30 rollup rows, 29 groups, 0 budgets compared, 0 skipped: "
-           "clean\n",
-           "");
-}
-
-Test(ctl, L4_verify_says_what_repairs_rollups, .init = setup, .fini = teardown)
-{
-    Quota__V1__VerifyLedgerResponse answer;
-    quota__v1__verify_ledger_response__init(&answer);
-    char difference[] = "rollup row 3 is damaged";
-    answer.difference = difference;
-    fake_server_reply(server, "/quota.v1.AdminService/VerifyLedger", &answer.base);
-    expect("verify", 1,
-           "0 entries up to #0, 0 rollup rows, 0 groups, 0 budgets compared, 0 skipped: DIFFERS: "
-           "rollup row 3 is "
-           "damaged\nnext: quotactl ledger rebuild-rollups\n",
-           "");
-}
-
-Test(ctl, L4_rebuild_rollups_says_what_it_changed, .init = setup, .fini = teardown)
-{
-    Quota__V1__RebuildRollupsResponse answer;
-    quota__v1__rebuild_rollups_response__init(&answer);
-    answer.entries = 1200;
-    answer.through_sequence = 1201;
-    answer.rows = 30;
-    fake_server_reply(server, "/quota.v1.AdminService/RebuildRollups", &answer.base);
-    expect("ledger rebuild-rollups", 0,
-           "1,200 entries up to #1,201, 30 rollup rows: nothing differs, nothing was changed\n",
-           "");
-    answer.expired = 1;
-    answer.groups = 3;
-    answer.groups_unlabelled = 1;
-    answer.rows_added = 4;
-    answer.rows_changed = 2;
-    answer.rows_dropped = 1;
-    fake_server_reply(server, "/quota.v1.AdminService/RebuildRollups", &answer.base);
-    expect("ledger rebuild-rollups", 0,
-           "1,200 entries up to #1,201 and 1 that have expired; rollup rows: 30 before, 33 after\n"
-           "4 rows added, 2 changed, 1 dropped in 3 groups\n"
-           "of them with expired entries, whose sums have no labels now: 1 (usage by label is "
-           "refused there)\n"
-           "next: quotactl verify\n",
-           "");
-}
-
-Test(ctl, I7_backup_says_how_much_and_through_which_entry, .init = setup, .fini = teardown)
-{
-    Quota__V1__CheckpointResponse answer;
-    quota__v1__checkpoint_response__init(&answer);
-    char name[] = "n";
-    char path[] = "/var/lib/quotad/backups/n";
-    answer.name = name;
-    answer.path = path;
-    answer.bytes = 37591;
-    answer.files = 8;
-    answer.through_sequence = 1200;
-    fake_server_reply(server, "/quota.v1.AdminService/Checkpoint", &answer.base);
-    expect("backup n", 0,
-           "/var/lib/quotad/backups/n: 37,591 bytes in 8 files, ledger through #1,200\n"
-           "next: copy it to another machine; quotactl restore --from /var/lib/quotad/backups/n "
-           "--to DATA_DIR\n",
-           "");
-    expect("backup a b", 1, "",
-           "quotactl backup: \"b\" is one argument too many; usage: quotactl backup [NAME]\n");
-    expect("restore --to x", 1, "", "quotactl restore: needs --from BACKUP and --to DATA_DIR\n");
-    expect("restore --from /nowhere/at/all --to x", 1, "",
-           "quotactl restore: nothing was restored: cannot open the backup /nowhere/at/all: No "
-           "such file or directory\n");
-}
-
-Test(ctl, L6_export_writes_what_a_spreadsheet_and_a_program_read, .init = setup, .fini = teardown)
-{
-    Quota__V1__ListLedgerEntriesResponse answer;
-    quota__v1__list_ledger_entries_response__init(&answer);
-    Quota__V1__LedgerEntry entry;
-    quota__v1__ledger_entry__init(&entry);
-    Quota__V1__Amount amounts[2];
-    Quota__V1__Amount *quantities[] = {&amounts[0], &amounts[1]};
-    Quota__V1__Entry label;
-    Quota__V1__Entry *labels[] = {&label};
-    Quota__V1__LedgerEntry *entries[] = {&entry};
-    char text[][40] = {"n1",  "acme", "say \"hi\", all", "input_tokens", "output_tokens",
-                       "env", "a;b",  "m@2026-01-01",    "1500000000",   "17"};
-    char *versions[] = {text[7]};
-    quota__v1__amount__init(&amounts[0]);
-    quota__v1__amount__init(&amounts[1]);
-    quota__v1__entry__init(&label);
-    amounts[0].meter = text[3];
-    amounts[0].amount = 1200;
-    amounts[1].meter = text[4];
-    amounts[1].amount = -5;
-    label.key = text[5];
-    label.value = text[6];
-    entry.node = text[0];
-    entry.sequence = 17;
-    entry.kind = QUOTA__V1__ENTRY_KIND__ENTRY_KIND_USAGE;
-    entry.event_time_unix_ns = 1000;
-    entry.recorded_time_unix_ns = 2000;
-    entry.tenant = text[1];
-    entry.request_id = text[2];
-    entry.quantities = quantities;
-    entry.n_quantities = 2;
-    entry.labels = labels;
-    entry.n_labels = 1;
-    entry.price_versions = versions;
-    entry.n_price_versions = 1;
-    entry.cost_pico_usd = text[8];
-    entry.charge_pico_usd = text[8];
-    answer.entries = entries;
-    answer.n_entries = 1;
-    answer.next_cursor = text[9];
-    answer.end = 1;
-    fake_server_reply(server, "/quota.v1.UsageService/ListLedgerEntries", &answer.base);
-    expect(
-        "ledger export --format csv", 0,
-        "node,sequence,kind,event_time_unix_ns,recorded_time_unix_ns,tenant,model,pool,user,"
-        "source,request_id,attempt,part_sequence,final,outcome,tier,quantities,labels,"
-        "price_versions,cost_pico_usd,charge_pico_usd,unpriced,corrects_node,corrects_sequence,"
-        "reservation_id,limit,note,reversal,cache_write_ttl,cost_nano_usd,charge_nano_usd\n"
-        "n1,17,USAGE,1000,2000,acme,,,,,\"say \"\"hi\"\", all\",0,0,false,UNSPECIFIED,UNSPECIFIED,"
-        "input_tokens=1200;output_tokens=-5,env=a\\;b,m@2026-01-01,1500000000,1500000000,false,,0,"
-        ",,,false,UNSPECIFIED,0,0\n",
-        "end; later: --cursor 17\n");
-    struct json_object *object = json("ledger export");
-    cr_assert_str_eq(text_of(object, "request_id"), "say \"hi\", all");
-    cr_assert_str_eq(text_of(object, "cost_pico_usd"), "1500000000");
-    json_object_put(object);
-}
-
-/* ---- events */
-
-/* The one answer of a fake stream; then it ends, as a connection does. */
-static void reply_event(uint64_t lost)
-{
-    static char text[][24] = {"acme/search", "pro.cost", "nano_usd", "n1", "model", "gpt-4o"};
-    Quota__V1__Event event;
-    Quota__V1__Entry key;
-    Quota__V1__Entry *keys[] = {&key};
-    quota__v1__event__init(&event);
-    quota__v1__entry__init(&key);
-    key.key = text[4];
-    key.value = text[5];
-    event.kind = QUOTA__V1__EVENT_KIND__EVENT_KIND_THRESHOLD_REACHED;
-    event.time_unix_ns = INT64_C(1764000000) * 1000000000;
-    event.tenant = text[0];
-    event.limit = text[1];
-    event.n_keys = 1;
-    event.keys = keys;
-    event.permille = 800;
-    event.used = INT64_C(85) * 1000000000;
-    event.amount = INT64_C(100) * 1000000000;
-    event.unit = text[2];
-    event.resets_at_unix_ns = INT64_C(1764547200) * 1000000000;
-    event.lost = lost;
-    event.node = text[3];
-    fake_server_reply(server, "/quota.v1.UsageService/WatchEvents", &event.base);
-}
-
-Test(ctl, I2_events_are_followed_and_a_cut_connection_is_made_anew, .init = setup, .fini = teardown)
-{
-    static const char line[] = "2025-11-24 16:00:00Z  acme/search  pro.cost model=gpt-4o reached "
-                               "80%: $85 of $100; resets 2025-12-01 00:00:00Z\n";
-    char twice[2 * sizeof line];
-    snprintf(twice, sizeof twice, "%s%s", line, line);
-    reply_event(0);
-    expect("events --tenant acme --kind threshold --count 1", 0, line, NULL);
-    cr_assert_eq(strncmp(last.err, "watching 127.0.0.1:", 19), 0, "%s", last.err);
-    size_t size = 0;
-    uint8_t *bytes = fake_server_request(server, "/quota.v1.UsageService/WatchEvents", &size);
-    Quota__V1__WatchEventsRequest *asked =
-        quota__v1__watch_events_request__unpack(NULL, size, bytes);
-    cr_assert_str_eq(asked->tenant, "acme");
-    cr_assert_eq(asked->n_kinds, 1);
-    cr_assert_eq(asked->kinds[0], QUOTA__V1__EVENT_KIND__EVENT_KIND_THRESHOLD_REACHED);
-    quota__v1__watch_events_request__free_unpacked(asked, NULL);
-    free(bytes);
-    expect("events --count 2", 0, twice, NULL);
-    cr_assert_not_null(strstr(last.err, "connected again to 127.0.0.1:"), "%s", last.err);
-    reply_event(12);
-    struct json_object *object = json("events --count 1 -o json");
-    cr_assert_not_null(strstr(last.err, "12 events before this one were missed"));
-    cr_assert_eq(strcspn(last.out, "\n"), strlen(last.out) - 1, "one line");
-    cr_assert_str_eq(text_of(object, "kind"), "THRESHOLD_REACHED");
-    cr_assert_str_eq(text_of(object, "permille"), "800");
-    json_object_put(object);
-}
-
-Test(ctl, I2_events_say_why_they_end, .init = setup, .fini = teardown)
-{
-    fake_server_refuse(server, "/quota.v1.UsageService/WatchEvents", 14, "OVERLOADED",
-                       "32 watchers are open");
-    expect("events", 1, "", NULL);
-    cr_assert_not_null(strstr(last.err, "quotactl events: 32 watchers are open\n"), "%s", last.err);
-    expect("events --kind thresold", 1, "",
-           "quotactl events: --kind \"thresold\": did you mean \"threshold\"? accepted: threshold, "
-           "expired, correction, full\n");
-    expect("events --count 0", 1, "", NULL);
-    ctl_run_release(&last);
-    last = run_ctl("127.0.0.1:1", "events");
-    cr_assert_eq(last.code, 1);
-    cr_assert_eq(strncmp(last.err,
-                         "quotactl events: cannot reach quotad at 127.0.0.1:1: Connection refused",
-                         71),
-                 0, "%s", last.err);
 }

@@ -1,41 +1,13 @@
 /* quotactl correct and price-unpriced against a server that answers what the test says. */
 #include "quota/v1/usage.pb-c.h"
-#include "tests/unit/client/fake_server.h"
-#include "tests/unit/client/run_ctl.h"
+#include "tests/unit/client/ctl_case.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct fake_server *server;
-static struct ctl_run last;
-
-static void setup(void)
-{
-    server = fake_server_new();
-}
-
-static void teardown(void)
-{
-    ctl_run_release(&last);
-    fake_server_free(server);
-}
-
 TestSuite(ctl_correct, .init = setup, .fini = teardown, .timeout = 60);
-
-static void expect(const char *line, int code, const char *out, const char *err)
-{
-    ctl_run_release(&last);
-    last = run_ctl(fake_server_address(server), line);
-    cr_assert_eq(last.code, code, "%s: exit %d; %s%s", line, last.code, last.out, last.err);
-    if (out != NULL) {
-        cr_assert_str_eq(last.out, out);
-    }
-    if (err != NULL) {
-        cr_assert_str_eq(last.err, err);
-    }
-}
 
 #define CORRECT "/quota.v1.UsageService/CorrectUsage"
 #define PRICE   "/quota.v1.UsageService/PriceUnpriced"

@@ -2,47 +2,13 @@
  * says: what a billing system and its people read. */
 #include "quota/v1/admin.pb-c.h"
 #include "quota/v1/usage.pb-c.h"
-#include "tests/unit/client/fake_server.h"
-#include "tests/unit/client/run_ctl.h"
+#include "tests/unit/client/ctl_case.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct fake_server *server;
-static struct ctl_run last;
-
-static void setup(void)
-{
-    server = fake_server_new();
-}
-
-static void teardown(void)
-{
-    ctl_run_release(&last);
-    fake_server_free(server);
-}
-
 TestSuite(ctl_ledger, .init = setup, .fini = teardown, .timeout = 60);
-
-static void run(const char *line, int code)
-{
-    ctl_run_release(&last);
-    last = run_ctl(fake_server_address(server), line);
-    cr_assert_eq(last.code, code, "%s: exit %d; %s%s", line, last.code, last.out, last.err);
-}
-
-static void expect(const char *line, int code, const char *out, const char *err)
-{
-    run(line, code);
-    cr_assert_str_eq(last.out, out);
-    cr_assert_str_eq(last.err, err);
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    cr_assert_not_null(strstr(text, part), "no \"%s\" in: %s", part, text);
-}
 
 #define LIST   "/quota.v1.UsageService/ListLedgerEntries"
 #define VERIFY "/quota.v1.AdminService/VerifyLedger"

@@ -1,40 +1,12 @@
-/* quotactl ledger, verify and usage against a server that answers what the test says: what a
- * billing system and its people read. */
+/* quotactl usage against a server that answers what the test says. */
 #include "quota/v1/usage.pb-c.h"
-#include "tests/unit/client/fake_server.h"
-#include "tests/unit/client/run_ctl.h"
+#include "tests/unit/client/ctl_case.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct fake_server *server;
-static struct ctl_run last;
-
-static void setup(void)
-{
-    server = fake_server_new();
-}
-
-static void teardown(void)
-{
-    ctl_run_release(&last);
-    fake_server_free(server);
-}
-
 TestSuite(ctl_usage, .init = setup, .fini = teardown, .timeout = 60);
-
-static void run(const char *line, int code)
-{
-    ctl_run_release(&last);
-    last = run_ctl(fake_server_address(server), line);
-    cr_assert_eq(last.code, code, "%s: exit %d; %s%s", line, last.code, last.out, last.err);
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    cr_assert_not_null(strstr(text, part), "no \"%s\" in: %s", part, text);
-}
 
 #define USAGE "/quota.v1.UsageService/QueryUsage"
 

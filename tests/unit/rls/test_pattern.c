@@ -2,6 +2,7 @@
 #include "helper.h"
 
 #include "server/rls/pattern.h"
+#include "tests/lib/naive_pattern.h"
 #include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
@@ -21,22 +22,6 @@ static bool matches(struct qd_str pattern, struct qd_str value)
     bool is_match = qd_rls_pattern_matches(&compiled, value);
     qd_arena_release(&arena);
     return is_match;
-}
-
-static bool naive(const char *pattern, size_t m, const char *value, size_t n)
-{
-    if (m == 0) {
-        return n == 0;
-    }
-    if (pattern[0] != '*') {
-        return n > 0 && pattern[0] == value[0] && naive(pattern + 1, m - 1, value + 1, n - 1);
-    }
-    for (size_t skip = 0; skip <= n; skip++) {
-        if (naive(pattern + 1, m - 1, value + skip, n - skip)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 Test(pattern, I3_point_10_a_star_stands_for_anything_anywhere)
@@ -94,7 +79,7 @@ Test(pattern, I3_point_10_wildcards_match_as_a_naive_matcher_says)
         if (!qd_rls_is_pattern((struct qd_str){pattern, m})) {
             continue;
         }
-        bool expected = naive(pattern, m, value, n);
+        bool expected = naive_pattern_matches(pattern, m, value, n);
         matched += expected;
         cr_assert_eq(matches((struct qd_str){pattern, m}, (struct qd_str){value, n}), expected,
                      "%.*s %.*s", (int)m, pattern, (int)n, value);

@@ -10,6 +10,7 @@
 #include <glob.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(journal_files, .timeout = 120);
 
@@ -135,6 +136,49 @@ Test(journal_files, X4_a_damaged_file_costs_no_budget)
     cr_expect_not(f.recovery.from_ledger, "what was damaged is gone: %s", f.recovery.damage);
     cr_expect_eq(used_of(&f, "acme", "cost"), 1400000);
     end();
+}
+
+/* The newest file is cut or lost. Either the start says which one it is, or it goes by what is
+ * left: all of it, or the ledger. */
+static void damage_the_last(bool cut)
+{
+    glob_t paths;
+    struct qd_store_error error = {0};
+    struct qd_store_rocksdb_config config = {.path = folder.path, .write_buffer_bytes = 1 << 20};
+
+    begin();
+    stop();
+    open_store();
+    qd_store_close(f.store);
+    config.path = folder.path;
+    size_t count = blobs(&paths);
+    cr_assert_gt(count, 0);
+    const char *last = paths.gl_pathv[count - 1];
+    const char *name = strrchr(last, '/') + 1;
+    cr_assert_eq(cut ? truncate(last, 5000) : unlink(last), 0);
+    if (qd_store_rocksdb_open(&config, &f.store, &error) != QD_STORE_OK) {
+        cr_expect_not_null(strstr(error.text, name), "%s: %s", name, error.text);
+    } else {
+        if (fixture_try_open(&f, policy)) {
+            cr_expect_eq(used_of(&f, "acme", "cost"), 1400000);
+            cr_expect(f.recovery.from_ledger || f.recovery.holds == HOLDS);
+        } else {
+            cr_expect_not_null(strstr(f.error.text, name), "%s: %s", name, f.error.text);
+        }
+        stop();
+    }
+    globfree(&paths);
+    qd_tempdir_release(&folder);
+}
+
+Test(journal_files, X4_a_cut_file_costs_no_budget)
+{
+    damage_the_last(true);
+}
+
+Test(journal_files, X4_a_lost_file_is_named)
+{
+    damage_the_last(false);
 }
 
 Test(journal_files, X5_files_of_void_journals_go_when_the_space_is_compacted)
