@@ -517,6 +517,9 @@ struct qd_core_stats {
     uint32_t bindings_live, reservations_open, reservations_kept, roots_live, estimators_live;
     size_t name_bytes_used;
 };
+/* The latest time that the slice has seen (D5). */
+struct qd_wall_ns qd_core_latest(const struct qd_core *core);
+
 void qd_core_stats(const struct qd_core *core, struct qd_core_stats *ret_stats);
 
 #endif /* QD_CORE_CORE_H */

@@ -165,6 +165,11 @@ struct qd_wall_ns qd_slice_now(struct qd_core *home, struct qd_core *commons, st
     return (struct qd_wall_ns){.ns = QD_MUTANT(D5_latest) ? now.ns : ns};
 }
 
+struct qd_wall_ns qd_core_latest(const struct qd_core *core)
+{
+    return (struct qd_wall_ns){.ns = core->latest_ns};
+}
+
 void qd_core_stats(const struct qd_core *core, struct qd_core_stats *ret_stats)
 {
     *ret_stats = core->stats;

@@ -117,8 +117,9 @@ static unsigned put_alarms(struct qd_place *place, const struct qd_ledger_status
     if (step != 0) {
         (void)snprintf(text, sizeof(text),
                        "the system's clock is %lld ms off: not followed; set it right, or restart "
-                       "quotad to take it over",
-                       (long long)(step / QD_NS_PER_MS));
+                       "quotad to %s",
+                       (long long)(step / QD_NS_PER_MS),
+                       step > 0 ? "take it over" : "come near it at half speed");
         count++;
         if (write) {
             put_alarm(&place->out, "CLOCK_STEP", text, since);

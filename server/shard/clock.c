@@ -86,6 +86,17 @@ void qd_clock_init(struct qd_clock *clock, struct qd_clock_source source)
     atomic_init(&clock->step_since, 0);
 }
 
+void qd_clock_resume(struct qd_clock *clock, struct qd_wall_ns seen)
+{
+    uint64_t mono = qd_clock_mono(clock).ns;
+    int64_t now = qd_clock_now(clock).ns;
+
+    if (seen.ns > now) {
+        write_base(clock, (struct reading){
+                              .base_mono = mono, .base_wall = seen.ns, .slew = seen.ns - now});
+    }
+}
+
 struct qd_mono_ns qd_clock_mono(const struct qd_clock *clock)
 {
     return clock->source.mono(clock->source.context);

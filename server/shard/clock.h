@@ -42,6 +42,10 @@ struct qd_clock {
 
 void qd_clock_init(struct qd_clock *clock, struct qd_clock_source source);
 
+/* Before anybody else reads it: time goes on from `seen` if the system's clock is behind that, at
+ * half speed until it is near (D5). */
+void qd_clock_resume(struct qd_clock *clock, struct qd_wall_ns seen);
+
 /* The time now. Never less than an earlier answer on the same thread, or on another one that
  * happened before. */
 struct qd_wall_ns qd_clock_now(const struct qd_clock *clock);

@@ -504,9 +504,27 @@ static enum qd_store_err take_snapshot(struct recover *r, struct qd_store_error 
     return is_good(r, err) ? walk(r, QD_SAVED_ESTIMATOR, take_estimator, error) : err;
 }
 
+/* D5: if the clock went back over the boot, time goes on where the ledger's and the counters' has
+ * stopped. Beyond a day it is the clock that counts. */
+static void resume_clock(struct recover *r)
+{
+    int64_t seen = qd_ledger_watermark(r->node->ledger).complete_through.ns;
+
+    for (uint32_t i = 0; i < r->cut_count; i++) {
+        seen = r->cuts[i].cut.time.ns > seen ? r->cuts[i].cut.time.ns : seen;
+    }
+    r->now = qd_clock_now(&r->node->clock);
+    if (seen > r->now.ns && seen - r->now.ns <= QD_NS_PER_DAY) {
+        r->now.ns = seen;
+        qd_clock_resume(&r->node->clock, r->now);
+    }
+}
+
 static enum qd_store_err recover(struct recover *r, struct qd_store_error *error)
 {
     enum qd_store_err err = walk(r, 'k', take_cut, error);
+
+    resume_clock(r);
 
     if (err == QD_STORE_OK && ahead_of_ledger(r)) {
         (void)damaged(r, "it has counted entries that the ledger does not have");
@@ -563,23 +581,11 @@ static void release(struct recover *r)
     qd_batch_release(&r->newer);
 }
 
-/* D5: if the clock went back over the boot, time goes on where the ledger's stopped: its counters
- * have seen it. Beyond a day it is the clock that counts. */
-static struct qd_wall_ns time_of_boot(struct qd_node *node)
-{
-    struct qd_wall_ns now = qd_clock_now(&node->clock);
-    int64_t seen_ns = qd_ledger_watermark(node->ledger).complete_through.ns;
-
-    return seen_ns > now.ns && seen_ns - now.ns <= QD_NS_PER_DAY ? (struct qd_wall_ns){seen_ns}
-                                                                 : now;
-}
-
 bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
                      struct qd_recovery *ret_recovery, struct qd_error *ret_error)
 {
     struct qd_store_error error = {0};
-    struct recover r = {
-        .node = node, .worker = worker, .recovery = ret_recovery, .now = time_of_boot(node)};
+    struct recover r = {.node = node, .worker = worker, .recovery = ret_recovery};
     enum qd_store_err err = QD_STORE_NO_MEMORY;
 
     *ret_recovery = (struct qd_recovery){0};

@@ -57,8 +57,10 @@ static bool cut_of(struct qd_node *node, struct qd_shard *shard, struct qd_cut *
         return false;
     }
     counted->incomplete = false;
-    *ret_cut =
-        (struct qd_cut){.through = through, .beyond = counted->beyond, .count = counted->count};
+    *ret_cut = (struct qd_cut){.time = qd_core_latest(shard->core),
+                               .through = through,
+                               .beyond = counted->beyond,
+                               .count = counted->count};
     return true;
 }
 

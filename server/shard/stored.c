@@ -8,7 +8,6 @@
 /* The core's bytes have a version of their own kind, and a change of them raises this one as well:
  * a newer one is refused, and what an older one says is counted anew from the ledger. */
 #define VERSION        2
-#define CUT_VERSION    2 /* since holds are in the journal */
 #define CUT_BEYOND_MAX (UINT64_C(1) << 24)
 #define CUT_KIND       'k'
 
@@ -99,8 +98,9 @@ void qd_cut_key(struct qd_stored_place place, struct qd_buf *key)
 
 void qd_cut_record(const struct qd_cut *cut, struct qd_buf *record)
 {
-    size_t begin = qd_record_begin(record, QD_RECORD_CUT, CUT_VERSION);
+    size_t begin = qd_record_begin(record, QD_RECORD_CUT, QD_CUT_VERSION);
 
+    qd_put_varint(record, (uint64_t)cut->time.ns);
     qd_put_varint(record, cut->through);
     qd_put_varint(record, cut->count);
     for (uint32_t i = 0; i < cut->count; i++) {
@@ -129,14 +129,15 @@ enum qd_store_err qd_cut_read(struct qd_str key, struct qd_str record,
     *ret_place = get_place(&reader);
     enum qd_store_err err = kind == CUT_KIND ? qd_reader_finish(&reader) : QD_STORE_CORRUPT;
     if (err == QD_STORE_OK) {
-        err = qd_record_open(record, QD_RECORD_CUT, CUT_VERSION, &version, &body);
+        err = qd_record_open(record, QD_RECORD_CUT, QD_CUT_VERSION, &version, &body);
     }
-    if (err == QD_STORE_OK && version != CUT_VERSION) {
-        err = QD_STORE_GONE; /* holds lay elsewhere: the ledger is counted instead */
+    if (err == QD_STORE_OK && version != QD_CUT_VERSION) {
+        err = QD_STORE_GONE; /* the ledger is counted instead */
     }
     if (err != QD_STORE_OK) {
         return err;
     }
+    cut.time.ns = (int64_t)qd_get_varint_max(&body, INT64_MAX);
     cut.through = qd_get_varint(&body);
     cut.count = (uint32_t)qd_get_varint_max(&body, CUT_BEYOND_MAX);
     if (body.failed || cut.count > (size_t)(body.end - body.at)) {

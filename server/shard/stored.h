@@ -34,8 +34,11 @@ __attribute__((warn_unused_result)) enum qd_store_err qd_stored_read(
     struct qd_str key, struct qd_str record, struct qd_stored_place *ret_place,
     struct qd_saved *ret_saved);
 
+#define QD_CUT_VERSION 3 /* since it has its time; before 2 holds lay elsewhere */
+
 /* A slice has counted every entry through `through`, and of those after it just the ones listed. */
 struct qd_cut {
+    struct qd_wall_ns time; /* the latest that the slice has seen (D5) */
     uint64_t through;
     uint64_t *beyond; /* rising once read; the owner's to free */
     uint32_t count;

@@ -17,7 +17,7 @@ alarm() {
     sleep 0.6
     say AdminService/GetStatus ''
     expect_in "$answer" 'code: "CLOCK_STEP"'
-    expect_match "$answer" "clock is $1[0-9]* ms off: not followed; set it right, or restart quotad to take it over"
+    expect_match "$answer" "clock is $1[0-9]* ms off: not followed; set it right, or restart quotad to $2"
     expect_eq "$(field state)" NODE_STATE_DEGRADED
 }
 
@@ -26,7 +26,7 @@ C7_forward_a_year() {
     say CheckQuota 'tenant: "acme"'
     expect_eq "$(field verdict)" VERDICT_ALLOWED
     echo 31536000 >"$T/clock"
-    alarm 3153
+    alarm 3153 "take it over"
     say CheckQuota 'tenant: "acme"'
     expect_eq "$(field verdict)" VERDICT_DENIED
     expect_match "$(field message)" '^basic.requests 2 used [+] 1 estimated > 2/hour; retry in about (59 min [0-9]+ s|1 h [01] min)$'
@@ -34,7 +34,7 @@ C7_forward_a_year() {
 
 C7_back_an_hour() {
     echo -3600 >"$T/clock"
-    alarm -3
+    alarm -3 "come near it at half speed"
     say CheckQuota 'tenant: "acme"'
     expect_eq "$(field verdict)" VERDICT_DENIED
     expect_match "$(field message)" 'retry in about (59 min [0-9]+ s|1 h [01] min)$'

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qd_cut cut;
 
     qd_cut_key((struct qd_stored_place){4, 1}, &key);
-    size_t begin = qd_record_begin(&record, QD_RECORD_CUT, 1);
+    size_t begin = qd_record_begin(&record, QD_RECORD_CUT, QD_CUT_VERSION);
     qd_buf_append(&record, data, size);
     qd_record_end(&record, begin);
     if (qd_cut_read(qd_buf_str(&key), qd_buf_str(&record), &place, &cut) == QD_STORE_OK) {

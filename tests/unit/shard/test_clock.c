@@ -109,3 +109,22 @@ Test(clock, C7_a_year_forward_is_not_followed_until_the_system_is_near_again)
     cr_assert_eq(qd_clock_alarm(&clock, NULL), 0);
     cr_assert_eq(qd_clock_now(&clock).ns, 1000 * S + 20 * MS);
 }
+
+Test(clock, D5_resumes_where_time_had_stopped_and_loses_it_at_half_speed)
+{
+    struct fake fake;
+    struct qd_clock clock = clock_of(&fake);
+
+    qd_clock_resume(&clock, (struct qd_wall_ns){990 * S});
+    cr_assert_eq(qd_clock_now(&clock).ns, 1000 * S, "behind: nothing to do");
+    qd_clock_resume(&clock, (struct qd_wall_ns){1010 * S});
+    cr_assert_eq(qd_clock_now(&clock).ns, 1010 * S);
+    qd_clock_discipline(&clock);
+    cr_assert_eq(qd_clock_alarm(&clock, NULL), -10 * S);
+    pass(&fake, 10 * S);
+    cr_assert_eq(qd_clock_now(&clock).ns, 1015 * S);
+    pass(&fake, 10 * S);
+    qd_clock_discipline(&clock);
+    cr_assert_eq(qd_clock_now(&clock).ns, fake.wall);
+    cr_assert_eq(qd_clock_alarm(&clock, NULL), 0);
+}

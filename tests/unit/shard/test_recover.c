@@ -661,3 +661,47 @@ Test(recover, D5_a_clock_that_went_back_over_a_boot_forgets_nothing)
     cr_expect_not(check(&f, "acme", 1000), "a second one, and the first is open");
     fixture_end(&f);
 }
+
+static const char minute[] =
+    "version: 1\nmodels: {m: {max_output_tokens: 100}}\n"
+    "plans:\n  basic:\n"
+    "    fixed: {limit: 1000/minute, meter: input_tokens, algorithm: fixed_window}\n"
+    "    sliding: {limit: 1000/minute, meter: input_tokens, algorithm: sliding_window}\n"
+    "tenants: {acme: {plan: basic}}\n";
+
+/* No heartbeat has told the ledger of the time: the slices have seen it. */
+Test(recover, D5_time_goes_on_after_a_clock_that_went_back_ten_minutes)
+{
+    f.shards = 0;
+    fixture_open(&f, minute);
+    fixture_pass(&f, 300 * S);
+    cr_assert(check(&f, "acme", 1000));
+    fixture_snapshot(&f);
+    fixture_close(&f);
+    f.wall -= 600 * S;
+    fixture_open(&f, minute);
+    cr_expect_not(f.recovery.from_ledger, "%s", f.recovery.damage);
+    cr_expect_not(check(&f, "acme", 1000), "the window is full");
+    qd_clock_discipline(&f.node->clock);
+    cr_expect_eq(qd_clock_alarm(&f.node->clock, NULL), -600 * S);
+    fixture_pass(&f, 130 * S);
+    cr_expect(check(&f, "acme", 1000), "at half speed a minute has passed: %s", f.answer.message);
+    fixture_pass(&f, 1200 * S);
+    cr_expect_eq(qd_clock_now(&f.node->clock).ns, f.wall, "near again");
+    fixture_end(&f);
+}
+
+Test(recover, D5_a_clock_that_was_a_year_ahead_is_not_kept)
+{
+    f.shards = 0;
+    fixture_open(&f, minute);
+    cr_assert(check(&f, "acme", 1000));
+    fixture_snapshot(&f);
+    fixture_close(&f);
+    f.wall -= 365 * QD_NS_PER_DAY;
+    fixture_open(&f, minute);
+    cr_expect_eq(qd_clock_now(&f.node->clock).ns, f.wall);
+    cr_expect(f.recovery.from_ledger, "counters of next year are not used");
+    cr_expect(check(&f, "acme", 1000));
+    fixture_end(&f);
+}
