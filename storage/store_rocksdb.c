@@ -69,12 +69,19 @@ struct qd_store_snapshot {
 
 /* --- foreign errors become ours here --- */
 
+/* One that the manifest names: what was in it is gone. */
+static bool is_lost_file(const char *text)
+{
+    return strstr(text, "No such file") != NULL &&
+           (strstr(text, ".blob") != NULL || strstr(text, ".sst") != NULL);
+}
+
 static enum qd_store_err error_code(const char *text)
 {
     if (strstr(text, "No space left") != NULL || strstr(text, "Disk quota exceeded") != NULL) {
         return QD_STORE_FULL;
     }
-    if (strncmp(text, "Corruption", 10) == 0) {
+    if (strncmp(text, "Corruption", 10) == 0 || is_lost_file(text)) {
         return QD_STORE_CORRUPT;
     }
     if (strstr(text, "Permission denied") != NULL || strstr(text, "Read-only file") != NULL) {

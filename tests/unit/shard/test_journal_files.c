@@ -138,8 +138,7 @@ Test(journal_files, X4_a_damaged_file_costs_no_budget)
     end();
 }
 
-/* The newest file is cut or lost. Either the start says which one it is, or it goes by what is
- * left: all of it, or the ledger. */
+/* The newest file is cut or lost: the start goes by what is left, all of it or the ledger. */
 static void damage_the_last(bool cut)
 {
     glob_t paths;
@@ -154,17 +153,15 @@ static void damage_the_last(bool cut)
     size_t count = blobs(&paths);
     cr_assert_gt(count, 0);
     const char *last = paths.gl_pathv[count - 1];
-    const char *name = strrchr(last, '/') + 1;
     cr_assert_eq(cut ? truncate(last, 5000) : unlink(last), 0);
-    if (qd_store_rocksdb_open(&config, &f.store, &error) != QD_STORE_OK) {
-        cr_expect_not_null(strstr(error.text, name), "%s: %s", name, error.text);
-    } else {
-        if (fixture_try_open(&f, policy)) {
-            cr_expect_eq(used_of(&f, "acme", "cost"), 1400000);
-            cr_expect(f.recovery.from_ledger || f.recovery.holds == HOLDS);
-        } else {
-            cr_expect_not_null(strstr(f.error.text, name), "%s: %s", name, f.error.text);
-        }
+    for (unsigned boot = 0; boot < 3; boot++) {
+        cr_assert_eq(qd_store_rocksdb_open(&config, &f.store, &error), QD_STORE_OK, "%s",
+                     error.text);
+        cr_assert(fixture_try_open(&f, policy), "boot %u: %s", boot, f.error.text);
+        cr_expect_eq(used_of(&f, "acme", "cost"), 1400000);
+        cr_expect(boot > 0 || f.recovery.from_ledger || f.recovery.holds == HOLDS);
+        fixture_fold(&f);
+        cr_assert_eq(qd_journal_compact(f.store, &error), QD_STORE_OK, "%s", error.text);
         stop();
     }
     globfree(&paths);
@@ -176,7 +173,7 @@ Test(journal_files, X4_a_cut_file_costs_no_budget)
     damage_the_last(true);
 }
 
-Test(journal_files, X4_a_lost_file_is_named)
+Test(journal_files, X4_a_lost_file_costs_no_budget)
 {
     damage_the_last(false);
 }
