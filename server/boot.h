@@ -16,6 +16,7 @@
 #include "server/rpc/rls.h"
 #include "server/rpc/server.h"
 #include "server/shard/node.h"
+#include "server/shard/evicted.h"
 #include "server/shard/recover.h"
 
 struct qd_boot {
@@ -33,6 +34,7 @@ struct qd_boot {
     uint64_t journal_bytes;     /* written until then */
     uint64_t journal_compacted; /* and until the last compaction */
     uint64_t journal_next_ns;   /* none before; 0: there was none yet */
+    struct qd_evicted_sweep evicted;
     struct qd_tidemark *tidemark;
     struct qd_rls_set *rls;  /* of --rls-config, until the server takes it; NULL: none */
     uint64_t rls_look;       /* of its folder, when it was loaded */

@@ -1,15 +1,17 @@
 /* What the heart deletes: idempotency keys that no report can repeat any more (S6), closed
- * reservations that none can name, entries that the policy keeps no longer (L7), and journals that
- * are void. */
+ * reservations that none can name, entries that the policy keeps no longer (L7), journals that are
+ * void, and evicted counters that are over (D12). */
 #include "server/ledger/expire.h"
 
 #include "server/boot.h"
 #include "server/log/log.h"
 #include "server/policy/retention.h"
 #include "server/shard/closed.h"
+#include "server/shard/evicted.h"
 #include "server/shard/journal.h"
 
 #define CLOSED_PER_STEP     10000
+#define EVICTED_PER_STEP    2000
 #define JOURNAL_LOOK_NS     (5 * (uint64_t)QD_NS_PER_S)
 #define JOURNAL_PAUSE_NS    (10 * (uint64_t)QD_NS_PER_MINUTE)
 #define JOURNAL_QUIET_BYTES (UINT64_C(1) << 20) /* from one look to the next */
@@ -87,6 +89,8 @@ bool qd_boot_sweep(void *context)
         qd_log(QD_LOG_ERROR, "what has expired cannot be deleted; tried again with the next beat",
                "why=%s", qd_log_quote(error.text).text);
     }
+    /* All of them in some time; at once where most are over. */
+    more |= qd_evicted_sweep(node, &boot->evicted, EVICTED_PER_STEP) > EVICTED_PER_STEP / 2;
     /* The loop forgets a thousand closed reservations a second, and more than that can be reported:
      * the rest goes here. In large steps, because each passes over what the one before deleted. */
     return more ||

@@ -37,16 +37,42 @@ static bool look(void *memory, size_t size, const struct qd_bind_item *item,
     return true;
 }
 
-bool qd_peek_saved(const struct qd_bind_item *item, const struct qd_saved *saved,
-                   struct qd_wall_ns now, struct qd_limit_state *ret_state)
+static void *slice_memory(size_t *ret_size)
 {
     size_t size = (qd_core_memory(&one) + 63) & ~(size_t)63;
     void *memory = aligned_alloc(64, size);
 
+    if (memory != NULL) {
+        memset(memory, 0, size);
+    }
+    *ret_size = size;
+    return memory;
+}
+
+bool qd_peek_is_over(const struct qd_limit *limit, const struct qd_saved *saved,
+                     struct qd_wall_ns now)
+{
+    size_t size;
+    void *memory = slice_memory(&size);
+
     if (memory == NULL) {
         return false;
     }
-    memset(memory, 0, size);
+    struct qd_core *core = qd_core_init(memory, size, &one);
+    bool over = qd_core_load_counter(core, limit, saved, now) == QD_LOAD_OVER;
+    free(memory);
+    return over;
+}
+
+bool qd_peek_saved(const struct qd_bind_item *item, const struct qd_saved *saved,
+                   struct qd_wall_ns now, struct qd_limit_state *ret_state)
+{
+    size_t size;
+    void *memory = slice_memory(&size);
+
+    if (memory == NULL) {
+        return false;
+    }
     bool found = look(memory, size, item, saved, now, ret_state);
     free(memory);
     return found;

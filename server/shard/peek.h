@@ -19,4 +19,8 @@ bool qd_peek_stored(struct qd_node *node, const struct qd_bind_item *item, struc
 bool qd_peek_saved(const struct qd_bind_item *item, const struct qd_saved *saved,
                    struct qd_wall_ns now, struct qd_limit_state *ret_state);
 
+/* Does a stored state count nothing any more? False also when it cannot be read. */
+bool qd_peek_is_over(const struct qd_limit *limit, const struct qd_saved *saved,
+                     struct qd_wall_ns now);
+
 #endif /* QD_SHARD_PEEK_H */

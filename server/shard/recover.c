@@ -1,9 +1,9 @@
 #include "server/shard/recover.h"
 
 #include "server/ledger/scan.h"
-#include "server/policy/intern.h"
 #include "server/policy/retention.h"
 #include "server/shard/journal.h"
+#include "server/shard/limit_index.h"
 #include "server/shard/recount.h"
 #include "server/shard/snapshot.h"
 #include "server/shard/stored.h"
@@ -20,11 +20,6 @@ struct cut_at {
     struct qd_cut cut;
 };
 
-struct limit_at {
-    uint64_t hash;
-    const struct qd_limit *limit;
-};
-
 struct recover {
     struct qd_node *node;
     struct qd_worker *worker;
@@ -34,9 +29,7 @@ struct recover {
     struct cut_at *cuts; /* of the last process: its home slices in order, then commons */
     uint32_t cut_count;
     uint32_t cut_capacity;
-    struct limit_at *by_spec; /* sorted; each limit of today */
-    struct limit_at *by_identity;
-    size_t limit_count;
+    struct qd_limit_index limits;
     struct qd_batch gone;  /* what is to be forgotten */
     struct qd_batch newer; /* records on their way from the journal */
     uint64_t journal_next; /* above the number of any chunk */
@@ -169,63 +162,6 @@ static bool cuts_complete(const struct recover *r)
 
 /* --- counters --- */
 
-static int compare_limits(const void *a, const void *b)
-{
-    const struct limit_at *left = a;
-    const struct limit_at *right = b;
-
-    return (left->hash > right->hash) - (left->hash < right->hash);
-}
-
-static bool index_limits(struct recover *r)
-{
-    uint32_t count = qd_intern_limit_count();
-
-    r->by_spec = calloc((size_t)count + 1, sizeof(*r->by_spec));
-    r->by_identity = calloc((size_t)count + 1, sizeof(*r->by_identity));
-    if (r->by_spec == NULL || r->by_identity == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct qd_limit *limit = qd_intern_limit_at(i);
-        if (limit != NULL && limit->index < QD_LIMITS_INTERNED_MAX) {
-            r->by_spec[r->limit_count] = (struct limit_at){limit->spec, limit};
-            r->by_identity[r->limit_count++] = (struct limit_at){limit->identity.lo, limit};
-        }
-    }
-    qsort(r->by_spec, r->limit_count, sizeof(*r->by_spec), compare_limits);
-    qsort(r->by_identity, r->limit_count, sizeof(*r->by_identity), compare_limits);
-    return true;
-}
-
-/* P6: the limit that it was stored of, or one that counts in the same counters. */
-static const struct qd_limit *limit_of(const struct recover *r,
-                                       const struct qd_saved_counter *counter)
-{
-    struct limit_at wanted = {.hash = counter->limit_spec};
-    const struct limit_at *found =
-        bsearch(&wanted, r->by_spec, r->limit_count, sizeof(*r->by_spec), compare_limits);
-
-    if (found == NULL) {
-        wanted.hash = counter->limit_identity;
-        found = bsearch(&wanted, r->by_identity, r->limit_count, sizeof(*r->by_identity),
-                        compare_limits);
-    }
-    return found != NULL ? found->limit : NULL;
-}
-
-/* The tenant's path begins a counter's name. */
-static struct qd_shard *shard_of(struct recover *r, const struct qd_saved_counter *counter)
-{
-    const char *blank =
-        counter->name.len > 0 ? memchr(counter->name.ptr, ' ', counter->name.len) : NULL;
-    size_t len = blank != NULL ? (size_t)(blank - counter->name.ptr) : counter->name.len;
-
-    return counter->depth == 0
-               ? &r->node->shards.commons
-               : qd_shards_of(&r->node->shards, (struct qd_str){counter->name.ptr, len});
-}
-
 static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_str value,
                                enum qd_store_err *ret_err)
 {
@@ -244,9 +180,10 @@ static enum visit take_counter(struct recover *r, struct qd_str key, struct qd_s
     if (counter.leased != r->leased) {
         return GO_ON; /* another pass's */
     }
-    const struct qd_limit *limit = limit_of(r, &counter);
+    const struct qd_limit *limit = qd_limit_index_find(&r->limits, &counter);
     if (limit != NULL) {
-        load = qd_core_load_counter(shard_of(r, &counter)->core, limit, &saved, r->now);
+        load = qd_core_load_counter(qd_shards_of_counter(&r->node->shards, &counter)->core, limit,
+                                    &saved, r->now);
     }
     if (limit == NULL || load == QD_LOAD_FULL) { /* it may be bound some day (P6, D12) */
         atomic_store_explicit(&r->node->evicted, true, memory_order_relaxed);
@@ -575,8 +512,7 @@ static void release(struct recover *r)
         free(r->cuts[i].cut.beyond);
     }
     free(r->cuts);
-    free(r->by_spec);
-    free(r->by_identity);
+    qd_limit_index_release(&r->limits);
     qd_batch_release(&r->gone);
     qd_batch_release(&r->newer);
 }
@@ -594,7 +530,7 @@ bool qd_node_recover(struct qd_node *node, struct qd_worker *worker,
     r.published = qd_worker_enter(worker);
     assert(r.published != NULL);
     node->booting = true;
-    if (index_limits(&r)) {
+    if (qd_limit_index_init(&r.limits)) {
         err = recover(&r, &error);
     }
     node->booting = false;

@@ -158,6 +158,18 @@ struct qd_shard *qd_shards_of(struct qd_shards *shards, struct qd_str path)
     return qd_shards_at(shards, hash);
 }
 
+/* The tenant's path begins a counter's name. */
+struct qd_shard *qd_shards_of_counter(struct qd_shards *shards,
+                                      const struct qd_saved_counter *counter)
+{
+    const char *blank =
+        counter->name.len > 0 ? memchr(counter->name.ptr, ' ', counter->name.len) : NULL;
+    size_t len = blank != NULL ? (size_t)(blank - counter->name.ptr) : counter->name.len;
+
+    return counter->depth == 0 ? &shards->commons
+                               : qd_shards_of(shards, (struct qd_str){counter->name.ptr, len});
+}
+
 static void lock(pthread_mutex_t *mutex)
 {
     int result = pthread_mutex_lock(mutex);

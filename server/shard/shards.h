@@ -115,6 +115,9 @@ void qd_shards_clear(struct qd_shards *shards);
 
 /* The shard of a root segment (or of a whole path: its first segment counts). */
 struct qd_shard *qd_shards_of(struct qd_shards *shards, struct qd_str path);
+/* The one in which a stored counter belongs; commons if it is shared. */
+struct qd_shard *qd_shards_of_counter(struct qd_shards *shards,
+                                      const struct qd_saved_counter *counter);
 
 /* Of `count` shards, the number of that of a root segment with this hash: high bits, since the
  * core's tables use the low ones. */

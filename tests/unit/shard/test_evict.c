@@ -1,5 +1,6 @@
 /* D12: counters that make room go to the store and come back with their state. */
 #include "server/shard/bind.h"
+#include "server/shard/evicted.h"
 #include "server/shard/peek.h"
 #include "server/shard/stored.h"
 #include "tests/unit/shard/fixture.h"
@@ -322,5 +323,51 @@ Test(evict, D7_a_boot_that_counts_anew_and_dies_is_done_again)
         use_budgets(0, 10);
     }
     cr_expect_gt(died, 3);
+    fixture_end(&f);
+}
+
+static unsigned stored_counters(void)
+{
+    return damage_states(DAMAGES); /* which changes nothing */
+}
+
+/* D12: who never comes again leaves nothing behind once the window has passed. */
+Test(evict, D12_records_of_counters_that_are_over_are_deleted)
+{
+    struct qd_evicted_sweep sweep = {.next_len = 0};
+    size_t deleted = 0;
+
+    fixture_open(&f, policy);
+    for (unsigned i = 0; i < TENANTS; i++) {
+        cr_assert(check_number(i, false), "%u: %s", i, f.answer.message);
+        fixture_pass(&f, S);
+    }
+    unsigned stored = stored_counters();
+    cr_assert_geq(stored, f.worker->figures.evictions);
+    cr_assert_gt(f.worker->figures.evictions, TENANTS / 4);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_expect_eq(qd_evicted_sweep(f.node, &sweep, 50), 0, "their hour has not passed");
+    }
+    cr_expect_eq(stored_counters(), stored);
+    fixture_pass(&f, QD_NS_PER_HOUR - 100 * S); /* the last hundred or so still count */
+    for (unsigned i = 0; i < 20; i++) {
+        deleted += qd_evicted_sweep(f.node, &sweep, 50);
+    }
+    cr_expect_gt(deleted, TENANTS / 8);
+    cr_expect_eq(stored_counters(), stored - deleted);
+    for (unsigned i = TENANTS - 1; i >= TENANTS - 90; i--) {
+        cr_assert(check_number(i, false), "%u: %s", i, f.answer.message);
+        cr_expect_not(check_number(i, false), "%u had one of two", i);
+    }
+    fixture_pass(&f, 2 * QD_NS_PER_HOUR);
+    for (unsigned i = 0; i < 40; i++) {
+        (void)qd_evicted_sweep(f.node, &sweep, 50);
+    }
+    for (unsigned i = 0; i < TENANTS; i += 7) {
+        cr_assert(check_number(i, false), "%u: %s", i, f.answer.message);
+        cr_expect(check_number(i, false), "%u begins anew", i);
+        fixture_pass(&f, S);
+    }
+    cr_expect_eq(states_lost(), 0);
     fixture_end(&f);
 }
