@@ -2,8 +2,9 @@
 # Installs the Debian 12 packages that quotad is built from; the only list of them.
 #   sh deploy/packages.sh          what a build and a run need
 #   sh deploy/packages.sh --test   and what tests/run.sh needs beside that
+#   sh deploy/packages.sh --bench    what the reference lines of tests/bench need
 #   sh deploy/packages.sh --interop  what tests/interop needs where node or Python's venv is missing
-#   sh deploy/packages.sh --list [--test|--interop]   prints the names and installs nothing
+#   sh deploy/packages.sh --list [--test|--bench|--interop]   prints the names and installs nothing
 # Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
 set -eu
 
@@ -12,6 +13,7 @@ build='gcc libc6-dev cmake ninja-build
     libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
     nghttp2-client libnghttp2-dev valgrind'
+bench='redis-tools libhiredis-dev'
 interop='nodejs npm python3-venv'
 
 names=$build
@@ -20,9 +22,10 @@ for argument in "$@"; do
     case $argument in
     --test) names="$build $test" ;;
     --interop) names=$interop ;;
+    --bench) names=$bench ;;
     --list) list=1 ;;
     *)
-        echo "packages.sh: unknown argument $argument; accepted: --test, --interop, --list" >&2
+        echo "packages.sh: unknown argument $argument; accepted: --test, --bench, --interop, --list" >&2
         exit 1
         ;;
     esac

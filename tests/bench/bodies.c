@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "envoy/service/ratelimit/v3/rls.pb-c.h"
 #include "quota/v1/quota.pb-c.h"
 #include "tests/lib/prng.h"
 
@@ -87,6 +88,49 @@ static void fill_check(const struct bodies_spec *spec, unsigned tenant, bool den
     ret_check->message.no_reservation = !spec->reserve;
 }
 
+static void write_check(struct bodies *bodies, unsigned tenant, bool denied)
+{
+    struct check check;
+    fill_check(&bodies->spec, tenant, denied, &check);
+    size_t size = quota__v1__check_quota_request__get_packed_size(&check.message);
+    uint8_t *place = grow(bodies, PREFIX_BYTES + size);
+    write_prefix(place, size);
+    quota__v1__check_quota_request__pack(&check.message, place + PREFIX_BYTES);
+}
+
+static void write_rate_limit(struct bodies *bodies, unsigned tenant, bool denied)
+{
+    Envoy__Service__Ratelimit__V3__RateLimitRequest message;
+    Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor descriptor;
+    Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor__Entry entry[2];
+    Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor__Entry *entries[] = {&entry[0],
+                                                                                       &entry[1]};
+    Envoy__Extensions__Common__Ratelimit__V3__RateLimitDescriptor *descriptors[] = {&descriptor};
+    static char domain[] = "bench", rule_key[] = "rule", user_key[] = "user";
+    char rule[32];
+    char user[32];
+    envoy__service__ratelimit__v3__rate_limit_request__init(&message);
+    envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__init(&descriptor);
+    for (unsigned i = 0; i < 2; i++) {
+        envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__entry__init(&entry[i]);
+    }
+    snprintf(rule, sizeof rule, denied ? "spent" : "r%06u", tenant % bodies->spec.rules);
+    snprintf(user, sizeof user, "u%06u", tenant / bodies->spec.rules);
+    entry[0].key = rule_key;
+    entry[0].value = rule;
+    entry[1].key = user_key;
+    entry[1].value = user;
+    descriptor.n_entries = 2;
+    descriptor.entries = entries;
+    message.domain = domain;
+    message.n_descriptors = 1;
+    message.descriptors = descriptors;
+    size_t size = envoy__service__ratelimit__v3__rate_limit_request__get_packed_size(&message);
+    uint8_t *place = grow(bodies, PREFIX_BYTES + size);
+    write_prefix(place, size);
+    envoy__service__ratelimit__v3__rate_limit_request__pack(&message, place + PREFIX_BYTES);
+}
+
 /* Every message once: that of tenant i allowed at 2 * i, denied at 2 * i + 1; and the order they
  * come in. */
 static void make_unary(struct bodies *bodies, struct qd_prng *prng)
@@ -99,12 +143,11 @@ static void make_unary(struct bodies *bodies, struct qd_prng *prng)
         abort();
     }
     for (size_t i = 0; i < bodies->count; i++) {
-        struct check check;
-        fill_check(&bodies->spec, (unsigned)(i / 2), i % 2 == 1, &check);
-        size_t size = quota__v1__check_quota_request__get_packed_size(&check.message);
-        uint8_t *place = grow(bodies, PREFIX_BYTES + size);
-        write_prefix(place, size);
-        quota__v1__check_quota_request__pack(&check.message, place + PREFIX_BYTES);
+        if (bodies->spec.rules > 0) {
+            write_rate_limit(bodies, (unsigned)(i / 2), i % 2 == 1);
+        } else {
+            write_check(bodies, (unsigned)(i / 2), i % 2 == 1);
+        }
         bodies->starts[i + 1] = bodies->size;
     }
     for (size_t i = 0; i < bodies->order_count; i++) {

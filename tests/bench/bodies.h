@@ -2,7 +2,8 @@
  *
  * Tenants have three levels: `t00042/core/app`; a share of the requests comes from
  * `t00042/core/spent`, a key whose limit is used up, so that they are denied. The order is drawn
- * once, from a fixed seed, and gone through in rounds.
+ * once, from a fixed seed, and gone through in rounds. For Envoy's ShouldRateLimit each tenant is a
+ * pair of a rule and a user, and who comes under the rule `spent` is over its limit.
  *
  * Memory: one block each for messages and order. Threads: constant once made. */
 #ifndef QD_BENCH_BODIES_H
@@ -25,7 +26,8 @@ struct bodies_spec {
     int64_t ttl_ms;
     bool brief;
     bool reserve;
-    bool report; /* ReportUsage without a reservation (S7), each with a request id of its own */
+    unsigned rules; /* above 0: ShouldRateLimit; the tenants are spread over so many rules */
+    bool report;    /* ReportUsage without a reservation (S7), each with a request id of its own */
 };
 
 struct body {

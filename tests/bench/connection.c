@@ -146,12 +146,63 @@ static int dial(const char *host, const char *port)
     }
     freeaddrinfo(addresses);
     int on = 1;
-    if (fd >= 0 && (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
-                    fcntl(fd, F_SETFL, O_NONBLOCK) != 0)) {
+    if (fd >= 0 && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
         close(fd);
         fd = -1;
     }
     return fd;
+}
+
+/* A session over the connected socket; NULL: no handshake, and errno says something. */
+static SSL *secure(int fd, const char *host, const char *ca)
+{
+    static const unsigned char h2[] = {2, 'h', '2'};
+    static SSL_CTX *context;
+    if (context == NULL) {
+        context = SSL_CTX_new(TLS_client_method());
+        if (context == NULL || SSL_CTX_load_verify_locations(context, ca, NULL) != 1) {
+            errno = ENOENT;
+            return NULL;
+        }
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_mode(context,
+                         SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+        SSL_CTX_set_alpn_protos(context, h2, sizeof h2);
+    }
+    SSL *tls = SSL_new(context);
+    (void)SSL_set_tlsext_host_name(tls, host);
+    SSL_set_fd(tls, fd);
+    if (SSL_connect(tls) != 1) {
+        SSL_free(tls);
+        errno = EPROTO;
+        return NULL;
+    }
+    return tls;
+}
+
+/* As recv and send: -1 with EAGAIN when the socket has, or takes, no more for now. */
+static ssize_t tls_result(SSL *tls, int result)
+{
+    if (result <= 0) {
+        int why = SSL_get_error(tls, result);
+        errno = why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+        return why == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+    }
+    return result;
+}
+
+static ssize_t receive(struct connection *connection, uint8_t *bytes, size_t size)
+{
+    return connection->tls == NULL
+               ? recv(connection->fd, bytes, size, 0)
+               : tls_result(connection->tls, SSL_read(connection->tls, bytes, (int)size));
+}
+
+static ssize_t transmit(struct connection *connection, const uint8_t *bytes, size_t size)
+{
+    return connection->tls == NULL
+               ? send(connection->fd, bytes, size, MSG_NOSIGNAL)
+               : tls_result(connection->tls, SSL_write(connection->tls, bytes, (int)size));
 }
 
 static void open_session(struct connection *connection)
@@ -181,11 +232,21 @@ static void open_session(struct connection *connection)
 }
 
 bool connection_open(struct connection *connection, const char *host, const char *port,
-                     const char *authority, const struct connection_events *events)
+                     const char *authority, const char *tls_ca,
+                     const struct connection_events *events)
 {
     memset(connection, 0, sizeof *connection);
     connection->fd = dial(host, port);
     if (connection->fd < 0) {
+        return false;
+    }
+    if (tls_ca != NULL) {
+        connection->tls = secure(connection->fd, host, tls_ca);
+        if (connection->tls == NULL) {
+            return false;
+        }
+    }
+    if (fcntl(connection->fd, F_SETFL, O_NONBLOCK) != 0) {
         return false;
     }
     connection->events = *events;
@@ -281,15 +342,15 @@ bool connection_read(struct connection *connection)
 {
     static uint8_t buffer[READ_BYTES]; /* one thread, no recursion */
     for (;;) {
-        ssize_t size = recv(connection->fd, buffer, sizeof buffer, 0);
+        ssize_t size = receive(connection, buffer, sizeof buffer);
         if (size <= 0) {
             return size < 0 && (errno == EAGAIN || errno == EINTR);
         }
         if (nghttp2_session_mem_recv(connection->session, buffer, (size_t)size) != size) {
             return false;
         }
-        if ((size_t)size < sizeof buffer) {
-            return true;
+        if ((size_t)size < sizeof buffer && connection->tls == NULL) {
+            return true; /* TLS gives a record at a time */
         }
     }
 }
@@ -321,8 +382,8 @@ bool connection_flush(struct connection *connection)
                 return true;
             }
         }
-        ssize_t size = send(connection->fd, connection->out + connection->out_offset,
-                            connection->out_size - connection->out_offset, MSG_NOSIGNAL);
+        ssize_t size = transmit(connection, connection->out + connection->out_offset,
+                                connection->out_size - connection->out_offset);
         if (size < 0) {
             connection->blocked = errno == EAGAIN;
             return connection->blocked || errno == EINTR;

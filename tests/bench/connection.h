@@ -1,4 +1,5 @@
-/* gRPC calls over one plaintext HTTP/2 connection, by libnghttp2: just enough to load a server.
+/* gRPC calls over one HTTP/2 connection, by libnghttp2 and, with TLS, OpenSSL: just enough to load
+ * a server.
  *
  * A call sends any number of messages (already with gRPC's prefix) and hands each whole answer to
  * `on_message`; `on_close` is its end. Nothing is written until connection_flush: call it after
@@ -10,6 +11,7 @@
 #define QD_BENCH_CONNECTION_H
 
 #include <nghttp2/nghttp2.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +50,7 @@ struct connection_events {
 
 struct connection {
     int fd;
+    SSL *tls; /* NULL: plaintext */
     nghttp2_session *session;
     struct connection_events events;
     const char *authority;
@@ -59,9 +62,11 @@ struct connection {
     struct call *free_calls;
 };
 
-/* Connects (blocking) and then goes on without blocking. Returns false with errno set. */
+/* Connects (blocking) and then goes on without blocking. `tls_ca` is a PEM file of who may sign the
+ * server's certificate; NULL: plaintext. Returns false with errno set. */
 bool connection_open(struct connection *connection, const char *host, const char *port,
-                     const char *authority, const struct connection_events *events);
+                     const char *authority, const char *tls_ca,
+                     const struct connection_events *events);
 
 /* Starts a call of `path`. With `ends` it is a unary call and `body` is all of it. */
 struct call *connection_call(struct connection *connection, const char *path, struct body body,

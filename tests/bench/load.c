@@ -4,7 +4,8 @@
  * PER_S]
  *              [--warmup S] [--seconds S] [--tenants N] [--denied-percent N] [--model NAME]
  * [--ttl-ms N]
- *              [--full] [--no-reservation] [--report] [--server-pid PID]
+ *              [--full] [--no-reservation] [--report] [--rules N]
+ * [--tls-ca FILE] [--server-pid PID]
  *
  * Closed loop (no --rate): every connection keeps --in-flight calls (or, with --stream, batches on
  * one stream) unanswered. Open loop: calls come at random (Poisson) at --rate, and each latency
@@ -39,6 +40,7 @@
 #define UNARY_PATH      "/quota.v1.QuotaService/CheckQuota"
 #define REPORT_PATH     "/quota.v1.QuotaService/ReportUsage"
 #define STREAM_PATH     "/quota.v1.QuotaService/StreamQuota"
+#define RLS_PATH        "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 struct options {
     const char *host;
@@ -50,7 +52,8 @@ struct options {
     double rate; /* 0: closed loop */
     double warmup_s;
     double measure_s;
-    long server_pid; /* 0: not known */
+    long server_pid;    /* 0: not known */
+    const char *tls_ca; /* NULL: plaintext */
     struct bodies_spec spec;
 };
 
@@ -111,7 +114,8 @@ static uint64_t read_varint(struct reader *reader)
     return value;
 }
 
-/* A CheckQuotaResponse: its verdict is its first field, and answers always have one. */
+/* A CheckQuotaResponse: its verdict is its first field, and answers always have one. A
+ * RateLimitResponse's overall code is the same, with the same numbers. */
 static void count_check(const uint8_t *bytes, size_t size)
 {
     if (size >= 2 && bytes[0] == 0x08 && bytes[1] == 1) {
@@ -180,7 +184,9 @@ static void on_message(void *user, struct call *call, const uint8_t *message, si
 
 static void start_call(struct connection *connection, uint64_t due_ns)
 {
-    const char *path = load.options.spec.report ? REPORT_PATH : UNARY_PATH;
+    const char *path = load.options.spec.report      ? REPORT_PATH
+                       : load.options.spec.rules > 0 ? RLS_PATH
+                                                     : UNARY_PATH;
     struct call *call = connection_call(connection, path, bodies_next(load.bodies), true);
     call->due_ns = due_ns;
     load.outstanding++;
@@ -210,7 +216,7 @@ static void open_connections(int epoll)
     for (unsigned i = 0; i < load.options.connections; i++) {
         struct connection *connection = &load.connections[i];
         if (!connection_open(connection, load.options.host, load.options.port,
-                             load.options.authority, &events)) {
+                             load.options.authority, load.options.tls_ca, &events)) {
             fprintf(stderr, "bench_load: cannot connect to %s: %s\n", load.options.authority,
                     strerror(errno));
             exit(1);
@@ -417,6 +423,8 @@ enum {
     OPT_FULL,
     OPT_NO_RESERVATION,
     OPT_REPORT,
+    OPT_RULES,
+    OPT_TLS_CA,
     OPT_PID,
 };
 
@@ -436,6 +444,8 @@ static const struct option ACCEPTED[] = {
     {"full", no_argument, NULL, OPT_FULL},
     {"no-reservation", no_argument, NULL, OPT_NO_RESERVATION},
     {"report", no_argument, NULL, OPT_REPORT},
+    {"rules", required_argument, NULL, OPT_RULES},
+    {"tls-ca", required_argument, NULL, OPT_TLS_CA},
     {"server-pid", required_argument, NULL, OPT_PID},
     {NULL, 0, NULL, 0},
 };
@@ -487,6 +497,12 @@ static void take_option(int option, struct options *options)
         break;
     case OPT_REPORT:
         options->spec.report = true;
+        break;
+    case OPT_RULES:
+        options->spec.rules = (unsigned)parse_number("rules", 1, 1e6);
+        break;
+    case OPT_TLS_CA:
+        options->tls_ca = optarg;
         break;
     case OPT_PID:
         options->server_pid = (long)parse_number("server-pid", 1, 1e9);

@@ -4,7 +4,7 @@
 #   sh tests/bench/run.sh           about 15 minutes
 #   sh tests/bench/run.sh --quick   about 5 minutes: fewer and shorter rounds, smaller ledgers
 #   sh tests/bench/run.sh ROW...    only these: core, commit, disk, query, export, start, unary, stream, latency, hot,
-#                                   report (unary is measured for stream and latency, commit for report)
+#                                   report, rls, rules, redis, tls (unary is measured for stream and latency, commit for report)
 # `disk` replays the traces of deploy/examples, or the whole ones of the folder that QUOTAD_TRACE_DATA names.
 # Ratios compare two things measured in turns in the same run; a figure is the median of its rounds. The server has
 # core 0 and the load has core 1 (`hot`: two RPC threads on both, the load among them). Answers are `brief`.
@@ -22,14 +22,14 @@ for argument in "$@"; do
         sed -n '2,13s/^# //p' "$0"
         exit 0
         ;;
-    core | commit | disk | query | export | start | unary | stream | latency | hot | report) rows="$rows $argument" ;;
+    core | commit | disk | query | export | start | unary | stream | latency | hot | report | rls | rules | redis | tls) rows="$rows $argument" ;;
     *)
-        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, disk, query, export, start, unary, stream, latency, hot, report" >&2
+        echo "tests/bench/run.sh: unknown argument $argument; accepted: --quick, core, commit, disk, query, export, start, unary, stream, latency, hot, report, rls, rules, redis, tls" >&2
         exit 1
         ;;
     esac
 done
-[ -n "$rows" ] || rows='core commit disk query export start unary stream latency hot report'
+[ -n "$rows" ] || rows='core commit disk query export start unary stream latency hot report rls rules redis tls'
 
 rounds=5
 seconds=3
@@ -46,10 +46,11 @@ list=$out/rows
 T=$(mktemp -d "${TMPDIR:-/tmp}/quotad-bench-XXXXXX") || exit 1
 server=''
 yardstick=''
+redis=''
 
 cleanup() {
-    # shellcheck disable=SC2086 # one or two pids
-    [ -z "$server$yardstick" ] || kill -TERM $server $yardstick 2>/dev/null
+    # shellcheck disable=SC2086 # some pids
+    [ -z "$server$yardstick$redis" ] || kill -TERM $server $yardstick $redis 2>/dev/null
     wait
     rm -rf "$T"
 }
@@ -580,18 +581,24 @@ bench_report() {
     row "ReportUsage p99 / one synced batch of 256" "$(median <"$T/tails")" ratio '<=' 3
 }
 
+# ---- Envoy's calls, and others' ways ---------------------------------------------------------------------------------
+
+. tests/bench/network.sh
+
 # ---- What runs -----------------------------------------------------------------------------------------------------------
 
 started=$(date +%s)
 [ "$(nproc)" -ge 2 ] || die "needs two cores: one for the server, one for the load"
 command -v taskset >/dev/null || die "needs taskset (Debian package util-linux)"
 sh deploy/packages.sh --test || exit 1
+if wanted redis; then sh deploy/packages.sh --bench || exit 1; fi
 mkdir -p "$out"
 : >"$list"
 : >"$details"
 echo "== build"
 if ! { cmake --preset release -B "$build" && cmake --build "$build" --target quotad bench_nothing_server bench_load \
-    bench_core_decide bench_commit bench_disk bench_fill bench_query quotactl; } >"$out/build.log" 2>&1; then
+    bench_core_decide bench_commit bench_disk bench_fill bench_query quotactl \
+    $(if wanted redis; then echo bench_redis_load; fi); } >"$out/build.log" 2>&1; then
     tail -n 30 "$out/build.log" >&2
     die "the build failed; all of it: $out/build.log"
 fi
@@ -622,6 +629,10 @@ if wanted hot; then
 fi
 if wanted report; then bench_report; fi
 [ -z "$server" ] || stop_server
+if wanted rls; then bench_rls; fi
+if wanted rules; then bench_rules; fi
+if wanted redis; then bench_redis; fi
+if wanted tls; then bench_tls; fi
 
 print_table
 write_json
