@@ -211,6 +211,7 @@ static char *open_store(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_store_error error;
     struct qd_store_rocksdb_config rocksdb = {.path = qd_config_get(config, QD_SET_DATA_DIR),
+                                              .open_files_max = boot->store_files,
                                               .keep_logs = true};
     struct qd_ledger_config ledger = {
         /* S6: the policy's report_horizon refuses, and reloads; the ledger takes what any policy

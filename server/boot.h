@@ -39,6 +39,7 @@ struct qd_boot {
     struct qd_rls_set *rls;  /* of --rls-config, until the server takes it; NULL: none */
     uint64_t rls_look;       /* of its folder, when it was loaded */
     const char *policy_file; /* NULL: --dev */
+    int store_files;         /* descriptors that the store may have, set before; 0: its default */
     const char *data_dir;
     const char *backup_dir; /* "": data_dir/backups */
     uint32_t threads;
@@ -48,7 +49,7 @@ struct qd_boot {
 };
 
 /* NULL, or what is wrong, to be freed: whole sentences, several lines for a bad policy. *boot must
- * be zeroed, and is to be closed in any case. */
+ * be zeroed, but for store_files, and is to be closed in any case. */
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config);
 void qd_boot_close(struct qd_boot *boot);
 

@@ -37,6 +37,10 @@ enum qd_setting_kind {
     X(LISTEN, "listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7070", "gRPC; port 0: any")    \
     X(ADMIN_LISTEN, "admin-listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7071",             \
       "admin HTTP: /livez /readyz /metrics /debug/config")                                        \
+    X(MAX_CONNECTIONS, "max-connections", "N", COUNT, 1, 1048576, "10k",                          \
+      "gRPC connections at once; fewer where the system's limit of open files is lower")          \
+    X(ADDRESS_CONNECTIONS, "max-connections-per-address", "N", COUNT, 0, 1048576, "0",            \
+      "of them from one address (IPv6: one /64); 0: half of what there may be")                   \
     X(PORT_FILE, "port-file", "FILE", TEXT, 0, 0, "",                                             \
       "write the ports in use there once the node is ready: grpc=N, admin=N")                     \
     X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "",                                             \

@@ -4,6 +4,7 @@
 #include "server/admin/loop.h"
 #include "server/boot.h"
 #include "server/config.h"
+#include "server/descriptors.h"
 #include "server/log/log.h"
 #include "server/rls_dir.h"
 #include "server/rpc/server.h"
@@ -13,13 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define EXIT_USAGE 2
 
 struct app {
     struct qd_config config;
+    struct qd_descriptors descriptors;
     struct qd_boot boot;
     struct qd_rpc *rpc;
     struct qd_loop *loop;
@@ -32,17 +33,6 @@ static int fail(const char *text)
 {
     (void)fprintf(stderr, "quotad: %s\n", text);
     return EXIT_FAILURE;
-}
-
-/* Sockets and the store's files: as many as the system allows (X3). */
-static void raise_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
 }
 
 /* --- stopping (X5): not serving -> drain-delay -> finish what is in flight -> sync -> exit 0 ---
@@ -93,6 +83,15 @@ static void on_log(void *context, int level, const char *event, const char *text
     qd_log((enum qd_log_level)level, event, "text=%s", qd_log_quote(text).text);
 }
 
+/* X2: so many connections at once may come from one address. */
+static uint32_t per_address(const struct app *app)
+{
+    int64_t given = qd_config_number(&app->config, QD_SET_ADDRESS_CONNECTIONS);
+    uint32_t all = app->descriptors.connections;
+
+    return given > 0 ? (uint32_t)given : all / 2 > 0 ? all / 2 : 1;
+}
+
 static bool start_rpc(struct app *app, struct qd_error *error)
 {
     struct qd_rpc_config config = {
@@ -102,6 +101,8 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .booking_queue = 4096,
         .streams_max = 1000,
         .connection_age_s = 900,
+        .connections_max = app->descriptors.connections,
+        .connections_per_address = per_address(app),
         .rls = app->boot.rls,
         .hooks = {.context = app->boot.node,
                   .reload = qd_boot_reload,
@@ -276,8 +277,12 @@ int main(int argc, char **argv)
         (void)fputs(config_text != NULL ? config_text : "", stdout);
     } else {
         qd_log_set_level((enum qd_log_level)qd_config_number(&app.config, QD_SET_LOG_LEVEL));
-        raise_descriptors();
-        char *why = qd_boot_open(&app.boot, &app.config);
+        char *why = qd_descriptors_take(
+            (uint32_t)qd_config_number(&app.config, QD_SET_MAX_CONNECTIONS), &app.descriptors);
+        app.boot.store_files = app.descriptors.store;
+        if (why == NULL) {
+            why = qd_boot_open(&app.boot, &app.config);
+        }
         if (why != NULL) {
             code = fail(why);
             free(why);

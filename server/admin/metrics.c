@@ -317,6 +317,26 @@ static void write_node(struct qd_node *node, FILE *out)
             size_ms / 1000, size_ms % 1000);
 }
 
+static void write_connections(struct qd_node *node, FILE *out)
+{
+    static const char *const reasons[QD_REFUSAL_COUNT] = {
+        [QD_REFUSED_TOTAL] = "max_connections",
+        [QD_REFUSED_ADDRESS] = "max_connections_per_address",
+        [QD_REFUSED_DESCRIPTORS] = "descriptors",
+    };
+    const struct qd_connection_figures *c = &node->connections;
+    one(out, "quotad_connections", "gauge", "Open gRPC connections.",
+        atomic_load_explicit(&c->open, memory_order_relaxed));
+    one(out, "quotad_connections_accepted_total", "counter", "gRPC connections accepted.",
+        atomic_load_explicit(&c->accepted, memory_order_relaxed));
+    head(out, "quotad_connections_refused_total", "counter",
+         "gRPC connections closed at once, by the bound that they were over.");
+    for (size_t i = 0; i < QD_REFUSAL_COUNT; i++) {
+        labelled(out, "quotad_connections_refused_total", "reason", reasons[i],
+                 atomic_load_explicit(&c->refused[i], memory_order_relaxed));
+    }
+}
+
 static void write_events(struct qd_node *node, const struct qd_core_stats *s, FILE *out)
 {
     static const char *const kinds[QD_EVENT_KINDS] = {
@@ -348,6 +368,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     qd_figures_sum(node, &figures);
     sum_stats(node, &stats);
     write_node(node, out);
+    write_connections(node, out);
     write_requests(out, &figures);
     write_tables(out, &figures, &stats);
     write_tenants(node, top, out);

@@ -52,7 +52,11 @@ struct qd_rpc_config {
     uint32_t booking_queue;    /* reports that may wait */
     uint32_t streams_max;      /* concurrent calls of one connection */
     uint32_t connection_age_s; /* 0: no limit */
-    struct qd_rls_set *rls;    /* the server's from then on; NULL: none */
+    /* X2; 0: 1000, and no cap of one address. */
+    uint32_t connections_max;
+    uint32_t connections_per_address;
+    bool grpc_listener;     /* gRPC accepts, without caps: for tests */
+    struct qd_rls_set *rls; /* the server's from then on; NULL: none */
     struct qd_rpc_hooks hooks;
 };
 

@@ -60,6 +60,7 @@ struct qd_rpc {
     struct qd_node *node;
     struct qd_rpc_config config;
     grpc_server *server;
+    struct qd_accept *accept;
     grpc_completion_queue *shutdown_cq;
     int port;
     struct qd_rpc_thread *threads;

@@ -63,6 +63,20 @@ struct qd_snapshot_figures {
     _Atomic bool unsynced; /* something was written since the last sync */
 };
 
+/* Why a connection was closed as soon as it was accepted (X2). */
+enum qd_refusal {
+    QD_REFUSED_TOTAL,       /* --max-connections */
+    QD_REFUSED_ADDRESS,     /* --max-connections-per-address */
+    QD_REFUSED_DESCRIPTORS, /* the process, or the machine, has no descriptor left */
+    QD_REFUSAL_COUNT,
+};
+
+/* Of the gRPC ports. Written by the thread that accepts. */
+struct qd_connection_figures {
+    _Atomic uint64_t accepted, refused[QD_REFUSAL_COUNT];
+    _Atomic uint64_t open; /* a closed one may be counted for a second more */
+};
+
 struct qd_directory;
 struct qd_tenant_store;
 
@@ -106,6 +120,7 @@ struct qd_node {
     struct qd_worker *adopter;   /* for the thread that heals the ledger: one at a time */
     struct qd_frontier frontier; /* which entries of the ledger the counters have counted */
     struct qd_snapshot_figures snapshot;
+    struct qd_connection_figures connections;
     struct qd_broadcast broadcast;     /* of events, to whoever watches (I2) */
     struct qd_node_listener listener;  /* set once, before any thread tells; on_event may be NULL */
     _Atomic uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */

@@ -62,17 +62,21 @@ static void open_node(struct served *s)
 
 void served_open(struct served *s)
 {
-    /* One booking thread: the next report waits in the queue. */
-    struct qd_rpc_config listen = {.listen = "127.0.0.1:0",
-                                   .threads = 1,
-                                   .booking_threads = 1,
-                                   .booking_queue = 16,
-                                   .streams_max = 64};
+    served_open_with(s, (struct qd_rpc_config){0});
+}
+
+void served_open_with(struct served *s, struct qd_rpc_config config)
+{
     struct qd_error error;
     char address[64];
 
+    config.listen = "127.0.0.1:0";
+    config.threads = 1;
+    config.booking_threads = 1; /* one: the next report waits in the queue */
+    config.booking_queue = 16;
+    config.streams_max = 64;
     open_node(s);
-    s->rpc = qd_rpc_start(s->node, &listen, &error);
+    s->rpc = qd_rpc_start(s->node, &config, &error);
     cr_assert_not_null(s->rpc, "%s", error.text);
     (void)snprintf(address, sizeof(address), "127.0.0.1:%d", qd_rpc_port(s->rpc));
     grpc_init();

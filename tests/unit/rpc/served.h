@@ -22,6 +22,8 @@ struct served {
 };
 
 void served_open(struct served *s);
+/* The same on these terms: `listen`, `threads` and what counts bookings and streams are set. */
+void served_open_with(struct served *s, struct qd_rpc_config config);
 void served_close(struct served *s);
 
 /* Call a unary method, "/quota.v1.UsageService/QueryUsage", and wait: the answer, an `answer_type`

@@ -1,0 +1,65 @@
+/* Which connections are open, and how many of each address: the caps (X2).
+ *
+ * Layer:    rpc
+ * Threads:  one at a time.
+ * Memory:   what init allocates, by the caps; no more.
+ *
+ * gRPC does not say when it closes a connection. But a socket's inode number is its own: a
+ * descriptor that has another, or none, is no longer that connection. So each is remembered by
+ * (descriptor, inode), and looked at again by a sweep, or when its number comes back. Between
+ * sweeps closed ones count as open, never the other way round.
+ *
+ * An address is an IPv4 address, or the first 64 bits of an IPv6 address: who has one of these has
+ * all 2^64.
+ */
+#ifndef QD_RPC_CONNECTIONS_H
+#define QD_RPC_CONNECTIONS_H
+
+#include "server/shard/node.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define QD_CONNECTIONS_MAX (1U << 20)
+
+struct qd_connection {
+    uint64_t inode; /* 0: none is known by this descriptor */
+    uint32_t peer;  /* index in peers */
+};
+
+/* An address with open connections. */
+struct qd_peer {
+    uint8_t address[16];
+    uint32_t count; /* 0: free */
+    uint32_t next;  /* in its bucket, or of the free ones; QD_PEER_NONE: the last */
+};
+
+struct qd_connections {
+    uint32_t max;
+    uint32_t per_address_max;
+    uint32_t open;
+    uint32_t fds;         /* length of by_fd */
+    uint32_t fd_end;      /* all known descriptors are below */
+    uint32_t peer_free;   /* first of the free ones */
+    uint32_t bucket_mask; /* buckets: a power of two, less 1 */
+    uint64_t seed;        /* nobody can choose addresses that share a bucket */
+    struct qd_connection *by_fd;
+    struct qd_peer *peers;
+    uint32_t *buckets;
+};
+
+/* Both caps are at least 1. False: out of memory. */
+bool qd_connections_init(struct qd_connections *connections, uint32_t max,
+                         uint32_t per_address_max);
+void qd_connections_release(struct qd_connections *connections);
+
+/* Remember a socket that was just accepted: QD_REFUSAL_COUNT. Or the cap that it is over: it isn't
+ * remembered then; after a sweep it may fit. */
+enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
+                                   const struct sockaddr_storage *peer);
+
+/* Forget what is closed. */
+void qd_connections_sweep(struct qd_connections *connections);
+
+#endif /* QD_RPC_CONNECTIONS_H */
