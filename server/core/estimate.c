@@ -301,14 +301,24 @@ static enum qd_unbounded unbounded(const struct qd_estimate *e, const struct qd_
     return bounded ? QD_BOUNDED : QD_UNBOUNDED_OUTPUT;
 }
 
+/* D8: what a look that asks for nothing does not name, and every request has. */
+static uint32_t comes_with_any(const struct qd_estimate *e)
+{
+    const struct qd_candidate *c = e->candidate;
+    bool times = c->gpu_us_per_input_token > 0 || c->gpu_us_per_output_token > 0;
+
+    return QD_METER_BIT(QD_METER_CONCURRENCY) | (QD_MUTANT(D8_money) ? 0 : QD_METERS_MONEY) |
+           (times ? QD_METER_BIT(QD_METER_GPU_MS) : 0);
+}
+
 bool qd_estimate_cost(struct qd_estimate *e, const struct qd_limit *limit, int64_t *ret_cost,
                       enum qd_unbounded *ret_unbounded)
 {
     const struct qd_usage *u = usage_for(e, limit);
     *ret_unbounded = unbounded(e, limit, u);
     /* Output may always come, estimated or not; other meters concern those who bring them. */
-    if (!weighs_any(&limit->admit, u->present | QD_METERS_OUTPUT) && *ret_unbounded == QD_BOUNDED &&
-        !(e->peek && limit->algorithm == QD_CONCURRENCY)) {
+    uint32_t may_come = u->present | QD_METERS_OUTPUT | (e->peek ? comes_with_any(e) : 0);
+    if (!weighs_any(&limit->admit, may_come) && *ret_unbounded == QD_BOUNDED) {
         return false;
     }
     *ret_cost = hold_of(limit, u);

@@ -213,7 +213,9 @@ static bool try_candidate(struct model *m, const struct qd_check *check,
         const struct qd_limit *l = c->limit;
         struct qd_usage u = estimate_of(check, output_for(check, candidate, l), zero);
         bool concerned = ((u.present | output_meters) & meters_of(&l->admit)) != 0;
-        if (!concerned && !(zero && l->algorithm == QD_CONCURRENCY)) {
+        uint32_t with_any = QD_METER_BIT(QD_METER_CONCURRENCY) | QD_METER_BIT(QD_METER_COST) |
+                            QD_METER_BIT(QD_METER_CHARGE);
+        if (!concerned && !(zero && (with_any & meters_of(&l->admit)) != 0)) {
             continue;
         }
         int64_t cost = hold_of(l, &u);

@@ -364,6 +364,38 @@ Test(check, P4_a_cap_on_one_request_counts_nothing)
     fx_release(&f);
 }
 
+/* Who is over a budget that no estimate of nothing names is told so all the same. */
+Test(check, D8_amount_0_sees_budgets_of_money_and_of_gpu_time)
+{
+    static const unsigned meters[] = {QD_METER_COST, QD_METER_CHARGE, QD_METER_GPU_MS};
+    for (size_t i = 0; i < sizeof(meters) / sizeof(meters[0]); i++) {
+        struct qd_settle settle = {.outcome = QD_OUTCOME_OK, .final = true};
+        struct qd_settled settled;
+        struct fx f;
+        fx_init(&f, NULL);
+        fx_apply(&f, fx_month(&f, meters[i]), 100, "acme");
+        fx_bind(&f);
+        f.candidates[0].gpu_us_per_output_token = 1;
+        settle.binding = f.candidates[0].binding;
+        settle.epoch = f.epoch;
+        settle.charged_at = f.now;
+        f.check.estimate.present = 0;
+        for (int64_t used = 100; used <= 101; used++) {
+            settle.used.present = 0;
+            qd_usage_set(&settle.used, meters[i], used == 100 ? 100 : 1);
+            cr_assert_eq(qd_core_settle(f.home, f.commons, &settle, f.now, &settled), QD_OK);
+            qd_usage_set(&f.check.estimate, QD_METER_REQUESTS, 0);
+            cr_expect_eq(fx_check_as_is(&f), used == 100 ? QD_ALLOW : QD_DENY, "%lld used of 100",
+                         (long long)used);
+            cr_expect_eq(f.verdict.binding.used, used);
+        }
+        f.candidates[0].gpu_us_per_output_token = 0;
+        cr_expect_eq(fx_check_as_is(&f), meters[i] == QD_METER_GPU_MS ? QD_ALLOW : QD_DENY,
+                     "a model of no pool takes no GPU time");
+        fx_release(&f);
+    }
+}
+
 Test(check, D8_a_caller_may_want_the_states_without_their_number)
 {
     struct fx f;
