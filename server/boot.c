@@ -611,12 +611,14 @@ static void stop_snapshots(struct qd_boot *boot)
 }
 
 /* Before the recovery: its counters are of the limits that this makes known. */
-static char *load_rls(struct qd_boot *boot, const char *dir)
+static char *load_rls(struct qd_boot *boot, const struct qd_config *config)
 {
+    const char *dir = qd_config_get(config, QD_SET_RLS_CONFIG);
+    const char *reserved = qd_config_get(config, QD_SET_RLS_TENANT_DOMAIN);
     char *why = NULL;
 
     if (dir[0] != '\0') {
-        boot->rls = qd_rls_dir_load(dir, &boot->rls_look, &why);
+        boot->rls = qd_rls_dir_load(dir, reserved, &boot->rls_look, &why);
         if (boot->rls != NULL) {
             (void)fputs(why != NULL ? why : "", stderr); /* warnings */
             free(why);
@@ -639,7 +641,7 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
     boot->policy_file = dev ? NULL : qd_config_get(config, QD_SET_POLICY);
     char *why = load_policy(boot->policy_file, &policy);
     if (why == NULL) {
-        why = load_rls(boot, qd_config_get(config, QD_SET_RLS_CONFIG));
+        why = load_rls(boot, config);
     }
     if (why == NULL) {
         why = open_store(boot, config);

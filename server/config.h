@@ -29,6 +29,8 @@ enum qd_setting_kind {
     X(POLICY, "policy", "FILE", TEXT, 0, 0, "", "policy in YAML; reloaded when it changes")       \
     X(RLS_CONFIG, "rls-config", "DIR", TEXT, 0, 0, "",                                            \
       "Envoy's rate limits: envoyproxy/ratelimit's YAML files; reloaded when they change")        \
+    X(RLS_TENANT_DOMAIN, "rls-tenant-domain", "NAME", TEXT, 0, 0, "quotad",                       \
+      "Envoy's domain whose descriptors name tenants of the policy; '': none")                    \
     X(DEV, "dev", NULL, FLAG, 0, 1, "false", "no policy: any tenant, any model, generous limits") \
     X(DATA_DIR, "data-dir", "DIR", TEXT, 0, 0, "quotad-data",                                     \
       "the ledger and run-time tenants; made if missing")                                         \

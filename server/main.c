@@ -104,6 +104,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .connections_max = app->descriptors.connections,
         .connections_per_address = per_address(app),
         .rls = app->boot.rls,
+        .tenant_domain = qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
         .hooks = {.context = app->boot.node,
                   .reload = qd_boot_reload,
                   .checkpoint = qd_boot_checkpoint,
@@ -127,7 +128,8 @@ static bool watch_rls(struct app *app)
     if (dir[0] == '\0') {
         return true;
     }
-    app->rls = qd_rls_watch_start(dir, app->boot.rls_look, app->rpc);
+    app->rls = qd_rls_watch_start(dir, qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
+                                  app->boot.rls_look, app->rpc);
     return app->rls != NULL;
 }
 

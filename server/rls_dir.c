@@ -54,7 +54,25 @@ static uint64_t look(const char *dir)
 
 /* --- loading --- */
 
-struct qd_rls_set *qd_rls_dir_load(const char *dir, uint64_t *ret_look, char **ret_why)
+/* A domain that the files share with the policy's tenants would mean two things. */
+static bool has_reserved(const struct qd_rls_rules *rules, const char *reserved,
+                         struct qd_problems *problems)
+{
+    struct qd_str name = {reserved, strlen(reserved)};
+    const struct qd_rls_domain *domain = name.len > 0 ? qd_rls_rules_domain(rules, name) : NULL;
+
+    if (domain != NULL) {
+        qd_problems_add(
+            problems, QD_SEVERITY_ERROR, domain->file, 0, 0,
+            "domain: \"%s\" is the domain whose descriptors name tenants of the policy; "
+            "rename it, or name another one there: --rls-tenant-domain NAME",
+            reserved);
+    }
+    return domain != NULL;
+}
+
+struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, uint64_t *ret_look,
+                                   char **ret_why)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
     struct qd_rls_set *set = NULL;
@@ -62,7 +80,8 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, uint64_t *ret_look, char **r
     *ret_why = NULL;
     *ret_look = look(dir); /* before: what changes meanwhile is loaded next time */
     struct qd_rls_rules *rules = problems != NULL ? qd_rls_rules_load_dir(dir, problems) : NULL;
-    if (rules != NULL && qd_rls_rules_failed_count(rules) == 0) {
+    if (rules != NULL && qd_rls_rules_failed_count(rules) == 0 &&
+        !has_reserved(rules, reserved, problems)) {
         set = qd_rls_set_new(rules);
     } else {
         qd_rls_rules_free(rules);
@@ -80,6 +99,7 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, uint64_t *ret_look, char **r
 
 struct qd_rls_watch {
     const char *dir;
+    const char *reserved;
     struct qd_rpc *rpc;
     uint64_t loaded; /* what the folder looked like */
     uint64_t seen;   /* at the last look */
@@ -98,7 +118,7 @@ static void watch(void *context)
     if (!settled || now == w->loaded) {
         return;
     }
-    struct qd_rls_set *set = qd_rls_dir_load(w->dir, &w->loaded, &why);
+    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, &w->loaded, &why);
     if (set == NULL) {
         qd_log(QD_LOG_ERROR, "rate limits refused; those in force stay", "dir=%s why=%s",
                qd_log_quote(w->dir).text, qd_log_quote(why != NULL ? why : "").text);
@@ -113,7 +133,8 @@ static void watch(void *context)
     qd_log(QD_LOG_INFO, "rate limits reloaded", "dir=%s", qd_log_quote(w->dir).text);
 }
 
-struct qd_rls_watch *qd_rls_watch_start(const char *dir, uint64_t loaded, struct qd_rpc *rpc)
+struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, uint64_t loaded,
+                                        struct qd_rpc *rpc)
 {
     struct qd_rls_watch *w = calloc(1, sizeof(*w));
 
@@ -121,6 +142,7 @@ struct qd_rls_watch *qd_rls_watch_start(const char *dir, uint64_t loaded, struct
         return NULL;
     }
     w->dir = dir;
+    w->reserved = reserved;
     w->rpc = rpc;
     w->loaded = loaded;
     w->ticker = qd_ticker_start(LOOK_MS, watch, w);

@@ -1,8 +1,10 @@
 /* What waits for the disk. Reports that wait together are begun one after the other, and waited for
  * once: the ledger puts them, and those of the other booking threads, into one synced write (L2).
+ * So are rate limit calls that have something to book.
  */
 #include "server/rpc/quota.h"
 #include "server/rpc/report_batch.h"
+#include "server/rpc/rls_tenant.h"
 #include "server/rpc/server_internal.h"
 
 #include <grpc/support/time.h>
@@ -34,6 +36,7 @@ static void refuse(struct qd_rpc_thread *thread, struct qd_call *call)
     case QD_METHOD_CHECK:
     case QD_METHOD_WATCH:
     case QD_METHOD_UNKNOWN:
+        qd_rls_tenant_give_up(&thread->place, call);
         (void)qd_error_set(&error, QD_ERROR_OVERLOADED,
                            "%u calls wait for the disk already; nothing was done: retry "
                            "in " QD_RETRY_PUSHBACK_MS " ms",
@@ -82,7 +85,22 @@ static struct qd_call *pop(struct qd_rpc *rpc)
     return call;
 }
 
-/* Wait for calls: one, or reports that follow each other, a batch's worth at most. 0: stop. */
+/* What may be begun together, and waited for once. */
+enum company {
+    ALONE,
+    REPORTS,
+    TENANTS
+};
+
+static enum company company_of(const struct qd_call *call)
+{
+    return call->tenants != NULL                    ? TENANTS
+           : call->method->kind == QD_METHOD_REPORT ? REPORTS
+                                                    : ALONE;
+}
+
+/* Wait for calls: one, or such as go together and follow each other, a batch's worth at most. 0:
+ * stop. */
 static uint32_t take_calls(struct qd_rpc *rpc, struct qd_call *ret_calls[QD_REPORTS_AT_ONCE])
 {
     uint32_t count = 0;
@@ -95,8 +113,8 @@ static uint32_t take_calls(struct qd_rpc *rpc, struct qd_call *ret_calls[QD_REPO
         ret_calls[count++] = pop(rpc);
     }
     while (count > 0 && count < QD_REPORTS_AT_ONCE && rpc->booking_first != NULL &&
-           ret_calls[0]->method->kind == QD_METHOD_REPORT &&
-           rpc->booking_first->method->kind == QD_METHOD_REPORT) {
+           company_of(ret_calls[0]) != ALONE &&
+           company_of(rpc->booking_first) == company_of(ret_calls[0])) {
         ret_calls[count++] = pop(rpc);
     }
     (void)pthread_mutex_unlock(&rpc->booking_lock);
@@ -131,20 +149,54 @@ static void begin_report(struct qd_place *place, struct qd_call *call)
     }
 }
 
-static void handle(struct qd_place *place, struct qd_call *call)
+/* I9: false, and it is answered. */
+static bool in_time(struct qd_place *place, struct qd_call *call)
 {
     struct qd_error error;
 
-    if (call->method->kind != QD_METHOD_STREAM && too_late(call)) {
-        (void)qd_error_set(&error, QD_ERROR_DEADLINE,
-                           "the deadline passed while the call waited for the disk; nothing "
-                           "was done: retry");
-        qd_call_reply(place, call, QD_ERROR_DEADLINE, &error);
-    } else if (call->method->kind == QD_METHOD_REPORT) {
-        begin_report(place, call);
-    } else {
-        qd_call_handle(place, call);
+    if (call->method->kind == QD_METHOD_STREAM || !too_late(call)) {
+        return true;
     }
+    qd_rls_tenant_give_up(place, call);
+    (void)qd_error_set(&error, QD_ERROR_DEADLINE,
+                       "the deadline passed while the call waited for the disk; nothing "
+                       "was done: retry");
+    qd_call_reply(place, call, QD_ERROR_DEADLINE, &error);
+    return false;
+}
+
+static void handle_reports(struct qd_place *place, struct qd_call *const *calls, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        begin_report(place, calls[i]);
+    }
+    qd_report_batch_flush(place, reply_report);
+}
+
+static void handle(struct qd_place *place, struct qd_call **calls, uint32_t count)
+{
+    enum company company = company_of(calls[0]);
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (in_time(place, calls[i])) {
+            calls[left++] = calls[i];
+        }
+    }
+    if (left == 0) {
+        return;
+    }
+    if (company == ALONE) {
+        qd_call_handle(place, calls[0]);
+        return;
+    }
+    (void)qd_worker_enter(place->worker);
+    if (company == REPORTS) {
+        handle_reports(place, calls, left);
+    } else {
+        qd_rls_tenant_book(place, calls, left);
+    }
+    qd_worker_leave(place->worker);
 }
 
 void *qd_booking_main(void *argument)
@@ -154,17 +206,7 @@ void *qd_booking_main(void *argument)
     uint32_t count;
 
     while ((count = take_calls(b->rpc, calls)) > 0) {
-        bool reports = calls[0]->method->kind == QD_METHOD_REPORT;
-        if (reports) {
-            (void)qd_worker_enter(b->place.worker);
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            handle(&b->place, calls[i]);
-        }
-        if (reports) {
-            qd_report_batch_flush(&b->place, reply_report);
-            qd_worker_leave(b->place.worker);
-        }
+        handle(&b->place, calls, count);
     }
     return NULL;
 }

@@ -20,6 +20,7 @@ struct qd_call;
 struct qd_place;
 struct qd_report_batch;
 struct qd_rls_work;
+struct qd_rls_tenants;
 
 enum qd_method_kind {
     QD_METHOD_INLINE,  /* unary, answered on the completion-queue thread */
@@ -32,7 +33,8 @@ enum qd_method_kind {
 };
 
 /* A handler reads `bytes`, and writes its answer to `place->out` or fails with *ret_error. A
- * watch's sets call->watch up, and writes nothing. */
+ * watch's sets call->watch up, and writes nothing. An INLINE one that finds something to book sets
+ * call->tenants, and writes nothing. */
 typedef enum qd_error_code (*qd_handler)(struct qd_place *place, struct qd_call *call,
                                          struct qd_str bytes, struct qd_error *ret_error);
 
@@ -149,6 +151,7 @@ struct qd_call {
     uint64_t number;   /* unary */
     uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */
     size_t number_count;
+    struct qd_rls_tenants *tenants; /* rls_tenant.c: it was decided, and is to be booked; or NULL */
     /* Streams. */
     bool reading, closed, finished;
     bool half_closed; /* the other side's; a watch: our side's, its status is under way */

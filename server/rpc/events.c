@@ -49,6 +49,7 @@ void qd_events_post(struct qd_rpc_thread *thread, uint32_t index)
     call->number = 0;
     call->number_count = 0;
     call->numbers = NULL;
+    call->tenants = NULL;
     call->reading = call->closed = call->finished = call->half_closed = false;
     call->watch = (struct qd_watching){.next = NULL};
     grpc_call_error error = GRPC_CALL_OK;
@@ -148,6 +149,10 @@ void qd_call_handle(struct qd_place *place, struct qd_call *call)
         qd_worker_leave(place->worker);
     }
     grpc_slice_unref(slice);
+    if (call->tenants != NULL) {
+        qd_booking_hand_over(call->thread, call);
+        return;
+    }
     qd_call_reply(place, call, code, &error);
 }
 

@@ -4,6 +4,7 @@
 
 #include "server/rls/match.h"
 #include "server/rpc/call.h"
+#include "server/rpc/rls_tenant.h"
 #include "server/rpc/server_internal.h"
 
 #include <stdlib.h>
@@ -62,6 +63,16 @@ struct qd_rls_work {
 struct qd_rls_work *qd_rls_work_new(void)
 {
     return calloc(1, sizeof(struct qd_rls_work));
+}
+
+struct qd_rls_request *qd_rls_work_request(struct qd_rls_work *work)
+{
+    return &work->request;
+}
+
+struct qd_rls_answer *qd_rls_work_answer(struct qd_rls_work *work)
+{
+    return &work->answer;
 }
 
 static const struct qd_rls_rule *rule_of(const struct decided *decided)
@@ -242,7 +253,9 @@ static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_ca
     const struct qd_rls_set *set = atomic_load_explicit(&place->rpc->rls, memory_order_seq_cst);
     enum qd_error_code code = qd_rls_decode(bytes, &w->request, ret_error);
 
-    (void)call;
+    if (code == QD_ERROR_NONE && qd_rls_tenant_is(place->rpc, w->request.domain)) {
+        return qd_rls_tenant_ask(place, call, bytes, ret_error);
+    }
     if (code == QD_ERROR_NONE) {
         code = refuse(set, &w->request, ret_error); /* point 1 */
     }

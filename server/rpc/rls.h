@@ -24,5 +24,7 @@ void qd_rls_set_free(void *thing); /* NULL is fine */
 /* A handler's room: too large for a stack. */
 struct qd_rls_work;
 struct qd_rls_work *qd_rls_work_new(void);
+struct qd_rls_request *qd_rls_work_request(struct qd_rls_work *work);
+struct qd_rls_answer *qd_rls_work_answer(struct qd_rls_work *work);
 
 #endif /* QD_RPC_RLS_H */

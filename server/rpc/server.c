@@ -228,6 +228,9 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
         grpc_server_register_completion_queue(rpc->server, rpc->threads[i].cq, NULL);
     }
     atomic_init(&rpc->rls, config->rls);
+    if (config->tenant_domain != NULL) {
+        rpc->tenant_domain = (struct qd_str){config->tenant_domain, strlen(config->tenant_domain)};
+    }
     rpc->shutdown_cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(rpc->server, rpc->shutdown_cq, NULL);
     grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();

@@ -56,7 +56,8 @@ struct qd_rpc_config {
     uint32_t connections_max;
     uint32_t connections_per_address;
     bool grpc_listener;     /* gRPC accepts, without caps: for tests */
-    struct qd_rls_set *rls; /* the server's from then on; NULL: none */
+    struct qd_rls_set *rls;    /* the server's from then on; NULL: none */
+    const char *tenant_domain; /* of rate limit requests that name tenants; NULL or "": none */
     struct qd_rpc_hooks hooks;
 };
 

@@ -68,6 +68,8 @@ struct qd_rpc {
     void *registered[QD_METHODS_MAX];
     uint32_t method_count;
     _Atomic(struct qd_rls_set *) rls; /* NULL: no rate limits are configured */
+    struct qd_str tenant_domain;      /* of descriptors that name a tenant; empty: there is none */
+    _Atomic uint64_t usages;          /* that these have told of, since the start */
     _Atomic bool stopping;
     _Atomic bool serving;
 

@@ -195,6 +195,19 @@ static inline void qd_out_bytes(struct qd_out *out, uint32_t id, const void *byt
     out->at += len;
 }
 
+/* Fields that are encoded already. */
+static inline void qd_out_append(struct qd_out *out, struct qd_str fields)
+{
+    if (out->full || (size_t)(out->end - out->at) < fields.len) {
+        out->full = true;
+        return;
+    }
+    if (fields.len > 0) {
+        memcpy(out->at, fields.ptr, fields.len);
+    }
+    out->at += fields.len;
+}
+
 static inline void qd_out_str(struct qd_out *out, uint32_t id, struct qd_str text)
 {
     if (text.len > 0) {
