@@ -5,6 +5,7 @@
 #   sh deploy/packages.sh --bench    what the reference lines of tests/bench need
 #   sh deploy/packages.sh --interop  what tests/interop needs where node or Python's venv is missing
 #   sh deploy/packages.sh --list [--test|--bench|--interop]   prints the names and installs nothing
+# No service is started or enabled: of prometheus only promtool is wanted.
 # Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
 set -eu
 
@@ -12,7 +13,7 @@ build='gcc libc6-dev cmake ninja-build
     libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler librocksdb-dev libev-dev libmicrohttpd-dev
     libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
-    nghttp2-client libnghttp2-dev valgrind'
+    nghttp2-client libnghttp2-dev valgrind prometheus' # for its promtool
 bench='redis-tools libhiredis-dev'
 interop='nodejs npm python3-venv'
 
@@ -54,6 +55,14 @@ fi
 echo "installing:$missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+case $missing in
+*prometheus*) # its service would listen on port 9090, now and after each boot
+    if [ ! -e /etc/systemd/system/prometheus.service ]; then
+        $as_root mkdir -p /etc/systemd/system
+        $as_root ln -s /dev/null /etc/systemd/system/prometheus.service
+    fi
+    ;;
+esac
 install_missing() {
     # shellcheck disable=SC2086 # a list of names, and as_root may be empty
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \

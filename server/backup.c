@@ -4,6 +4,7 @@
 #include "server/boot.h"
 #include "server/log/log.h"
 #include "server/shard/journal.h"
+#include "storage/codec.h"
 #include "storage/store_rocksdb.h"
 
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define BACKUP_TIME_KEY  "node/backup"
 #define COPY_CACHE_BYTES ((size_t)1 << 20)
 
 static enum qd_error_code failed(const struct qd_backup_error *error, struct qd_error *ret_error)
@@ -106,6 +108,43 @@ static void describe(const struct qd_boot *boot, struct qd_watermark mark,
     info->complete_through_ns = mark.complete_through.ns;
 }
 
+/* When the last one was made outlives the process: whoever watches for it is not alarmed by each
+ * restart. Kept as well as may be: a store that takes no writes forgets it in the end. */
+static void remember(struct qd_boot *boot, int64_t made_ns)
+{
+    struct qd_batch batch;
+    struct qd_buf value = {0};
+    struct qd_store_error error;
+
+    atomic_store_explicit(&boot->node->backup_at, made_ns, memory_order_relaxed);
+    qd_batch_init(&batch);
+    qd_put_i64(&value, made_ns);
+    batch.ops.failed |= value.failed;
+    qd_batch_put(&batch, QD_STORE_META, qd_slice_of(BACKUP_TIME_KEY), qd_buf_str(&value));
+    if (qd_store_write(boot->store, &batch, true, &error) != QD_STORE_OK) {
+        qd_log(QD_LOG_WARN, "the time of the backup is not kept beyond a restart", "why=%s",
+               qd_log_quote(error.text).text);
+    }
+    qd_batch_release(&batch);
+    qd_buf_release(&value);
+}
+
+void qd_boot_recall_backup(struct qd_boot *boot)
+{
+    struct qd_buf value = {0};
+    struct qd_store_error error;
+
+    if (qd_store_get(boot->store, QD_STORE_META, qd_slice_of(BACKUP_TIME_KEY), &value, &error) ==
+        QD_STORE_OK) {
+        struct qd_reader reader = qd_reader_of(qd_buf_str(&value));
+        int64_t made_ns = qd_get_i64(&reader);
+        if (qd_reader_finish(&reader) == QD_STORE_OK) {
+            atomic_store_explicit(&boot->node->backup_at, made_ns, memory_order_relaxed);
+        }
+    }
+    qd_buf_release(&value);
+}
+
 enum qd_error_code qd_boot_checkpoint(void *context, const char *name,
                                       struct qd_checkpoint *ret_checkpoint,
                                       struct qd_error *ret_error)
@@ -148,10 +187,12 @@ enum qd_error_code qd_boot_checkpoint(void *context, const char *name,
     done->files = info.file_count;
     done->sequence = mark.sequence;
     done->complete_through = mark.complete_through;
+    int64_t made_ns = info.made_unix_ns;
     qd_backup_info_release(&info);
     if (code != QD_BACKUP_OK) {
         return failed(&error, ret_error);
     }
+    remember(boot, made_ns);
     qd_log(QD_LOG_INFO, "backup made",
            "path=%s files=%" PRIu64 " bytes=%" PRIu64 " through=%" PRIu64,
            qd_log_quote(done->path).text, done->files, done->bytes, done->sequence);

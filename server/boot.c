@@ -467,6 +467,7 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
         return sentence("%s", error.text);
     }
     boot->node->tenants = boot->tenants;
+    qd_boot_recall_backup(boot);
     struct load_tenants load = {.directory = boot->node->directory, .policy = policy};
     struct qd_store_error store_error;
     if (qd_tenant_store_list(boot->tenants, (struct qd_str){NULL, 0}, (struct qd_str){NULL, 0},

@@ -66,4 +66,7 @@ enum qd_error_code qd_boot_checkpoint(void *context, const char *name,
                                       struct qd_checkpoint *ret_checkpoint,
                                       struct qd_error *ret_error);
 
+/* When the last backup was made, into the node's figures; at boot. Unknown if it cannot be read. */
+void qd_boot_recall_backup(struct qd_boot *boot);
+
 #endif /* QD_SERVER_BOOT_H */

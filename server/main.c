@@ -129,7 +129,7 @@ static bool watch_rls(struct app *app)
         return true;
     }
     app->rls = qd_rls_watch_start(dir, qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
-                                  app->boot.rls_look, app->rpc);
+                                  app->boot.rls_look, app->boot.node, app->rpc);
     return app->rls != NULL;
 }
 

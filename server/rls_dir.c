@@ -100,6 +100,7 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, uint64
 struct qd_rls_watch {
     const char *dir;
     const char *reserved;
+    struct qd_node *node; /* its figures */
     struct qd_rpc *rpc;
     uint64_t loaded; /* what the folder looked like */
     uint64_t seen;   /* at the last look */
@@ -119,7 +120,9 @@ static void watch(void *context)
         return;
     }
     struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, &w->loaded, &why);
+    atomic_store_explicit(&w->node->rls_is_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
+        atomic_fetch_add_explicit(&w->node->rls_refused, 1, memory_order_relaxed);
         qd_log(QD_LOG_ERROR, "rate limits refused; those in force stay", "dir=%s why=%s",
                qd_log_quote(w->dir).text, qd_log_quote(why != NULL ? why : "").text);
         free(why);
@@ -134,7 +137,7 @@ static void watch(void *context)
 }
 
 struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, uint64_t loaded,
-                                        struct qd_rpc *rpc)
+                                        struct qd_node *node, struct qd_rpc *rpc)
 {
     struct qd_rls_watch *w = calloc(1, sizeof(*w));
 
@@ -143,6 +146,7 @@ struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, u
     }
     w->dir = dir;
     w->reserved = reserved;
+    w->node = node;
     w->rpc = rpc;
     w->loaded = loaded;
     w->ticker = qd_ticker_start(LOOK_MS, watch, w);

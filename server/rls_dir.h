@@ -20,9 +20,9 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, uint64
 
 /* Publish what the folder says, each time that it looks different from `loaded`, and then from what
  * was loaded last. A folder with a wrong file
- * changes nothing, and is logged. NULL: no memory or threads. */
+ * changes nothing, and is logged and counted in `node`. NULL: no memory or threads. */
 struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, uint64_t loaded,
-                                        struct qd_rpc *rpc);
+                                        struct qd_node *node, struct qd_rpc *rpc);
 void qd_rls_watch_stop(struct qd_rls_watch *watch); /* before the server stops; NULL is fine */
 
 #endif /* QD_SERVER_RLS_DIR_H */

@@ -1,5 +1,9 @@
 #include "server/admin/metrics.h"
 
+#include "server/admin/exposition.h"
+#include "server/admin/process.h"
+#include "server/shard/snapshot.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,21 +47,65 @@ void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures)
     *ret_figures = sum;
 }
 
-static void head(FILE *out, const char *name, const char *type, const char *help)
+/* How calls went, of all threads. */
+struct calls {
+    struct qd_histogram_sum latency[QD_MEASURED_COUNT];
+    uint64_t failed[QD_MEASURED_COUNT];
+    uint64_t errors[QD_ERROR_COUNT];
+};
+
+static void add_calls(const struct qd_worker_figures *figures, struct calls *sum)
 {
-    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    for (size_t i = 0; i < QD_MEASURED_COUNT; i++) {
+        qd_histogram_collect(&figures->latency[i], &sum->latency[i]);
+        sum->failed[i] += atomic_load_explicit(&figures->calls_failed[i], memory_order_relaxed);
+    }
+    for (size_t i = 0; i < QD_ERROR_COUNT; i++) {
+        sum->errors[i] += atomic_load_explicit(&figures->errors[i], memory_order_relaxed);
+    }
 }
 
-static void one(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+static void write_calls(struct qd_node *node, FILE *out)
 {
-    head(out, name, type, help);
-    fprintf(out, "%s %" PRIu64 "\n", name, value);
-}
+    static const char *const methods[QD_MEASURED_COUNT] = {
+        [QD_MEASURED_CHECK] = "CheckQuota",
+        [QD_MEASURED_REPORT] = "ReportUsage",
+        [QD_MEASURED_EXTEND] = "ExtendReservation",
+        [QD_MEASURED_CANCEL] = "CancelReservation",
+        [QD_MEASURED_STREAM] = "StreamQuota",
+        [QD_MEASURED_RATE_LIMIT] = "ShouldRateLimit",
+        [QD_MEASURED_OTHER] = "other",
+    };
+    static const char duration[] = "quotad_request_duration_seconds";
+    static const char failed[] = "quotad_requests_failed_total";
+    static const char errors[] = "quotad_errors_total";
+    struct calls sum = {0};
 
-static void labelled(FILE *out, const char *name, const char *label, const char *word,
-                     uint64_t value)
-{
-    fprintf(out, "%s{%s=\"%s\"} %" PRIu64 "\n", name, label, word, value);
+    pthread_mutex_lock(&node->workers_lock);
+    for (struct qd_worker *w = node->workers; w; w = w->next) {
+        add_calls(&w->figures, &sum);
+    }
+    pthread_mutex_unlock(&node->workers_lock);
+    qd_expose_head(out, duration, "histogram",
+                   "From a call's arrival to its reply; of a stream, each message. ReportUsage "
+                   "waits for the disk.");
+    for (size_t i = 0; i < QD_MEASURED_COUNT; i++) {
+        qd_expose_histogram(out, duration, "method", methods[i], QD_HISTOGRAM_LATENCY,
+                            QD_EXPOSE_SECONDS, &sum.latency[i]);
+    }
+    qd_expose_head(out, failed, "counter", "Calls that ended with an error. A denial is none.");
+    for (size_t i = 0; i < QD_MEASURED_COUNT; i++) {
+        qd_expose_labelled(out, failed, "method", methods[i], sum.failed[i]);
+    }
+    qd_expose_head(out, errors, "counter",
+                   "Errors by reason (quotad-reason), of calls and of a stream's items.");
+    for (size_t i = 1; i < QD_ERROR_COUNT; i++) {
+        qd_expose_labelled(out, errors, "reason", qd_error_reason((enum qd_error_code)i),
+                           sum.errors[i]);
+    }
+    qd_expose_one(out, "quotad_calls_waiting", "gauge",
+                  "Calls that wait for a thread that may wait for the disk.",
+                  atomic_load_explicit(&node->calls_waiting, memory_order_relaxed));
 }
 
 static void add_stats(struct qd_core_stats *sum, const struct qd_core_stats *s)
@@ -97,83 +145,91 @@ static void sum_stats(struct qd_node *node, struct qd_core_stats *ret_sum)
 
 static void write_requests(FILE *out, const struct qd_figures *f)
 {
-    head(out, "quotad_checks_total", "counter", "Checks answered, by verdict.");
-    labelled(out, "quotad_checks_total", "verdict", "allowed", f->checks_allowed);
-    labelled(out, "quotad_checks_total", "verdict", "denied", f->checks_denied);
-    labelled(out, "quotad_checks_total", "verdict", "error", f->checks_failed);
-    head(out, "quotad_denials_total", "counter",
-         "Checks denied before any limit was looked at, by reason.");
-    labelled(out, "quotad_denials_total", "reason", "unknown_tenant", f->unknown_tenant);
-    labelled(out, "quotad_denials_total", "reason", "blocked", f->blocked);
-    labelled(out, "quotad_denials_total", "reason", "draining", f->draining);
-    head(out, "quotad_reports_total", "counter", "Reports answered, by what became of them.");
-    labelled(out, "quotad_reports_total", "result", "booked", f->reports);
-    labelled(out, "quotad_reports_total", "result", "duplicate", f->reports_duplicate);
-    labelled(out, "quotad_reports_total", "result", "error", f->reports_failed);
-    one(out, "quotad_reports_late_total", "counter",
-        "Reports whose reservation had been closed or had expired.", f->reports_late);
-    one(out, "quotad_reports_unsettled_total", "counter",
+    qd_expose_head(out, "quotad_checks_total", "counter", "Checks answered, by verdict.");
+    qd_expose_labelled(out, "quotad_checks_total", "verdict", "allowed", f->checks_allowed);
+    qd_expose_labelled(out, "quotad_checks_total", "verdict", "denied", f->checks_denied);
+    qd_expose_labelled(out, "quotad_checks_total", "verdict", "error", f->checks_failed);
+    qd_expose_head(out, "quotad_denials_total", "counter",
+                   "Checks denied before any limit was looked at, by reason.");
+    qd_expose_labelled(out, "quotad_denials_total", "reason", "unknown_tenant", f->unknown_tenant);
+    qd_expose_labelled(out, "quotad_denials_total", "reason", "blocked", f->blocked);
+    qd_expose_labelled(out, "quotad_denials_total", "reason", "draining", f->draining);
+    qd_expose_head(out, "quotad_reports_total", "counter",
+                   "Reports answered, by what became of them.");
+    qd_expose_labelled(out, "quotad_reports_total", "result", "booked", f->reports);
+    qd_expose_labelled(out, "quotad_reports_total", "result", "duplicate", f->reports_duplicate);
+    qd_expose_labelled(out, "quotad_reports_total", "result", "error", f->reports_failed);
+    qd_expose_one(out, "quotad_reports_late_total", "counter",
+                  "Reports whose reservation had been closed or had expired.", f->reports_late);
+    qd_expose_one(
+        out, "quotad_reports_unsettled_total", "counter",
         "Reports that are booked, but whose limits could not be found any more: no counter took "
         "them.",
         f->unsettled);
-    one(out, "quotad_extends_total", "counter", "Reservations extended.", f->extends);
-    one(out, "quotad_cancels_total", "counter", "Reservations cancelled.", f->cancels);
-    one(out, "quotad_undelivered_total", "counter",
-        "Allowed answers that could not be delivered; their holds were given back.",
-        f->undelivered);
-    head(out, "quotad_rls_descriptors_total", "counter",
-         "Descriptors of Envoy's rate limit service, by what they met: room in their limit, none, "
-         "or "
-         "no limit.");
-    labelled(out, "quotad_rls_descriptors_total", "result", "ok", f->rls_ok);
-    labelled(out, "quotad_rls_descriptors_total", "result", "over_limit", f->rls_over);
-    labelled(out, "quotad_rls_descriptors_total", "result", "no_limit", f->rls_unlimited);
-    one(out, "quotad_bad_requests_total", "counter", "Requests refused as invalid.",
-        f->bad_requests);
-    one(out, "quotad_failed_open_total", "counter",
-        "Checks let through by a limit's failure mode `open`.", f->failed_open);
+    qd_expose_one(out, "quotad_extends_total", "counter", "Reservations extended.", f->extends);
+    qd_expose_one(out, "quotad_cancels_total", "counter", "Reservations cancelled.", f->cancels);
+    qd_expose_one(out, "quotad_undelivered_total", "counter",
+                  "Allowed answers that could not be delivered; their holds were given back.",
+                  f->undelivered);
+    qd_expose_head(
+        out, "quotad_rls_descriptors_total", "counter",
+        "Descriptors of Envoy's rate limit service, by what they met: room in their limit, none, "
+        "or "
+        "no limit.");
+    qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "ok", f->rls_ok);
+    qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "over_limit", f->rls_over);
+    qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "no_limit", f->rls_unlimited);
+    qd_expose_one(out, "quotad_bad_requests_total", "counter", "Requests refused as invalid.",
+                  f->bad_requests);
+    qd_expose_one(out, "quotad_failed_open_total", "counter",
+                  "Checks let through by a limit's failure mode `open`.", f->failed_open);
 }
 
 static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_core_stats *s)
 {
     static const char *const kinds[] = {"narrow_window", "wide_window", "bucket", "gauge"};
-    head(out, "quotad_counters", "gauge", "Live counters in memory, by kind.");
+    qd_expose_head(out, "quotad_counters", "gauge", "Live counters in memory, by kind.");
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        labelled(out, "quotad_counters", "kind", kinds[i], s->counters_live[i]);
+        qd_expose_labelled(out, "quotad_counters", "kind", kinds[i], s->counters_live[i]);
     }
-    one(out, "quotad_bindings", "gauge", "Cached bindings.", s->bindings_live);
-    one(out, "quotad_reservations_open", "gauge", "Open reservations.", s->reservations_open);
-    one(out, "quotad_reservations_kept", "gauge",
-        "Expired reservations that stay charged until a report or their window's end.",
-        s->reservations_kept);
-    one(out, "quotad_roots", "gauge", "Root tenants in memory.", s->roots_live);
-    one(out, "quotad_reservations_expired_total", "counter", "Holds that ended unreported.",
-        s->expired);
-    one(out, "quotad_shadow_denials_total", "counter",
-        "Checks that a shadow limit would have denied.", s->shadow_denied);
-    one(out, "quotad_stopped_total", "counter", "Extensions answered with stop.", s->stopped);
-    one(out, "quotad_capacity_denials_total", "counter", "Checks denied because a table was full.",
-        s->capacity_denied);
-    one(out, "quotad_reservations_kept_forgotten_total", "counter",
+    qd_expose_one(out, "quotad_bindings", "gauge", "Cached bindings.", s->bindings_live);
+    qd_expose_one(out, "quotad_reservations_open", "gauge", "Open reservations.",
+                  s->reservations_open);
+    qd_expose_one(out, "quotad_reservations_kept", "gauge",
+                  "Expired reservations that stay charged until a report or their window's end.",
+                  s->reservations_kept);
+    qd_expose_one(out, "quotad_roots", "gauge", "Root tenants in memory.", s->roots_live);
+    qd_expose_one(out, "quotad_reservations_expired_total", "counter",
+                  "Holds that ended unreported.", s->expired);
+    qd_expose_one(out, "quotad_shadow_denials_total", "counter",
+                  "Checks that a shadow limit would have denied.", s->shadow_denied);
+    qd_expose_one(out, "quotad_stopped_total", "counter", "Extensions answered with stop.",
+                  s->stopped);
+    qd_expose_one(out, "quotad_capacity_denials_total", "counter",
+                  "Checks denied because a table was full.", s->capacity_denied);
+    qd_expose_one(
+        out, "quotad_reservations_kept_forgotten_total", "counter",
         "Expired reservations that were forgotten before a report came, because the table was "
         "full; their charge stays, a late report is booked without them.",
         s->kept_forgotten);
-    one(out, "quotad_counter_states_lost_total", "counter",
+    qd_expose_one(
+        out, "quotad_evicted_states_lost_total", "counter",
         "States of evicted counters that the store gave back damaged or not at all; those "
         "counters began empty.",
         s->states_lost);
-    one(out, "quotad_counter_states_unreadable_total", "counter",
+    qd_expose_one(
+        out, "quotad_evicted_states_unreadable_total", "counter",
         "Bindings that did without a limit, by its failure mode, because the store could not be "
         "read for what its evicted counter had.",
         f->unreadable);
-    one(out, "quotad_bindings_made_total", "counter", "Bindings resolved from the policy.",
-        f->binds);
-    one(out, "quotad_bindings_failed_total", "counter", "Bindings that found a table full.",
-        f->bind_full);
-    one(out, "quotad_evictions_total", "counter", "Counters moved from memory to the store.",
-        f->evictions);
-    one(out, "quotad_restores_total", "counter", "Counters moved back from the store.",
-        f->restores);
+    qd_expose_one(out, "quotad_bindings_made_total", "counter",
+                  "Bindings resolved from the policy.", f->binds);
+    qd_expose_one(out, "quotad_bindings_failed_total", "counter",
+                  "Bindings that found a table full.", f->bind_full);
+    qd_expose_one(out, "quotad_evictions_total", "counter",
+                  "Counters moved from memory to the store.", f->evictions);
+    qd_expose_one(out, "quotad_restores_total", "counter", "Counters moved back from the store.",
+                  f->restores);
 }
 
 struct top_root {
@@ -251,8 +307,8 @@ static void write_tenants(struct qd_node *node, size_t max, FILE *out)
         return; /* a scrape without these series */
     }
     top_collect(node, &top);
-    head(out, "quotad_tenant_checks_total", "counter",
-         "Checks by root tenant: the busiest ones, all others as `other`.");
+    qd_expose_head(out, "quotad_tenant_checks_total", "counter",
+                   "Checks by root tenant: the busiest ones, all others as `other`.");
     for (size_t i = 0; i < top.count; i++) {
         write_tenant(out, top.roots[i].name, top.roots[i].allowed, top.roots[i].denied);
     }
@@ -260,61 +316,124 @@ static void write_tenants(struct qd_node *node, size_t max, FILE *out)
     free(top.roots);
 }
 
+static void write_commits(struct qd_node *node, FILE *out)
+{
+    static const char wait[] = "quotad_ledger_commit_duration_seconds";
+    static const char size[] = "quotad_ledger_group_bookings";
+    struct qd_ledger_measured measured;
+
+    qd_ledger_measured(node->ledger, &measured);
+    qd_expose_head(out, wait, "histogram", "A booking's wait, from the queue to the disk.");
+    qd_expose_histogram(out, wait, NULL, NULL, QD_HISTOGRAM_LATENCY, QD_EXPOSE_SECONDS,
+                        &measured.commit_ns);
+    qd_expose_head(out, size, "histogram", "Bookings that shared a synced batch.");
+    qd_expose_histogram(out, size, NULL, NULL, QD_HISTOGRAM_SIZE, QD_EXPOSE_COUNT,
+                        &measured.group_size);
+}
+
 static void write_ledger(struct qd_node *node, FILE *out)
 {
     struct qd_ledger_status status;
     qd_ledger_status(node->ledger, &status);
-    one(out, "quotad_ledger_sequence", "gauge", "Sequence number of the last ledger entry.",
-        status.watermark.sequence);
-    one(out, "quotad_ledger_complete_through_seconds", "gauge",
+    qd_expose_one(out, "quotad_ledger_sequence", "gauge",
+                  "Sequence number of the last ledger entry.", status.watermark.sequence);
+    qd_expose_time(
+        out, "quotad_ledger_complete_through_timestamp_seconds", "gauge",
         "Every entry recorded up to here is in, Unix time; stands still while the store fails.",
-        (uint64_t)(status.watermark.complete_through.ns / QD_NS_PER_S));
-    one(out, "quotad_ledger_groups_total", "counter", "Synced batches written.", status.groups);
-    one(out, "quotad_ledger_errors_total", "counter", "Bookings that the store refused.",
-        status.store_errors);
-    one(out, "quotad_ledger_expired_entries", "gauge", "Entries that ledger_retention has deleted.",
-        status.expired.through);
-    one(out, "quotad_ledger_expired_keys_through", "gauge",
-        "Idempotency keys of reports up to this entry are deleted.", status.expired.keys_through);
-    one(out, "quotad_ledger_failed", "gauge", "1 while reports are refused: the store fails.",
-        status.failed ? 1 : 0);
+        status.watermark.complete_through.ns);
+    qd_expose_one(out, "quotad_ledger_groups_total", "counter", "Synced batches written.",
+                  status.groups);
+    qd_expose_one(out, "quotad_ledger_errors_total", "counter", "Bookings that the store refused.",
+                  status.store_errors);
+    qd_expose_one(out, "quotad_ledger_expired_entries", "gauge",
+                  "Entries that ledger_retention has deleted.", status.expired.through);
+    qd_expose_one(out, "quotad_ledger_expired_keys_through", "gauge",
+                  "Idempotency keys of reports up to this entry are deleted.",
+                  status.expired.keys_through);
+    qd_expose_one(out, "quotad_ledger_failed", "gauge",
+                  "1 while reports are refused: the store fails.", status.failed ? 1 : 0);
+    qd_expose_one(out, "quotad_ledger_damaged", "gauge",
+                  "1: a report met a damaged record since the start; restore a backup.",
+                  status.damage.code != QD_STORE_OK ? 1 : 0);
+    write_commits(node, out);
 }
 
 static void write_snapshots(struct qd_node *node, FILE *out)
 {
     const struct qd_snapshot_figures *s = &node->snapshot;
-    one(out, "quotad_snapshot_rounds_total", "counter",
-        "Times that all counters and reservations that had changed were stored.",
-        atomic_load_explicit(&s->rounds, memory_order_relaxed));
-    one(out, "quotad_snapshot_bytes_total", "counter", "Bytes written for that.",
-        atomic_load_explicit(&s->bytes, memory_order_relaxed));
-    one(out, "quotad_snapshot_failures_total", "counter",
-        "Writes of them that the store refused; a crash would forget rates since.",
-        atomic_load_explicit(&s->failures, memory_order_relaxed));
+    qd_expose_one(out, "quotad_snapshot_rounds_total", "counter",
+                  "Times that all counters and reservations that had changed were stored.",
+                  atomic_load_explicit(&s->rounds, memory_order_relaxed));
+    qd_expose_one(out, "quotad_snapshot_bytes_total", "counter", "Bytes written for that.",
+                  atomic_load_explicit(&s->bytes, memory_order_relaxed));
+    qd_expose_one(out, "quotad_snapshot_failures_total", "counter",
+                  "Writes of them that the store refused; a crash would forget rates since.",
+                  atomic_load_explicit(&s->failures, memory_order_relaxed));
+    qd_expose_time(out, "quotad_snapshot_last_success_timestamp_seconds", "gauge",
+                   "When all counters and reservations had been stored last, Unix time.",
+                   atomic_load_explicit(&s->stored_at, memory_order_relaxed));
+    qd_expose_time(
+        out, "quotad_snapshot_oldest_slice_timestamp_seconds", "gauge",
+        "A crash forgets rates and holds that are younger than this, Unix time: the slice that was "
+        "stored the longest ago; 0: one never was.",
+        qd_snapshot_oldest(node).ns);
+    qd_expose_time(out, "quotad_backup_last_success_timestamp_seconds", "gauge",
+                   "When the last backup was made, Unix time; 0: never.",
+                   atomic_load_explicit(&node->backup_at, memory_order_relaxed));
+}
+
+static void write_policy(struct qd_node *node, FILE *out)
+{
+    bool refused = atomic_load_explicit(&node->reload_refused, memory_order_relaxed);
+    bool old = atomic_load_explicit(&node->rls_is_old, memory_order_relaxed);
+
+    qd_expose_one(out, "quotad_policy_revision", "gauge", "Revision of the policy in force.",
+                  atomic_load_explicit(&node->revision, memory_order_relaxed));
+    qd_expose_one(out, "quotad_policy_reload_failures_total", "counter",
+                  "Policies that were refused.",
+                  atomic_load_explicit(&node->reload_failures, memory_order_relaxed));
+    qd_expose_one(out, "quotad_policy_last_reload_successful", "gauge",
+                  "0: the last policy was refused, and an older one goes on.", refused ? 0 : 1);
+    qd_expose_time(out, "quotad_policy_last_reload_success_timestamp_seconds", "gauge",
+                   "When a policy was taken last, or found unchanged, Unix time.",
+                   atomic_load_explicit(&node->reloaded_at, memory_order_relaxed));
+    qd_expose_one(out, "quotad_rls_reload_failures_total", "counter",
+                  "Loads of --rls-config that were refused.",
+                  atomic_load_explicit(&node->rls_refused, memory_order_relaxed));
+    qd_expose_one(out, "quotad_rls_last_reload_successful", "gauge",
+                  "0: the last load of --rls-config was refused, and older rate limits go on.",
+                  old ? 0 : 1);
+}
+
+static void write_process(FILE *out)
+{
+    struct qd_process process;
+
+    qd_process_read(&process);
+    qd_expose_time(out, "process_cpu_seconds_total", "counter",
+                   "Processor time that this process has used.", process.cpu_ns);
+    qd_expose_time(out, "process_start_time_seconds", "gauge",
+                   "When this process started, Unix time.", process.started_ns);
+    qd_expose_one(out, "process_resident_memory_bytes", "gauge", "Memory in use.",
+                  process.resident_bytes);
+    qd_expose_one(out, "process_virtual_memory_bytes", "gauge",
+                  "Address space, most of it never used.", process.stat.virtual_bytes);
+    qd_expose_one(out, "process_open_fds", "gauge", "Open file descriptors.", process.open_fds);
+    qd_expose_one(out, "process_max_fds", "gauge", "How many there may be.", process.max_fds);
+    qd_expose_one(out, "process_threads", "gauge", "Threads.", process.stat.threads);
 }
 
 static void write_node(struct qd_node *node, FILE *out)
 {
     struct qd_wall_ns since;
-    head(out, "quotad_build_info", "gauge", "1; the version is in the label.");
-    labelled(out, "quotad_build_info", "version", QD_VERSION, 1);
-    one(out, "quotad_start_time_seconds", "gauge", "When this process started, Unix time.",
-        (uint64_t)(node->started_at.ns / QD_NS_PER_S));
-    one(out, "quotad_policy_reload_failures_total", "counter", "Policies that were refused.",
-        atomic_load_explicit(&node->reload_failures, memory_order_relaxed));
-    one(out, "quotad_policy_reload_refused", "gauge",
-        "1: the last policy was refused, and an older one goes on.",
-        atomic_load_explicit(&node->reload_refused, memory_order_relaxed) ? 1 : 0);
-    one(out, "quotad_policy_revision", "gauge", "Revision of the policy in force.",
-        atomic_load_explicit(&node->revision, memory_order_relaxed));
-    one(out, "quotad_draining", "gauge", "1 while the node drains.",
-        atomic_load_explicit(&node->draining, memory_order_relaxed) ? 1 : 0);
-    head(out, "quotad_clock_step_seconds", "gauge",
-         "System clock minus the node's, while a step is not followed; else 0.");
-    int64_t step_ms = qd_clock_alarm(&node->clock, &since) / QD_NS_PER_MS;
-    int64_t size_ms = step_ms < 0 ? -step_ms : step_ms;
-    fprintf(out, "quotad_clock_step_seconds %s%" PRId64 ".%03" PRId64 "\n", step_ms < 0 ? "-" : "",
-            size_ms / 1000, size_ms % 1000);
+
+    qd_expose_head(out, "quotad_build_info", "gauge", "1; the version is in the label.");
+    qd_expose_labelled(out, "quotad_build_info", "version", QD_VERSION, 1);
+    qd_expose_one(out, "quotad_draining", "gauge", "1 while the node drains.",
+                  atomic_load_explicit(&node->draining, memory_order_relaxed) ? 1 : 0);
+    qd_expose_time(out, "quotad_clock_step_seconds", "gauge",
+                   "System clock minus the node's, while a step is not followed; else 0.",
+                   qd_clock_alarm(&node->clock, &since));
 }
 
 static void write_connections(struct qd_node *node, FILE *out)
@@ -345,20 +464,21 @@ static void write_events(struct qd_node *node, const struct qd_core_stats *s, FI
         [QD_EVENT_FULL] = "table_full",
         [QD_EVENT_CORRECTION] = "correction",
     };
-    head(out, "quotad_events_total", "counter",
-         "Events told, by kind. Of holds that expire together only some are told one by one: "
-         "quotad_reservations_expired_total counts all.");
+    qd_expose_head(
+        out, "quotad_events_total", "counter",
+        "Events told, by kind. Of holds that expire together only some are told one by one: "
+        "quotad_reservations_expired_total counts all.");
     for (size_t i = 0; i < QD_EVENT_KINDS; i++) {
-        labelled(out, "quotad_events_total", "kind", kinds[i],
-                 atomic_load_explicit(&node->broadcast.told[i], memory_order_relaxed));
+        qd_expose_labelled(out, "quotad_events_total", "kind", kinds[i],
+                           atomic_load_explicit(&node->broadcast.told[i], memory_order_relaxed));
     }
-    one(out, "quotad_events_lost_total", "counter",
-        "Events that came faster than they could be told to anybody.", s->events_lost);
-    one(out, "quotad_event_watchers", "gauge", "Open WatchEvents streams.",
-        qd_broadcast_watchers(&node->broadcast));
-    one(out, "quotad_event_watchers_lost_total", "counter",
-        "Events that watchers missed because they read too slowly.",
-        atomic_load_explicit(&node->broadcast.lost, memory_order_relaxed));
+    qd_expose_one(out, "quotad_events_lost_total", "counter",
+                  "Events that came faster than they could be told to anybody.", s->events_lost);
+    qd_expose_one(out, "quotad_event_watchers", "gauge", "Open WatchEvents streams.",
+                  qd_broadcast_watchers(&node->broadcast));
+    qd_expose_one(out, "quotad_event_watchers_lost_total", "counter",
+                  "Events that watchers missed because they read too slowly.",
+                  atomic_load_explicit(&node->broadcast.lost, memory_order_relaxed));
 }
 
 void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
@@ -369,6 +489,9 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     sum_stats(node, &stats);
     write_node(node, out);
     write_connections(node, out);
+    write_policy(node, out);
+    write_process(out);
+    write_calls(node, out);
     write_requests(out, &figures);
     write_tables(out, &figures, &stats);
     write_tenants(node, top, out);

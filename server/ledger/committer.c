@@ -5,12 +5,24 @@
 #include "server/ledger/ledger_internal.h"
 
 #include <assert.h>
+#include <time.h>
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * (uint64_t)QD_NS_PER_S + (uint64_t)now.tv_nsec;
+}
 
 void qd_committer_enqueue(struct qd_ledger *ledger, struct qd_book_job *first,
                           struct qd_book_job *last)
 {
-    pthread_mutex_lock(&ledger->mutex);
+    uint64_t now = now_ns();
     last->own.queue_next = NULL;
+    for (struct qd_book_job *job = first; job != NULL; job = job->own.queue_next) {
+        job->own.queued_ns = now;
+    }
+    pthread_mutex_lock(&ledger->mutex);
     if (ledger->queue_head == NULL) {
         ledger->queue_head = first;
         pthread_cond_signal(&ledger->work);
@@ -56,6 +68,17 @@ static struct qd_store_error write_group(struct qd_ledger *ledger, struct qd_boo
     return error;
 }
 
+/* What was booked has waited so long; nobody else writes these. */
+static void measure_group(struct qd_ledger *ledger, const struct qd_book_job *first, uint32_t count)
+{
+    uint64_t now = now_ns();
+    const struct qd_book_job *job = first;
+    for (uint32_t i = 0; i < count; i++, job = job->own.queue_next) {
+        qd_histogram_add(&ledger->commit_ns, QD_HISTOGRAM_LATENCY, now - job->own.queued_ns);
+    }
+    qd_histogram_add(&ledger->group_size, QD_HISTOGRAM_SIZE, count);
+}
+
 static void finish_group(struct qd_ledger *ledger, struct qd_book_job *first, uint32_t count,
                          const struct qd_store_error *error)
 {
@@ -89,6 +112,9 @@ static void *committer_main(void *argument)
         struct qd_store_error error = write_group(ledger, first, count);
         qd_ledger_unlead(ledger);
         pthread_mutex_unlock(&ledger->mutex);
+        if (error.code == QD_STORE_OK) {
+            measure_group(ledger, first, count);
+        }
         finish_group(ledger, first, count, &error);
         pthread_mutex_lock(&ledger->mutex);
     }

@@ -336,3 +336,11 @@ void qd_ledger_status(struct qd_ledger *ledger, struct qd_ledger_status *ret_sta
     ret_status->failed = ledger->counts.failed && ledger->counts.failure.code != QD_STORE_OK;
     pthread_mutex_unlock(&ledger->mutex);
 }
+
+void qd_ledger_measured(const struct qd_ledger *ledger, struct qd_ledger_measured *ret_measured)
+{
+    struct qd_ledger_measured measured = {0};
+    qd_histogram_collect(&ledger->commit_ns, &measured.commit_ns);
+    qd_histogram_collect(&ledger->group_size, &measured.group_size);
+    *ret_measured = measured;
+}

@@ -19,6 +19,7 @@
 #ifndef QD_LEDGER_LEDGER_H
 #define QD_LEDGER_LEDGER_H
 
+#include "server/measure/histogram.h"
 #include "storage/entry.h"
 #include "storage/expired_record.h"
 #include "storage/store.h"
@@ -122,6 +123,7 @@ struct qd_book_job {
     struct qd_book_own {   /* the ledger's own */
         struct qd_buf key; /* idempotency key; empty: none */
         uint64_t key_hash;
+        uint64_t queued_ns; /* monotonic */
         struct qd_book_job *queue_next;
         struct qd_book_job *table_next;
         struct qd_book_job *first_waiter; /* jobs with the same key, the oldest first */
@@ -170,6 +172,13 @@ struct qd_ledger_status {
     uint32_t group_largest;
     struct qd_expired expired; /* L7 */
 };
+
+/* For /metrics, of what was booked since open; from any thread. */
+struct qd_ledger_measured {
+    struct qd_histogram_sum commit_ns;  /* a booking's wait: from the queue to the disk */
+    struct qd_histogram_sum group_size; /* bookings of one synced batch */
+};
+void qd_ledger_measured(const struct qd_ledger *ledger, struct qd_ledger_measured *ret_measured);
 
 void qd_ledger_status(struct qd_ledger *ledger, struct qd_ledger_status *ret_status);
 

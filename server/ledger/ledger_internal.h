@@ -29,6 +29,10 @@ struct qd_ledger {
     struct qd_buf scratch_key;
     struct qd_buf scratch_value;
 
+    /* Written by the committer only, read by whoever asks. */
+    struct qd_histogram commit_ns;
+    struct qd_histogram group_size;
+
     struct qd_rollup_labels labels; /* written by the leader only, under the mutex */
     struct qd_watermark mark;       /* likewise */
     struct qd_ledger_status counts; /* booked.., groups, failure */

@@ -58,6 +58,8 @@ void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
         *rpc->booking_last = call;
         rpc->booking_last = &call->next;
         rpc->booking_waiting++;
+        atomic_store_explicit(&rpc->node->calls_waiting, rpc->booking_waiting,
+                              memory_order_relaxed);
         (void)pthread_cond_signal(&rpc->booking_ready);
     }
     (void)pthread_mutex_unlock(&rpc->booking_lock);
@@ -79,6 +81,7 @@ static struct qd_call *pop(struct qd_rpc *rpc)
 
     rpc->booking_first = call->next;
     rpc->booking_waiting--;
+    atomic_store_explicit(&rpc->node->calls_waiting, rpc->booking_waiting, memory_order_relaxed);
     if (rpc->booking_first == NULL) {
         rpc->booking_last = &rpc->booking_first;
     }

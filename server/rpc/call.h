@@ -86,9 +86,11 @@ struct qd_place {
 };
 bool qd_place_init(struct qd_place *place, struct qd_rpc *rpc);
 void qd_place_release(struct qd_place *place);
-/* X2: what is refused as invalid is counted, a stream's item as well as a call. */
+/* What fails is counted by its reason, a stream's item as well as a call; X2: what is refused as
+ * invalid once more. */
 static inline void qd_place_count_refusal(struct qd_place *place, enum qd_error_code code)
 {
+    qd_count(&place->worker->figures.errors[code]);
     if (qd_error_status(code) == QD_STATUS_INVALID_ARGUMENT) {
         qd_count(&place->worker->figures.bad_requests);
     }
@@ -135,7 +137,8 @@ struct qd_call {
     struct qd_rpc_thread *thread;
     const struct qd_method *method;
     uint32_t method_index;
-    struct qd_call *next; /* in a pool, or in the booking queue */
+    struct qd_mono_ns begun; /* its event, or a stream's last message; what is measured begins */
+    struct qd_call *next;    /* in a pool, or in the booking queue */
     struct qd_tag tags[QD_TAG_COUNT];
     grpc_call *call;
     gpr_timespec deadline;

@@ -199,6 +199,9 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     }
     atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
     qd_events_post(thread, call->method_index);
+    if (call->method->kind != QD_METHOD_CHECK) { /* a check looks at the clock itself */
+        call->begun = qd_clock_mono(&thread->place.node->clock);
+    }
     switch (call->method->kind) {
     case QD_METHOD_INLINE:
         qd_call_handle(&thread->place, call);
@@ -260,6 +263,7 @@ static void on_read(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
         return;
     }
     call->number_count = 0; /* it goes on: it has heard the last answer */
+    call->begun = qd_clock_mono(&thread->place.node->clock);
     atomic_fetch_add_explicit(&thread->stream_messages, 1, memory_order_relaxed);
     grpc_slice slice;
     struct qd_str bytes = qd_message_bytes(call->received, &slice);

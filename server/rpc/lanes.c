@@ -20,6 +20,7 @@ void qd_lanes_take(struct qd_rpc_thread *thread, struct qd_call *call)
     if (call->received == NULL || bytes.len > QD_MESSAGE_BYTES_MAX) { /* refused there */
         grpc_slice_unref(lane->slice);
         qd_lanes_flush(thread);
+        call->begun = qd_clock_mono(&place->node->clock);
         qd_call_handle(place, call);
         return;
     }
@@ -29,8 +30,10 @@ void qd_lanes_take(struct qd_rpc_thread *thread, struct qd_call *call)
     lane->call = call;
     if (!qd_codec_check(bytes, &lane->args)) {
         lane->code = qd_quota_malformed("CheckQuotaRequest", &lane->error);
+        call->begun = qd_clock_mono(&place->node->clock);
     } else {
         lane->code = qd_check_begin(&lane->work, place->worker, &lane->args, &lane->error);
+        call->begun = lane->work.begun; /* the check's own look at the clock */
     }
 }
 

@@ -15,16 +15,6 @@ void qd_call_clear_message(struct qd_call *call)
     }
 }
 
-static void count_error(struct qd_place *place, struct qd_call *call, enum qd_error_code code)
-{
-    /* The booking threads' place isn't a completion queue's: their errors go to a shared figure. */
-    _Atomic uint64_t *figure = place == &call->thread->place
-                                   ? &call->thread->errors_by_code[code]
-                                   : &place->rpc->booking_errors_by_code[code];
-    atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
-    qd_place_count_refusal(place, code);
-}
-
 static grpc_byte_buffer *out_buffer(struct qd_place *place)
 {
     grpc_slice slice =
@@ -110,7 +100,8 @@ void qd_call_stream_refuse(struct qd_place *place, struct qd_call *call, enum qd
 {
     grpc_op ops[2];
 
-    count_error(place, call, code);
+    qd_place_count_refusal(place, code);
+    qd_measure_reply(place, call, code);
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
     set_status(call, code, error, &ops[1]);
@@ -149,8 +140,9 @@ void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_c
         error = &internal;
     }
     if (code != QD_ERROR_NONE) {
-        count_error(place, call, code);
+        qd_place_count_refusal(place, code);
     }
+    qd_measure_reply(place, call, code);
     if (call->method->kind == QD_METHOD_STREAM) {
         reply_stream(place, call, code, error);
     } else {

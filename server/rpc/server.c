@@ -103,11 +103,13 @@ static void register_methods(struct qd_rpc *rpc)
                                          : GRPC_SRM_PAYLOAD_NONE,
                 0);
             assert(rpc->registered[rpc->method_count] != NULL);
+            rpc->measured[rpc->method_count] = qd_measured_of(m->path);
             rpc->method_count++;
         }
     }
     static const struct qd_method unknown = {"", QD_METHOD_UNKNOWN, 2, NULL, NULL};
     rpc->methods[rpc->method_count] = &unknown;
+    rpc->measured[rpc->method_count] = QD_MEASURED_OTHER;
     rpc->registered[rpc->method_count++] = NULL;
 }
 
@@ -326,6 +328,16 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
     grpc_shutdown_blocking();
 }
 
+static void add_errors(const struct qd_place *place, struct qd_rpc_figures *f)
+{
+    for (size_t k = 0; k < QD_ERROR_COUNT; k++) {
+        uint64_t count =
+            atomic_load_explicit(&place->worker->figures.errors[k], memory_order_relaxed);
+        f->errors_by_code[k] += count;
+        f->errors += count;
+    }
+}
+
 void qd_rpc_figures(struct qd_rpc *rpc, struct qd_rpc_figures *ret_figures)
 {
     struct qd_rpc_figures *f = ret_figures;
@@ -335,15 +347,10 @@ void qd_rpc_figures(struct qd_rpc *rpc, struct qd_rpc_figures *ret_figures)
         struct qd_rpc_thread *t = &rpc->threads[i];
         f->calls += atomic_load_explicit(&t->calls, memory_order_relaxed);
         f->stream_messages += atomic_load_explicit(&t->stream_messages, memory_order_relaxed);
-        for (size_t k = 0; k < QD_ERROR_COUNT; k++) {
-            f->errors_by_code[k] +=
-                atomic_load_explicit(&t->errors_by_code[k], memory_order_relaxed);
-        }
+        add_errors(&t->place, f);
     }
-    for (size_t k = 0; k < QD_ERROR_COUNT; k++) {
-        f->errors_by_code[k] +=
-            atomic_load_explicit(&rpc->booking_errors_by_code[k], memory_order_relaxed);
-        f->errors += f->errors_by_code[k];
+    for (uint32_t i = 0; i < rpc->config.booking_threads; i++) {
+        add_errors(&rpc->booking[i].place, f);
     }
     f->booking_refused = atomic_load_explicit(&rpc->booking_refused, memory_order_relaxed);
     (void)pthread_mutex_lock(&rpc->booking_lock);

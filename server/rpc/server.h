@@ -55,7 +55,7 @@ struct qd_rpc_config {
     /* X2; 0: 1000, and no cap of one address. */
     uint32_t connections_max;
     uint32_t connections_per_address;
-    bool grpc_listener;     /* gRPC accepts, without caps: for tests */
+    bool grpc_listener;        /* gRPC accepts, without caps: for tests */
     struct qd_rls_set *rls;    /* the server's from then on; NULL: none */
     const char *tenant_domain; /* of rate limit requests that name tenants; NULL or "": none */
     struct qd_rpc_hooks hooks;
@@ -83,7 +83,7 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms);
 
 struct qd_rpc_figures {
     uint64_t calls;  /* begun */
-    uint64_t errors; /* ended with a status that is not OK */
+    uint64_t errors; /* calls that ended with a status that is not OK, and items of streams */
     uint64_t stream_messages;
     uint64_t booking_waiting; /* now */
     uint64_t booking_refused;

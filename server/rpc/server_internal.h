@@ -4,6 +4,7 @@
  *   events.c   what a completion-queue thread does with its events
  *   reply.c    batches that answer
  *   lanes.c    unary checks that are at hand together
+ *   measure.c  how long calls take
  *   booking.c  the threads that wait for the disk
  *   watch.c    streams that tell what happens: health, events
  */
@@ -45,8 +46,7 @@ struct qd_rpc_thread {
     uint32_t posted[QD_METHODS_MAX];
     unsigned lane_count;
     struct qd_lane lanes[QD_LANES];
-    _Atomic uint64_t calls, errors, stream_messages;
-    _Atomic uint64_t errors_by_code[QD_ERROR_COUNT];
+    _Atomic uint64_t calls, stream_messages;
 };
 
 struct qd_booking_thread {
@@ -66,6 +66,7 @@ struct qd_rpc {
     struct qd_rpc_thread *threads;
     const struct qd_method *methods[QD_METHODS_MAX];
     void *registered[QD_METHODS_MAX];
+    enum qd_measured measured[QD_METHODS_MAX];
     uint32_t method_count;
     _Atomic(struct qd_rls_set *) rls; /* NULL: no rate limits are configured */
     struct qd_str tenant_domain;      /* of descriptors that name a tenant; empty: there is none */
@@ -81,7 +82,6 @@ struct qd_rpc {
     bool booking_stop;
     struct qd_booking_thread *booking;
     _Atomic uint64_t booking_refused;
-    _Atomic uint64_t booking_errors_by_code[QD_ERROR_COUNT];
 
     pthread_mutex_t watch_lock;
     struct qd_call *watchers;
@@ -119,6 +119,12 @@ void qd_call_stream_status(struct qd_call *call, enum qd_error_code code,
 void qd_call_stream_refuse(struct qd_place *place, struct qd_call *call, enum qd_error_code code,
                            const struct qd_error *error);
 void qd_call_clear_message(struct qd_call *call);
+
+/* measure.c */
+/* Which latency the calls of this path count in. */
+enum qd_measured qd_measured_of(const char *path);
+/* A call, or a stream's message, is answered: what has passed since call->begun. */
+void qd_measure_reply(struct qd_place *place, const struct qd_call *call, enum qd_error_code code);
 
 /* booking.c */
 void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call);

@@ -601,7 +601,7 @@ enum qd_error_code qd_check_begin(struct qd_check_work *w, struct qd_worker *wor
     w->args = args;
     w->explanation = NULL;
     w->published = atomic_load_explicit(&node->published, memory_order_acquire);
-    w->now = qd_clock_now(&node->clock);
+    w->now = qd_clock_now_and_mono(&node->clock, &w->begun);
     enum qd_error_code code = qd_validate_check_quickly(args, ret_error);
     if (code != QD_ERROR_NONE) {
         return code;

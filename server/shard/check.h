@@ -19,6 +19,7 @@ struct qd_check_work {
     struct qd_str root;
     uint64_t root_hash;
     struct qd_wall_ns now;
+    struct qd_mono_ns begun; /* the same moment, to measure from */
     struct qd_check check;
     struct qd_candidate candidates[QD_CANDIDATES_MAX];
     /* D12: of candidates whose binding found no room. Only the first of them can be named. */

@@ -105,11 +105,19 @@ struct qd_mono_ns qd_clock_mono(const struct qd_clock *clock)
 /* The base is read first: a base that is written later starts at a later monotonic time, so a
  * reader with the old base and a younger monotonic time may run ahead of the new base only while it
  * slews, and then by less than the length of this function. */
-struct qd_wall_ns qd_clock_now(const struct qd_clock *clock)
+struct qd_wall_ns qd_clock_now_and_mono(const struct qd_clock *clock, struct qd_mono_ns *ret_mono)
 {
     struct reading r = read_base(clock);
 
-    return (struct qd_wall_ns){wall_at(&r, qd_clock_mono(clock).ns)};
+    *ret_mono = qd_clock_mono(clock);
+    return (struct qd_wall_ns){wall_at(&r, ret_mono->ns)};
+}
+
+struct qd_wall_ns qd_clock_now(const struct qd_clock *clock)
+{
+    struct qd_mono_ns mono;
+
+    return qd_clock_now_and_mono(clock, &mono);
 }
 
 void qd_clock_discipline(struct qd_clock *clock)

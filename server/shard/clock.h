@@ -49,6 +49,8 @@ void qd_clock_resume(struct qd_clock *clock, struct qd_wall_ns seen);
 /* The time now. Never less than an earlier answer on the same thread, or on another one that
  * happened before. */
 struct qd_wall_ns qd_clock_now(const struct qd_clock *clock);
+/* The same, and the monotonic time that it was made of: one look at the clock for both. */
+struct qd_wall_ns qd_clock_now_and_mono(const struct qd_clock *clock, struct qd_mono_ns *ret_mono);
 struct qd_mono_ns qd_clock_mono(const struct qd_clock *clock);
 
 /* Compare with the system's clock; call it some times a second. */

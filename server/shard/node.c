@@ -87,6 +87,7 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     atomic_init(&node->revision, 0);
     atomic_init(&node->reload_failures, 0);
     atomic_init(&node->reload_refused, false);
+    atomic_init(&node->reloaded_at, node->started_at.ns);
     (void)pthread_mutex_init(&node->admin, NULL);
     (void)pthread_mutex_init(&node->workers_lock, NULL);
     qd_turns_init(&node->turns);

@@ -13,6 +13,7 @@
 
 #include "server/core/policy.h"
 #include "server/ledger/ledger.h"
+#include "server/measure/histogram.h"
 #include "server/policy/policy_file.h"
 #include "server/policy/resolve.h"
 #include "server/shard/broadcast.h"
@@ -33,6 +34,18 @@ struct qd_published {
     bool has_shared; /* some limit is shared by all tenants */
 };
 
+/* Whose latency is measured by itself, for /metrics: as few as tell what is slow. */
+enum qd_measured {
+    QD_MEASURED_CHECK,
+    QD_MEASURED_REPORT,
+    QD_MEASURED_EXTEND,
+    QD_MEASURED_CANCEL,
+    QD_MEASURED_STREAM,     /* a message of StreamQuota */
+    QD_MEASURED_RATE_LIMIT, /* Envoy's ShouldRateLimit */
+    QD_MEASURED_OTHER,
+    QD_MEASURED_COUNT
+};
+
 /* Figures of one thread; others read them with relaxed order, and may see them a little late. */
 struct qd_worker_figures {
     _Atomic uint64_t checks_allowed, checks_denied, checks_failed;
@@ -42,6 +55,9 @@ struct qd_worker_figures {
     _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled, unreadable;
     _Atomic uint64_t bad_requests;
     _Atomic uint64_t rls_ok, rls_over, rls_unlimited;
+    struct qd_histogram latency[QD_MEASURED_COUNT]; /* ns, from a call's event to its reply */
+    _Atomic uint64_t calls_failed[QD_MEASURED_COUNT];
+    _Atomic uint64_t errors[QD_ERROR_COUNT]; /* of calls, and of a stream's items */
 };
 
 struct qd_node;
@@ -60,7 +76,9 @@ struct qd_worker {
 /* Of snapshot.h, since the start. */
 struct qd_snapshot_figures {
     _Atomic uint64_t rounds, bytes, failures;
-    _Atomic bool unsynced; /* something was written since the last sync */
+    _Atomic int64_t stored_at; /* the end of the last round that stored all, wall ns; 0: none */
+    bool failed;               /* something of the round under way was not; the storing thread's */
+    _Atomic bool unsynced;     /* something was written since the last sync */
 };
 
 /* Why a connection was closed as soon as it was accepted (X2). */
@@ -110,6 +128,11 @@ struct qd_node {
     _Atomic uint64_t revision;
     _Atomic uint64_t reload_failures; /* policies refused since the start */
     _Atomic bool reload_refused;      /* the last one was: an older policy is in force */
+    _Atomic int64_t reloaded_at;      /* the last one that was not, or the start; wall ns */
+    _Atomic uint64_t rls_refused;     /* loads of --rls-config since the start that were refused */
+    _Atomic bool rls_is_old;          /* the last one was: older rate limits are in force */
+    _Atomic int64_t backup_at;        /* the last backup that was made, wall ns; 0: none */
+    _Atomic uint32_t calls_waiting;   /* for a thread that may wait for the disk */
     pthread_mutex_t admin;            /* serializes changes of policy and tenants */
     struct qd_turns turns;            /* of reports that settle the same reservation */
     /* Shared by each report from its price to its counters: who has it alone finds all that was

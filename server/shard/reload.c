@@ -42,6 +42,9 @@ enum qd_reload qd_reload_file(struct qd_node *node, const char *path, struct qd_
     }
     if (result == QD_RELOAD_BAD) {
         atomic_fetch_add_explicit(&node->reload_failures, 1, memory_order_relaxed);
+    } else {
+        atomic_store_explicit(&node->reloaded_at, qd_clock_now(&node->clock).ns,
+                              memory_order_relaxed);
     }
     atomic_store_explicit(&node->reload_refused, result == QD_RELOAD_BAD, memory_order_relaxed);
     pthread_mutex_unlock(&node->admin);

@@ -77,6 +77,7 @@ struct qd_shard {
     uint32_t repeated_next;
     struct qd_counted counted;
     struct qd_journaled journaled;
+    _Atomic int64_t stored_at; /* the store had all of it then, wall ns; 0: not yet */
     pthread_mutex_t
         storing; /* taken with the shard's lock; held on while what changed is written */
     void *memory;

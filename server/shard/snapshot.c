@@ -291,11 +291,31 @@ static bool store_shard(struct qd_node *node, struct qd_shard *shard, struct qd_
     qd_batch_clear(batch);
     lock(node, shard);
     (void)pthread_mutex_lock(&shard->storing);
+    struct qd_wall_ns now = qd_clock_now(&node->clock);
     bool some = gather(node, shard, false, batch);
     unlock(node, shard);
     bool ok = !some || write_batch(node, shard, batch, error);
+    if (ok) {
+        atomic_store_explicit(&shard->stored_at, now.ns, memory_order_relaxed);
+    }
     (void)pthread_mutex_unlock(&shard->storing);
     return ok;
+}
+
+/* After a part that is the round's last one if `last`. */
+static void count_round(struct qd_node *node, bool ok, bool last)
+{
+    struct qd_snapshot_figures *figures = &node->snapshot;
+
+    figures->failed |= !ok;
+    if (last && !figures->failed) {
+        atomic_fetch_add_explicit(&figures->rounds, 1, memory_order_relaxed);
+        atomic_store_explicit(&figures->stored_at, qd_clock_now(&node->clock).ns,
+                              memory_order_relaxed);
+    }
+    if (last) {
+        figures->failed = false;
+    }
 }
 
 static struct qd_shard *shard_at(struct qd_node *node, uint32_t i)
@@ -324,8 +344,7 @@ bool qd_snapshot_part(struct qd_node *node, uint32_t part, uint32_t parts, bool 
         }
     }
     qd_batch_release(&batch);
-    atomic_fetch_add_explicit(&node->snapshot.rounds, ok && part + 1 == parts,
-                              memory_order_relaxed);
+    count_round(node, ok, part + 1 == parts);
     return ok;
 }
 
@@ -353,5 +372,21 @@ bool qd_snapshot_boot(struct qd_node *node, uint64_t journal_next, const struct 
     }
     bool ok = qd_store_write(node->store, &batch, true, error) == QD_STORE_OK;
     qd_batch_release(&batch);
+    int64_t now = qd_clock_now(&node->clock).ns;
+    for (uint32_t i = 0; i < slices && ok; i++) {
+        atomic_store_explicit(&shard_at(node, i)->stored_at, now, memory_order_relaxed);
+    }
+    atomic_store_explicit(&node->snapshot.stored_at, ok ? now : 0, memory_order_relaxed);
     return ok;
+}
+
+struct qd_wall_ns qd_snapshot_oldest(struct qd_node *node)
+{
+    int64_t oldest = INT64_MAX;
+
+    for (uint32_t i = 0; i <= node->shards.count; i++) {
+        int64_t at = atomic_load_explicit(&shard_at(node, i)->stored_at, memory_order_relaxed);
+        oldest = at < oldest ? at : oldest;
+    }
+    return (struct qd_wall_ns){oldest};
 }

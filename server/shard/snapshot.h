@@ -39,4 +39,8 @@ bool qd_snapshot_locked(struct qd_node *node, struct qd_shard *shard);
 bool qd_snapshot_boot(struct qd_node *node, uint64_t journal_next, const struct qd_batch *extra,
                       struct qd_store_error *error);
 
+/* All slices are in the store as they were then, or later: what a crash forgets is younger. 0: some
+ * slice has not been stored yet. From any thread. */
+struct qd_wall_ns qd_snapshot_oldest(struct qd_node *node);
+
 #endif /* QD_SHARD_SNAPSHOT_H */

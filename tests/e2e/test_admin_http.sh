@@ -53,7 +53,7 @@ ready"
 }
 
 # Prometheus's text format: HELP, then TYPE, once a family; then its samples, each label set once; counters end in
-# _total, times are in seconds; nothing is exposed that has no family.
+# _total, times are in seconds; nothing is exposed that has no family. A histogram's buckets only grow, up to its count.
 I6_metrics_follow_the_text_format() {
     ctl check acme --model m --use input_tokens=10 >/dev/null
     ctl report --tenant acme --request-id one --model m --use input_tokens=10 >/dev/null
@@ -61,22 +61,27 @@ I6_metrics_follow_the_text_format() {
     expect_eq "$code" 200
     awk '
         function bad(why) { print NR ": " why ": " $0; failed = 1 }
-        /^# HELP / { if (seen[$3]++) bad("HELP twice"); family = $3; typed = 0; if (NF < 4) bad("no help"); next }
+        /^# HELP / { if (seen[$3]++) bad("HELP twice"); family = $3; type = ""; if (NF < 4) bad("no help"); next }
         /^# TYPE / {
-            if ($3 != family || typed) bad("TYPE without its HELP")
-            if ($4 != "counter" && $4 != "gauge") bad("type")
-            if (($4 == "counter") != ($3 ~ /_total$/)) bad("_total is for counters")
+            if ($3 != family || type != "") bad("TYPE without its HELP")
+            type = $4
+            if (type != "counter" && type != "gauge" && type != "histogram") bad("type")
+            if ((type == "counter") != ($3 ~ /_total$/)) bad("_total is for counters")
             if ($3 ~ /_(ms|ns|us|milliseconds|nanoseconds)$/) bad("base units are seconds")
-            if ($3 !~ /^quotad_[a-z_]+$/) bad("name")
-            typed = 1
+            if ($3 !~ /^(quotad|process)_[a-z_]+$/) bad("name")
+            last = 0
             next
         }
         {
             name = $1
             sub(/\{.*/, "", name)
-            if (!typed || name != family) bad("sample outside its family")
+            if (type == "histogram" && name !~ /_(bucket|sum|count)$/) bad("not of a histogram")
+            if (type == "histogram") sub(/_(bucket|sum|count)$/, "", name)
+            if (type == "" || name != family) bad("sample outside its family")
             if ($0 !~ /^[a-z_]+(\{[a-z_]+="[^"\\]*"(,[a-z_]+="[^"\\]*")*\})? -?[0-9]+(\.[0-9]+)?$/) bad("form")
             if (samples[$1]++) bad("sample twice")
+            if ($1 ~ /_bucket/) { if ($2 < last) bad("buckets fall"); last = $2 }
+            if (type == "histogram" && $1 ~ /_count/) { if ($2 != last) bad("count is not the last bucket"); last = 0 }
         }
         END { exit failed }
     ' "$T/page" || qd_fail "see above"
@@ -86,11 +91,67 @@ I6_metrics_follow_the_text_format() {
     expect_match "$page" '^quotad_ledger_sequence 1$'
     expect_match "$page" '^quotad_reservations_open 1$'
     expect_match "$page" '^quotad_ledger_failed 0$'
+    expect_match "$page" '^quotad_request_duration_seconds_count\{method="CheckQuota"\} 1$'
+    expect_match "$page" '^quotad_request_duration_seconds_count\{method="ReportUsage"\} 1$'
+    expect_match "$page" '^quotad_ledger_commit_duration_seconds_count 1$'
+    expect_match "$page" '^quotad_ledger_group_bookings_sum 1$'
+    expect_match "$page" '^process_resident_memory_bytes [1-9][0-9]+$'
+    expect_match "$page" '^process_open_fds [1-9][0-9]*$'
+    expect_match "$page" '^process_cpu_seconds_total [0-9.]*[1-9][0-9.]*$'
     expect_match "$page" '^quotad_reservations_kept_forgotten_total 0$'
-    expect_match "$page" '^quotad_counter_states_lost_total 0$'
+    expect_match "$page" '^quotad_evicted_states_lost_total 0$'
     expect_exit 0 ctl status
     expect_match "$out" '^reservations_kept_forgotten +0$'
     expect_match "$out" '^counter_states_lost +0$'
+}
+
+# An error is counted by its reason and by its method, and is in the latency as well.
+I6_errors_are_counted_by_reason_and_method() {
+    expect_exit 1 ctl check 'no tenant' --model m --use input_tokens=10
+    expect_exit 1 ctl report r_zzzz --use input_tokens=10
+    get /metrics
+    expect_match "$page" '^quotad_requests_failed_total\{method="CheckQuota"\} 1$'
+    expect_match "$page" '^quotad_requests_failed_total\{method="ReportUsage"\} 1$'
+    expect_match "$page" '^quotad_request_duration_seconds_count\{method="CheckQuota"\} 2$'
+    expect_match "$page" '^quotad_errors_total\{reason="INVALID_TENANT"\} 1$'
+    expect_eq "$(printf '%s\n' "$page" | awk '/^quotad_errors_total/ { n += $2 } END { print n }')" 2
+}
+
+# The slices are stored again and again: what a crash would forget is of the last seconds.
+X5_metrics_tell_how_old_the_snapshot_is() {
+    for _ in $(seq 90); do
+        get /metrics
+        at=$(printf '%s\n' "$page" | sed -n 's/^quotad_snapshot_oldest_slice_timestamp_seconds \([0-9]*\).*/\1/p')
+        round=$(printf '%s\n' "$page" | sed -n 's/^quotad_snapshot_last_success_timestamp_seconds \([0-9]*\).*/\1/p')
+        if [ "$at" -gt "${first:=$at}" ] && [ "$round" -gt "${first_round:=$round}" ]; then
+            return 0
+        fi
+        sleep 0.1
+    done
+    qd_fail "the oldest slice stood at $first for 9 s"
+}
+
+# Once there is a backup its time is known, and a restart does not forget it.
+X4_metrics_tell_when_the_last_backup_was_made() {
+    get /metrics
+    expect_match "$page" '^quotad_backup_last_success_timestamp_seconds 0$'
+    expect_exit 0 ctl backup
+    get /metrics
+    expect_match "$page" '^quotad_backup_last_success_timestamp_seconds [1-9][0-9.]+$'
+    printf '%s\n' "$page" | grep '^quotad_backup_last' >"$T/backup.made"
+}
+
+X4_the_time_of_the_last_backup_outlives_the_process() {
+    get /metrics
+    expect_eq "$(printf '%s\n' "$page" | grep '^quotad_backup_last')" "$(cat "$T/backup.made")"
+}
+
+# What Prometheus's own linter says of a node with traffic: nothing.
+I6_promtool_has_nothing_to_say() {
+    command -v promtool >/dev/null || qd_skip "promtool is missing: sh deploy/packages.sh --test"
+    get /metrics
+    promtool check metrics <"$T/page" >"$T/lint" 2>&1 || qd_fail "$(cat "$T/lint")"
+    [ ! -s "$T/lint" ] || qd_fail "$(cat "$T/lint")"
 }
 
 I6_late_reports_are_one_number_everywhere() {
@@ -108,7 +169,7 @@ I6_late_reports_are_one_number_everywhere() {
 L5_the_watermark_of_an_idle_node_goes_on() {
     for _ in $(seq 90); do
         get /metrics
-        mark=$(printf '%s\n' "$page" | sed -n 's/^quotad_ledger_complete_through_seconds //p')
+        mark=$(printf '%s\n' "$page" | sed -n 's/^quotad_ledger_complete_through_timestamp_seconds \([0-9]*\).*/\1/p')
         [ "$mark" -gt "${first:=$mark}" ] && return 0
         sleep 0.1
     done
@@ -162,7 +223,7 @@ P1_a_broken_policy_leaves_the_old_one() {
     expect_in "$page" "[+]policy ok: r2; its newer file was refused, the log says why"
     get /metrics
     expect_match "$page" '^quotad_policy_reload_failures_total 1$'
-    expect_match "$page" '^quotad_policy_reload_refused 1$'
+    expect_match "$page" '^quotad_policy_last_reload_successful 0$'
     expect_exit 0 ctl status
     expect_match "$out" '^[^ ]+: degraded; '
     expect_match "$out" '^policy r2 .*; its newer file was refused$'
@@ -171,7 +232,7 @@ P1_a_broken_policy_leaves_the_old_one() {
     mv "$T/good" "$T/policy.yaml"
     wait_log 'msg="policy unchanged" revision=r2' 2
     get /metrics
-    expect_match "$page" '^quotad_policy_reload_refused 0$'
+    expect_match "$page" '^quotad_policy_last_reload_successful 1$'
     expect_exit 0 ctl status -o json
     expect_match "$out" '"state": *"SERVING"'
     expect_match "$out" '"policy_reload_refused": *false'
@@ -207,7 +268,9 @@ not ready"
 policy 100k
 qd_start --policy "$T/policy.yaml" || exit 1
 qd_run I6_pages_say_how_the_node_is I6_metrics_follow_the_text_format \
-    I6_late_reports_are_one_number_everywhere L5_the_watermark_of_an_idle_node_goes_on \
+    I6_errors_are_counted_by_reason_and_method I6_late_reports_are_one_number_everywhere \
+    X5_metrics_tell_how_old_the_snapshot_is X4_metrics_tell_when_the_last_backup_was_made \
+    I6_promtool_has_nothing_to_say L5_the_watermark_of_an_idle_node_goes_on \
     X7_secrets_are_nowhere P6_a_changed_file_is_taken_and_usage_kept P6_SIGHUP_reloads \
     P1_a_broken_policy_leaves_the_old_one P7_a_used_price_that_changes_without_a_date_is_refused X5_draining_is_not_ready
 
@@ -255,6 +318,7 @@ X8_ReloadPolicy_is_logged_and_its_imports_are_watched() {
 qd_run P1_a_ConfigMap_that_turns_is_seen X8_ReloadPolicy_is_logged_and_its_imports_are_watched
 qd_stop TERM
 qd_start --policy "$T/policy.yaml" || exit 1
+qd_run X4_the_time_of_the_last_backup_outlives_the_process
 
 # SIGTERM lets what is in flight finish, and loses nothing that was acknowledged.
 i=0

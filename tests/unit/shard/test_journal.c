@@ -335,6 +335,36 @@ Test(journal, X5_the_parts_of_a_round_store_every_slice_once)
     }
 }
 
+/* A round is one only if all of its parts were stored; how old the oldest slice is tells the same.
+ */
+Test(journal, X5_a_round_with_a_part_that_failed_is_none)
+{
+    struct qd_store_faults *faults;
+    struct qd_store_error error;
+
+    fixture_open(&f, policy);
+    fixture_close(&f);
+    f.shards = 1;
+    fixture_open(&f, policy);
+    faults = qd_store_memory_faults(f.store);
+    fixture_snapshot(&f);
+    struct qd_wall_ns stored = qd_snapshot_oldest(f.node);
+    cr_expect_eq(stored.ns, atomic_load(&f.node->snapshot.stored_at));
+    fixture_pass(&f, S);
+    cr_assert(check(&f, "acme", 10));
+    faults->write = (struct qd_store_fault){.countdown = 0};
+    cr_expect_not(qd_snapshot_part(f.node, 0, 2, false, &error));
+    faults->write = (struct qd_store_fault){.countdown = -1};
+    cr_expect(qd_snapshot_part(f.node, 1, 2, false, &error), "commons, where nothing has changed");
+    cr_expect_eq(atomic_load(&f.node->snapshot.rounds), 1);
+    cr_expect_eq(atomic_load(&f.node->snapshot.stored_at), stored.ns);
+    cr_expect_eq(qd_snapshot_oldest(f.node).ns, stored.ns);
+    fixture_snapshot(&f);
+    cr_expect_eq(atomic_load(&f.node->snapshot.rounds), 2);
+    cr_expect_eq(qd_snapshot_oldest(f.node).ns, stored.ns + S);
+    fixture_end(&f);
+}
+
 /* --- with evictions (D12) --- */
 
 #define USERS 200
