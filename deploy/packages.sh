@@ -3,7 +3,7 @@
 #   sh deploy/packages.sh          what a build and a run need
 #   sh deploy/packages.sh --test   and what tests/run.sh needs beside that
 #   sh deploy/packages.sh --bench    what the reference lines of tests/bench need
-#   sh deploy/packages.sh --interop  what tests/interop needs where node or Python's venv is missing
+#   sh deploy/packages.sh --interop  what tests/interop needs where node, Python's venv or curl is missing
 #   sh deploy/packages.sh --list [--test|--bench|--interop]   prints the names and installs nothing
 # No service is started or enabled: of prometheus only promtool is wanted.
 # Installs only what is missing, as root or through sudo, and is silent when there is nothing to do.
@@ -15,7 +15,7 @@ build='gcc libc6-dev cmake ninja-build
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
     nghttp2-client libnghttp2-dev valgrind prometheus' # for its promtool
 bench='redis-tools libhiredis-dev'
-interop='nodejs npm python3-venv'
+interop='nodejs npm python3-venv curl openssl'
 
 names=$build
 list=0

@@ -4,8 +4,8 @@
 #   sh tests/run.sh --quick    the dev build and its tests only
 #   sh tests/run.sh --long     and what takes long: fuzzers, branch coverage, the model 5 million operations long, more
 #                              kills, and another seed each time, which is printed
-#   sh tests/run.sh --interop  only the release build: the quickstart, clients that others wrote, and the gateways of
-#                              client/examples (tests/interop)
+#   sh tests/run.sh --interop  only the release build: the quickstart, clients that others wrote, the gateways of
+#                              client/examples, and Envoy (tests/interop)
 # QUOTAD_TRACE_DATA names a folder with the full traces; without it their replays are skipped, and the excerpts remain.
 # QD_SEED replays a seed. QD_JOBS limits the parallelism. QD_COUNTS=FILE: the counts go to that file instead of the
 # closing line.
@@ -214,6 +214,7 @@ if [ "$mode" = interop ]; then
         script quickstart sh tests/quickstart.sh
         script interop sh tests/interop/run.sh
         script examples sh tests/interop/examples.sh
+        script envoy sh tests/interop/envoy.sh
     else
         fail "interop: tests/interop/run.sh does not exist"
     fi

@@ -444,15 +444,15 @@ static void write_connections(struct qd_node *node, FILE *out)
         [QD_REFUSED_DESCRIPTORS] = "descriptors",
     };
     const struct qd_connection_figures *c = &node->connections;
-    one(out, "quotad_connections", "gauge", "Open gRPC connections.",
-        atomic_load_explicit(&c->open, memory_order_relaxed));
-    one(out, "quotad_connections_accepted_total", "counter", "gRPC connections accepted.",
-        atomic_load_explicit(&c->accepted, memory_order_relaxed));
-    head(out, "quotad_connections_refused_total", "counter",
-         "gRPC connections closed at once, by the bound that they were over.");
+    qd_expose_one(out, "quotad_connections", "gauge", "Open gRPC connections.",
+                  atomic_load_explicit(&c->open, memory_order_relaxed));
+    qd_expose_one(out, "quotad_connections_accepted_total", "counter", "gRPC connections accepted.",
+                  atomic_load_explicit(&c->accepted, memory_order_relaxed));
+    qd_expose_head(out, "quotad_connections_refused_total", "counter",
+                   "gRPC connections closed at once, by the bound that they were over.");
     for (size_t i = 0; i < QD_REFUSAL_COUNT; i++) {
-        labelled(out, "quotad_connections_refused_total", "reason", reasons[i],
-                 atomic_load_explicit(&c->refused[i], memory_order_relaxed));
+        qd_expose_labelled(out, "quotad_connections_refused_total", "reason", reasons[i],
+                           atomic_load_explicit(&c->refused[i], memory_order_relaxed));
     }
 }
 

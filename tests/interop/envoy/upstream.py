@@ -1,0 +1,69 @@
+"""An upstream that answers as the request asks it to.
+
+  x-usage: 139        the usage of the answer: in the JSON body, and in the header x-usage-total
+  x-status: 503       its status
+  /stream             the body as server-sent events, the usage in the last one
+  x-cut: 1            the stream ends before it
+"""
+
+import http.server
+import json
+import threading
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        with self.server.lock:
+            self.server.seen.append(self.path)
+        usage = self.headers.get("x-usage")
+        if self.path.startswith("/stream"):
+            self.stream(usage)
+            return
+        body = {"id": "chatcmpl-1", "object": "chat.completion"}
+        if usage is not None:
+            body["usage"] = {"prompt_tokens": 0, "completion_tokens": int(usage), "total_tokens": int(usage)}
+        data = json.dumps(body).encode()
+        self.send_response(int(self.headers.get("x-status", "200")))
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        if usage is not None:
+            self.send_header("x-usage-total", usage)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self, usage):
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for word in ("quo", "ta"):
+            self.event({"choices": [{"delta": {"content": word}}], "usage": None})
+        if self.headers.get("x-cut"):
+            self.close_connection = True  # without the last chunk
+            return
+        if usage is not None:
+            self.event({"choices": [], "usage": {"total_tokens": int(usage)}})
+        self.chunk(b"data: [DONE]\n\n")
+        self.chunk(b"")
+
+    def event(self, what):
+        self.chunk(b"data: " + json.dumps(what).encode() + b"\n\n")
+
+    def chunk(self, data):
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_):
+        pass
+
+
+def start():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.lock, server.seen = threading.Lock(), []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
