@@ -11,9 +11,9 @@ set -eu
 
 build='gcc libc6-dev cmake ninja-build
     libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler librocksdb-dev libev-dev libmicrohttpd-dev
-    libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev tzdata'
+    libyaml-dev libjson-c-dev libxxhash-dev libsodium-dev libssl-dev tzdata'
 test='libcriterion-dev clang libclang-rt-14-dev clang-format clang-tidy llvm lcov binutils ccache curl
-    nghttp2-client libnghttp2-dev valgrind prometheus' # for its promtool
+    nghttp2-client libnghttp2-dev openssl valgrind prometheus' # for its promtool
 bench='redis-tools libhiredis-dev'
 interop='nodejs npm python3-venv curl openssl'
 

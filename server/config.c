@@ -292,6 +292,29 @@ bool qd_config_environment(struct qd_config *config, char *const *environment,
     return true;
 }
 
+/* NULL, or what contradicts itself. */
+static const char *check_tls(const struct qd_config *config)
+{
+    bool cert = *qd_config_get(config, QD_SET_TLS_CERT) != '\0';
+    bool key = *qd_config_get(config, QD_SET_TLS_KEY) != '\0';
+    bool client_ca = *qd_config_get(config, QD_SET_TLS_CLIENT_CA) != '\0';
+    const char *how = qd_config_get(config, QD_SET_TLS_CLIENT_AUTH);
+
+    if (cert != key) {
+        return "--tls-cert and --tls-key go together; pass both, or neither for plaintext";
+    }
+    if (client_ca && !cert) {
+        return "--tls-client-ca needs TLS: pass --tls-cert FILE and --tls-key FILE";
+    }
+    if (strcmp(how, "require") != 0 && strcmp(how, "optional") != 0) {
+        return "--tls-client-auth: accepted are require and optional";
+    }
+    if (strcmp(how, "optional") == 0 && !client_ca) {
+        return "--tls-client-auth optional needs --tls-client-ca FILE";
+    }
+    return NULL;
+}
+
 bool qd_config_check(const struct qd_config *config, char error[QD_CONFIG_ERROR_MAX])
 {
     bool policy = *qd_config_get(config, QD_SET_POLICY) != '\0';
@@ -306,6 +329,8 @@ bool qd_config_check(const struct qd_config *config, char error[QD_CONFIG_ERROR_
         wrong = "--shards must be a power of two: 1, 2, 4, ... 256";
     } else if (*qd_config_get(config, QD_SET_DATA_DIR) == '\0') {
         wrong = "no data directory: pass --data-dir DIR";
+    } else {
+        wrong = check_tls(config);
     }
     if (wrong) {
         snprintf(error, QD_CONFIG_ERROR_MAX, "%s", wrong);

@@ -37,6 +37,13 @@ enum qd_setting_kind {
     X(BACKUP_DIR, "backup-dir", "DIR", TEXT, 0, 0, "",                                            \
       "where backups are made, a folder each; default: backups in the data directory")            \
     X(LISTEN, "listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7070", "gRPC; port 0: any")    \
+    X(TLS_CERT, "tls-cert", "FILE", TEXT, 0, 0, "",                                               \
+      "gRPC by TLS: certificate and what leads to its authority, PEM; reloaded when it changes")  \
+    X(TLS_KEY, "tls-key", "FILE", TEXT, 0, 0, "", "its key, PEM, that others cannot read")        \
+    X(TLS_CLIENT_CA, "tls-client-ca", "FILE", TEXT, 0, 0, "",                                     \
+      "ask clients for certificates of these authorities, PEM")                                   \
+    X(TLS_CLIENT_AUTH, "tls-client-auth", "HOW", TEXT, 0, 0, "require",                           \
+      "require, or optional: a client may come without a certificate")                            \
     X(ADMIN_LISTEN, "admin-listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7071",             \
       "admin HTTP: /livez /readyz /metrics /debug/config")                                        \
     X(MAX_CONNECTIONS, "max-connections", "N", COUNT, 1, 1048576, "10k",                          \

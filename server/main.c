@@ -92,6 +92,16 @@ static uint32_t per_address(const struct app *app)
     return given > 0 ? (uint32_t)given : all / 2 > 0 ? all / 2 : 1;
 }
 
+static struct qd_tls_files tls_files(const struct qd_config *config)
+{
+    return (struct qd_tls_files){
+        .cert = qd_config_get(config, QD_SET_TLS_CERT),
+        .key = qd_config_get(config, QD_SET_TLS_KEY),
+        .client_ca = qd_config_get(config, QD_SET_TLS_CLIENT_CA),
+        .client_optional = strcmp(qd_config_get(config, QD_SET_TLS_CLIENT_AUTH), "optional") == 0,
+    };
+}
+
 static bool start_rpc(struct app *app, struct qd_error *error)
 {
     struct qd_rpc_config config = {
@@ -103,6 +113,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .connection_age_s = 900,
         .connections_max = app->descriptors.connections,
         .connections_per_address = per_address(app),
+        .tls = tls_files(&app->config),
         .rls = app->boot.rls,
         .tenant_domain = qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
         .hooks = {.context = app->boot.node,
@@ -142,6 +153,7 @@ static bool start_loop(struct app *app, const char *host, const char *config_tex
         .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_LISTEN),
         .grpc_host = host,
         .grpc_port = (uint16_t)qd_rpc_port(app->rpc),
+        .grpc_tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0',
         .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
         .config_text = config_text,
         .drain_delay_ms = qd_config_number(&app->config, QD_SET_DRAIN_DELAY),

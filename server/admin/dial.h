@@ -18,4 +18,8 @@
  * False: `error` says what failed. A wildcard host (0.0.0.0, ::) is dialled by loopback. */
 bool qd_dial_http2(const char *host, uint16_t port, char *error, size_t error_size);
 
+/* The same of a port that speaks TLS: send a ClientHello and wait for a record of the answer. The
+ * handshake is not finished: the port may ask for a certificate, and we have none. */
+bool qd_dial_tls(const char *host, uint16_t port, char *error, size_t error_size);
+
 #endif /* QD_ADMIN_DIAL_H */

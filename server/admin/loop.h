@@ -26,6 +26,7 @@ struct qd_loop_config {
     const char *admin_listen;
     const char *grpc_host;
     uint16_t grpc_port;
+    bool grpc_tls; /* it speaks TLS: /livez does too */
     size_t metrics_tenants;
     const char *config_text; /* for /debug/config; holds no secrets (X7) */
     int64_t drain_delay_ms;  /* from unready to drain; 0: none */

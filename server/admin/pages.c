@@ -13,7 +13,8 @@ static unsigned live(void *context, const struct qd_http_request *request, FILE 
     (void)request;
     const struct qd_loop_config *config = context;
     char error[256];
-    if (!qd_dial_http2(config->grpc_host, config->grpc_port, error, sizeof(error))) {
+    if (!(config->grpc_tls ? qd_dial_tls : qd_dial_http2)(config->grpc_host, config->grpc_port,
+                                                          error, sizeof(error))) {
         fprintf(body, "%s\n", error);
         return HTTP_UNAVAILABLE;
     }

@@ -178,6 +178,7 @@ static void rpc_free(struct qd_rpc *rpc)
     (void)pthread_cond_destroy(&rpc->booking_ready);
     (void)pthread_mutex_destroy(&rpc->watch_lock);
     (void)pthread_cond_destroy(&rpc->watch_left);
+    qd_tls_free(rpc->tls); /* gRPC asks it no more */
     free(rpc->threads);
     free(rpc->booking);
     free(rpc);
@@ -201,13 +202,28 @@ static struct qd_accept *accept_new(struct qd_rpc *rpc)
     return qd_accept_new(&config);
 }
 
+static bool open_tls(struct qd_rpc *rpc, struct qd_error *ret_error)
+{
+    const struct qd_tls_files *files = &rpc->config.tls;
+
+    if (files->cert == NULL || files->cert[0] == '\0') {
+        return true;
+    }
+    rpc->tls = qd_tls_open(files, ret_error);
+    return rpc->tls != NULL;
+}
+
 /* One port of the server: its address, and what a connection has to show. */
 static enum qd_error_code open_listener(struct qd_rpc *rpc, const char *address, const char *flag,
-                                        grpc_server_credentials *credentials, int *ret_port,
-                                        struct qd_error *ret_error)
+                                        int *ret_port, struct qd_error *ret_error)
 {
-    return qd_accept_listen(rpc->accept, rpc->server, address, flag, credentials, ret_port,
-                            ret_error);
+    grpc_server_credentials *credentials =
+        rpc->tls != NULL ? qd_tls_credentials(rpc->tls) : grpc_insecure_server_credentials_create();
+    enum qd_error_code code =
+        qd_accept_listen(rpc->accept, rpc->server, address, flag, credentials, ret_port, ret_error);
+
+    grpc_server_credentials_release(credentials);
+    return code;
 }
 
 struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config,
@@ -235,11 +251,8 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     }
     rpc->shutdown_cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(rpc->server, rpc->shutdown_cq, NULL);
-    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
-    enum qd_error_code code =
-        open_listener(rpc, config->listen, "--listen", credentials, &rpc->port, ret_error);
-    grpc_server_credentials_release(credentials);
-    if (code != QD_ERROR_NONE) {
+    if (!open_tls(rpc, ret_error) ||
+        open_listener(rpc, config->listen, "--listen", &rpc->port, ret_error) != QD_ERROR_NONE) {
         qd_rpc_stop(rpc, 0);
         return NULL;
     }
@@ -324,8 +337,8 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
         qd_place_release(&rpc->threads[i].place);
     }
     qd_rls_set_free(atomic_load(&rpc->rls));
-    rpc_free(rpc);
     grpc_shutdown_blocking();
+    rpc_free(rpc);
 }
 
 static void add_errors(const struct qd_place *place, struct qd_rpc_figures *f)

@@ -10,6 +10,7 @@
 #ifndef QD_RPC_SERVER_H
 #define QD_RPC_SERVER_H
 
+#include "server/rpc/tls.h"
 #include "server/shard/node.h"
 
 #include <limits.h>
@@ -56,6 +57,7 @@ struct qd_rpc_config {
     uint32_t connections_max;
     uint32_t connections_per_address;
     bool grpc_listener;        /* gRPC accepts, without caps: for tests */
+    struct qd_tls_files tls;   /* `cert` NULL or "": plaintext. The names outlive the server */
     struct qd_rls_set *rls;    /* the server's from then on; NULL: none */
     const char *tenant_domain; /* of rate limit requests that name tenants; NULL or "": none */
     struct qd_rpc_hooks hooks;

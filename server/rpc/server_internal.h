@@ -61,6 +61,7 @@ struct qd_rpc {
     struct qd_rpc_config config;
     grpc_server *server;
     struct qd_accept *accept;
+    struct qd_tls *tls; /* NULL: plaintext */
     grpc_completion_queue *shutdown_cq;
     int port;
     struct qd_rpc_thread *threads;

@@ -60,35 +60,67 @@ static void open_node(struct served *s)
     qd_node_publish(s->node, policy(), NULL);
 }
 
+struct qd_rpc_config served_config(void)
+{
+    /* One booking thread: the next report waits in the queue. */
+    return (struct qd_rpc_config){.listen = "127.0.0.1:0",
+                                  .threads = 1,
+                                  .booking_threads = 1,
+                                  .booking_queue = 16,
+                                  .streams_max = 64};
+}
+
+void served_open_config(struct served *s, const struct qd_rpc_config *config)
+{
+    struct qd_error error;
+
+    s->token = NULL;
+    s->channel = NULL;
+    open_node(s);
+    s->rpc = qd_rpc_start(s->node, config, &error);
+    cr_assert_not_null(s->rpc, "%s", error.text);
+    grpc_init();
+    s->queue = grpc_completion_queue_create_for_pluck(NULL);
+}
+
+void served_dial(struct served *s, grpc_channel_credentials *credentials)
+{
+    char key[] = GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL;
+    grpc_arg own = {.type = GRPC_ARG_INTEGER, .key = key, .value.integer = 1};
+    grpc_channel_args args = {1, &own};
+    char address[64];
+
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", qd_rpc_port(s->rpc));
+    s->channel = grpc_channel_create(address, credentials, &args);
+    grpc_channel_credentials_release(credentials);
+}
+
 void served_open(struct served *s)
 {
-    served_open_with(s, (struct qd_rpc_config){0});
+    struct qd_rpc_config config = served_config();
+
+    served_open_config(s, &config);
+    served_dial(s, grpc_insecure_credentials_create());
 }
 
 void served_open_with(struct served *s, struct qd_rpc_config config)
 {
-    struct qd_error error;
-    char address[64];
+    struct qd_rpc_config usual = served_config();
 
-    config.listen = "127.0.0.1:0";
-    config.threads = 1;
-    config.booking_threads = 1; /* one: the next report waits in the queue */
-    config.booking_queue = 16;
-    config.streams_max = 64;
-    open_node(s);
-    s->rpc = qd_rpc_start(s->node, &config, &error);
-    cr_assert_not_null(s->rpc, "%s", error.text);
-    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", qd_rpc_port(s->rpc));
-    grpc_init();
-    grpc_channel_credentials *insecure = grpc_insecure_credentials_create();
-    s->channel = grpc_channel_create(address, insecure, NULL);
-    grpc_channel_credentials_release(insecure);
-    s->queue = grpc_completion_queue_create_for_pluck(NULL);
+    config.listen = usual.listen;
+    config.threads = usual.threads;
+    config.booking_threads = usual.booking_threads;
+    config.booking_queue = usual.booking_queue;
+    config.streams_max = usual.streams_max;
+    served_open_config(s, &config);
+    served_dial(s, grpc_insecure_credentials_create());
 }
 
 void served_close(struct served *s)
 {
-    grpc_channel_destroy(s->channel);
+    if (s->channel != NULL) {
+        grpc_channel_destroy(s->channel);
+    }
     grpc_completion_queue_shutdown(s->queue);
     grpc_completion_queue_destroy(s->queue);
     qd_rpc_stop(s->rpc, 5000);
@@ -109,6 +141,18 @@ static void *unpack(grpc_byte_buffer *received, const ProtobufCMessageDescriptor
     grpc_slice_unref(slice);
     grpc_byte_buffer_reader_destroy(&reader);
     return answer;
+}
+
+static void keep_reason(struct served *s, const grpc_metadata_array *trailing)
+{
+    s->reason[0] = '\0';
+    for (size_t i = 0; i < trailing->count; i++) {
+        const grpc_metadata *m = &trailing->metadata[i];
+        if (grpc_slice_str_cmp(m->key, "quotad-reason") == 0) {
+            (void)snprintf(s->reason, sizeof(s->reason), "%.*s", (int)GRPC_SLICE_LENGTH(m->value),
+                           (const char *)GRPC_SLICE_START_PTR(m->value));
+        }
+    }
 }
 
 void *served_call(struct served *s, const char *path, const ProtobufCMessage *request,
@@ -132,8 +176,15 @@ void *served_call(struct served *s, const char *path, const ProtobufCMessage *re
     grpc_slice_unref(name);
     grpc_metadata_array_init(&initial);
     grpc_metadata_array_init(&trailing);
+    char bearer[200] = "";
+    if (s->token != NULL) {
+        (void)snprintf(bearer, sizeof(bearer), "Bearer %s", s->token);
+    }
+    grpc_metadata authorization = {.key = grpc_slice_from_static_string("authorization"),
+                                   .value = grpc_slice_from_static_string(bearer)};
     grpc_op ops[6] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_INITIAL_METADATA,
+         .data.send_initial_metadata = {.metadata = &authorization, .count = s->token != NULL}},
         {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
         {.op = GRPC_OP_RECV_INITIAL_METADATA,
@@ -147,6 +198,7 @@ void *served_call(struct served *s, const char *path, const ProtobufCMessage *re
     cr_assert_eq(grpc_call_start_batch(call, ops, 6, call, NULL), GRPC_CALL_OK);
     (void)grpc_completion_queue_pluck(s->queue, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     void *answer = received != NULL ? unpack(received, answer_type) : NULL;
+    keep_reason(s, &trailing);
     grpc_byte_buffer_destroy(sent);
     if (received != NULL) {
         grpc_byte_buffer_destroy(received);

@@ -19,10 +19,20 @@ struct served {
     struct qd_rpc *rpc; /* NULL: the test has stopped it */
     grpc_channel *channel;
     grpc_completion_queue *queue; /* to pluck from */
+    const char *token;            /* that served_call brings; NULL: none */
+    char reason[64];              /* of served_call's last error; "": none */
 };
 
 void served_open(struct served *s);
-/* The same on these terms: `listen`, `threads` and what counts bookings and streams are set. */
+/* What served_open listens with, to be changed. */
+struct qd_rpc_config served_config(void);
+/* The same without a channel. */
+void served_open_config(struct served *s, const struct qd_rpc_config *config);
+/* Another channel, on a connection of its own, with these credentials, which it takes. The channel
+ * before it is the caller's from then on. */
+void served_dial(struct served *s, grpc_channel_credentials *credentials);
+/* As served_open, on these terms: `listen`, `threads` and what counts bookings and streams are set.
+ */
 void served_open_with(struct served *s, struct qd_rpc_config config);
 void served_close(struct served *s);
 

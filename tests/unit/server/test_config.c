@@ -106,6 +106,18 @@ Test(config, I10_shards_must_be_a_power_of_two)
     refused("--shards=6", "QUOTAD_DEV=true", "--shards must be a power of two: 1, 2, 4, ... 256");
 }
 
+Test(config, X1_TLS_settings_go_together)
+{
+    refused("--tls-cert=x", "QUOTAD_DEV=true",
+            "--tls-cert and --tls-key go together; pass both, or neither for plaintext");
+    refused("--tls-client-ca=x", "QUOTAD_DEV=true",
+            "--tls-client-ca needs TLS: pass --tls-cert FILE and --tls-key FILE");
+    refused("--tls-client-auth=maybe", "QUOTAD_DEV=true",
+            "--tls-client-auth: accepted are require and optional");
+    refused("--tls-client-auth=optional", "QUOTAD_DEV=true",
+            "--tls-client-auth optional needs --tls-client-ca FILE");
+}
+
 static void refused_file(const char *text, const char *message)
 {
     char file[] = "build-test-bad.yaml";

@@ -1,0 +1,231 @@
+#include "server/rpc/tls.h"
+
+#include "server/log/log.h"
+#include "server/rpc/pem.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define LOOK_NS INT64_C(1000000000)
+
+/* What a file looked like. */
+struct look {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified;
+    struct timespec changed;
+};
+
+struct looks {
+    struct look cert;
+    struct look key;
+    struct look client_ca;
+};
+
+struct material {
+    struct qd_pem cert;
+    struct qd_pem key;
+    struct qd_pem client_ca;
+};
+
+/* What a port's gRPC was given. */
+struct port {
+    struct qd_tls *tls;
+    uint64_t generation;
+};
+
+struct qd_tls {
+    struct qd_tls_files files;
+    pthread_mutex_t lock; /* of all below; ports shake hands on many threads */
+    struct material material;
+    uint64_t generation; /* counts what was loaded */
+    struct looks looks;  /* of what was tried last */
+    int64_t looked_ns;   /* monotonic */
+    struct port ports[QD_TLS_PORTS_MAX];
+    size_t port_count;
+};
+
+static bool asks_clients(const struct qd_tls *tls)
+{
+    return tls->files.client_ca != NULL && tls->files.client_ca[0] != '\0';
+}
+
+/* --- the files --- */
+
+static struct look look_at(const char *path)
+{
+    struct stat st;
+    struct look look;
+
+    memset(&look, 0, sizeof(look)); /* compared with its padding */
+    if (stat(path, &st) == 0) {
+        look.device = st.st_dev;
+        look.inode = st.st_ino;
+        look.size = st.st_size;
+        look.modified = st.st_mtim;
+        look.changed = st.st_ctim;
+    }
+    return look;
+}
+
+static struct looks look(const struct qd_tls *tls)
+{
+    struct looks looks;
+
+    memset(&looks, 0, sizeof(looks));
+    looks.cert = look_at(tls->files.cert);
+    looks.key = look_at(tls->files.key);
+    if (asks_clients(tls)) {
+        looks.client_ca = look_at(tls->files.client_ca);
+    }
+    return looks;
+}
+
+static void release(struct material *m)
+{
+    qd_pem_release(&m->cert);
+    qd_pem_release(&m->key);
+    qd_pem_release(&m->client_ca);
+}
+
+static bool read_all(const struct qd_tls *tls, struct material *m, struct qd_error *ret_error)
+{
+    const struct qd_tls_files *f = &tls->files;
+    bool expired = false;
+
+    if (!qd_pem_read(f->cert, false, &m->cert, ret_error) ||
+        !qd_pem_read(f->key, true, &m->key, ret_error) ||
+        !qd_pem_check_pair(f->cert, &m->cert, f->key, &m->key, &expired, ret_error)) {
+        return false;
+    }
+    if (expired) {
+        qd_log(QD_LOG_WARN, "the TLS certificate has expired: clients refuse it", "file=%s",
+               qd_log_quote(f->cert).text);
+    }
+    return !asks_clients(tls) || (qd_pem_read(f->client_ca, false, &m->client_ca, ret_error) &&
+                                  qd_pem_check_authorities(f->client_ca, &m->client_ca, ret_error));
+}
+
+/* Load what is there now. False: what was in force stays. */
+static bool load(struct qd_tls *tls, struct qd_error *ret_error)
+{
+    struct material fresh = {.cert = {NULL, 0}};
+
+    tls->looks = look(tls); /* before: what changes meanwhile is loaded next time */
+    if (!read_all(tls, &fresh, ret_error)) {
+        release(&fresh);
+        return false;
+    }
+    release(&tls->material);
+    tls->material = fresh;
+    tls->generation++;
+    return true;
+}
+
+/* --- at a handshake --- */
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void look_again(struct qd_tls *tls)
+{
+    int64_t now = now_ns();
+    struct qd_error error;
+
+    if (now - tls->looked_ns < LOOK_NS) {
+        return;
+    }
+    tls->looked_ns = now;
+    struct looks seen = look(tls);
+    if (memcmp(&seen, &tls->looks, sizeof(seen)) == 0) {
+        return;
+    }
+    if (load(tls, &error)) {
+        qd_log(QD_LOG_INFO, "TLS certificate reloaded", "file=%s",
+               qd_log_quote(tls->files.cert).text);
+    } else {
+        qd_log(QD_LOG_WARN, "TLS files refused; those in force stay", "why=%s",
+               qd_log_quote(error.text).text);
+    }
+}
+
+static grpc_ssl_server_certificate_config *config_of(const struct qd_tls *tls)
+{
+    const struct material *m = &tls->material;
+    grpc_ssl_pem_key_cert_pair pair = {m->key.text, m->cert.text};
+    /* gRPC 1.51 aborts without authorities, also where no client is asked: any will do then. */
+    const char *authorities = asks_clients(tls) ? m->client_ca.text : m->cert.text;
+
+    return grpc_ssl_server_certificate_config_create(authorities, &pair, 1);
+}
+
+static grpc_ssl_certificate_config_reload_status fetch(void *context,
+                                                       grpc_ssl_server_certificate_config **config)
+{
+    struct port *port = context;
+    struct qd_tls *tls = port->tls;
+    grpc_ssl_certificate_config_reload_status status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+
+    (void)pthread_mutex_lock(&tls->lock);
+    look_again(tls);
+    if (port->generation != tls->generation) {
+        port->generation = tls->generation;
+        *config = config_of(tls);
+        status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+    }
+    (void)pthread_mutex_unlock(&tls->lock);
+    return status;
+}
+
+/* --- life --- */
+
+struct qd_tls *qd_tls_open(const struct qd_tls_files *files, struct qd_error *ret_error)
+{
+    struct qd_tls *tls = calloc(1, sizeof(*tls));
+
+    if (tls == NULL) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    tls->files = *files;
+    (void)pthread_mutex_init(&tls->lock, NULL);
+    tls->looked_ns = now_ns();
+    if (!load(tls, ret_error)) {
+        qd_tls_free(tls);
+        return NULL;
+    }
+    return tls;
+}
+
+void qd_tls_free(struct qd_tls *tls)
+{
+    if (tls != NULL) {
+        release(&tls->material);
+        (void)pthread_mutex_destroy(&tls->lock);
+        free(tls);
+    }
+}
+
+grpc_server_credentials *qd_tls_credentials(struct qd_tls *tls)
+{
+    grpc_ssl_client_certificate_request_type ask =
+        !asks_clients(tls)           ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+        : tls->files.client_optional ? GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY
+                                     : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+
+    assert(tls->port_count < QD_TLS_PORTS_MAX);
+    struct port *port = &tls->ports[tls->port_count++];
+    *port = (struct port){tls, 0};
+    return grpc_ssl_server_credentials_create_with_options(
+        grpc_ssl_server_credentials_create_options_using_config_fetcher(ask, fetch, port));
+}

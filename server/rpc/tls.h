@@ -1,0 +1,41 @@
+/* TLS of a listener: its certificate, key and the authority of its clients, read again when their
+ * files change (X1, X7).
+ *
+ * Layer:    rpc
+ * Threads:  open and free: the server's starter; gRPC asks for the newest at each handshake, on its
+ * own threads.
+ * Memory:   opaque; must outlive the credentials made of it, and so the server.
+ *
+ * gRPC accepts TLS 1.2 and 1.3 only. At most once a second a handshake looks at the files. What
+ * does not load, or does not belong together, is told once, and what was in force stays: a
+ * certificate and its key may be replaced one after the other. Connections that live keep what they
+ * began with.
+ */
+#ifndef QD_RPC_TLS_H
+#define QD_RPC_TLS_H
+
+#include "server/shard/error.h"
+
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+
+#define QD_TLS_PORTS_MAX 4U
+
+/* PEM files. Their names must outlive the qd_tls. */
+struct qd_tls_files {
+    const char *cert;      /* the certificate, then what leads to its authority */
+    const char *key;       /* not encrypted; that nobody else can read */
+    const char *client_ca; /* authorities of client certificates; NULL or "": none is asked for */
+    bool client_optional;  /* a client may come without */
+};
+
+struct qd_tls; /* opaque */
+
+/* NULL: *ret_error says which file is wrong, and what is accepted. */
+struct qd_tls *qd_tls_open(const struct qd_tls_files *files, struct qd_error *ret_error);
+void qd_tls_free(struct qd_tls *tls); /* NULL is fine */
+
+/* For one port, released by the caller. At most QD_TLS_PORTS_MAX. */
+grpc_server_credentials *qd_tls_credentials(struct qd_tls *tls);
+
+#endif /* QD_RPC_TLS_H */
