@@ -185,6 +185,26 @@ static void write_requests(FILE *out, const struct qd_figures *f)
                   "Checks let through by a limit's failure mode `open`.", f->failed_open);
 }
 
+/* How many there may be; commons' few places are left out. Alerts compare them with what there is.
+ */
+static void write_capacities(const struct qd_node *node, FILE *out)
+{
+    const struct qd_core_config *slice = &node->shards.capacity;
+    uint64_t slices = node->shards.count;
+
+    qd_expose_head(out, "quotad_counters_max", "gauge", "Places for counters, by kind.");
+    qd_expose_labelled(out, "quotad_counters_max", "kind", "narrow_window",
+                       slice->narrow_windows * slices);
+    qd_expose_labelled(out, "quotad_counters_max", "kind", "wide_window",
+                       slice->wide_windows * slices);
+    qd_expose_labelled(out, "quotad_counters_max", "kind", "bucket", slice->buckets * slices);
+    qd_expose_labelled(out, "quotad_counters_max", "kind", "gauge", slice->gauges * slices);
+    qd_expose_one(out, "quotad_bindings_max", "gauge", "Places for bindings.",
+                  slice->bindings * slices);
+    qd_expose_one(out, "quotad_reservations_max", "gauge", "Places for open reservations.",
+                  slice->reservations * slices);
+}
+
 static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_core_stats *s)
 {
     static const char *const kinds[] = {"narrow_window", "wide_window", "bucket", "gauge"};
@@ -423,12 +443,23 @@ static void write_process(FILE *out)
     qd_expose_one(out, "process_threads", "gauge", "Threads.", process.stat.threads);
 }
 
+/* As /readyz. */
+static bool is_ready(struct qd_node *node)
+{
+    struct qd_ledger_status status;
+
+    qd_ledger_status(node->ledger, &status);
+    return !atomic_load_explicit(&node->draining, memory_order_relaxed) &&
+           atomic_load_explicit(&node->revision, memory_order_relaxed) > 0 && !status.failed;
+}
+
 static void write_node(struct qd_node *node, FILE *out)
 {
     struct qd_wall_ns since;
 
     qd_expose_head(out, "quotad_build_info", "gauge", "1; the version is in the label.");
     qd_expose_labelled(out, "quotad_build_info", "version", QD_VERSION, 1);
+    qd_expose_one(out, "quotad_ready", "gauge", "1: /readyz says ready.", is_ready(node) ? 1 : 0);
     qd_expose_one(out, "quotad_draining", "gauge", "1 while the node drains.",
                   atomic_load_explicit(&node->draining, memory_order_relaxed) ? 1 : 0);
     qd_expose_time(out, "quotad_clock_step_seconds", "gauge",
@@ -494,6 +525,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     write_calls(node, out);
     write_requests(out, &figures);
     write_tables(out, &figures, &stats);
+    write_capacities(node, out);
     write_tenants(node, top, out);
     write_events(node, &stats, out);
     write_ledger(node, out);

@@ -260,9 +260,14 @@ X5_draining_is_not_ready() {
 not ready"
     get /livez
     expect_eq "$code $page" "200 ok"
+    get /metrics
+    expect_match "$page" '^quotad_ready 0$'
+    expect_match "$page" '^quotad_draining 1$'
     expect_exit 0 ctl drain --cancel
     get /readyz
     expect_eq "$code $page" "200 ready"
+    get /metrics
+    expect_match "$page" '^quotad_ready 1$'
 }
 
 policy 100k
