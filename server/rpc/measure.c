@@ -1,5 +1,6 @@
 /* How long calls take: from the completion queue's event to their reply's batch. A report's
  * includes its wait for the disk. */
+#include "server/rpc/call_log.h"
 #include "server/rpc/server_internal.h"
 
 #include <string.h>
@@ -27,10 +28,11 @@ void qd_measure_reply(struct qd_place *place, const struct qd_call *call, enum q
 {
     struct qd_worker_figures *figures = &place->worker->figures;
     enum qd_measured measured = place->rpc->measured[call->method_index];
-    uint64_t now = qd_clock_mono(&place->node->clock).ns;
+    uint64_t ns = qd_clock_mono(&place->node->clock).ns - call->begun.ns;
 
-    qd_histogram_add(&figures->latency[measured], QD_HISTOGRAM_LATENCY, now - call->begun.ns);
+    qd_histogram_add(&figures->latency[measured], QD_HISTOGRAM_LATENCY, ns);
     if (code != QD_ERROR_NONE) {
         qd_count(&figures->calls_failed[measured]);
     }
+    qd_call_log(call, measured, code, ns);
 }

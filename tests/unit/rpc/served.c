@@ -180,11 +180,17 @@ void *served_call(struct served *s, const char *path, const ProtobufCMessage *re
     if (s->token != NULL) {
         (void)snprintf(bearer, sizeof(bearer), "Bearer %s", s->token);
     }
-    grpc_metadata authorization = {.key = grpc_slice_from_static_string("authorization"),
-                                   .value = grpc_slice_from_static_string(bearer)};
+    grpc_metadata metadata[SERVED_METADATA_MAX + 1];
+    size_t metadata_count = s->metadata_count;
+    memcpy(metadata, s->metadata, sizeof(s->metadata));
+    if (s->token != NULL) {
+        metadata[metadata_count++] =
+            (grpc_metadata){.key = grpc_slice_from_static_string("authorization"),
+                            .value = grpc_slice_from_static_string(bearer)};
+    }
     grpc_op ops[6] = {
         {.op = GRPC_OP_SEND_INITIAL_METADATA,
-         .data.send_initial_metadata = {.metadata = &authorization, .count = s->token != NULL}},
+         .data.send_initial_metadata = {.count = metadata_count, .metadata = metadata}},
         {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
         {.op = GRPC_OP_RECV_INITIAL_METADATA,

@@ -11,6 +11,8 @@
 #include <grpc/grpc.h>
 #include <protobuf-c/protobuf-c.h>
 
+#define SERVED_METADATA_MAX 2U
+
 struct served {
     struct qd_store *store; /* a gate */
     struct qd_ledger *ledger;
@@ -21,6 +23,9 @@ struct served {
     grpc_completion_queue *queue; /* to pluck from */
     const char *token;            /* that served_call brings; NULL: none */
     char reason[64];              /* of served_call's last error; "": none */
+    /* What served_call sends along. */
+    grpc_metadata metadata[SERVED_METADATA_MAX];
+    size_t metadata_count;
 };
 
 void served_open(struct served *s);

@@ -1,0 +1,163 @@
+/* X8: a line of a call that failed or was slow names its trace; a flood is sampled, a secret is not
+ * there. */
+#include "server/rpc/call_log.h"
+#include "tests/unit/rpc/served.h"
+
+#include "server/log/log.h"
+
+#include "quota/v1/quota.pb-c.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TRACE "4bf92f3577b34da6a3ce929d0e0e4736"
+#define SPAN  "00f067aa0ba902b7"
+
+static char text[1 << 16];
+static int ends[2];
+
+static void listen_in(void)
+{
+    cr_assert_eq(pipe(ends), 0);
+    cr_assert_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    qd_log_set_fd(ends[1]);
+}
+
+static void end(void)
+{
+    qd_log_set_fd(STDERR_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+TestSuite(call_log, .init = listen_in, .fini = end, .timeout = 60);
+
+/* What was logged since the last time; "": nothing. */
+static const char *logged(void)
+{
+    ssize_t n = read(ends[0], text, sizeof(text) - 1);
+
+    text[n > 0 ? n : 0] = '\0';
+    return text;
+}
+
+/* From the level on: the time before it is another each time. */
+static const char *line(void)
+{
+    const char *level = strstr(logged(), "level=");
+
+    return level != NULL ? level : "";
+}
+
+/* --- a call by itself --- */
+
+static const struct qd_method method = {"/quota.v1.QuotaService/ReportUsage", QD_METHOD_REPORT, 1,
+                                        NULL, NULL};
+
+static void expect_line(const char *const *traceparents, size_t count, const char *fields)
+{
+    struct qd_call call = {.method = &method};
+    grpc_metadata metadata[2];
+    char wanted[512];
+
+    for (size_t i = 0; i < count; i++) {
+        metadata[i].key = grpc_slice_from_static_string("traceparent");
+        metadata[i].value = grpc_slice_from_static_string(traceparents[i]);
+    }
+    call.metadata = (grpc_metadata_array){.count = count, .capacity = count, .metadata = metadata};
+    qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_STORE_ERROR, 12345678);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "level=warn msg=\"call failed\" method=/quota.v1.QuotaService/ReportUsage "
+                   "reason=STORE_ERROR duration_us=12345%s left_out=0\n",
+                   fields);
+    cr_expect_str_eq(line(), wanted);
+}
+
+Test(call_log, X8_a_failed_call_names_its_trace)
+{
+    static const char *const good[] = {"00-" TRACE "-" SPAN "-01", "00-" TRACE "-" SPAN "-00"};
+    static const char *const bad[] = {"00-" TRACE "-" SPAN "-01\" level=fake"};
+
+    expect_line(good, 1, " trace_id=" TRACE " parent_id=" SPAN);
+    expect_line(bad, 1, "");
+    expect_line(good, 0, "");
+    expect_line(good, 2, "");
+}
+
+Test(call_log, X8_a_slow_call_is_told_and_a_slow_query_is_not)
+{
+    struct qd_call call = {.method = &method};
+
+    qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_NONE, QD_NS_PER_S - 1);
+    qd_call_log(&call, QD_MEASURED_OTHER, QD_ERROR_NONE, 60 * QD_NS_PER_S);
+    cr_expect_str_eq(logged(), "");
+    qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_NONE, 2 * QD_NS_PER_S);
+    cr_expect_str_eq(line(), "level=warn msg=\"call was slow\" "
+                             "method=/quota.v1.QuotaService/ReportUsage duration_us=2000000 "
+                             "left_out=0\n");
+}
+
+Test(call_log, X8_a_flood_of_one_reason_hides_no_other)
+{
+    struct qd_call call = {.method = &method};
+    unsigned lines = 0;
+
+    for (unsigned i = 0; i < 10000; i++) {
+        qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_UNKNOWN_METER, 1000);
+    }
+    for (const char *at = logged(); (at = strchr(at, '\n')) != NULL; at++) {
+        lines++;
+    }
+    cr_expect(lines >= 5 && lines <= 100, "%u", lines); /* 5 a second */
+    qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_INTERNAL, 1000);
+    cr_expect_not_null(strstr(line(), "reason=INTERNAL"));
+}
+
+/* --- through a server --- */
+
+static grpc_status_code check(struct served *s, const char *tenant)
+{
+    Quota__V1__CheckQuotaRequest m;
+    grpc_status_code status = GRPC_STATUS_OK;
+    char name[64];
+
+    quota__v1__check_quota_request__init(&m);
+    (void)snprintf(name, sizeof(name), "%s", tenant);
+    char model[] = "m";
+    m.tenant = name;
+    m.model = model;
+    void *answer = served_call(s, "/quota.v1.QuotaService/CheckQuota", &m.base,
+                               &quota__v1__check_quota_response__descriptor, &status);
+    if (answer != NULL) {
+        protobuf_c_message_free_unpacked(answer, NULL);
+    }
+    return status;
+}
+
+Test(call_log, X8_traceparent_comes_with_the_call_and_X7_what_it_said_does_not)
+{
+    struct served s = {0};
+
+    served_open(&s);
+    (void)logged();
+    s.metadata[0].key = grpc_slice_from_static_string("traceparent");
+    s.metadata[0].value = grpc_slice_from_static_string("00-" TRACE "-" SPAN "-01");
+    s.metadata[1].key = grpc_slice_from_static_string("authorization");
+    s.metadata[1].value = grpc_slice_from_static_string("Bearer sesame");
+    s.metadata_count = 2;
+    cr_expect_eq(check(&s, "acme"), GRPC_STATUS_OK);
+    cr_expect_str_eq(logged(), "", "what goes well is no news");
+    cr_expect_eq(check(&s, "open sesame"), GRPC_STATUS_INVALID_ARGUMENT);
+    const char *got = line();
+    cr_expect_not_null(strstr(got, "level=info msg=\"call failed\" "
+                                   "method=/quota.v1.QuotaService/CheckQuota "
+                                   "reason=INVALID_TENANT duration_us="),
+                       "%s", got);
+    cr_expect_not_null(strstr(got, " trace_id=" TRACE " parent_id=" SPAN " left_out=0\n"), "%s",
+                       got);
+    cr_expect_null(strstr(got, "sesame"));
+    served_close(&s);
+}
