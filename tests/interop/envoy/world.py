@@ -67,12 +67,12 @@ class Node:
         self.log = folder / "quotad.log"
         self.port, self.admin, self.process = 0, 0, None
 
-    def start(self):
+    def start(self, with_rules=True):
         ports = self.folder / "ports"
         ports.unlink(missing_ok=True)
-        command = [os.environ["QUOTAD_BIN"], "--dev", "--rls-config", self.rules, "--port-file", ports]
-        command += ["--data-dir", self.folder / "data", "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--admin-listen", "127.0.0.1:0", *self.arguments]
+        command = [os.environ["QUOTAD_BIN"], "--dev", "--port-file", ports, "--data-dir", self.folder / "data"]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--admin-listen", "127.0.0.1:0", *self.arguments]
+        command += ["--rls-config", self.rules] if with_rules else []
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={"PATH": os.environ["PATH"]})
 
