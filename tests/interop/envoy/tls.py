@@ -1,0 +1,152 @@
+"""deploy/envoy/envoy-tls.yaml: Envoy and the node know each other by certificates, which the openssl command makes here."""
+
+import os
+import re
+import subprocess
+
+from world import SNIPPETS, Skip, main, room, same, until
+
+HOST = "quotad.example.com"
+
+
+def openssl(*arguments, stdin=""):
+    done = subprocess.run(["openssl", *map(str, arguments)], input=stdin, capture_output=True, text=True, errors="replace", timeout=60)
+    assert done.returncode == 0, f"openssl {arguments[0]}: {done.stderr}"
+    return done.stdout
+
+
+class Authority:
+    """Makes certificates: folder/NAME.pem and NAME.key."""
+
+    def __init__(self, folder, name="ca"):
+        self.folder, self.name = folder, name
+        folder.mkdir(exist_ok=True)
+        openssl(
+            *"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj".split(),
+            f"/CN=test {name}",
+            "-addext",
+            "keyUsage=critical,keyCertSign",
+            "-keyout",
+            folder / f"{name}.key",
+            "-out",
+            folder / f"{name}.pem",
+        )
+
+    def certify(self, name, subject_alt_name, days=2):
+        key, request, extensions = (self.folder / f"{name}.{suffix}" for suffix in ("key", "csr", "ext"))
+        openssl(
+            *"req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj".split(),
+            f"/CN={name}",
+            "-keyout",
+            key,
+            "-out",
+            request,
+        )
+        extensions.write_text(f"subjectAltName={subject_alt_name}\nextendedKeyUsage=serverAuth,clientAuth\n")
+        made = self.folder / f"{name}.pem.new"
+        openssl(
+            *f"x509 -req -days {days} -CAcreateserial -CA".split(),
+            self.folder / f"{self.name}.pem",
+            "-CAkey",
+            self.folder / f"{self.name}.key",
+            "-in",
+            request,
+            "-extfile",
+            extensions,
+            "-out",
+            made,
+        )
+        os.replace(made, self.folder / f"{name}.pem")
+        key.chmod(0o600)
+
+
+def cases(world):
+    tls = world.folder / "tls"
+    text = (SNIPPETS / "envoy-tls.yaml").read_text().replace("/etc/envoy/tls", str(tls))
+    node = world.node
+
+    def first(envoy, key):
+        return envoy.get("/v1/chat", f"x-api-key: {key}").status
+
+    def changed(tag, pattern, with_this):
+        found, count = re.subn(pattern, with_this, text, flags=re.S)
+        same(count, 1, f"places of {pattern}")
+        return world.envoy(found, tag)
+
+    def envoy_and_the_node_know_each_other():
+        room(60)
+        envoy = world.envoy(text, "mutual")
+        same(envoy.codes(21, "/v1/chat", "x-api-key: a"), [200] * 20 + [429])
+        same(envoy.figure("cluster.quotad.ssl.handshake") >= 1, True, "it came by TLS")
+
+    def envoy_without_a_certificate_is_refused():
+        same(first(changed("anonymous", r"            tls_certificates:\n.*?(?=            # Who quotad)", ""), "b"), 503)
+
+    def envoy_of_another_authority_is_refused():
+        same(first(changed("stranger", r"envoy\.pem(.*)envoy\.key", r"stranger.pem\1stranger.key"), "b"), 503)
+
+    def envoy_whose_certificate_has_run_out_is_refused():
+        same(first(changed("expired", r"envoy\.pem(.*)envoy\.key", r"expired.pem\1expired.key"), "b"), 503)
+
+    def envoy_without_tls_is_refused():
+        same(first(changed("plaintext", r"      transport_socket:\n.*?(?=      load_assignment)", ""), "b"), 503)
+
+    def a_node_of_another_authority_is_refused():
+        same(first(changed("foreign", r"filename: \S*/ca\.pem", f"filename: {tls}/other.pem"), "b"), 503)
+
+    def a_node_of_another_name_is_refused():
+        same(first(changed("misnamed", r"exact: quotad\.example\.com", "exact: other.example.com"), "b"), 503)
+
+    def a_certificate_is_replaced_without_a_restart():
+        def serial():
+            shown = openssl(
+                *f"s_client -connect 127.0.0.1:{node.port} -servername {HOST} -alpn h2 -cert".split(),
+                tls / "envoy.pem",
+                "-key",
+                tls / "envoy.key",
+            )
+            return openssl("x509", "-noout", "-serial", stdin=shown)
+
+        old = serial()
+        authority.certify("quotad", f"DNS:{HOST}")
+        until("the new certificate", lambda: serial() != old)
+        same(first(world.envoy(text, "after"), "c"), 200)
+
+    every = [
+        envoy_and_the_node_know_each_other,
+        envoy_without_a_certificate_is_refused,
+        envoy_of_another_authority_is_refused,
+        envoy_whose_certificate_has_run_out_is_refused,
+        envoy_without_tls_is_refused,
+        a_node_of_another_authority_is_refused,
+        a_node_of_another_name_is_refused,
+        a_certificate_is_replaced_without_a_restart,
+    ]
+    authority = Authority(tls)
+    authority.certify("quotad", f"DNS:{HOST}")
+    authority.certify("envoy", "DNS:envoy.example.com,URI:spiffe://example.com/gateway/envoy")
+    authority.certify("expired", "DNS:envoy.example.com", days=-1)
+    Authority(tls, "other").certify("stranger", "DNS:envoy.example.com")
+    world.envoy(text, "checked").stop()
+    if not tls_is_built():
+        return [skipped(case) for case in every]
+    node.stop()
+    node.arguments = ("--tls-cert", tls / "quotad.pem", "--tls-key", tls / "quotad.key", "--tls-client-ca", tls / "ca.pem")
+    node.start()
+    return every
+
+
+def tls_is_built():
+    told = subprocess.run([os.environ["QUOTAD_BIN"], "--help"], capture_output=True, text=True, timeout=30).stdout
+    return "--tls-cert" in told
+
+
+def skipped(case):
+    def skip():
+        raise Skip("this quotad has no --tls-cert")
+
+    skip.__name__ = case.__name__
+    return skip
+
+
+main("envoy_tls", [SNIPPETS / "rls" / "edge.yaml"], cases)
