@@ -77,7 +77,7 @@ case $version in
     ;;
 esac
 
-for part in ${QD_ENVOY:-plain llm features failures mesh tls}; do
+for part in ${QD_ENVOY:-plain llm features failures mesh tls readme}; do
     "$place/venv/bin/python" "$tests/$part.py" >"$place/$part.log" 2>&1 </dev/null
     code=$?
     tee -a "$cases" <"$place/$part.log"
