@@ -409,7 +409,9 @@ enum qd_result qd_core_settle(struct qd_core *home, struct qd_core *commons,
     }
     release_others(&s, request, attempt, number);
     learn_output(&s);
-    home->stats.settled++;
+    if (r != NULL || settle->reservation != 0 || settle->estimate.present != 0) {
+        home->stats.settled++; /* else there was none to settle */
+    }
     *ret_settled = settled;
     return QD_OK;
 }

@@ -112,8 +112,8 @@ static enum qd_error_code count_locked(struct qd_worker *worker,
                                        struct qd_error *ret_error)
 {
     struct qd_limit_state state;
-    int64_t first =
-        hits->hits > 0 ? hits->hits : 0; /* what is given back depends on what is there */
+    /* What is given back, or fits, depends on what is there. */
+    int64_t first = hits->hits > 0 && !hits->if_it_fits ? hits->hits : 0;
 
     if (settle(worker, published, home, hits, first, now) == QD_RESULT_NEEDS_BINDING &&
         (!bind(worker, published, home, hits, name, now) ||
@@ -122,13 +122,16 @@ static enum qd_error_code count_locked(struct qd_worker *worker,
                             "no room for another counter, or its state cannot be read; raise "
                             "--max-counters, or see /readyz");
     }
-    if (hits->hits < 0) {
-        int64_t before = used_now(home, hits, now, &state);
-        int64_t back = hits->hits < -before ? -before : hits->hits;
-        (void)settle(worker, published, home, hits, back, now);
+    int64_t used = used_now(home, hits, now, &state);
+    int64_t before = used - first;
+    int64_t rest = hits->hits - first;
+    bool over = hits->hits >= 0 && before + hits->hits > hits->amount;
+    if (rest < 0 || (rest > 0 && !over)) {
+        (void)settle(worker, published, home, hits, rest < -before ? -before : rest, now);
+        used = used_now(home, hits, now, &state);
     }
-    *ret_counted = (struct qd_rls_counted){.used = used_now(home, hits, now, &state), .now = now};
-    ret_counted->resets_at = state.resets_at;
+    *ret_counted = (struct qd_rls_counted){
+        .before = before, .used = used, .over = over, .now = now, .resets_at = state.resets_at};
     return QD_ERROR_NONE;
 }
 

@@ -1,8 +1,7 @@
 /* Envoy's rate limits (I3) on the core's counters.
  *
- * One descriptor's hits count in one counter, whether or not they fit: who asks decides by what has
- * been counted. Nothing is booked in the ledger; a crash forgets the last second of it, as of any
- * rate.
+ * One descriptor's hits count in one counter, whether or not they fit, or only if they do. Nothing
+ * is booked in the ledger; a crash forgets the last second of it, as of any rate.
  *
  * Counters lie in all slices alike: a domain may have millions, and no tenant to go by. Each has a
  * root of its own kind, "~" and three digits of its hash, which no tenant's name may begin with:
@@ -27,12 +26,15 @@ struct qd_rls_hits {
     struct qd_hash128 counter;    /* of the domain, what the descriptor says, and the limit */
     struct qd_str name;           /* for people; the first QD_RLS_NAME_MAX bytes are kept */
     int64_t hits;                 /* < 0: given back, but not below nothing; 0: only a look */
+    bool if_it_fits;              /* hits that do not fit count nothing, instead of all the same */
 };
 
 #define QD_RLS_NAME_MAX 180U
 
 struct qd_rls_counted {
-    int64_t used; /* with these hits */
+    int64_t before;
+    int64_t used; /* with these hits, if they were counted */
+    bool over;    /* they do not fit */
     struct qd_wall_ns now;
     struct qd_wall_ns resets_at; /* the window's end; sliding: when all would be free */
 };

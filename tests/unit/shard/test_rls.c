@@ -53,6 +53,67 @@ Test(rls, I3_point_4_hits_count_whether_they_fit_or_not)
     fixture_end(&f);
 }
 
+/* What a node tells of its reservations is not about Envoy's hits. */
+Test(rls, I2_hits_are_no_reservations)
+{
+    uint64_t settled = 0;
+
+    fixture_open(&f, policy);
+    cr_expect_eq(count_minute(1, 3), 3);
+    cr_expect_eq(count_minute(1, -1), 2);
+    for (uint32_t i = 0; i < f.node->shards.count; i++) {
+        struct qd_core_stats stats;
+        qd_core_stats(f.node->shards.home[i].core, &stats);
+        settled += stats.settled;
+    }
+    cr_expect_eq(settled, 0);
+    fixture_end(&f);
+}
+
+Test(rls, I3_hits_that_do_not_fit_count_nothing_if_asked_so)
+{
+    struct qd_rls_counted counted;
+
+    fixture_open(&f, policy);
+    struct qd_rls_hits h = minute(1, 4);
+    h.if_it_fits = true;
+    cr_expect_eq(count(&h), 4);
+    cr_expect_eq(count(&h), 4, "a batch of 4 does not fit in the 1 that is left");
+    h.hits = 1;
+    cr_expect_eq(count(&h), 5);
+    (void)qd_worker_enter(f.worker);
+    cr_assert_eq(qd_rls_count(f.worker, &h, &counted, &f.error), QD_ERROR_NONE);
+    qd_worker_leave(f.worker);
+    cr_expect(counted.over && counted.used == 5 && counted.before == 5);
+    h.hits = -2;
+    cr_expect_eq(count(&h), 3, "given back");
+    h.hits = 0;
+    cr_expect_eq(count(&h), 3, "a look");
+    fixture_end(&f);
+}
+
+/* Who asks again and again is let in at the limit's rate all the same. */
+Test(rls, I3_a_sliding_window_is_not_kept_full_by_what_it_denies)
+{
+    unsigned allowed = 0;
+
+    fixture_open(&f, policy);
+    struct qd_rls_hits h = minute(1, 1);
+    h.limit = qd_rls_limit(QD_NS_PER_MINUTE, true);
+    h.if_it_fits = true;
+    for (unsigned i = 0; i < 600; i++) { /* one a second for ten minutes */
+        struct qd_rls_counted counted;
+        (void)qd_worker_enter(f.worker);
+        cr_assert_eq(qd_rls_count(f.worker, &h, &counted, &f.error), QD_ERROR_NONE);
+        qd_worker_leave(f.worker);
+        allowed += !counted.over;
+        fixture_pass(&f, QD_NS_PER_S);
+    }
+    cr_expect_geq(allowed, 9 * 5);
+    cr_expect_leq(allowed, 11 * 5);
+    fixture_end(&f);
+}
+
 Test(rls, I3_point_3_no_hits_are_a_look)
 {
     fixture_open(&f, policy);
