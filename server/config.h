@@ -31,6 +31,18 @@ enum qd_setting_kind {
       "Envoy's rate limits: envoyproxy/ratelimit's YAML files; reloaded when they change")        \
     X(RLS_TENANT_DOMAIN, "rls-tenant-domain", "NAME", TEXT, 0, 0, "quotad",                       \
       "Envoy's domain whose descriptors name tenants of the policy; '': none")                    \
+    X(RLS_HEADERS, "rls-headers", NULL, FLAG, 0, 1, "false",                                      \
+      "Envoy's rate limits: answers carry RateLimit-Limit, -Remaining and -Reset headers")        \
+    X(RLS_HEADER_NAMES, "rls-header-names", "NAMES", TEXT, 0, 0,                                  \
+      "RateLimit-Limit,RateLimit-Remaining,RateLimit-Reset", "the names of these headers")        \
+    X(RLS_METADATA, "rls-metadata", NULL, FLAG, 0, 1, "false",                                    \
+      "Envoy's rate limits: answers carry dynamic metadata")                                      \
+    X(RLS_SHADOW, "rls-shadow", NULL, FLAG, 0, 1, "false",                                        \
+      "Envoy's rate limits: decide and count, but answer OK")                                     \
+    X(RLS_STOP_WHEN_OVER, "rls-stop-when-over", NULL, FLAG, 0, 1, "false",                        \
+      "Envoy's rate limits: where one descriptor is over, the others count nothing")              \
+    X(RLS_SLIDING, "rls-sliding", "DOMAINS", TEXT, 0, 0, "",                                      \
+      "Envoy's rate limits: these domains' windows slide; with commas between them, or `*`")      \
     X(DEV, "dev", NULL, FLAG, 0, 1, "false", "no policy: any tenant, any model, generous limits") \
     X(DATA_DIR, "data-dir", "DIR", TEXT, 0, 0, "quotad-data",                                     \
       "the ledger and run-time tenants; made if missing")                                         \

@@ -102,6 +102,29 @@ static struct qd_tls_files tls_files(const struct qd_config *config)
     };
 }
 
+static bool read_rls_options(const struct qd_config *config, struct qd_rls_options *options,
+                             struct qd_error *error)
+{
+    options->headers = qd_config_number(config, QD_SET_RLS_HEADERS) != 0;
+    options->metadata = qd_config_number(config, QD_SET_RLS_METADATA) != 0;
+    options->shadow = qd_config_number(config, QD_SET_RLS_SHADOW) != 0;
+    options->stop_when_over = qd_config_number(config, QD_SET_RLS_STOP_WHEN_OVER) != 0;
+    if (!qd_rls_options_header_names(options, qd_config_get(config, QD_SET_RLS_HEADER_NAMES))) {
+        (void)qd_error_set(error, QD_ERROR_INVALID_FIELD,
+                           "--rls-header-names: not three names of headers with commas between "
+                           "them, such as RateLimit-Limit,RateLimit-Remaining,RateLimit-Reset");
+        return false;
+    }
+    if (!qd_rls_options_sliding(options, qd_config_get(config, QD_SET_RLS_SLIDING))) {
+        (void)qd_error_set(error, QD_ERROR_INVALID_FIELD,
+                           "--rls-sliding: not names of domains with commas between them, at most "
+                           "%u, nor `*`",
+                           QD_RLS_SLIDING_MAX);
+        return false;
+    }
+    return true;
+}
+
 static bool start_rpc(struct app *app, struct qd_error *error)
 {
     struct qd_rpc_config config = {
@@ -126,6 +149,9 @@ static bool start_rpc(struct app *app, struct qd_error *error)
                                 ? NULL
                                 : qd_config_get(&app->config, QD_SET_POLICY);
     config.hooks.context = &app->boot;
+    if (!read_rls_options(&app->config, &config.rls_options, error)) {
+        return false;
+    }
     app->boot.node->listener = (struct qd_node_listener){.on_event = qd_event_log};
     app->rpc = qd_rpc_start(app->boot.node, &config, error);
     app->boot.rls = NULL; /* the server's */

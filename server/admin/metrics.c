@@ -32,6 +32,7 @@
     X(rls_ok)            \
     X(rls_over)          \
     X(rls_unlimited)     \
+    X(rls_shadowed)      \
     X(bad_requests)
 
 void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures)
@@ -179,6 +180,9 @@ static void write_requests(FILE *out, const struct qd_figures *f)
     qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "ok", f->rls_ok);
     qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "over_limit", f->rls_over);
     qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "no_limit", f->rls_unlimited);
+    qd_expose_one(out, "quotad_rls_shadowed_total", "counter",
+                  "ShouldRateLimit calls that --rls-shadow answered with OK though they were over.",
+                  f->rls_shadowed);
     qd_expose_one(out, "quotad_bad_requests_total", "counter", "Requests refused as invalid.",
                   f->bad_requests);
     qd_expose_one(out, "quotad_failed_open_total", "counter",

@@ -4,6 +4,8 @@
 
 #include "server/rls/match.h"
 #include "server/rpc/call.h"
+#include "server/rpc/rls_headers.h"
+#include "server/rpc/rls_metadata.h"
 #include "server/rpc/rls_tenant.h"
 #include "server/rpc/server_internal.h"
 
@@ -16,9 +18,11 @@ struct qd_rls_set *qd_rls_set_new(struct qd_rls_rules *rules)
     struct qd_rls_set *set = calloc(1, sizeof(*set));
     bool whole = set != NULL;
 
-    for (int unit = 1; whole && unit <= QD_RLS_UNIT_MAX; unit++) {
-        set->limits[unit] = qd_rls_limit(qd_rls_unit_seconds(unit) * QD_NS_PER_S, false);
-        whole = set->limits[unit] != NULL;
+    for (int i = 0; whole && i < QD_RLS_WINDOW_KINDS * QD_RLS_UNIT_MAX; i++) {
+        int unit = i % QD_RLS_UNIT_MAX + 1;
+        bool slides = i >= QD_RLS_UNIT_MAX;
+        set->limits[slides][unit] = qd_rls_limit(qd_rls_unit_seconds(unit) * QD_NS_PER_S, slides);
+        whole = set->limits[slides][unit] != NULL;
     }
     if (!whole) {
         free(set);
@@ -57,6 +61,11 @@ struct qd_rls_work {
     struct qd_rls_request request;
     struct qd_rls_answer answer;
     struct decided decided[QD_RLS_DESCRIPTORS_MAX];
+    bool quota[QD_RLS_DESCRIPTORS_MAX];
+    bool looks[QD_RLS_DESCRIPTORS_MAX]; /* counts nothing */
+    const struct qd_rls_rule *passed[QD_RLS_DESCRIPTORS_MAX];
+    struct qd_rls_header_room headers;
+    bool slides;
     char name[QD_RLS_NAME_MAX];
 };
 
@@ -151,12 +160,14 @@ static void fill_hits(const struct qd_rls_set *set, const struct qd_rls_domain *
         ret_hits->counter = qd_rls_override_counter(domain, d->entries, d->entry_count, seed);
         len = qd_rls_override_name(domain, d->entries, d->entry_count, w->name, sizeof(w->name));
     }
-    ret_hits->limit = set->limits[unit];
+    ret_hits->limit = set->limits[w->slides][unit];
     ret_hits->counter.lo ^= ret_hits->limit->identity.lo;
     ret_hits->counter.hi ^= ret_hits->limit->identity.hi;
     ret_hits->name = (struct qd_str){w->name, len < sizeof(w->name) ? len : sizeof(w->name) - 1};
     ret_hits->amount = rule != NULL ? rule->requests_per_unit : d->limit_requests;
     ret_hits->hits = hits_of(&w->request, d);
+    /* Else a caller that asks again and again would find its sliding window full for ever. */
+    ret_hits->if_it_fits = w->slides;
 }
 
 static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set *set,
@@ -170,13 +181,13 @@ static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set 
     struct qd_rls_counted counted;
 
     fill_hits(set, domain, w, i, place->node->shards.seed, &hits);
+    hits.hits = w->looks[i] ? 0 : hits.hits;
     enum qd_error_code code = qd_rls_count(place->worker, &hits, &counted, ret_error);
     if (code != QD_ERROR_NONE) {
         return code;
     }
     struct qd_worker_figures *figures = &place->worker->figures;
-    bool over = counted.used > hits.amount && /* points 4 and 14 */
-                !w->request.descriptors[i].negative;
+    bool over = counted.over; /* points 4 and 14 */
     qd_count(over ? &figures->rls_over : &figures->rls_ok);
     status->has_limit = true;
     status->requests_per_unit = at_most_uint32(hits.amount);
@@ -184,12 +195,53 @@ static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set 
     status->name = rule != NULL && rule->name != NULL
                        ? (struct qd_str){rule->name, strlen(rule->name)}
                        : (struct qd_str){NULL, 0};
-    status->limit_remaining = at_most_uint32(hits.amount - counted.used);
+    status->limit_remaining = over ? 0 : at_most_uint32(hits.amount - counted.used);
     status->has_reset = true;
     status->reset_s = (counted.resets_at.ns - counted.now.ns + QD_NS_PER_S - 1) / QD_NS_PER_S;
     status->code = over ? QD_RLS_OVER_LIMIT : QD_RLS_OK;
     if (over && rule != NULL && rule->shadow_mode) { /* point 6 */
         status->code = QD_RLS_OK;
+    }
+    return QD_ERROR_NONE;
+}
+
+/* Whether there is a counter for it: else it is answered with OK as it is (points 2, 8, 11). */
+static bool is_counted(const struct decided *decided)
+{
+    const struct qd_rls_rule *rule = rule_of(decided);
+
+    return decided->aim == AIM_OVERRIDE || (rule != NULL && !rule->unlimited);
+}
+
+/* STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT: where some would be over, the others only look. What
+ * is given back is given back all the same. */
+static enum qd_error_code stop_when_over(struct qd_place *place, const struct qd_rls_set *set,
+                                         const struct qd_rls_domain *domain,
+                                         struct qd_error *ret_error)
+{
+    struct qd_rls_work *w = place->rls;
+    size_t count = w->request.descriptor_count;
+    bool some_over = false;
+
+    for (size_t i = 0; i < count; i++) {
+        struct qd_rls_hits hits = {0};
+        struct qd_rls_counted counted;
+        w->looks[i] = false;
+        if (!is_counted(&w->decided[i]) || w->request.descriptors[i].negative) {
+            continue;
+        }
+        fill_hits(set, domain, w, i, place->node->shards.seed, &hits);
+        int64_t asked = hits.hits;
+        hits.hits = 0;
+        enum qd_error_code code = qd_rls_count(place->worker, &hits, &counted, ret_error);
+        if (code != QD_ERROR_NONE) {
+            return code;
+        }
+        w->looks[i] = counted.before + asked <= hits.amount;
+        some_over = some_over || !w->looks[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        w->looks[i] = w->looks[i] && some_over;
     }
     return QD_ERROR_NONE;
 }
@@ -202,8 +254,8 @@ static enum qd_error_code decide(struct qd_place *place, const struct qd_rls_set
     const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
 
     w->answer.statuses[i] = (struct qd_rls_status){.code = QD_RLS_OK};
-    bool unlimited = rule != NULL && rule->unlimited;
-    if (unlimited || w->decided[i].aim == AIM_NOTHING || w->decided[i].aim == AIM_REPLACED) {
+    if (!is_counted(&w->decided[i])) {
+        bool unlimited = rule != NULL && rule->unlimited;
         w->answer.statuses[i].limit_remaining = unlimited ? UINT32_MAX : 0; /* point 8 */
         qd_count(&place->worker->figures.rls_unlimited);
         return QD_ERROR_NONE;
@@ -219,14 +271,48 @@ static enum qd_rls_code overall(const struct qd_rls_work *w)
     size_t quota_over = 0;
 
     for (size_t i = 0; i < w->request.descriptor_count; i++) {
-        const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
         bool this_over = w->answer.statuses[i].code == QD_RLS_OVER_LIMIT;
-        bool is_quota = rule != NULL && rule->quota_mode && !rule->unlimited;
-        quota += is_quota;
-        quota_over += is_quota && this_over;
-        over = over || (this_over && !is_quota);
+        quota += w->quota[i];
+        quota_over += w->quota[i] && this_over;
+        over = over || (this_over && !w->quota[i]);
     }
     return over || (quota > 0 && quota == quota_over) ? QD_RLS_OVER_LIMIT : QD_RLS_OK;
+}
+
+/* Point 13: an unlimited rule is not one that was passed. */
+static void put_metadata(struct qd_rls_work *w, struct qd_out *out)
+{
+    for (size_t i = 0; i < w->request.descriptor_count; i++) {
+        const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+        bool passed = rule != NULL && !rule->unlimited && w->answer.statuses[i].code == QD_RLS_OK;
+        w->passed[i] = passed ? rule : NULL;
+    }
+    qd_rls_metadata_put(&w->request, w->passed, w->request.descriptor_count, out);
+}
+
+static void answer(struct qd_place *place, const struct qd_rls_options *options)
+{
+    struct qd_rls_work *w = place->rls;
+    size_t count = w->request.descriptor_count;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+        w->quota[i] = rule != NULL && rule->quota_mode && !rule->unlimited;
+    }
+    w->answer.status_count = count;
+    w->answer.header_count = 0;
+    w->answer.overall_code = overall(w);
+    if (options->headers) { /* point 12 */
+        qd_rls_headers_add(options, w->quota, &w->headers, &w->answer);
+    }
+    if (options->shadow && w->answer.overall_code == QD_RLS_OVER_LIMIT) { /* point 6 */
+        w->answer.overall_code = QD_RLS_OK;
+        qd_count(&place->worker->figures.rls_shadowed);
+    }
+    qd_rls_encode(&w->answer, &place->out);
+    if (options->metadata) {
+        put_metadata(w, &place->out);
+    }
 }
 
 static enum qd_error_code refuse(const struct qd_rls_set *set, const struct qd_rls_request *request,
@@ -246,10 +332,42 @@ static enum qd_error_code refuse(const struct qd_rls_set *set, const struct qd_r
     return QD_ERROR_NONE;
 }
 
+/* What each descriptor of the request counts in. */
+static enum qd_error_code aim_all(struct qd_rls_work *w, const struct qd_rls_domain *domain,
+                                  uint64_t seed, struct qd_error *ret_error)
+{
+    for (size_t i = 0; i < w->request.descriptor_count; i++) {
+        enum qd_error_code code =
+            aim(domain, seed, &w->request.descriptors[i], i, &w->decided[i], ret_error);
+        if (code != QD_ERROR_NONE) {
+            return code; /* those behind it are still the last request's */
+        }
+    }
+    replace(w);
+    return QD_ERROR_NONE;
+}
+
+static enum qd_error_code decide_all(struct qd_place *place, const struct qd_rls_set *set,
+                                     const struct qd_rls_domain *domain, struct qd_error *ret_error)
+{
+    struct qd_rls_work *w = place->rls;
+    enum qd_error_code code = QD_ERROR_NONE;
+
+    memset(w->looks, 0, sizeof(w->looks));
+    if (place->rpc->config.rls_options.stop_when_over) {
+        code = stop_when_over(place, set, domain, ret_error);
+    }
+    for (size_t i = 0; i < w->request.descriptor_count && code == QD_ERROR_NONE; i++) {
+        code = decide(place, set, domain, i, ret_error);
+    }
+    return code;
+}
+
 static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_call *call,
                                             struct qd_str bytes, struct qd_error *ret_error)
 {
     struct qd_rls_work *w = place->rls;
+    const struct qd_rls_options *options = &place->rpc->config.rls_options;
     const struct qd_rls_set *set = atomic_load_explicit(&place->rpc->rls, memory_order_seq_cst);
     enum qd_error_code code = qd_rls_decode(bytes, &w->request, ret_error);
 
@@ -262,20 +380,14 @@ static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_ca
     if (code != QD_ERROR_NONE) {
         return code;
     }
-    size_t count = w->request.descriptor_count;
     const struct qd_rls_domain *domain = qd_rls_rules_domain(set->rules, w->request.domain);
-    for (size_t i = 0; i < count && code == QD_ERROR_NONE; i++) {
-        code = aim(domain, place->node->shards.seed, &w->request.descriptors[i], i, &w->decided[i],
-                   ret_error);
-    }
-    replace(w);
-    for (size_t i = 0; i < count && code == QD_ERROR_NONE; i++) {
-        code = decide(place, set, domain, i, ret_error);
+    w->slides = qd_rls_options_slides(options, w->request.domain);
+    code = aim_all(w, domain, place->node->shards.seed, ret_error);
+    if (code == QD_ERROR_NONE) {
+        code = decide_all(place, set, domain, ret_error);
     }
     if (code == QD_ERROR_NONE) {
-        w->answer.status_count = count;
-        w->answer.overall_code = overall(w);
-        qd_rls_encode(&w->answer, &place->out);
+        answer(place, options);
     }
     return code;
 }

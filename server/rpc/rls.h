@@ -12,9 +12,12 @@
 #include "server/rpc/rls_codec.h"
 #include "server/shard/rls.h"
 
+/* Windows on multiples of their length, and such as slide. */
+#define QD_RLS_WINDOW_KINDS 2
+
 struct qd_rls_set {
     struct qd_rls_rules *rules;
-    const struct qd_limit *limits[QD_RLS_UNIT_MAX + 1]; /* by unit */
+    const struct qd_limit *limits[QD_RLS_WINDOW_KINDS][QD_RLS_UNIT_MAX + 1]; /* by unit */
 };
 
 /* Takes the rules, also when it fails. NULL: out of memory or limits. */

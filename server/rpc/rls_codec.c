@@ -219,7 +219,4 @@ void qd_rls_encode(const struct qd_rls_answer *answer, struct qd_out *out)
         qd_out_end(out, header);
     }
     qd_out_str(out, 5, answer->raw_body);
-    if (answer->dynamic_metadata.ptr != NULL) {
-        qd_out_bytes(out, 6, answer->dynamic_metadata.ptr, answer->dynamic_metadata.len);
-    }
 }

@@ -84,10 +84,10 @@ struct qd_rls_answer {
     size_t header_count; /* response_headers_to_add */
     struct qd_rls_header headers[QD_RLS_HEADERS_MAX];
     struct qd_str raw_body;
-    struct qd_str dynamic_metadata; /* an encoded google.protobuf.Struct; {NULL, 0}: none */
 };
 
-/* Appends a RateLimitResponse's fields. The caller looks at out->full at the end. */
+/* Appends a RateLimitResponse's fields, but for dynamic_metadata (rls_metadata.h). The caller looks
+ * at out->full at the end. */
 void qd_rls_encode(const struct qd_rls_answer *answer, struct qd_out *out);
 
 #endif /* QD_RPC_RLS_CODEC_H */

@@ -184,7 +184,7 @@ static void put_answer(struct qd_place *place, const struct qd_rls_tenants *tena
     answer->status_count = tenants->count;
     answer->overall_code = over ? QD_RLS_OVER_LIMIT : QD_RLS_OK;
     answer->header_count = 0;
-    answer->raw_body = answer->dynamic_metadata = text_of(NULL, 0);
+    answer->raw_body = text_of(NULL, 0);
     qd_rls_encode(answer, &place->out);
     qd_out_append(&place->out, tenants->denial);
 }

@@ -10,6 +10,7 @@
 #ifndef QD_RPC_SERVER_H
 #define QD_RPC_SERVER_H
 
+#include "server/rpc/rls_options.h"
 #include "server/rpc/tls.h"
 #include "server/shard/node.h"
 
@@ -56,9 +57,10 @@ struct qd_rpc_config {
     /* X2; 0: 1000, and no cap of one address. */
     uint32_t connections_max;
     uint32_t connections_per_address;
-    bool grpc_listener;        /* gRPC accepts, without caps: for tests */
-    struct qd_tls_files tls;   /* `cert` NULL or "": plaintext. The names outlive the server */
-    struct qd_rls_set *rls;    /* the server's from then on; NULL: none */
+    bool grpc_listener;      /* gRPC accepts, without caps: for tests */
+    struct qd_tls_files tls; /* `cert` NULL or "": plaintext. The names outlive the server */
+    struct qd_rls_set *rls;  /* the server's from then on; NULL: none */
+    struct qd_rls_options rls_options;
     const char *tenant_domain; /* of rate limit requests that name tenants; NULL or "": none */
     struct qd_rpc_hooks hooks;
 };

@@ -43,6 +43,14 @@ descriptors:
     value: "*.png"
     share_threshold: true
     rate_limit: {unit: day, requests_per_unit: 2}
+  - key: tagged
+    value: gold
+    rate_limit: {unit: day, requests_per_unit: 100}
+    metadata: {queue: fast}
+  - key: tagged
+    value: silver
+    rate_limit: {unit: day, requests_per_unit: 10}
+    metadata: {queue: slow, weight: 2}
 YAML
 cat >"$T/rls/more/other.yml" <<'YAML'
 domain: other
@@ -196,6 +204,74 @@ I3_domains_lie_apart() {
     expect_code OK
 }
 
+# --- the reference server's switches: headers, metadata, and what counts ---
+
+# In a fresh node, with all of them on but shadow.
+I3_point_12_headers_tell_the_least_remaining() {
+    ask "$(one path /buy) $(one odd x)"
+    expect_match "$answer" 'response_headers_to_add { key: "RateLimit-Limit" value: "3" } response_headers_to_add { key: "X-Left" value: "2" } response_headers_to_add { key: "RateLimit-Reset" value: "[0-9]+" }'
+    ask "hits_addend: 5 $(one refunded x) $(one odd x 'hits_addend {value: 3}')"
+    expect_match "$answer" '^overall_code: OVER_LIMIT .* key: "RateLimit-Limit" value: "3" .* key: "X-Left" value: "0" '
+    ask "$(one nobody x)"
+    expect_eq "$(printf '%s' "$answer" | grep -c response_headers)" 0
+}
+
+I3_point_12_the_headers_reset_is_the_statuss() {
+    ask "$(one path /buy 'hits_addend {value: 0}')"
+    expect_match "$answer" 'duration_until_reset { seconds: ([0-9]+) } } .*"RateLimit-Reset" value: "'
+    seconds=$(printf '%s' "$answer" | sed 's/.*seconds: \([0-9]*\) .*/\1/')
+    expect_in "$answer" "key: \"RateLimit-Reset\" value: \"$seconds\""
+}
+
+I3_point_13_dynamic_metadata() {
+    ask "hits_addend: 2 $(one tagged gold) $(one tagged silver 'hits_addend {value: 0}') $(one mine x 'limit {requests_per_unit: 9 unit: HOUR}')"
+    expect_in "$answer" 'fields { key: "domain" value { string_value: "shop" } }'
+    expect_in "$answer" 'key: "entries" value { list_value { values { string_value: "tagged=gold" } } }'
+    expect_in "$answer" 'key: "limit" value { string_value: "requests_per_unit:9 unit:HOUR" }'
+    expect_in "$answer" 'fields { key: "hitsAddend" value { number_value: 0 } }'
+    expect_in "$answer" 'fields { key: "hitsAddend" value { number_value: 2 } }'
+    expect_in "$answer" 'key: "metadata" value { struct_value { fields { key: "queue" value { string_value: "fast" } } fields { key: "weight" value { number_value: 2 } } } }'
+    ask "hits_addend: 99 $(one tagged gold) $(one tagged silver 'hits_addend {value: 0}')"
+    expect_in "$answer" 'struct_value { fields { key: "queue" value { string_value: "slow" } } fields { key: "weight" value { number_value: 2 } } }' # gold is over
+}
+
+I3_stop_when_over_counts_only_what_is_over() {
+    ask "$(one never x) $(one later x)"
+    expect_match "$answer" '^overall_code: OVER_LIMIT .*requests_per_unit: 8 unit: DAY } limit_remaining: 8 '
+    ask "$(one later x)"
+    expect_match "$answer" 'limit_remaining: 7 '
+}
+
+I3_sliding_windows_by_domain() {
+    ask_as "domain: \"other\" $(one path /buy)"
+    expect_match "$answer" '^overall_code: OK statuses { code: OK current_limit { requests_per_unit: 1 unit: DAY } duration_until_reset '
+    ask_as "domain: \"other\" $(one path /buy)"
+    expect_match "$answer" '^overall_code: OVER_LIMIT '
+    reset=$(printf '%s' "$answer" | sed 's/.*seconds: \([0-9]*\).*/\1/')
+    [ "$reset" -gt 86000 ] || qd_fail "all is free in $reset s: the window has not slid" # a day of 60 slots, and the newest
+    ask_as "domain: \"other\" $(one path /buy 'is_negative_hits: true')"
+    ask_as "domain: \"other\" $(one path /buy)"
+    expect_match "$answer" '^overall_code: OK ' # what did not fit was not counted: one given back is one free
+}
+
+I3_point_6_global_shadow_flips_the_whole_only() {
+    ask "$(one never x)"
+    expect_match "$answer" '^overall_code: OK statuses { code: OVER_LIMIT '
+    expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_rls_shadowed_total 1$'
+}
+
+refused_flag() { # FLAG
+    expect_exit 1 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA "$QUOTAD_BIN" --dev \
+        "$1" --data-dir "$T/none" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+}
+
+I10_wrong_switches_are_refused() {
+    refused_flag --rls-header-names=a,b
+    expect_match "$err" '^quotad: --rls-header-names: not three names'
+    refused_flag --rls-sliding=shop,
+    expect_match "$err" '^quotad: --rls-sliding: not names of domains'
+}
+
 # --- its life ---
 
 # Waits until the log has said it once more than COUNT times.
@@ -209,12 +285,16 @@ reloaded() { # TEXT COUNT
 }
 
 I3_files_are_reloaded_when_they_change() {
+    ask "$(one mine y 'limit {requests_per_unit: 1 unit: HOUR}') $(one path /buy 'hits_addend {value: 0}')"
     ask "$(one later x)"
     expect_eq "$answer" 'overall_code: OK statuses { code: OK } '
     printf '  - {key: later, rate_limit: {unit: day, requests_per_unit: 8}}\n' >>"$T/rls/main.yaml"
     reloaded 'rate limits reloaded' 0
     ask "$(one later x)"
     expect_match "$answer" 'requests_per_unit: 8 '
+    # Nothing is left to look at of the rules before: that is only seen with ASan.
+    ask "$(one mine x 'limit {requests_per_unit: 1}') $(one path /buy)"
+    expect_match "$status" '^3 INVALID_FIELD '
     ask "$(one path /buy)"
     expect_code OVER_LIMIT # what was counted stays
 }
@@ -280,6 +360,14 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
 qd_run X5_a_restart_remembers I3_a_folder_without_files_says_so P1_a_wrong_folder_does_not_start
+qd_stop || qd_fail "it ended with $qd_code"
+qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" --rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Reset \
+    --rls-metadata --rls-stop-when-over --rls-sliding other,nobody || exit 1
+qd_run I3_point_12_headers_tell_the_least_remaining I3_point_12_the_headers_reset_is_the_statuss I3_point_13_dynamic_metadata \
+    I3_stop_when_over_counts_only_what_is_over I3_sliding_windows_by_domain I10_wrong_switches_are_refused
+qd_stop || qd_fail "it ended with $qd_code"
+qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow || exit 1
+qd_run I3_point_6_global_shadow_flips_the_whole_only
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --data-dir "$T/fresh" || exit 1
 qd_run I3_without_a_folder_a_call_says_what_is_missing

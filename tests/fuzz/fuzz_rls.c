@@ -1,7 +1,8 @@
 /* The hand-written decoder of Envoy's RateLimitRequest against protobuf-c, field by field: what one
  * accepts, the other accepts, and reads the same. But for the reasons of wire_reason.h and the
- * bounds, for which ours alone refuses. */
+ * bounds, for which ours alone refuses. And what dynamic metadata tells of a request (point 13). */
 #include "server/rpc/rls_codec.h"
+#include "server/rpc/rls_metadata.h"
 
 #include "envoy/service/ratelimit/v3/rls.pb-c.h"
 #include "tests/fuzz/fuzz.h"
@@ -143,6 +144,70 @@ static void request_same(const struct qd_rls_request *r, const request_message *
     free(buffer);
 }
 
+/* --- dynamic metadata --- */
+
+static const Google__Protobuf__Value *field_of(const Google__Protobuf__Struct *fields,
+                                               const char *key)
+{
+    for (size_t i = 0; i < fields->n_fields; i++) {
+        if (strcmp(fields->fields[i]->key, key) == 0) {
+            return fields->fields[i]->value;
+        }
+    }
+    return NULL;
+}
+
+/* A text may have a NUL, where protobuf-c's end: that much is compared. */
+static void entry_told(const char *told, const struct qd_rls_entry *entry)
+{
+    size_t key = strnlen(entry->key.ptr != NULL ? entry->key.ptr : "", entry->key.len);
+
+    assert(key == 0 || memcmp(told, entry->key.ptr, key) == 0);
+    if (key == entry->key.len) {
+        assert(told[key] == '=' && same(entry->value, told + key + 1));
+    }
+}
+
+static void descriptor_told(const Google__Protobuf__Value *value, const struct qd_rls_descriptor *d)
+{
+    assert(value->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE);
+    const Google__Protobuf__Struct *fields = value->struct_value;
+    const Google__Protobuf__ListValue *entries = field_of(fields, "entries")->list_value;
+    const Google__Protobuf__Value *hits = field_of(fields, "hitsAddend");
+
+    assert(entries->n_values == d->entry_count);
+    for (size_t i = 0; i < d->entry_count; i++) {
+        entry_told(entries->values[i]->string_value, &d->entries[i]);
+    }
+    assert((hits != NULL) == d->has_hits);
+    assert(hits == NULL || hits->number_value == (double)d->hits);
+    assert((field_of(fields, "limit") != NULL) == d->has_limit);
+}
+
+static void metadata_tells(const struct qd_rls_request *r)
+{
+    static uint8_t bytes[1 << 20];
+    struct qd_out out;
+
+    qd_out_init(&out, bytes, sizeof(bytes));
+    qd_rls_metadata_put(r, NULL, 0, &out);
+    if (out.full) {
+        return;
+    }
+    Envoy__Service__Ratelimit__V3__RateLimitResponse *m =
+        envoy__service__ratelimit__v3__rate_limit_response__unpack(NULL, qd_out_used(&out), bytes);
+    assert(m != NULL && m->dynamic_metadata != NULL);
+    const Google__Protobuf__Struct *told = m->dynamic_metadata;
+    assert(same(r->domain, field_of(told, "domain")->string_value));
+    const Google__Protobuf__ListValue *list = field_of(told, "descriptors")->list_value;
+    assert(list->n_values == r->descriptor_count);
+    for (size_t i = 0; i < r->descriptor_count; i++) {
+        descriptor_told(list->values[i], &r->descriptors[i]);
+    }
+    assert((field_of(told, "hitsAddend") != NULL) == (r->hits_addend != 0));
+    envoy__service__ratelimit__v3__rate_limit_response__free_unpacked(m, NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct qd_rls_request request;
@@ -161,6 +226,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert((code == QD_ERROR_NONE) != has_reason(data, size, m));
     if (code == QD_ERROR_NONE) {
         request_same(&request, m, data, size);
+        metadata_tells(&request);
     }
     envoy__service__ratelimit__v3__rate_limit_request__free_unpacked(m, NULL);
     return 0;

@@ -1,7 +1,12 @@
 /* envoyproxy/ratelimit's files: no input crashes the loader, a file is either in the set or has an
- * error, and each rule of it is found by its own keys and values, or by what stands before it. */
+ * error, and each rule of it is found by its own keys and values, or by what stands before it. Its
+ * metadata is written as protobuf-c reads it. */
 #include "server/policy/problem.h"
 #include "server/rls/match.h"
+#include "server/rls/value.h"
+#include "server/rpc/rls_metadata.h"
+
+#include "envoy/service/ratelimit/v3/rls.pb-c.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <assert.h>
@@ -38,12 +43,75 @@ static void ask(const struct qd_rls_domain *domain, const struct qd_rls_rule *ru
     (void)qd_rls_override_counter(domain, entries, count, 1);
 }
 
+static void struct_same(const struct qd_rls_value *value, const Google__Protobuf__Struct *m);
+
+static void value_same(const struct qd_rls_value *value, const Google__Protobuf__Value *m)
+{
+    switch (value->kind) {
+    case QD_RLS_VALUE_NULL:
+        assert(m->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NULL_VALUE);
+        break;
+    case QD_RLS_VALUE_BOOL:
+        assert(m->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE);
+        assert((m->bool_value != 0) == value->boolean);
+        break;
+    case QD_RLS_VALUE_NUMBER:
+        assert(m->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE);
+        assert(m->number_value == value->number);
+        break;
+    case QD_RLS_VALUE_STRING:
+        assert(m->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE);
+        assert(strncmp(m->string_value, value->string.len > 0 ? value->string.ptr : "",
+                       value->string.len) == 0);
+        break;
+    case QD_RLS_VALUE_STRUCT:
+        assert(m->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE);
+        struct_same(value, m->struct_value);
+        break;
+    case QD_RLS_VALUE_LIST:
+        assert(m->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE);
+        assert(m->list_value->n_values == value->count);
+        for (size_t i = 0; i < value->count; i++) {
+            value_same(&value->items[i], m->list_value->values[i]);
+        }
+        break;
+    }
+}
+
+static void struct_same(const struct qd_rls_value *value, const Google__Protobuf__Struct *m)
+{
+    assert(m->n_fields == value->count);
+    for (size_t i = 0; i < value->count; i++) {
+        assert(strcmp(m->fields[i]->key, value->keys[i]) == 0);
+        value_same(&value->items[i], m->fields[i]->value);
+    }
+}
+
+static void check_metadata(const struct qd_rls_value *metadata)
+{
+    static uint8_t bytes[1 << 20];
+    struct qd_out out;
+
+    qd_out_init(&out, bytes, sizeof bytes);
+    qd_rls_metadata_put_fields(metadata, &out);
+    if (out.full) { /* a long text, said often by aliases */
+        return;
+    }
+    Google__Protobuf__Struct *m = google__protobuf__struct__unpack(NULL, qd_out_used(&out), bytes);
+    assert(m != NULL);
+    struct_same(metadata, m);
+    google__protobuf__struct__free_unpacked(m, NULL);
+}
+
 static void check_rule(const struct qd_rls_domain *domain, const struct qd_rls_rule *rule)
 {
     assert(rule->unlimited == (rule->unit == QD_RLS_UNIT_UNKNOWN));
     assert(rule->unlimited || qd_rls_unit_seconds((int)rule->unit) > 0);
     assert(strncmp(rule->path, domain->name.ptr, domain->name.len) == 0);
     assert(!qd_rls_rule_replaces(rule, rule));
+    if (rule->metadata != NULL) {
+        check_metadata(rule->metadata);
+    }
     ask(domain, rule);
 }
 

@@ -340,42 +340,12 @@ Test(rls_codec, I3_zeros_that_are_there_are_written)
     answer.status_count = 1;
     answer.statuses[0] =
         (struct qd_rls_status){.code = QD_RLS_OK, .has_limit = true, .has_reset = true};
-    answer.dynamic_metadata = str(""); /* a Struct without fields */
     response_message *m = round_trip();
 
     cr_assert_not_null(m->statuses[0]->current_limit, "a limit of 0 always denies: it is one");
     cr_assert_eq(m->statuses[0]->current_limit->requests_per_unit, 0);
     cr_assert_not_null(m->statuses[0]->duration_until_reset);
     cr_assert_eq(m->statuses[0]->duration_until_reset->seconds, 0);
-    cr_assert_not_null(m->dynamic_metadata);
-    cr_assert_eq(m->dynamic_metadata->n_fields, 0);
-    free_message(m);
-}
-
-Test(rls_codec, I3_dynamic_metadata_is_a_struct)
-{
-    Google__Protobuf__Struct metadata;
-    google__protobuf__struct__init(&metadata);
-    Google__Protobuf__Value value;
-    google__protobuf__value__init(&value);
-    Google__Protobuf__Struct__FieldsEntry field;
-    google__protobuf__struct__fields_entry__init(&field);
-    Google__Protobuf__Struct__FieldsEntry *fields[] = {&field};
-    uint8_t bytes[64];
-
-    value.kind_case = GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE;
-    value.string_value = text_of("envoy");
-    field.key = text_of("domain");
-    field.value = &value;
-    metadata.n_fields = 1;
-    metadata.fields = fields;
-    answer.dynamic_metadata =
-        (struct qd_str){(const char *)bytes, google__protobuf__struct__pack(&metadata, bytes)};
-    response_message *m = round_trip();
-
-    cr_assert_eq(m->dynamic_metadata->n_fields, 1);
-    cr_assert_str_eq(m->dynamic_metadata->fields[0]->key, "domain");
-    cr_assert_str_eq(m->dynamic_metadata->fields[0]->value->string_value, "envoy");
     free_message(m);
 }
 

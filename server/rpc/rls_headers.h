@@ -1,0 +1,24 @@
+/* The headers of an answer that tell a client its limit (I3, point 12).
+ *
+ * Layer:    rpc
+ * Threads:  none of its own.
+ * Memory:   the answer's headers point into the room and into the options.
+ */
+#ifndef QD_RPC_RLS_HEADERS_H
+#define QD_RPC_RLS_HEADERS_H
+
+#include "server/rpc/rls_codec.h"
+#include "server/rpc/rls_options.h"
+
+/* The texts of the values. */
+struct qd_rls_header_room {
+    char text[QD_RLS_HEADER_KINDS][24];
+};
+
+/* Add the limit, what remains of it, and the seconds until it is whole again, of the descriptor
+ * with the least remaining, or of the last one that is over and is no quota. Adds nothing where no
+ * descriptor has a limit. `quota`: which of the answer's descriptors are quotas. */
+void qd_rls_headers_add(const struct qd_rls_options *options, const bool *quota,
+                        struct qd_rls_header_room *room, struct qd_rls_answer *answer);
+
+#endif /* QD_RPC_RLS_HEADERS_H */
