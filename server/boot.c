@@ -9,6 +9,7 @@
 #include "server/shard/directory.h"
 #include "server/shard/price_keep.h"
 #include "server/shard/reload.h"
+#include "server/shard/rls_stats.h"
 #include "server/shard/snapshot.h"
 #include "server/shard/validate.h"
 #include "storage/backup/backup.h"
@@ -468,6 +469,11 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
     }
     boot->node->tenants = boot->tenants;
     qd_boot_recall_backup(boot);
+    boot->node->rls_stats =
+        qd_rls_stats_new((size_t)qd_config_number(config, QD_SET_METRICS_RULES));
+    if (boot->node->rls_stats == NULL) {
+        return sentence("out of memory");
+    }
     struct load_tenants load = {.directory = boot->node->directory, .policy = policy};
     struct qd_store_error store_error;
     if (qd_tenant_store_list(boot->tenants, (struct qd_str){NULL, 0}, (struct qd_str){NULL, 0},

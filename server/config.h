@@ -86,6 +86,8 @@ enum qd_setting_kind {
       "how long SIGTERM is not ready, and answers, before it stops: for load balancers")          \
     X(METRICS_TENANTS, "metrics-tenants", "N", COUNT, 0, 1000, "20",                              \
       "tenants with series of their own in /metrics; the rest is `other`")                        \
+    X(METRICS_RULES, "metrics-rules", "N", COUNT, 0, 10000, "200",                                \
+      "rules of --rls-config with series of their own in /metrics; the rest is `other`")          \
     X(LOG_LEVEL, "log-level", "LEVEL", LEVEL, 0, 0, "info", "debug, info, warn or error")
 
 #define QD_SETTING_ENUM(id, ...) QD_SET_##id,

@@ -2,6 +2,7 @@
 
 #include "server/admin/exposition.h"
 #include "server/admin/process.h"
+#include "server/shard/rls_stats.h"
 #include "server/shard/snapshot.h"
 
 #include <inttypes.h>
@@ -516,6 +517,48 @@ static void write_events(struct qd_node *node, const struct qd_core_stats *s, FI
                   atomic_load_explicit(&node->broadcast.lost, memory_order_relaxed));
 }
 
+/* A label's value: any bytes of UTF-8. */
+static void put_label(FILE *out, const char *name, const char *value)
+{
+    fprintf(out, "%s=\"", name);
+    for (const char *c = value; *c != '\0'; c++) {
+        if (*c == '\n') {
+            fputs("\\n", out);
+        } else {
+            if (*c == '\\' || *c == '"') {
+                fputc('\\', out);
+            }
+            fputc(*c, out);
+        }
+    }
+    fputc('"', out);
+}
+
+static void write_rules(const struct qd_rls_stats *stats, FILE *out)
+{
+    static const char name[] = "quotad_rls_rule_hits_total";
+    if (!stats) {
+        return;
+    }
+    qd_expose_head(
+        out, name, "counter",
+        "Hits of Envoy's rate limits, by rule: the first rules that were met, all others as "
+        "`other`, without a domain. Outcomes overlap: total_hits has all, near_limit is a part of "
+        "the rest.");
+    for (size_t i = 0; i < qd_rls_stats_count(stats); i++) {
+        struct qd_rls_series series;
+        qd_rls_stats_get(stats, i, &series);
+        for (unsigned k = 0; k < QD_RLS_OUTCOMES; k++) {
+            fprintf(out, "%s{", name);
+            put_label(out, "domain", series.domain);
+            fputc(',', out);
+            put_label(out, "rule", series.rule);
+            fprintf(out, ",outcome=\"%s\"} %" PRIu64 "\n",
+                    qd_rls_outcome_name((enum qd_rls_outcome)k), series.hits[k]);
+        }
+    }
+}
+
 void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
 {
     struct qd_figures figures;
@@ -531,6 +574,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     write_tables(out, &figures, &stats);
     write_capacities(node, out);
     write_tenants(node, top, out);
+    write_rules(node->rls_stats, out);
     write_events(node, &stats, out);
     write_ledger(node, out);
     write_snapshots(node, out);

@@ -8,6 +8,7 @@
 #include "server/rpc/rls_metadata.h"
 #include "server/rpc/rls_tenant.h"
 #include "server/rpc/server_internal.h"
+#include "server/shard/rls_stats.h"
 
 #include <stdlib.h>
 
@@ -66,7 +67,9 @@ struct qd_rls_work {
     const struct qd_rls_rule *passed[QD_RLS_DESCRIPTORS_MAX];
     struct qd_rls_header_room headers;
     bool slides;
-    char name[QD_RLS_NAME_MAX];
+    /* Of what is counted: "domain.key_value.key". */
+    size_t name_len;
+    char name[QD_RLS_TEXT_MAX + 1 + QD_RLS_STATS_RULE_MAX];
 };
 
 struct qd_rls_work *qd_rls_work_new(void)
@@ -143,6 +146,40 @@ static uint32_t at_most_uint32(int64_t value)
     return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
+/* Of a rule or an override: for people. */
+static void set_name(struct qd_rls_work *w, const struct qd_rls_domain *domain, size_t i)
+{
+    const struct qd_rls_descriptor *d = &w->request.descriptors[i];
+    size_t len =
+        w->decided[i].aim == AIM_OVERRIDE
+            ? qd_rls_override_name(domain, d->entries, d->entry_count, w->name, sizeof(w->name))
+            : qd_rls_match_name(&w->decided[i].match, d->entries, w->name, sizeof(w->name));
+
+    w->name_len = len < sizeof(w->name) ? len : sizeof(w->name) - 1;
+}
+
+/* What a descriptor did, for its rule's series; refunds are in none. */
+static void tell_stats(struct qd_place *place, const struct qd_rls_domain *domain, size_t i,
+                       int64_t before, int64_t amount)
+{
+    struct qd_rls_work *w = place->rls;
+    const struct qd_rls_descriptor *d = &w->request.descriptors[i];
+    const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
+    size_t skip = domain->name.len + 1; /* "domain." */
+
+    if (place->node->rls_stats == NULL || d->negative) {
+        return;
+    }
+    qd_rls_stats_add(
+        place->node->rls_stats,
+        &(struct qd_rls_seen){.domain = domain->name,
+                              .rule = {w->name + skip, w->name_len > skip ? w->name_len - skip : 0},
+                              .before = before,
+                              .hits = hits_of(&w->request, d),
+                              .amount = amount,
+                              .shadow = rule != NULL && rule->shadow_mode});
+}
+
 /* What a descriptor counts in: the same keys under windows of another length are another counter.
  */
 static void fill_hits(const struct qd_rls_set *set, const struct qd_rls_domain *domain,
@@ -151,19 +188,15 @@ static void fill_hits(const struct qd_rls_set *set, const struct qd_rls_domain *
     const struct qd_rls_descriptor *d = &w->request.descriptors[i];
     const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
     unsigned unit = rule != NULL ? rule->unit : d->limit_unit;
-    size_t len;
 
-    if (rule != NULL) {
-        ret_hits->counter = w->decided[i].match.counter;
-        len = qd_rls_match_name(&w->decided[i].match, d->entries, w->name, sizeof(w->name));
-    } else {
-        ret_hits->counter = qd_rls_override_counter(domain, d->entries, d->entry_count, seed);
-        len = qd_rls_override_name(domain, d->entries, d->entry_count, w->name, sizeof(w->name));
-    }
+    set_name(w, domain, i);
+    ret_hits->counter = rule != NULL
+                            ? w->decided[i].match.counter
+                            : qd_rls_override_counter(domain, d->entries, d->entry_count, seed);
     ret_hits->limit = set->limits[w->slides][unit];
     ret_hits->counter.lo ^= ret_hits->limit->identity.lo;
     ret_hits->counter.hi ^= ret_hits->limit->identity.hi;
-    ret_hits->name = (struct qd_str){w->name, len < sizeof(w->name) ? len : sizeof(w->name) - 1};
+    ret_hits->name = (struct qd_str){w->name, w->name_len};
     ret_hits->amount = rule != NULL ? rule->requests_per_unit : d->limit_requests;
     ret_hits->hits = hits_of(&w->request, d);
     /* Else a caller that asks again and again would find its sliding window full for ever. */
@@ -189,6 +222,7 @@ static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set 
     struct qd_worker_figures *figures = &place->worker->figures;
     bool over = counted.over; /* points 4 and 14 */
     qd_count(over ? &figures->rls_over : &figures->rls_ok);
+    tell_stats(place, domain, i, counted.before, hits.amount);
     status->has_limit = true;
     status->requests_per_unit = at_most_uint32(hits.amount);
     status->unit = rule != NULL ? (uint32_t)rule->unit : w->request.descriptors[i].limit_unit;
@@ -257,6 +291,10 @@ static enum qd_error_code decide(struct qd_place *place, const struct qd_rls_set
     if (!is_counted(&w->decided[i])) {
         bool unlimited = rule != NULL && rule->unlimited;
         w->answer.statuses[i].limit_remaining = unlimited ? UINT32_MAX : 0; /* point 8 */
+        if (unlimited) {
+            set_name(w, domain, i);
+            tell_stats(place, domain, i, 0, INT64_MAX);
+        }
         qd_count(&place->worker->figures.rls_unlimited);
         return QD_ERROR_NONE;
     }

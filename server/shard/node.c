@@ -5,6 +5,7 @@
 #include "server/shard/directory.h"
 #include "server/shard/price_keep.h"
 #include "server/shard/recover.h"
+#include "server/shard/rls_stats.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -128,6 +129,7 @@ void qd_node_free(struct qd_node *node)
     qd_turns_release(&node->turns);
     qd_frontier_release(&node->frontier);
     qd_broadcast_release(&node->broadcast);
+    qd_rls_stats_free(node->rls_stats);
     (void)pthread_mutex_destroy(&node->admin);
     (void)pthread_mutex_destroy(&node->workers_lock);
     (void)pthread_rwlock_destroy(&node->booking);

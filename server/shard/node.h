@@ -96,6 +96,7 @@ struct qd_connection_figures {
 };
 
 struct qd_directory;
+struct qd_rls_stats;
 struct qd_tenant_store;
 
 /* Hears each event, on whichever thread tells it: must not wait. */
@@ -147,6 +148,7 @@ struct qd_node {
     struct qd_broadcast broadcast;     /* of events, to whoever watches (I2) */
     struct qd_node_listener listener;  /* set once, before any thread tells; on_event may be NULL */
     _Atomic uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */
+    struct qd_rls_stats *rls_stats;    /* by rule of Envoy's rate limits; NULL: none are kept */
 };
 
 struct qd_node_config {

@@ -51,6 +51,9 @@ descriptors:
     value: silver
     rate_limit: {unit: day, requests_per_unit: 10}
     metadata: {queue: slow, weight: 2}
+  - key: loud
+    detailed_metric: true
+    rate_limit: {unit: day, requests_per_unit: 5}
 YAML
 cat >"$T/rls/more/other.yml" <<'YAML'
 domain: other
@@ -190,6 +193,45 @@ I3_metrics_tell_what_descriptors_met() {
     for result in ok over_limit no_limit; do
         expect_match "$(printf '%s\n' "$page" | grep "^quotad_rls_descriptors_total{result=\"$result\"}")" ' [1-9][0-9]*$'
     done
+}
+
+hits_of() { # RULE OUTCOME VALUE
+    expect_in "$page" "quotad_rls_rule_hits_total{domain=\"shop\",rule=\"$1\",outcome=\"$2\"} $3
+"
+}
+
+# The first node has counted by now: 3 hits of 3, and one more; 7 of 1 in the shadow; 2 and 1 of one day's 2 files.
+I3_metrics_by_rule() {
+    ask "hits_addend: 4 $(one loud 'a\"b\\c')"
+    ask "hits_addend: 2 $(one loud 'a\"b\\c')"
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    hits_of path_/buy total_hits 4
+    hits_of path_/buy within_limit 3
+    hits_of path_/buy near_limit 1
+    hits_of path_/buy over_limit 1
+    hits_of seen over_limit 6
+    hits_of seen shadow_mode 6
+    hits_of 'file_*.png' total_hits 3
+    hits_of any within_limit 1
+    hits_of 'mine_x' over_limit 1
+    hits_of 'loud_a\"b\\c' total_hits 6
+    hits_of 'loud_a\"b\\c' near_limit 1
+    hits_of 'loud_a\"b\\c' over_limit 1
+    expect_in "$page" 'quotad_rls_rule_hits_total{domain="",rule="other",outcome="total_hits"} 0
+'
+    expect_eq "$(printf '%s' "$page" | grep -c 'unknown_x')" 0
+}
+
+I3_metrics_by_rule_are_bounded() {
+    for i in 1 2 3; do
+        ask "$(one loud "v$i")"
+    done
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    hits_of loud_v1 total_hits 1
+    hits_of loud_v2 total_hits 1
+    expect_eq "$(printf '%s' "$page" | grep -c 'loud_v3')" 0
+    expect_in "$page" 'quotad_rls_rule_hits_total{domain="",rule="other",outcome="total_hits"} 1
+'
 }
 
 I3_any_bytes_make_a_counter_that_no_listing_shows() {
@@ -355,7 +397,7 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
     I3_point_5_quota_mode_denies_only_all_together I3_point_6_shadow_mode_tells_nobody \
     I3_point_7_windows_end_on_multiples_of_their_length I3_point_8_unlimited_counts_nothing \
     I3_point_9_a_request_may_bring_its_own_limit I3_point_10_depth_and_wildcards \
-    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_any_bytes_make_a_counter_that_no_listing_shows I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
+    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_metrics_by_rule I3_any_bytes_make_a_counter_that_no_listing_shows I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
     I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
@@ -366,8 +408,8 @@ qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" --rls-headers --rl
 qd_run I3_point_12_headers_tell_the_least_remaining I3_point_12_the_headers_reset_is_the_statuss I3_point_13_dynamic_metadata \
     I3_stop_when_over_counts_only_what_is_over I3_sliding_windows_by_domain I10_wrong_switches_are_refused
 qd_stop || qd_fail "it ended with $qd_code"
-qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow || exit 1
-qd_run I3_point_6_global_shadow_flips_the_whole_only
+qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow --metrics-rules 2 || exit 1
+qd_run I3_metrics_by_rule_are_bounded I3_point_6_global_shadow_flips_the_whole_only
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --data-dir "$T/fresh" || exit 1
 qd_run I3_without_a_folder_a_call_says_what_is_missing
