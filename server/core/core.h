@@ -155,6 +155,7 @@ struct qd_check {
     uint64_t content; /* hash of the request's content, to notice a reused id */
     bool reserve;     /* false: charge rates and used nothing, hold nothing: see dry_run */
     bool dry_run;     /* D8 */
+    bool instant;     /* its end is not told: limits of concurrency do not concern it */
     uint8_t priority;
     uint32_t weight;
 };

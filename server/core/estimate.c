@@ -170,7 +170,9 @@ static void form(struct qd_estimate *e, int64_t output, struct qd_usage *ret_usa
     }
     add_gpu_time(e->candidate, ret_usage);
     price_all(e, ret_usage);
-    qd_usage_set(ret_usage, QD_METER_CONCURRENCY, 1);
+    if (!e->check->instant) {
+        qd_usage_set(ret_usage, QD_METER_CONCURRENCY, 1);
+    }
 }
 
 /* The largest output that may come: as the request, the limit or the model says. */
@@ -307,7 +309,8 @@ static uint32_t comes_with_any(const struct qd_estimate *e)
     const struct qd_candidate *c = e->candidate;
     bool times = c->gpu_us_per_input_token > 0 || c->gpu_us_per_output_token > 0;
 
-    return QD_METER_BIT(QD_METER_CONCURRENCY) | (QD_MUTANT(D8_money) ? 0 : QD_METERS_MONEY) |
+    return (e->check->instant ? 0 : QD_METER_BIT(QD_METER_CONCURRENCY)) |
+           (QD_MUTANT(D8_money) ? 0 : QD_METERS_MONEY) |
            (times ? QD_METER_BIT(QD_METER_GPU_MS) : 0);
 }
 

@@ -113,6 +113,7 @@ static void clear_check(struct qd_check_args *a)
     a->event_time_given = false;
     a->dry_run = false;
     a->no_reservation = false;
+    a->instant = false;
     a->brief = false;
 }
 

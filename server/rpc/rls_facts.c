@@ -29,9 +29,11 @@ static enum qd_error_code read_entries(const struct qd_rls_descriptor *d,
     for (size_t i = 0; i < d->entry_count; i++) {
         const struct qd_rls_entry *entry = &d->entries[i];
         struct qd_str *value = place_of(facts, entry->key);
+        /* An empty value is there all the same: only absence is NULL. */
+        struct qd_str given = {entry->value.ptr != NULL ? entry->value.ptr : "", entry->value.len};
         if (value == NULL) {
             if (facts->label_count < QD_ARG_LABELS) {
-                facts->labels[facts->label_count] = (struct qd_label){entry->key, entry->value};
+                facts->labels[facts->label_count] = (struct qd_label){entry->key, given};
             }
             facts->label_count++;
             continue;
@@ -41,8 +43,7 @@ static enum qd_error_code read_entries(const struct qd_rls_descriptor *d,
                                 "entries: %s is given twice; give it once",
                                 qd_quote(entry->key).text);
         }
-        *value =
-            (struct qd_str){entry->value.ptr != NULL ? entry->value.ptr : "", entry->value.len};
+        *value = given;
     }
     if (facts->meter.ptr != NULL && facts->meter.len == 0) {
         return qd_error_set(ret_error, QD_ERROR_UNKNOWN_METER,

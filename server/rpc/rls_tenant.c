@@ -69,6 +69,7 @@ static void fill_check(const struct qd_rls_facts *facts, int64_t requests, bool 
     memcpy(args->estimate, estimate, sizeof(estimate));
     args->estimate_count = has_meter ? 3 : 2;
     args->max_output_given = true;
+    args->instant = true; /* RLS never says when a request has ended */
     args->ttl_ms = HOLD_TTL_MS;
     args->dry_run = dry_run || requests == 0; /* D8 */
 }

@@ -132,6 +132,7 @@ static enum qd_error_code fill(struct qd_check_work *w, struct qd_error *ret_err
     c->content = 0;
     c->reserve = !args->no_reservation;
     c->dry_run = args->dry_run || w->explanation != NULL;
+    c->instant = args->instant;
     c->priority = (uint8_t)args->priority;
     c->weight = args->weight == 0 ? 1 : args->weight;
     fill_request_id(w);

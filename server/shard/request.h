@@ -54,6 +54,7 @@ struct qd_check_args {
     bool event_time_given;
     bool dry_run;
     bool no_reservation;
+    bool instant; /* not on the wire: nobody will tell its end, see core.h */
     bool brief;
 };
 

@@ -364,6 +364,28 @@ Test(check, P4_a_cap_on_one_request_counts_nothing)
     fx_release(&f);
 }
 
+Test(check, D7_a_check_whose_end_nobody_tells_takes_no_place)
+{
+    struct fx f;
+    fx_init(&f, NULL);
+    struct qd_limit *parallel = fx_limit(&f, QD_CONCURRENCY, QD_METER_CONCURRENCY);
+    struct qd_limit *window = fx_limit(&f, QD_SLIDING_WINDOW, QD_METER_REQUESTS);
+    fx_apply(&f, parallel, 1, "acme");
+    fx_apply(&f, window, 4, "acme");
+    fx_bind(&f);
+    cr_assert_eq(fx_check(&f, 10, 0), QD_ALLOW);
+    cr_expect_eq(fx_check(&f, 10, 0), QD_DENY);
+    f.check.instant = true;
+    for (unsigned i = 0; i < 3; i++) {
+        cr_expect_eq(fx_check(&f, 10, 0), QD_ALLOW);
+        cr_expect_eq(f.state_count, 1);
+    }
+    cr_expect_eq(fx_held(&f, parallel, "acme"), 1);
+    cr_expect_eq(fx_check(&f, 10, 0), QD_DENY);
+    cr_expect_eq(f.verdict.binding.limit, window);
+    fx_release(&f);
+}
+
 /* Who is over a budget that no estimate of nothing names is told so all the same. */
 Test(check, D8_amount_0_sees_budgets_of_money_and_of_gpu_time)
 {

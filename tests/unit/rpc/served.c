@@ -13,10 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct qd_policy *policy(void)
+#define LONG_MS 60000
+
+static const char small_policy[] = "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}}\n"
+                                   "tenants: {'*': {plan: free}}\n";
+
+static struct qd_policy *load_policy(const char *yaml)
 {
-    static const char yaml[] = "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}}\n"
-                               "tenants: {'*': {plan: free}}\n";
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
     struct qd_policy *loaded =
         qd_policy_load_bytes("policy.yaml", NULL, yaml, strlen(yaml), problems);
@@ -28,23 +31,25 @@ static struct qd_policy *policy(void)
     return loaded;
 }
 
-static void open_node(struct served *s)
+static void open_node(struct served *s, const struct served_node *node)
 {
+    uint32_t counters = node->counters > 0 ? node->counters : 64;
     struct qd_ledger_config in_ledger = {0};
     struct qd_error error;
     struct qd_core_config slice = {.hash_seed = 7,
-                                   .narrow_windows = 64,
-                                   .wide_windows = 64,
-                                   .buckets = 64,
-                                   .gauges = 64,
-                                   .bindings = 64,
+                                   .narrow_windows = counters,
+                                   .wide_windows = counters,
+                                   .buckets = counters,
+                                   .gauges = counters,
+                                   .bindings = counters,
                                    .reservations = 64,
                                    .progress = 16,
                                    .estimators = 16,
                                    .roots = 64,
                                    .name_bytes = 65536};
     struct qd_node_config config = {.shards = {.count = 1, .slice = slice, .common = slice},
-                                    .clock = qd_clock_system,
+                                    .clock =
+                                        node->clock.wall != NULL ? node->clock : qd_clock_system,
                                     .name = "test",
                                     .incarnation = 1,
                                     .tenants_max = 10};
@@ -57,7 +62,7 @@ static void open_node(struct served *s)
     s->node = qd_node_new(&config, &error);
     cr_assert_not_null(s->node);
     s->node->tenants = s->tenants;
-    qd_node_publish(s->node, policy(), NULL);
+    qd_node_publish(s->node, load_policy(node->policy != NULL ? node->policy : small_policy), NULL);
 }
 
 struct qd_rpc_config served_config(void)
@@ -70,17 +75,26 @@ struct qd_rpc_config served_config(void)
                                   .streams_max = 64};
 }
 
-void served_open_config(struct served *s, const struct qd_rpc_config *config)
+static void open_server(struct served *s, const struct served_node *node,
+                        const struct qd_rpc_config *config)
 {
     struct qd_error error;
 
     s->token = NULL;
+    s->metadata_count = 0;
     s->channel = NULL;
-    open_node(s);
+    open_node(s, node);
     s->rpc = qd_rpc_start(s->node, config, &error);
     cr_assert_not_null(s->rpc, "%s", error.text);
     grpc_init();
     s->queue = grpc_completion_queue_create_for_pluck(NULL);
+}
+
+void served_open_config(struct served *s, const struct qd_rpc_config *config)
+{
+    static const struct served_node usual = {0};
+
+    open_server(s, &usual, config);
 }
 
 void served_dial(struct served *s, grpc_channel_credentials *credentials)
@@ -105,6 +119,13 @@ void served_open(struct served *s)
 
 void served_open_with(struct served *s, struct qd_rpc_config config)
 {
+    static const struct served_node usual = {0};
+
+    served_open_on(s, &usual, config);
+}
+
+void served_open_on(struct served *s, const struct served_node *node, struct qd_rpc_config config)
+{
     struct qd_rpc_config usual = served_config();
 
     config.listen = usual.listen;
@@ -112,7 +133,7 @@ void served_open_with(struct served *s, struct qd_rpc_config config)
     config.booking_threads = usual.booking_threads;
     config.booking_queue = usual.booking_queue;
     config.streams_max = usual.streams_max;
-    served_open_config(s, &config);
+    open_server(s, node, &config);
     served_dial(s, grpc_insecure_credentials_create());
 }
 
@@ -155,27 +176,26 @@ static void keep_reason(struct served *s, const grpc_metadata_array *trailing)
     }
 }
 
-void *served_call(struct served *s, const char *path, const ProtobufCMessage *request,
-                  const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status)
+void served_begin(struct served *s, const char *path, const ProtobufCMessage *request,
+                  int64_t deadline_ms, struct served_pending *p)
 {
     uint8_t bytes[4096];
-    grpc_metadata_array initial, trailing;
-    grpc_slice details = grpc_empty_slice();
-    grpc_byte_buffer *received = NULL;
     gpr_timespec deadline =
-        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_seconds(60, GPR_TIMESPAN));
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
 
+    memset(p, 0, sizeof(*p));
     cr_assert_leq(protobuf_c_message_get_packed_size(request), sizeof(bytes));
     grpc_slice slice =
         grpc_slice_from_copied_buffer((const char *)bytes, protobuf_c_message_pack(request, bytes));
-    grpc_byte_buffer *sent = grpc_raw_byte_buffer_create(&slice, 1);
+    p->sent = grpc_raw_byte_buffer_create(&slice, 1);
+    p->details = grpc_empty_slice();
     grpc_slice name = grpc_slice_from_copied_string(path);
-    grpc_call *call = grpc_channel_create_call(s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue,
-                                               name, NULL, deadline, NULL);
+    p->call = grpc_channel_create_call(s->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue, name,
+                                       NULL, deadline, NULL);
     grpc_slice_unref(slice);
     grpc_slice_unref(name);
-    grpc_metadata_array_init(&initial);
-    grpc_metadata_array_init(&trailing);
+    grpc_metadata_array_init(&p->initial);
+    grpc_metadata_array_init(&p->trailing);
     char bearer[200] = "";
     if (s->token != NULL) {
         (void)snprintf(bearer, sizeof(bearer), "Bearer %s", s->token);
@@ -183,35 +203,51 @@ void *served_call(struct served *s, const char *path, const ProtobufCMessage *re
     grpc_metadata metadata[SERVED_METADATA_MAX + 1];
     size_t metadata_count = s->metadata_count;
     memcpy(metadata, s->metadata, sizeof(s->metadata));
+    p->bearer = grpc_slice_from_copied_string(bearer);
     if (s->token != NULL) {
-        metadata[metadata_count++] =
-            (grpc_metadata){.key = grpc_slice_from_static_string("authorization"),
-                            .value = grpc_slice_from_static_string(bearer)};
+        metadata[metadata_count++] = (grpc_metadata){
+            .key = grpc_slice_from_static_string("authorization"), .value = p->bearer};
     }
     grpc_op ops[6] = {
         {.op = GRPC_OP_SEND_INITIAL_METADATA,
          .data.send_initial_metadata = {.count = metadata_count, .metadata = metadata}},
-        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = p->sent},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
         {.op = GRPC_OP_RECV_INITIAL_METADATA,
-         .data.recv_initial_metadata.recv_initial_metadata = &initial},
-        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &received},
+         .data.recv_initial_metadata.recv_initial_metadata = &p->initial},
+        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &p->received},
         {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
-         .data.recv_status_on_client = {.trailing_metadata = &trailing,
-                                        .status = ret_status,
-                                        .status_details = &details}},
+         .data.recv_status_on_client = {.trailing_metadata = &p->trailing,
+                                        .status = &p->status,
+                                        .status_details = &p->details}},
     };
-    cr_assert_eq(grpc_call_start_batch(call, ops, 6, call, NULL), GRPC_CALL_OK);
-    (void)grpc_completion_queue_pluck(s->queue, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-    void *answer = received != NULL ? unpack(received, answer_type) : NULL;
-    keep_reason(s, &trailing);
-    grpc_byte_buffer_destroy(sent);
-    if (received != NULL) {
-        grpc_byte_buffer_destroy(received);
+    cr_assert_eq(grpc_call_start_batch(p->call, ops, 6, p, NULL), GRPC_CALL_OK);
+}
+
+void *served_end(struct served *s, struct served_pending *p,
+                 const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status)
+{
+    (void)grpc_completion_queue_pluck(s->queue, p, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    void *answer = p->received != NULL ? unpack(p->received, answer_type) : NULL;
+    *ret_status = p->status;
+    keep_reason(s, &p->trailing);
+    grpc_byte_buffer_destroy(p->sent);
+    if (p->received != NULL) {
+        grpc_byte_buffer_destroy(p->received);
     }
-    grpc_slice_unref(details);
-    grpc_metadata_array_destroy(&initial);
-    grpc_metadata_array_destroy(&trailing);
-    grpc_call_unref(call);
+    grpc_slice_unref(p->details);
+    grpc_slice_unref(p->bearer);
+    grpc_metadata_array_destroy(&p->initial);
+    grpc_metadata_array_destroy(&p->trailing);
+    grpc_call_unref(p->call);
     return answer;
+}
+
+void *served_call(struct served *s, const char *path, const ProtobufCMessage *request,
+                  const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status)
+{
+    struct served_pending pending;
+
+    served_begin(s, path, request, LONG_MS, &pending);
+    return served_end(s, &pending, answer_type, ret_status);
 }

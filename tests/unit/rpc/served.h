@@ -39,10 +39,33 @@ void served_dial(struct served *s, grpc_channel_credentials *credentials);
 /* As served_open, on these terms: `listen`, `threads` and what counts bookings and streams are set.
  */
 void served_open_with(struct served *s, struct qd_rpc_config config);
+/* And on a node that is otherwise than usual. */
+struct served_node {
+    const char *policy;           /* NULL: a small one */
+    struct qd_clock_source clock; /* all NULL: the system's */
+    uint32_t counters;            /* of each kind, and bindings; 0: 64 */
+};
+void served_open_on(struct served *s, const struct served_node *node, struct qd_rpc_config config);
 void served_close(struct served *s);
 
-/* Call a unary method, "/quota.v1.UsageService/QueryUsage", and wait: the answer, an `answer_type`
- * to free, or NULL with *ret_status. */
+/* A unary call under way. */
+struct served_pending {
+    grpc_call *call;
+    grpc_byte_buffer *sent;
+    grpc_byte_buffer *received;
+    grpc_metadata_array initial, trailing;
+    grpc_slice details;
+    grpc_slice bearer; /* the token that it brings */
+    grpc_status_code status;
+};
+
+/* Call a unary method, "/quota.v1.UsageService/QueryUsage". */
+void served_begin(struct served *s, const char *path, const ProtobufCMessage *request,
+                  int64_t deadline_ms, struct served_pending *ret_pending);
+/* Wait for its end: the answer, an `answer_type` to free, or NULL with *ret_status. */
+void *served_end(struct served *s, struct served_pending *pending,
+                 const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status);
+/* Both. */
 void *served_call(struct served *s, const char *path, const ProtobufCMessage *request,
                   const ProtobufCMessageDescriptor *answer_type, grpc_status_code *ret_status);
 
