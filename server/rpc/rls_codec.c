@@ -36,10 +36,10 @@ static enum qd_error_code read_entry(struct place *p, struct qd_str bytes,
         if (f.type != QD_WIRE_BYTES) {
             return malformed(p);
         }
-        if (!is_utf8(f.bytes)) {
+        if (f.id == 1 && !is_utf8(f.bytes)) {
             return qd_error_set(p->error, QD_ERROR_INVALID_UTF8,
-                                "descriptors[%zu].entries[%zu].%s: %s is not UTF-8", p->descriptor,
-                                p->entry, f.id == 1 ? "key" : "value", qd_quote(f.bytes).text);
+                                "descriptors[%zu].entries[%zu].key: %s is not UTF-8", p->descriptor,
+                                p->entry, qd_quote(f.bytes).text);
         }
         *(f.id == 1 ? &ret_entry->key : &ret_entry->value) = f.bytes;
     }

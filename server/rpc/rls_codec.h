@@ -35,8 +35,9 @@ enum qd_rls_code {
 
 struct qd_rls_descriptor {
     size_t entry_count;
-    /* As many as entry_count are set; valid UTF-8, control characters included; absent and empty
-     * are the same. */
+    /* As many as entry_count are set; absent and empty are the same. Keys are valid UTF-8, control
+     * characters included. Values are any bytes: Envoy copies them from a client's headers, and
+     * lets the client pass if its call is refused (X2). */
     struct qd_rls_entry entries[QD_RLS_ENTRIES_MAX];
     uint64_t hits;           /* its own hits_addend; 0 is a peek, when has_hits */
     uint32_t limit_requests; /* its override's requests_per_unit */
@@ -54,7 +55,7 @@ struct qd_rls_request {
 };
 
 /* Reads a RateLimitRequest. Refusals: MALFORMED; BATCH_TOO_LARGE (descriptors), TOO_MANY_LABELS
- * (entries); INVALID_UTF8. *ret_request is of no use after one. */
+ * (entries); INVALID_UTF8 (the domain, a key). *ret_request is of no use after one. */
 enum qd_error_code qd_rls_decode(struct qd_str bytes, struct qd_rls_request *ret_request,
                                  struct qd_error *ret_error);
 

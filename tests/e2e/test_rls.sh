@@ -241,6 +241,17 @@ I3_any_bytes_make_a_counter_that_no_listing_shows() {
     expect_eq "$(printf '%s' "$out" | grep -c 'odd')" 0
 }
 
+# A client chooses a header's bytes, and Envoy lets pass whose call is refused.
+X2_values_that_are_no_text_are_counted() {
+    request='\012\004shop\022\020\012\016\012\010refunded\022\002\377\376'
+    for code in 1 1 1 1 1 2; do
+        printf "$request" | "$grpc_call" "$QD_GRPC" /envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit \
+            >"$T/rpc.out" 2>"$T/rpc.err" || true
+        expect_eq "$(rpc_status)" 0
+        expect_eq "$(od -An -tu1 -N2 "$T/rpc.out" | tr -s ' ')" " 8 $code"
+    done
+}
+
 I3_domains_lie_apart() {
     ask_as "domain: \"other\" $(one path /buy)"
     expect_code OK
@@ -397,7 +408,8 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
     I3_point_5_quota_mode_denies_only_all_together I3_point_6_shadow_mode_tells_nobody \
     I3_point_7_windows_end_on_multiples_of_their_length I3_point_8_unlimited_counts_nothing \
     I3_point_9_a_request_may_bring_its_own_limit I3_point_10_depth_and_wildcards \
-    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_metrics_by_rule I3_any_bytes_make_a_counter_that_no_listing_shows I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
+    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_metrics_by_rule I3_any_bytes_make_a_counter_that_no_listing_shows \
+    X2_values_that_are_no_text_are_counted I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
     I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1

@@ -75,6 +75,17 @@ def cases(world):
         same(envoy.codes(5, "/v1/chat", key("trial-7")), [200] * 5)
         same(node.metric(over) - before, 3)
 
+    def a_header_that_is_no_text_is_counted():
+        """A client may send it, and whom Envoy cannot ask about passes."""
+        room(60)
+        same(envoy.codes(21, "/v1/chat", b"x-api-key: \xff\xfe"), [200] * 20 + [429])
+        same(envoy.limited("error"), 0)
+
+    def a_very_long_header_is_counted():
+        room(60)
+        same(envoy.codes(21, "/v1/chat", "x-api-key: " + "k" * 50000), [200] * 20 + [429])
+        same(envoy.limited("error"), 0)
+
     return [
         the_request_above_the_limit_gets_a_429,
         x_ratelimit_headers_are_of_the_tightest_limit,
@@ -85,6 +96,8 @@ def cases(world):
         a_missing_header_makes_no_descriptor,
         an_unlimited_key_always_passes,
         shadow_mode_denies_nobody_and_is_counted,
+        a_header_that_is_no_text_is_counted,
+        a_very_long_header_is_counted,
     ]
 
 

@@ -213,17 +213,26 @@ Test(rls_codec, X2_malformed_bytes_are_refused)
     }
 }
 
-Test(rls_codec, X2_strings_are_utf8)
+Test(rls_codec, X2_domains_and_keys_are_utf8)
 {
     cr_assert_eq(decode_text("\x0a\x02\xc0\xaf"), QD_ERROR_INVALID_UTF8);
     cr_assert_str_eq(error.text, "domain: \"\\xc0\\xaf\" is not UTF-8");
-    cr_assert_eq(decode("\x12\x00\x12\x0b\x0a\x03\x0a\x01k\x0a\x04\x12\x02\xed\xa0", 15),
+    cr_assert_eq(decode("\x12\x00\x12\x0b\x0a\x03\x0a\x01k\x0a\x04\x0a\x02\xed\xa0", 15),
                  QD_ERROR_INVALID_UTF8);
-    cr_assert_str_eq(error.text, "descriptors[1].entries[1].value: \"\\xed\\xa0\" is not UTF-8");
+    cr_assert_str_eq(error.text, "descriptors[1].entries[1].key: \"\\xed\\xa0\" is not UTF-8");
     cr_assert_eq(decode_text("\x12\x05\x0a\x03\x0a\x01\xff"), QD_ERROR_INVALID_UTF8);
     cr_assert_str_eq(error.text, "descriptors[0].entries[0].key: \"\\xff\" is not UTF-8");
     /* Also one that another replaces: no parser lets it pass. */
     cr_assert_eq(decode_text("\x0a\x01\xff\x0a\x01x"), QD_ERROR_INVALID_UTF8);
+}
+
+/* Or a client would pass all limits by a header of such bytes. */
+Test(rls_codec, X2_values_are_any_bytes)
+{
+    cr_assert_eq(decode_text("\x12\x09\x0a\x07\x0a\x01k\x12\x02\xed\xa0"), QD_ERROR_NONE);
+    struct qd_str value = request.descriptors[0].entries[0].value;
+    cr_assert_eq(value.len, 2);
+    cr_assert_eq(memcmp(value.ptr, "\xed\xa0", 2), 0);
 }
 
 Test(rls_codec, X2_64_descriptors_of_32_entries_and_no_more)
