@@ -17,7 +17,8 @@ tests=tests/interop/envoy
 envoy_version=1.40.0
 yaml_version=6.0.2
 PYTHONDONTWRITEBYTECODE=1
-export QUOTAD_BIN PYTHONDONTWRITEBYTECODE
+QUOTACTL_BIN=${QUOTACTL_BIN:-$(dirname "$QUOTAD_BIN")/../client/ctl/quotactl}
+export QUOTAD_BIN QUOTACTL_BIN PYTHONDONTWRITEBYTECODE
 mkdir -p "$place"
 cases=$place/cases.log
 : >"$cases"
@@ -77,7 +78,7 @@ case $version in
     ;;
 esac
 
-for part in ${QD_ENVOY:-plain llm features failures mesh tls readme}; do
+for part in ${QD_ENVOY:-plain llm tenants features failures mesh tls readme}; do
     "$place/venv/bin/python" "$tests/$part.py" >"$place/$part.log" 2>&1 </dev/null
     code=$?
     tee -a "$cases" <"$place/$part.log"

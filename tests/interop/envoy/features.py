@@ -2,7 +2,7 @@
 request brings, other kinds of descriptors, and rules that change while it runs."""
 
 import bootstrap
-from world import HERE, main, room, same, until
+from world import HERE, main, need, room, same, until
 
 
 def header(name, key):
@@ -78,6 +78,8 @@ def configuration():
         bootstrap.rate_limit("features", timeout="10s", enable_x_ratelimit_headers="DRAFT_VERSION_03"),
     ]
     hosts = [bootstrap.host(name, rate_limits) for name, rate_limits in HOSTS.items()]
+    told = {"key": "x-domain", "value": "%DYNAMIC_METADATA(envoy.filters.http.ratelimit:domain)%"}
+    hosts[0]["response_headers_to_add"] = [{"header": told}]
     return bootstrap.whole([bootstrap.listener("http", filters, hosts)])
 
 
@@ -205,6 +207,22 @@ def cases(world):
         node.rule("features.yaml", text)
         same(status("reloaded"), 200, "no rule again")
 
+    def headers_and_metadata_of_the_node_reach_envoy():
+        need("--rls-headers", "--rls-metadata")
+        node.stop()
+        node.arguments = ("--rls-headers", "--rls-metadata")
+        node.start()
+        room(3600, 60)
+        answer = until("an answer of the node", lambda: get_limited("x-key: m", "x-cost: 7"))
+        same([answer.headers[f"ratelimit-{name}"] for name in ("limit", "remaining")], ["10", "3"])
+        same(answer.headers["x-domain"], "features")
+        same(status("cost-of-a-header", b"x-key: \xff", "x-cost: 10"), 200, "bytes that are no text")
+        same(status("cost-of-a-header", b"x-key: \xff", "x-cost: 1"), 429)
+
+    def get_limited(*headers):
+        answer = get("cost-of-a-header", *headers)
+        return answer if "x-ratelimit-limit" in answer.headers else None
+
     return [
         a_cost_comes_from_a_header,
         a_cost_above_the_rest_is_counted_though_it_is_denied,
@@ -226,6 +244,7 @@ def cases(world):
         a_window_ends,
         what_no_rule_names_passes_without_headers,
         a_rule_that_changes_changes_the_answers,
+        headers_and_metadata_of_the_node_reach_envoy,
     ]
 
 

@@ -1,6 +1,7 @@
 """An upstream that answers as the request asks it to.
 
-  x-usage: 139        the usage of the answer: in the JSON body, and in the header x-usage-total
+  x-usage: 139        the usage of the answer, all of it completion tokens: in the JSON body, and in the header x-usage-total
+  x-prompt: 100       as many of it are prompt tokens
   x-status: 503       its status
   /stream             the body as server-sent events, the usage in the last one
   x-cut: 1            the stream ends before it
@@ -24,7 +25,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         body = {"id": "chatcmpl-1", "object": "chat.completion"}
         if usage is not None:
-            body["usage"] = {"prompt_tokens": 0, "completion_tokens": int(usage), "total_tokens": int(usage)}
+            prompt, total = int(self.headers.get("x-prompt", "0")), int(usage)
+            body["usage"] = {"prompt_tokens": prompt, "completion_tokens": total - prompt, "total_tokens": total}
         data = json.dumps(body).encode()
         self.send_response(int(self.headers.get("x-status", "200")))
         self.send_header("content-type", "application/json")

@@ -42,6 +42,14 @@ def same(found, wanted, about=""):
     assert found == wanted, f"{about}{': ' if about else ''}{found!r}, not {wanted!r}"
 
 
+def need(*flags):
+    """Skips the case if this quotad has not all of them."""
+    told = subprocess.run([os.environ["QUOTAD_BIN"], "--help"], capture_output=True, text=True, timeout=30).stdout
+    for flag in flags:
+        if not re.search(re.escape(flag) + r"(?![\w-])", told):
+            raise Skip(f"this quotad has no {flag}")
+
+
 def room(unit_s, need_s=25):
     """Windows end on multiples of their length: a case that counts in one waits for the next if this one ends soon."""
     left = unit_s - time.time() % unit_s
@@ -70,9 +78,10 @@ class Node:
     def start(self, with_rules=True):
         ports = self.folder / "ports"
         ports.unlink(missing_ok=True)
-        command = [os.environ["QUOTAD_BIN"], "--dev", "--port-file", ports, "--data-dir", self.folder / "data"]
+        command = [os.environ["QUOTAD_BIN"], "--port-file", ports, "--data-dir", self.folder / "data"]
         command += ["--listen", f"127.0.0.1:{self.port}", "--admin-listen", "127.0.0.1:0", *self.arguments]
-        command += ["--rls-config", self.rules] if with_rules else []
+        command += ["--dev"] if "--policy" not in self.arguments else []
+        command += ["--rls-config", self.rules] if with_rules and any(self.rules.iterdir()) else []
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={"PATH": os.environ["PATH"]})
 
@@ -100,6 +109,17 @@ class Node:
             text = answer.read().decode()
         mine = re.compile(re.escape(name) + r"[ {]")
         return sum(float(line.split()[-1]) for line in text.splitlines() if mine.match(line))
+
+    def ctl(self, *arguments, code=0):
+        done = subprocess.run(
+            [os.environ["QUOTACTL_BIN"], *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env={**os.environ, "QUOTAD_ADDRESS": f"127.0.0.1:{self.port}"},
+        )
+        same(done.returncode, code, f"quotactl {arguments[0]}: {done.stderr}")
+        return done.stdout
 
     def stored(self):
         """Waits until all that is counted now is in the store."""
@@ -207,7 +227,7 @@ class World:
         ports = {"7070": self.node.port, "8000": self.upstream.server_address[1], "10000": 0, "9901": 0}
         for written, port in ports.items():
             text = re.sub(rf"port_value: {written}\b", f"port_value: {port}", text)
-        return text.replace("timeout: 0.1s", "timeout: 10s")
+        return re.sub(r"timeout: 0\.\ds", "timeout: 10s", text)
 
     def envoy(self, configuration, tag="envoy"):
         self.envoys.append(Envoy(self.folder, self.placed(configuration), tag))
