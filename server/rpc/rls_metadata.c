@@ -1,5 +1,6 @@
 #include "server/rpc/rls_metadata.h"
 
+#include "server/policy/utf8.h"
 #include "server/rls/unit.h"
 #include "server/rls/value.h"
 
@@ -228,6 +229,22 @@ static void put_number_field(struct qd_out *out, const char *key, uint64_t numbe
     qd_out_end(out, field);
 }
 
+/* A client's bytes (rls_codec.h) as text, where each that is none becomes '?': Envoy takes no
+ * answer with others, and lets the client pass. */
+static void put_value_bytes(struct qd_out *out, struct qd_str value)
+{
+    if (value.len > 0) {
+        memcpy(out->at, value.ptr, value.len);
+    }
+    for (size_t good = 0; good < value.len; good++) {
+        good += qd_utf8_valid_prefix(out->at + good, value.len - good);
+        if (good < value.len) {
+            out->at[good] = '?';
+        }
+    }
+    out->at += value.len;
+}
+
 /* "key=value" */
 static void put_entry(struct qd_out *out, const struct qd_rls_entry *entry)
 {
@@ -244,10 +261,7 @@ static void put_entry(struct qd_out *out, const struct qd_rls_entry *entry)
     }
     out->at += entry->key.len;
     *out->at++ = '=';
-    if (entry->value.len > 0) {
-        memcpy(out->at, entry->value.ptr, entry->value.len);
-    }
-    out->at += entry->value.len;
+    put_value_bytes(out, entry->value);
     qd_out_end(out, value);
 }
 

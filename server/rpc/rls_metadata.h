@@ -21,7 +21,8 @@ struct qd_rls_value; /* server/rls/value.h */
 /* Append dynamic_metadata to a RateLimitResponse: `domain`, `descriptors` (`entries`, `limit`,
  * `hitsAddend`), `hitsAddend`, and the `metadata` of the `count` rules in `passed`: of two values
  * of one key the first stands, two structs are put together. NULLs in `passed` and rules without
- * metadata are passed over. The caller looks at out->full at the end. */
+ * metadata are passed over. Bytes of a request's values that are no UTF-8 are told as '?'. The
+ * caller looks at out->full at the end. */
 void qd_rls_metadata_put(const struct qd_rls_request *request,
                          const struct qd_rls_rule *const *passed, size_t count, struct qd_out *out);
 

@@ -152,6 +152,18 @@ Test(rls_metadata, I3_point_13_what_was_asked_is_told)
                      "{entries: [], limit: 'unit:7', hitsAddend: 3}], hitsAddend: 4.29497e+09}");
 }
 
+Test(rls_metadata, X2_bytes_that_are_no_text_are_told_as_question_marks)
+{
+    request.descriptors[0].entry_count = 3;
+    request.descriptors[0].entries[0].value = str("\xff\xfe");
+    request.descriptors[0].entries[1] =
+        (struct qd_rls_entry){str("m"), str("a\xc3\xa9\xc3z\xed\xa0")};
+    request.descriptors[0].entries[2] = (struct qd_rls_entry){str("n"), str("\xc3\xa9")};
+    cr_expect_str_eq(metadata(0),
+                     "{domain: 'd', descriptors: [{entries: ['k=\?\?', 'm=a\xc3\xa9?z\?\?', "
+                     "'n=\xc3\xa9']}]}");
+}
+
 Test(rls_metadata, I3_point_13_metadata_of_rules_is_put_together)
 {
     load(
