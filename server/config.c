@@ -160,8 +160,8 @@ static bool parse_value(const struct setting *s, const char *text, int64_t *ret_
         return parse_choice(text, flag_choices, ret_number);
     case QD_SETTING_COUNT:
         return parse_count(s, text, ret_number);
-    case QD_SETTING_ADDRESS:
-        return parse_address(s, text);
+    case QD_SETTING_ADDRESS: /* none, where none is the default */
+        return (*text == '\0' && *s->standard == '\0') || parse_address(s, text);
     case QD_SETTING_DURATION:
         return parse_duration(s, text, ret_number);
     case QD_SETTING_LEVEL:

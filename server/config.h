@@ -62,8 +62,10 @@ enum qd_setting_kind {
       "gRPC connections at once; fewer where the system's limit of open files is lower")          \
     X(ADDRESS_CONNECTIONS, "max-connections-per-address", "N", COUNT, 0, 1048576, "0",            \
       "of them from one address (IPv6: one /64); 0: half of what there may be")                   \
+    X(HTTP_LISTEN, "http-listen", "HOST:PORT", ADDRESS, 0, 65535, "",                             \
+      "Envoy's rate limits over plain HTTP: POST /json, GET /healthcheck; none if not given")     \
     X(PORT_FILE, "port-file", "FILE", TEXT, 0, 0, "",                                             \
-      "write the ports in use there once the node is ready: grpc=N, admin=N")                     \
+      "write the ports in use there once the node is ready: grpc=N, admin=N, http=N")             \
     X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "",                                             \
       "kept by the ledger from its first start on; default: the host's name")                     \
     X(THREADS, "threads", "N", COUNT, 0, 128, "0", "RPC threads; 0: one per core")                \

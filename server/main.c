@@ -7,6 +7,7 @@
 #include "server/descriptors.h"
 #include "server/log/log.h"
 #include "server/rls_dir.h"
+#include "server/rpc/rls_http.h"
 #include "server/rpc/server.h"
 
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct app {
     struct qd_rpc *rpc;
     struct qd_loop *loop;
     struct qd_rls_watch *rls;
+    struct qd_rls_http *http; /* NULL: --http-listen is not given */
     pthread_t stopper;
     bool stopping;
 };
@@ -44,6 +46,8 @@ static void *stop_main(void *argument)
 
     qd_rls_watch_stop(app->rls);
     app->rls = NULL;
+    qd_rls_http_stop(app->http);
+    app->http = NULL;
     qd_rpc_stop(app->rpc, (uint32_t)qd_config_number(&app->config, QD_SET_DRAIN_GRACE));
     app->rpc = NULL;
     qd_loop_end(app->loop);
@@ -158,6 +162,17 @@ static bool start_rpc(struct app *app, struct qd_error *error)
     return app->rpc != NULL;
 }
 
+static bool start_http(struct app *app, struct qd_error *error)
+{
+    const char *address = qd_config_get(&app->config, QD_SET_HTTP_LISTEN);
+
+    if (address[0] == '\0') {
+        return true;
+    }
+    app->http = qd_rls_http_start(app->rpc, address, error);
+    return app->http != NULL;
+}
+
 static bool watch_rls(struct app *app)
 {
     const char *dir = qd_config_get(&app->config, QD_SET_RLS_CONFIG);
@@ -208,6 +223,9 @@ static bool write_ports(struct app *app)
     }
     (void)fprintf(file, "grpc=%d\nadmin=%u\n", qd_rpc_port(app->rpc),
                   qd_loop_admin_port(app->loop));
+    if (app->http != NULL) {
+        (void)fprintf(file, "http=%u\n", qd_rls_http_port(app->http));
+    }
     bool ok = fclose(file) == 0;
     return ok && rename(temporary, path) == 0;
 }
@@ -252,6 +270,10 @@ static void say_hello(struct app *app, const char *host, const char *admin_host)
 {
     (void)printf("quotad %s  gRPC %s:%d  admin http://%s:%u\n", QD_VERSION, host,
                  qd_rpc_port(app->rpc), admin_host, qd_loop_admin_port(app->loop));
+    if (app->http != NULL) {
+        (void)printf("rate limits over HTTP at port %u: /json /healthcheck\n",
+                     qd_rls_http_port(app->http));
+    }
     (void)printf("policy r1 OK: %s\n", app->boot.summary);
     say_recovery(&app->boot.recovery);
     (void)fflush(stdout);
@@ -276,6 +298,8 @@ static int serve(struct app *app, const char *config_text)
     }
     if (!start_loop(app, host, config_text, loop_error)) {
         code = fail(loop_error);
+    } else if (!start_http(app, &error)) {
+        code = fail(error.text);
     } else if (!watch_rls(app)) {
         code = fail("cannot watch --rls-config: out of memory or threads");
     } else if (!write_ports(app)) {
@@ -290,6 +314,7 @@ static int serve(struct app *app, const char *config_text)
         (void)pthread_join(app->stopper, NULL);
     }
     qd_rls_watch_stop(app->rls);
+    qd_rls_http_stop(app->http);
     qd_rpc_stop(app->rpc, 0);
     qd_node_tick(app->boot.node); /* P3: a threshold that was reached last is told, too */
     qd_loop_free(app->loop);

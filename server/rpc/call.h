@@ -174,6 +174,8 @@ void qd_call_wake(struct qd_rpc *rpc, struct qd_call *call);
 /* When its call has closed, outside of the watch lock. NULL is fine. */
 void qd_event_watch_end(struct qd_rpc *rpc, struct qd_watch *events);
 bool qd_rpc_serving(const struct qd_rpc *rpc);
+bool qd_rpc_has_rls(const struct qd_rpc *rpc); /* rate limits are configured */
+struct qd_node *qd_rpc_node(const struct qd_rpc *rpc);
 const struct qd_rpc_hooks *qd_rpc_hooks_of(const struct qd_rpc *rpc);
 uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods);
 

@@ -14,6 +14,16 @@ static uint64_t status_of(const struct qd_rpc *rpc)
     return qd_rpc_serving(rpc) ? SERVING : NOT_SERVING;
 }
 
+/* A service's name, or the reference rate limit server's, if there are rate limits (I3). */
+static bool is_served(const struct qd_rpc *rpc, struct qd_str name)
+{
+    static const char ratelimit[] = "ratelimit";
+    bool is_ratelimit =
+        name.len == sizeof(ratelimit) - 1 && memcmp(name.ptr, ratelimit, name.len) == 0;
+
+    return is_ratelimit ? qd_rpc_has_rls(rpc) : qd_rpc_has_service(name);
+}
+
 /* SERVING unless the node drains or stops. The empty name is the whole server. */
 static enum qd_error_code check(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                 struct qd_error *ret_error)
@@ -26,7 +36,7 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call, st
         return ret_error->code;
     }
     struct qd_str name = {request->service, strlen(request->service)};
-    if (name.len > 0 && !qd_rpc_has_service(name)) {
+    if (name.len > 0 && !is_served(place->rpc, name)) {
         return qd_error_set(
             ret_error, QD_ERROR_UNKNOWN_SERVICE,
             "service: %s is not served here; leave it empty to ask for the whole server",
@@ -58,7 +68,7 @@ static enum qd_error_code watch(struct qd_place *place, struct qd_call *call, st
     call->watch.unknown = request == NULL;
     if (request != NULL && request->service[0] != '\0') {
         struct qd_str name = {request->service, strlen(request->service)};
-        call->watch.unknown = !qd_rpc_has_service(name);
+        call->watch.unknown = !is_served(place->rpc, name);
     }
     return QD_ERROR_NONE;
 }

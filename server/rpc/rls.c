@@ -401,8 +401,8 @@ static enum qd_error_code decide_all(struct qd_place *place, const struct qd_rls
     return code;
 }
 
-static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_call *call,
-                                            struct qd_str bytes, struct qd_error *ret_error)
+enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                 struct qd_error *ret_error)
 {
     struct qd_rls_work *w = place->rls;
     const struct qd_rls_options *options = &place->rpc->config.rls_options;
@@ -410,7 +410,11 @@ static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_ca
     enum qd_error_code code = qd_rls_decode(bytes, &w->request, ret_error);
 
     if (code == QD_ERROR_NONE && qd_rls_tenant_is(place->rpc, w->request.domain)) {
-        return qd_rls_tenant_ask(place, call, bytes, ret_error);
+        return call != NULL
+                   ? qd_rls_tenant_ask(place, call, bytes, ret_error)
+                   : qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                                  "domain: its descriptors name tenants, who are asked for over "
+                                  "gRPC only");
     }
     if (code == QD_ERROR_NONE) {
         code = refuse(set, &w->request, ret_error); /* point 1 */
@@ -432,5 +436,5 @@ static enum qd_error_code should_rate_limit(struct qd_place *place, struct qd_ca
 
 const struct qd_method qd_rls_methods[] = {
     {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", QD_METHOD_INLINE, 64,
-     should_rate_limit, NULL},
+     qd_rls_decide, NULL},
     {NULL, QD_METHOD_INLINE, 0, NULL, NULL}};

@@ -24,6 +24,15 @@ struct qd_rls_set {
 struct qd_rls_set *qd_rls_set_new(struct qd_rls_rules *rules);
 void qd_rls_set_free(void *thing); /* NULL is fine */
 
+struct qd_call; /* call.h */
+struct qd_place;
+
+/* ShouldRateLimit: decide an encoded RateLimitRequest, and append the RateLimitResponse to the
+ * place's `out`. On the place's thread, its worker entered. Without a `call` descriptors that name
+ * tenants are refused: they wait for the disk. */
+enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
+                                 struct qd_error *ret_error);
+
 /* A handler's room: too large for a stack. */
 struct qd_rls_work;
 struct qd_rls_work *qd_rls_work_new(void);

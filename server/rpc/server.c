@@ -22,6 +22,16 @@ bool qd_rpc_serving(const struct qd_rpc *rpc)
     return atomic_load(&rpc->serving);
 }
 
+bool qd_rpc_has_rls(const struct qd_rpc *rpc)
+{
+    return atomic_load(&rpc->rls) != NULL;
+}
+
+struct qd_node *qd_rpc_node(const struct qd_rpc *rpc)
+{
+    return rpc->node;
+}
+
 const struct qd_rpc_hooks *qd_rpc_hooks_of(const struct qd_rpc *rpc)
 {
     return &rpc->config.hooks;

@@ -1,0 +1,289 @@
+#include "server/rpc/rls_http.h"
+
+#include "server/rpc/call.h"
+#include "server/rpc/rls.h"
+#include "server/rpc/rls_json.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct qd_rls_http {
+    struct qd_rpc *rpc;
+    struct qd_place place; /* the HTTP thread's */
+    struct MHD_Daemon *daemon;
+    uint8_t request[QD_MESSAGE_BYTES_MAX]; /* as gRPC would have sent it */
+};
+
+/* A request while its body comes in. */
+struct body {
+    size_t used;
+    char bytes[QD_MESSAGE_BYTES_MAX]; /* untouched pages cost nothing */
+};
+
+/* --- answers --- */
+
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status,
+                              const char *content_type, const char *text, size_t len)
+{
+    union {
+        const char *in;
+        void *out;
+    } copied = {.in = text}; /* MHD only reads it */
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(len, copied.out, MHD_RESPMEM_MUST_COPY);
+
+    if (response == NULL) {
+        return MHD_NO;
+    }
+    enum MHD_Result queued =
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    if (queued == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED) {
+        queued = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW,
+                                         text[0] == 'P' ? "POST" : "GET, HEAD");
+    }
+    if (queued == MHD_YES) {
+        queued = MHD_queue_response(connection, status, response);
+    }
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status,
+                                   const char *text)
+{
+    return answer(connection, status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+/* Any error is a 400, as in the reference server. */
+static enum MHD_Result answer_error(struct qd_rls_http *http, struct MHD_Connection *connection,
+                                    const struct qd_error *error)
+{
+    char text[sizeof(error->text) + 64];
+
+    qd_place_count_refusal(&http->place, error->code);
+    (void)snprintf(text, sizeof(text), "%s %s\n", qd_error_reason(error->code), error->text);
+    return answer_text(connection, MHD_HTTP_BAD_REQUEST, text);
+}
+
+/* --- deciding --- */
+
+/* The request's bytes, decided by the very same code as gRPC's: the answer's bytes are in the
+ * place's `out`. */
+static enum qd_error_code decide(struct qd_rls_http *http, struct qd_str json,
+                                 struct qd_error *ret_error)
+{
+    struct qd_place *place = &http->place;
+    struct qd_out request;
+
+    qd_out_init(&request, http->request, sizeof(http->request));
+    enum qd_error_code code = qd_rls_json_read(json, &request, ret_error);
+    if (code != QD_ERROR_NONE) {
+        return code;
+    }
+    struct qd_str bytes = {(const char *)http->request, qd_out_used(&request)};
+    qd_place_clear(place);
+    (void)qd_worker_enter(place->worker);
+    code = qd_rls_decide(place, NULL, bytes, ret_error);
+    qd_worker_leave(place->worker);
+    if (code == QD_ERROR_NONE && place->out.full) {
+        return qd_error_set(ret_error, QD_ERROR_INTERNAL, "the answer is too large");
+    }
+    return code;
+}
+
+static enum MHD_Result answer_json(struct qd_rls_http *http, struct MHD_Connection *connection,
+                                   struct qd_str json)
+{
+    struct qd_error error;
+
+    /* X1: whoever reaches this port may ask. A caller's identity would be checked here, before
+     * anything is decided for him. */
+    if (decide(http, json, &error) != QD_ERROR_NONE) {
+        return answer_error(http, connection, &error);
+    }
+    struct qd_str bytes = {(const char *)http->place.out.begin, qd_out_used(&http->place.out)};
+    struct qd_rls_json_answer said = qd_rls_json_write(bytes, &http->place.allocator);
+    if (said.text == NULL) {
+        return answer_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
+    }
+    unsigned status = said.overall_code == QD_RLS_OK           ? MHD_HTTP_OK
+                      : said.overall_code == QD_RLS_OVER_LIMIT ? MHD_HTTP_TOO_MANY_REQUESTS
+                                                               : MHD_HTTP_INTERNAL_SERVER_ERROR;
+    enum MHD_Result queued = answer(connection, status, "application/json", said.text, said.len);
+    free(said.text);
+    return queued;
+}
+
+static enum MHD_Result answer_health(struct qd_rls_http *http, struct MHD_Connection *connection)
+{
+    bool healthy = qd_rpc_serving(http->rpc) && qd_rpc_has_rls(http->rpc);
+
+    return healthy ? answer_text(connection, MHD_HTTP_OK, "OK")
+                   : answer_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "not serving\n");
+}
+
+/* --- requests --- */
+
+static bool is_too_large(struct MHD_Connection *connection)
+{
+    const char *length =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    return length != NULL && strtoull(length, NULL, 10) > QD_MESSAGE_BYTES_MAX;
+}
+
+/* After the headers: what needs no body is answered at once. */
+static enum MHD_Result begin(struct qd_rls_http *http, struct MHD_Connection *connection,
+                             const char *url, const char *method, void **state)
+{
+    bool gets =
+        strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+
+    if (strcmp(url, "/healthcheck") == 0) {
+        return gets ? answer_health(http, connection)
+                    : answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD it\n");
+    }
+    if (strcmp(url, "/json") != 0) {
+        return answer_text(connection, MHD_HTTP_NOT_FOUND,
+                           "no such page; there are: /json /healthcheck\n");
+    }
+    if (strcmp(method, MHD_HTTP_METHOD_POST) != 0) {
+        return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "POST a request\n");
+    }
+    if (is_too_large(connection)) {
+        return answer_text(connection, MHD_HTTP_CONTENT_TOO_LARGE,
+                           "a request has at most 262144 bytes\n");
+    }
+    struct body *body = malloc(sizeof(*body));
+    if (body == NULL) {
+        return MHD_NO;
+    }
+    body->used = 0;
+    *state = body;
+    return MHD_YES;
+}
+
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version, const char *upload,
+                              size_t *upload_size, void **state)
+{
+    struct qd_rls_http *http = context;
+    struct body *body = *state;
+
+    (void)version;
+    if (body == NULL) {
+        return begin(http, connection, url, method, state);
+    }
+    if (*upload_size == 0) {
+        return answer_json(http, connection, (struct qd_str){body->bytes, body->used});
+    }
+    if (*upload_size > sizeof(body->bytes) - body->used) {
+        return MHD_NO; /* without a length, and too large: the connection ends */
+    }
+    memcpy(body->bytes + body->used, upload, *upload_size);
+    body->used += *upload_size;
+    *upload_size = 0;
+    return MHD_YES;
+}
+
+static void completed(void *context, struct MHD_Connection *connection, void **state,
+                      enum MHD_RequestTerminationCode why)
+{
+    (void)context;
+    (void)connection;
+    (void)why;
+    free(*state);
+    *state = NULL;
+}
+
+/* --- listening --- */
+
+/* "HOST:PORT" or "[HOST]:PORT". */
+static struct addrinfo *resolve(const char *address, struct qd_error *ret_error)
+{
+    char host[256];
+    const char *colon = strrchr(address, ':');
+    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
+    bool bracketed = len >= 2 && address[0] == '[' && address[len - 1] == ']';
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *list = NULL;
+
+    if (colon == NULL || len >= sizeof(host)) {
+        (void)qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s: not HOST:PORT", address);
+        return NULL;
+    }
+    (void)snprintf(host, sizeof(host), "%.*s", (int)(bracketed ? len - 2 : len),
+                   address + bracketed);
+    int code = getaddrinfo(host, colon + 1, &hints, &list);
+    if (code != 0) {
+        (void)qd_error_set(ret_error, QD_ERROR_INVALID_FIELD, "%s: cannot listen: %s", address,
+                           gai_strerror(code));
+        return NULL;
+    }
+    return list;
+}
+
+static bool listen_on(struct qd_rls_http *http, const struct addrinfo *where)
+{
+    /* Not epoll: libmicrohttpd 0.9.75, once it had all the connections it may have, sometimes took
+     * no new one until these timed out, though they were closed. */
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD;
+
+    flags |= where->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0U;
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR, where->ai_addr,
+        MHD_OPTION_CONNECTION_LIMIT, QD_RLS_HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        QD_RLS_HTTP_TIMEOUT_S, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_END);
+    return http->daemon != NULL;
+}
+
+struct qd_rls_http *qd_rls_http_start(struct qd_rpc *rpc, const char *address,
+                                      struct qd_error *ret_error)
+{
+    struct addrinfo *list = resolve(address, ret_error);
+    if (list == NULL) {
+        return NULL;
+    }
+    struct qd_rls_http *http = calloc(1, sizeof(*http));
+    bool started = false;
+
+    if (http != NULL) {
+        http->rpc = rpc;
+        http->place.node = qd_rpc_node(rpc);
+        started = qd_place_init(&http->place, rpc);
+    }
+    if (!started) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
+    } else if (!listen_on(http, list)) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL,
+                           "%s: cannot listen: %s; choose another address with --http-listen",
+                           address, strerror(errno));
+        qd_place_release(&http->place);
+        started = false;
+    }
+    freeaddrinfo(list);
+    if (!started) {
+        free(http);
+        return NULL;
+    }
+    return http;
+}
+
+uint16_t qd_rls_http_port(const struct qd_rls_http *http)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT);
+
+    return info != NULL ? info->port : 0;
+}
+
+void qd_rls_http_stop(struct qd_rls_http *http)
+{
+    if (http != NULL) {
+        MHD_stop_daemon(http->daemon);
+        qd_place_release(&http->place);
+        free(http);
+    }
+}

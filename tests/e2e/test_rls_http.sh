@@ -1,0 +1,164 @@
+#!/bin/sh
+# Envoy's rate limits over HTTP, as Lua filters and the like ask for them (I3, point 16); and the health that the reference
+# server's own probes look at.
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+. "${QUOTAD_SOURCE_DIR:?}/tests/e2e/rpc.sh"
+
+health_proto=grpc/health/v1/health.proto
+
+mkdir -p "$T/rls"
+cat >"$T/rls/main.yaml" <<'YAML'
+domain: shop
+descriptors:
+  - {key: path, value: /buy, rate_limit: {unit: year, requests_per_unit: 2, name: buys}, metadata: {queue: fast}}
+  - {key: any, rate_limit: {unlimited: true}}
+YAML
+
+# http CURL-ARGUMENT...: $code and $page.
+http() {
+    : >"$T/page"
+    code=$(curl -s -m 20 -o "$T/page" -w '%{http_code}' "$@") || true
+    page=$(cat "$T/page")
+}
+
+post() { # JSON
+    http -d "$1" "http://$http_at/json"
+}
+
+buy='{"domain": "shop", "descriptors": [{"entries": [{"key": "path", "value": "/buy"}]}]}'
+
+I3_point_16_json_decides_as_grpc_does() {
+    post "$buy"
+    expect_eq "$code" 200
+    expect_match "$page" '^\{"overallCode":"OK","statuses":\[\{"code":"OK","currentLimit":\{"requestsPerUnit":2,"unit":"YEAR","name":"buys"\},"limitRemaining":1,"durationUntilReset":"[0-9]+s"\}\],"responseHeadersToAdd":\[\{"key":"RateLimit-Limit","value":"2"\},\{"key":"RateLimit-Remaining","value":"1"\},\{"key":"RateLimit-Reset","value":"[0-9]+"\}\],"dynamicMetadata":\{"domain":"shop","descriptors":\[\{"entries":\["path=/buy"\]\}\],"metadata":\{"queue":"fast"\}\}\}$'
+    expect_eq "$(curl -s -o /dev/null -w '%{content_type}' -d "$buy" "http://$http_at/json")" application/json
+    post "$buy"
+    expect_eq "$code" 429
+    expect_match "$page" '^\{"overallCode":"OVER_LIMIT","statuses":\[\{"code":"OVER_LIMIT",'
+    # The same counter.
+    printf 'domain: "shop" descriptors {entries {key: "path" value: "/buy"} hits_addend {value: 0}}' |
+        protoc -I "$proto_dir" --encode=envoy.service.ratelimit.v3.RateLimitRequest envoy/service/ratelimit/v3/rls.proto >"$T/rpc.in"
+    "$grpc_call" "$QD_GRPC" /envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit <"$T/rpc.in" 2>/dev/null |
+        protoc -I "$proto_dir" --decode=envoy.service.ratelimit.v3.RateLimitResponse envoy/service/ratelimit/v3/rls.proto >"$T/answer"
+    expect_match "$(cat "$T/answer")" '^overall_code: OVER_LIMIT'
+    post '{"domain": "shop", "descriptors": [{"entries": [{"key": "any"}]}]}'
+    expect_eq "$code" 200
+    expect_match "$page" '"statuses":\[\{"code":"OK","limitRemaining":4294967295\}\]'
+}
+
+I3_point_16_errors_are_400() {
+    post '{"domain": "", "descriptors": [{}]}'
+    expect_eq "$code $page" '400 INVALID_FIELD domain: must not be empty'
+    post '{"domain": "shop"}'
+    expect_eq "$code" 400
+    post 'domain: shop'
+    expect_match "$code $page" '^400 MALFORMED not one JSON map: '
+    post '{"domain": "shop", "descriptorz": []}'
+    expect_eq "$code $page" '400 INVALID_FIELD "descriptorz" is no field of it'
+    post ''
+    expect_match "$code $page" '^400 MALFORMED '
+}
+
+I3_point_16_other_methods_and_pages() {
+    http "http://$http_at/json"
+    expect_eq "$code" 405
+    http -X PUT -d '{}' "http://$http_at/json"
+    expect_eq "$code" 405
+    expect_match "$(curl -s -i -X DELETE "http://$http_at/json" | tr -d '\r')" '^Allow: POST$'
+    http -d '{}' "http://$http_at/healthcheck"
+    expect_eq "$code" 405
+    http "http://$http_at/metrics"
+    expect_eq "$code" 404
+    http -I "http://$http_at/healthcheck"
+    expect_eq "$code" 200
+}
+
+X2_a_body_is_bounded() {
+    head -c 262145 /dev/zero | tr '\0' ' ' >"$T/large"
+    http -d "@$T/large" -H 'Expect:' "http://$http_at/json"
+    expect_eq "$code" 413
+    http -d "@$T/large" "http://$http_at/json" # asks before it sends
+    expect_eq "$code" 413
+    http -H 'Transfer-Encoding: chunked' --data-binary "@$T/large" "http://$http_at/json"
+    expect_match "$code" '^(000|413)$' # closed
+    head -c 262000 /dev/zero | tr '\0' ' ' >"$T/fits"
+    printf '%s' "$buy" >>"$T/fits"
+    http -H 'Transfer-Encoding: chunked' --data-binary "@$T/fits" "http://$http_at/json"
+    expect_eq "$code" 429
+    http --data-binary "@$T/fits" "http://$http_at/json"
+    expect_eq "$code" 429
+    post "$buy"
+    expect_eq "$code" 429
+}
+
+# More connections than are taken, which send half a request: whoever is let in is served, and all are after these have gone.
+X2_connections_are_bounded() {
+    "$QUOTAD_BUILD_DIR/tests/e2e/half_open" "${http_at##*:}" 300 >"$T/half" 2>&1 &
+    half=$!
+    tries=0
+    until grep -q open "$T/half"; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || qd_fail "no connections: $(cat "$T/half")"
+        sleep 0.1
+    done
+    kill "$half"
+    wait "$half" 2>/dev/null || true
+    http --retry 20 --retry-connrefused --retry-delay 1 "http://$http_at/healthcheck"
+    expect_eq "$code" 200
+}
+
+grpc_health() { # SERVICE
+    printf 'service: "%s"' "$1" | protoc -I "$proto_dir" --encode=grpc.health.v1.HealthCheckRequest "$health_proto" >"$T/rpc.in"
+    "$grpc_call" "$QD_GRPC" /grpc.health.v1.Health/Check <"$T/rpc.in" >"$T/rpc.out" 2>"$T/rpc.err" || true
+    status=$(rpc_status)
+    answer=$(protoc -I "$proto_dir" --decode=grpc.health.v1.HealthCheckResponse "$health_proto" <"$T/rpc.out")
+}
+
+I4_the_service_ratelimit_is_healthy() {
+    grpc_health ratelimit
+    expect_eq "$status $answer" '0 status: SERVING'
+    http "http://$http_at/healthcheck"
+    expect_eq "$code $page" '200 OK'
+}
+
+I10_ports_are_written_down() {
+    expect_match "$(cat "$T/ports")" "^http=${http_at##*:}\$"
+}
+
+I3_draining_is_not_healthy() {
+    expect_exit 0 "$QUOTACTL_BIN" --address "$QD_GRPC" drain
+    http "http://$http_at/healthcheck"
+    expect_eq "$code" 500
+    grpc_health ratelimit
+    expect_eq "$answer" 'status: NOT_SERVING'
+    post "$buy" # who comes all the same is answered
+    expect_eq "$code" 429
+}
+
+I4_without_rate_limits_there_is_no_such_service() {
+    grpc_health ratelimit
+    expect_match "$status" '^5 UNKNOWN_SERVICE '
+    http "http://$http_at/healthcheck"
+    expect_eq "$code" 500
+    post "$buy"
+    expect_match "$code $page" '^400 NO_RLS_CONFIG '
+}
+
+I10_a_port_that_is_taken_is_said() {
+    expect_exit 1 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA "$QUOTAD_BIN" --dev \
+        --http-listen "$http_at" --data-dir "$T/none" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+    expect_match "$err" "^quotad: $http_at: cannot listen: .*--http-listen\$"
+}
+
+start() { # ARGUMENT...
+    qd_start --dev --http-listen 127.0.0.1:0 "$@" || exit 1
+    http_at=127.0.0.1:$(qd_port 'rate limits over HTTP at port ')
+}
+
+start --rls-config "$T/rls" --rls-headers --rls-metadata --port-file "$T/ports"
+qd_run I3_point_16_json_decides_as_grpc_does I3_point_16_errors_are_400 I3_point_16_other_methods_and_pages X2_a_body_is_bounded \
+    X2_connections_are_bounded I4_the_service_ratelimit_is_healthy I10_ports_are_written_down I10_a_port_that_is_taken_is_said I3_draining_is_not_healthy
+qd_stop || qd_fail "it ended with $qd_code"
+start --data-dir "$T/bare"
+qd_run I4_without_rate_limits_there_is_no_such_service
+qd_done
