@@ -22,7 +22,6 @@ const struct qd_limit *qd_rls_limit(int64_t window_ns, bool sliding)
                              .failure_mode = QD_FAIL_CLOSED, /* the caller has its own rule */
                              .window_ns = window_ns,
                              .slots = sliding ? SLOTS : 0,
-                             .weighted = sliding,
                              .admit = requests,
                              .settle = requests,
                              .refunds = true,
