@@ -65,6 +65,13 @@ static void open_node(struct served *s, const struct served_node *node)
     qd_node_publish(s->node, load_policy(node->policy != NULL ? node->policy : small_policy), NULL);
 }
 
+void served_open_node(struct served *s, struct qd_clock_source clock)
+{
+    const struct served_node node = {.clock = clock};
+
+    open_node(s, &node);
+}
+
 struct qd_rpc_config served_config(void)
 {
     /* One booking thread: the next report waits in the queue. */
@@ -109,6 +116,14 @@ void served_dial(struct served *s, grpc_channel_credentials *credentials)
     grpc_channel_credentials_release(credentials);
 }
 
+void served_close_node(struct served *s)
+{
+    qd_node_free(s->node);
+    qd_tenant_store_close(s->tenants);
+    qd_ledger_close(s->ledger);
+    qd_store_close(s->store);
+}
+
 void served_open(struct served *s)
 {
     struct qd_rpc_config config = served_config();
@@ -145,10 +160,7 @@ void served_close(struct served *s)
     grpc_completion_queue_shutdown(s->queue);
     grpc_completion_queue_destroy(s->queue);
     qd_rpc_stop(s->rpc, 5000);
-    qd_node_free(s->node);
-    qd_tenant_store_close(s->tenants);
-    qd_ledger_close(s->ledger);
-    qd_store_close(s->store);
+    served_close_node(s);
     grpc_shutdown_blocking();
 }
 

@@ -48,6 +48,10 @@ struct served_node {
 void served_open_on(struct served *s, const struct served_node *node, struct qd_rpc_config config);
 void served_close(struct served *s);
 
+/* Only the node and what is below it, with a clock of its own. */
+void served_open_node(struct served *s, struct qd_clock_source clock);
+void served_close_node(struct served *s);
+
 /* A unary call under way. */
 struct served_pending {
     grpc_call *call;

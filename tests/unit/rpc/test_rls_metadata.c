@@ -3,6 +3,7 @@
 
 #include "envoy/service/ratelimit/v3/rls.pb-c.h"
 #include "server/rls/match.h"
+#include "tests/unit/rpc/struct_text.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -20,52 +21,6 @@ static struct qd_str str(const char *text)
     return (struct qd_str){text, strlen(text)};
 }
 
-/* --- a value as text: {a: 1, b: [x, null]} --- */
-
-static void print_struct(FILE *out, const Google__Protobuf__Struct *value);
-
-static void print_value(FILE *out, const Google__Protobuf__Value *value)
-{
-    switch (value->kind_case) {
-    case GOOGLE__PROTOBUF__VALUE__KIND_NULL_VALUE:
-        (void)fputs("null", out);
-        break;
-    case GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE:
-        (void)fputs(value->bool_value ? "true" : "false", out);
-        break;
-    case GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE:
-        (void)fprintf(out, "%g", value->number_value);
-        break;
-    case GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE:
-        (void)fprintf(out, "'%s'", value->string_value);
-        break;
-    case GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE:
-        print_struct(out, value->struct_value);
-        break;
-    case GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE:
-        (void)fputs("[", out);
-        for (size_t i = 0; i < value->list_value->n_values; i++) {
-            (void)fputs(i > 0 ? ", " : "", out);
-            print_value(out, value->list_value->values[i]);
-        }
-        (void)fputs("]", out);
-        break;
-    case GOOGLE__PROTOBUF__VALUE__KIND__NOT_SET:
-    default:
-        cr_assert_fail("a value without a kind");
-    }
-}
-
-static void print_struct(FILE *out, const Google__Protobuf__Struct *value)
-{
-    (void)fputs("{", out);
-    for (size_t i = 0; i < value->n_fields; i++) {
-        (void)fprintf(out, "%s%s: ", i > 0 ? ", " : "", value->fields[i]->key);
-        print_value(out, value->fields[i]->value);
-    }
-    (void)fputs("}", out);
-}
-
 /* What is in the answer; good until the next call. */
 static const char *metadata(size_t count)
 {
@@ -79,7 +34,7 @@ static const char *metadata(size_t count)
         envoy__service__ratelimit__v3__rate_limit_response__unpack(NULL, qd_out_used(&out), bytes);
     cr_assert(m != NULL && m->dynamic_metadata != NULL);
     FILE *stream = fmemopen(text, sizeof(text), "w");
-    print_struct(stream, m->dynamic_metadata);
+    struct_text_print(stream, m->dynamic_metadata);
     (void)fclose(stream);
     envoy__service__ratelimit__v3__rate_limit_response__free_unpacked(m, NULL);
     for (size_t size = 0; size < qd_out_used(&out); size += 7) { /* never past the end */
