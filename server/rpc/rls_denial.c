@@ -130,6 +130,11 @@ void qd_rls_status_of(const struct qd_check_answer *answer, struct qd_rls_status
 
 /* --- the denial --- */
 
+static void describe_unknown(struct qd_str tenant, struct qd_text *text)
+{
+    qd_text_addf(text, "%s is not known here", qd_quote(tenant).text);
+}
+
 /* What the tenant is told: not what the policy's owner is, who reads CheckQuota's sentence. */
 static void describe(const struct qd_check_answer *answer, struct qd_str tenant,
                      struct qd_text *text)
@@ -138,7 +143,7 @@ static void describe(const struct qd_check_answer *answer, struct qd_str tenant,
 
     switch (answer->denial) {
     case QD_DENIAL_UNKNOWN_TENANT:
-        qd_text_addf(text, "%s is not known here", qd_quote(tenant).text);
+        describe_unknown(tenant, text);
         return;
     case QD_DENIAL_UNKNOWN_PRICE:
         qd_text_add(text, "this request has no price here: name a model that has one");
@@ -189,29 +194,30 @@ static bool add(struct json_object *to, const char *key, struct json_object *val
 }
 
 /* {"error": {"message": ..., "type": "rate_limit_exceeded", "param": null, "code": ...}} */
-static bool put_body(const struct qd_check_answer *answer, struct qd_str tenant, struct qd_out *out)
+static bool put_body(const struct qd_text *message, const char *code, struct qd_out *out)
 {
-    char message[QD_MESSAGE_MAX];
-    struct qd_text text;
     struct json_object *root = json_object_new_object();
     struct json_object *error = json_object_new_object();
-
-    qd_text_init(&text, message, sizeof(message));
-    describe(answer, tenant, &text);
     bool whole = root != NULL && error != NULL && add(root, "error", error);
+
     if (!whole) {
         json_object_put(error);
     }
-    whole = whole && add(error, "message", json_object_new_string_len(message, (int)text.used)) &&
+    whole = whole &&
+            add(error, "message", json_object_new_string_len(message->at, (int)message->used)) &&
             add(error, "type", json_object_new_string("rate_limit_exceeded")) &&
             json_object_object_add(error, "param", NULL) == 0 &&
-            add(error, "code", json_object_new_string(code_of(answer->denial)));
+            add(error, "code", json_object_new_string(code));
     size_t len = 0;
     const char *json =
         whole ? json_object_to_json_string_length(
                     root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len)
               : NULL;
     if (json != NULL) {
+        uint8_t *type = qd_out_begin(out, 3);
+        qd_out_text(out, 1, "content-type");
+        qd_out_text(out, 2, "application/json");
+        qd_out_end(out, type);
         qd_out_bytes(out, 5, json, len);
     }
     json_object_put(root);
@@ -221,11 +227,26 @@ static bool put_body(const struct qd_check_answer *answer, struct qd_str tenant,
 bool qd_rls_put_denial(const struct qd_check_answer *answer, struct qd_str tenant,
                        struct qd_out *out)
 {
-    uint8_t *type = qd_out_begin(out, 3);
+    char message[QD_MESSAGE_MAX];
+    struct qd_text text;
 
-    qd_out_text(out, 1, "content-type");
-    qd_out_text(out, 2, "application/json");
-    qd_out_end(out, type);
+    qd_text_init(&text, message, sizeof(message));
+    describe(answer, tenant, &text);
     qd_codec_put_headers(out, 3, answer, answer->now);
-    return put_body(answer, tenant, out);
+    return put_body(&text, code_of(answer->denial), out);
+}
+
+bool qd_rls_put_unfit(const struct qd_error *error, struct qd_str tenant, struct qd_out *out)
+{
+    bool unknown = error->code == QD_ERROR_INVALID_TENANT; /* what is no path is nobody's */
+    char message[QD_MESSAGE_MAX];
+    struct qd_text text;
+
+    qd_text_init(&text, message, sizeof(message));
+    if (unknown) {
+        describe_unknown(tenant, &text);
+    } else {
+        qd_text_add(&text, error->text);
+    }
+    return put_body(&text, unknown ? code_of(QD_DENIAL_UNKNOWN_TENANT) : "invalid_request", out);
 }

@@ -26,6 +26,9 @@ void qd_rls_status_of(const struct qd_check_answer *answer, struct qd_rls_status
 /* What the status says is left of that limit, less what was `taken` of it. */
 uint32_t qd_rls_remaining(const struct qd_check_answer *answer, int64_t taken);
 
+/* For facts that are no native call's: raw_body says what is wrong with them. */
+bool qd_rls_put_unfit(const struct qd_error *error, struct qd_str tenant, struct qd_out *out);
+
 /* For a denial: response_headers_to_add, as CheckQuota's, and raw_body, an error in OpenAI's form.
  * False: out of memory. */
 bool qd_rls_put_denial(const struct qd_check_answer *answer, struct qd_str tenant,

@@ -74,22 +74,45 @@ static enum qd_error_code read_hits(const struct qd_rls_request *request,
     return QD_ERROR_NONE;
 }
 
-static enum qd_error_code validate(const struct qd_rls_facts *facts, const struct qd_policy *policy,
-                                   struct qd_error *ret_error)
+/* What the keys say, which whoever configured Envoy has chosen. */
+static enum qd_error_code validate_keys(const struct qd_rls_facts *facts,
+                                        const struct qd_policy *policy, struct qd_error *ret_error)
 {
     struct qd_str requests = {"requests", 8};
     struct qd_amount_arg amount = {facts->meter.len > 0 ? facts->meter : requests, facts->hits};
+    struct qd_label labels[QD_ARG_LABELS];
     struct qd_usage usage;
 
-    if (qd_validate_tenant(facts->tenant, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("model", facts->model, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("user", facts->user, ret_error) != QD_ERROR_NONE ||
-        qd_validate_name("pool", facts->pool, ret_error) != QD_ERROR_NONE ||
-        qd_validate_request_labels(facts->labels, facts->label_count, ret_error) != QD_ERROR_NONE) {
+    if (facts->tenant.ptr == NULL) {
+        return qd_validate_tenant(facts->tenant, ret_error);
+    }
+    for (size_t i = 0; i < facts->label_count && i < QD_ARG_LABELS; i++) {
+        labels[i] = (struct qd_label){facts->labels[i].name, {"", 0}};
+    }
+    if (qd_validate_request_labels(labels, facts->label_count, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     return qd_validate_usage(facts->meter.len > 0 ? "meter" : "hits_addend", policy, &amount, 1,
                              &usage, ret_error);
+}
+
+enum qd_error_code qd_rls_facts_validate(const struct qd_rls_facts *facts,
+                                         struct qd_error *ret_error)
+{
+    if (qd_validate_tenant(facts->tenant, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("model", facts->model, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("user", facts->user, ret_error) != QD_ERROR_NONE ||
+        qd_validate_name("pool", facts->pool, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
+    return qd_validate_request_labels(facts->labels, facts->label_count, ret_error);
+}
+
+/* "descriptors[2]: ..." */
+static enum qd_error_code name_descriptor(size_t index, const struct qd_error *wrong,
+                                          struct qd_error *ret_error)
+{
+    return qd_error_set(ret_error, wrong->code, "descriptors[%zu]: %s", index, wrong->text);
 }
 
 enum qd_error_code qd_rls_facts_read(const struct qd_rls_request *request, size_t index,
@@ -102,8 +125,12 @@ enum qd_error_code qd_rls_facts_read(const struct qd_rls_request *request, size_
     *ret_facts = (struct qd_rls_facts){.hits = 0};
     if (read_entries(d, ret_facts, &wrong) != QD_ERROR_NONE ||
         read_hits(request, d, ret_facts, &wrong) != QD_ERROR_NONE ||
-        validate(ret_facts, policy, &wrong) != QD_ERROR_NONE) {
-        return qd_error_set(ret_error, wrong.code, "descriptors[%zu]: %s", index, wrong.text);
+        validate_keys(ret_facts, policy, &wrong) != QD_ERROR_NONE) {
+        return name_descriptor(index, &wrong, ret_error);
+    }
+    /* Usage that cannot be booked is an error; a request that cannot be is only denied. */
+    if (qd_rls_facts_used(ret_facts) && qd_rls_facts_validate(ret_facts, &wrong) != QD_ERROR_NONE) {
+        return name_descriptor(index, &wrong, ret_error);
     }
     return QD_ERROR_NONE;
 }

@@ -12,7 +12,7 @@
 #include "server/shard/request.h"
 
 struct qd_rls_facts {
-    struct qd_str tenant; /* a valid path: what a caller's confinement is compared with */
+    struct qd_str tenant; /* a path, if valid: what a caller's confinement is compared with */
     struct qd_str model;  /* empty: none, as the next three */
     struct qd_str user;
     struct qd_str pool;
@@ -22,11 +22,18 @@ struct qd_rls_facts {
     int64_t hits; /* >= 0; 0: a look */
 };
 
-/* Facts of request->descriptors[index], all of them valid by `policy`; or an error whose sentence
- * names the descriptor: INVALID_FIELD, and those of server/shard/validate.h. */
+/* Facts of request->descriptors[index]. An error's sentence names the descriptor: INVALID_FIELD,
+ * and those of server/shard/validate.h. It is about what Envoy's configuration chooses: keys,
+ * meters, refunds. Values, which Envoy copies from a client's headers, are looked at by
+ * qd_rls_facts_validate; here only those of a usage, which is refused if one is wrong. */
 enum qd_error_code qd_rls_facts_read(const struct qd_rls_request *request, size_t index,
                                      const struct qd_policy *policy, struct qd_rls_facts *ret_facts,
                                      struct qd_error *ret_error);
+
+/* Are the values what a native call accepts? An error here is no reason to refuse the call: Envoy
+ * lets its request pass then, unless it is told otherwise, and a header would be all it takes. */
+enum qd_error_code qd_rls_facts_validate(const struct qd_rls_facts *facts,
+                                         struct qd_error *ret_error);
 
 /* Does it tell of a usage that has happened? */
 static inline bool qd_rls_facts_used(const struct qd_rls_facts *facts)

@@ -102,27 +102,45 @@ static enum qd_error_code trouble(const struct qd_check_answer *answer, struct q
     return qd_error_set(ret_error, code, "%.*s", (int)answer->message_len, answer->message);
 }
 
-/* The first denial of a call is the one that its user reads. */
+/* What place->out has is told of the call's first denial: that is the one that its user reads. */
 static enum qd_error_code deny(struct qd_place *place, struct qd_call *call,
-                               struct qd_rls_tenants *tenants, struct qd_str tenant,
+                               struct qd_rls_tenants *tenants, bool written,
                                struct qd_error *ret_error)
 {
-    struct qd_out *out = &place->out;
+    size_t len = qd_out_used(&place->out);
 
-    if (tenants->over) {
-        return QD_ERROR_NONE;
-    }
-    tenants->over = true;
-    qd_place_clear(place);
-    if (!qd_rls_put_denial(&place->check_answer, tenant, out) || out->full) {
+    if (!written || place->out.full) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
     }
-    size_t len = qd_out_used(out);
-    char *copy = grpc_call_arena_alloc(call->call, len);
-    memcpy(copy, out->begin, len);
-    tenants->denial = text_of(copy, len);
-    qd_place_clear(place);
+    if (!tenants->over) {
+        char *copy = grpc_call_arena_alloc(call->call, len);
+        memcpy(copy, place->out.begin, len);
+        tenants->denial = text_of(copy, len);
+        tenants->over = true;
+    }
     return QD_ERROR_NONE;
+}
+
+static enum qd_error_code deny_by_answer(struct qd_place *place, struct qd_call *call,
+                                         struct qd_rls_tenants *tenants, const struct asked *asked,
+                                         struct qd_error *ret_error)
+{
+    qd_place_clear(place);
+    bool written = qd_rls_put_denial(&place->check_answer, asked->facts.tenant, &place->out);
+
+    return deny(place, call, tenants, written, ret_error);
+}
+
+static enum qd_error_code deny_unfit(struct qd_place *place, struct qd_call *call,
+                                     struct qd_rls_tenants *tenants, struct asked *asked,
+                                     const struct qd_error *why, struct qd_error *ret_error)
+{
+    qd_place_clear(place);
+    bool written = qd_rls_put_unfit(why, asked->facts.tenant, &place->out);
+
+    qd_place_count_refusal(place, why->code);
+    asked->status = (struct qd_rls_status){.code = QD_RLS_OVER_LIMIT};
+    return deny(place, call, tenants, written, ret_error);
 }
 
 static enum qd_error_code check(struct qd_place *place, struct qd_call *call,
@@ -130,7 +148,11 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call,
                                 struct qd_error *ret_error)
 {
     struct qd_check_answer *answer = &place->check_answer;
+    struct qd_error unfit;
 
+    if (qd_rls_facts_validate(&asked->facts, &unfit) != QD_ERROR_NONE) {
+        return deny_unfit(place, call, tenants, asked, &unfit, ret_error);
+    }
     fill_check(&asked->facts, asked->facts.hits, tenants->over, &place->check_args);
     enum qd_error_code code = qd_node_check(place->worker, &place->check_args, answer, ret_error);
     if (code != QD_ERROR_NONE) {
@@ -141,7 +163,7 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call,
     }
     qd_rls_status_of(answer, &asked->status, asked->name);
     if (!answer->allowed) {
-        return deny(place, call, tenants, asked->facts.tenant, ret_error);
+        return deny_by_answer(place, call, tenants, asked, ret_error);
     }
     if (answer->id_len > 0) {
         memcpy(asked->id, answer->id, answer->id_len);
@@ -244,6 +266,7 @@ enum qd_error_code qd_rls_tenant_ask(struct qd_place *place, struct qd_call *cal
             return QD_ERROR_NONE;
         }
     }
+    qd_place_clear(place);
     put_answer(place, tenants);
     return QD_ERROR_NONE;
 }

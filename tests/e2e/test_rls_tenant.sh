@@ -230,8 +230,10 @@ X2_bad_facts_say_what_is_wrong() {
     expect_match "$status" '^3 INVALID_FIELD descriptors'
     ask 'descriptors {entries {key: "user" value: "ann"}}'
     expect_match "$status" '^3 INVALID_TENANT descriptors\[0\]: tenant: required'
-    ask "$(of acme) $(of 'a b/c')"
+    ask "$(of acme) $(of 'a b/c' meter=input_tokens)"
     expect_match "$status" '^3 INVALID_TENANT descriptors\[1\]: tenant: '
+    ask "$(of acme "user=$(printf '%0128d' 7) meter=input_tokens")"
+    expect_match "$status" '^3 INVALID_NAME descriptors\[0\]: user: 128 bytes long'
     ask "$(of acme tenant=globex)"
     expect_match "$status" '^3 INVALID_FIELD descriptors\[0\]: entries: "tenant" is given twice'
     ask "$(of acme meter=)"
@@ -252,6 +254,27 @@ X2_bad_facts_say_what_is_wrong() {
     expect_match "$status" '^3 INVALID_FIELD descriptors\[0\]: limit: '
     ask "$(of acme '' "$(hits 18446744073709551615)")"
     expect_match "$status" '^3 INVALID_AMOUNT descriptors\[0\]: hits_addend: '
+    expect_eq "$(entries acme)" 1 # nothing of all that was booked
+}
+
+# Envoy copies clients' headers into values, and lets a request pass whose call is an error.
+X2_values_that_fit_no_native_call_are_over_their_limit() {
+    for tenant in 'a b/c' '' 'a//b' "$(printf '%0600d' 7)" 't\377'; do
+        ask "$(of "$tenant")"
+        expect_code OVER_LIMIT
+        expect_in "$answer" 'unknown_tenant'
+    done
+    ask "$(of acme "user=$(printf '%0128d' 7)")"
+    expect_code OVER_LIMIT
+    expect_match "$answer" '^[^{]*statuses { code: OVER_LIMIT } .*user: 128 bytes long.*invalid_request'
+    ask "$(of acme 'model=\377')"
+    expect_code OVER_LIMIT
+    ask "$(of acme 'team=a\001')"
+    expect_code OVER_LIMIT
+    ask "$(of acme '' "$(hits 0)") $(of acme 'user=\377' "$(hits 0)")"
+    expect_match "$answer" '^overall_code: OVER_LIMIT statuses { code: OK .*} statuses { code: OVER_LIMIT } '
+    ask "$(of acme) $(of acme 'user=\377')"
+    expect_match "$answer" '^overall_code: OVER_LIMIT statuses { code: OK .*limit_remaining: 4 .*} statuses { code: OVER_LIMIT } '
     expect_eq "$(entries acme)" 1 # nothing of all that was booked
 }
 
@@ -323,7 +346,7 @@ qd_run I3_a_request_counts_for_native_checks I3_native_usage_counts_for_requests
     L2_what_is_allowed_is_an_entry D8_a_peek_charges_nothing P3_facts_choose_the_counters I3_who_has_no_limit_is_unlimited \
     S7_usage_is_booked_afterwards_and_denies_what_comes S6_each_call_counts I3_usage_is_booked_even_where_a_check_is_denied \
     D8_a_peek_sees_a_budget_of_money I5_a_denial_carries_ready_headers P2_an_unknown_tenant_is_over_its_limit \
-    P2_a_blocked_tenant_is_over_its_limit X2_bad_facts_say_what_is_wrong I3_metrics_tell_what_tenants_met X5_a_kill_forgets_nothing
+    P2_a_blocked_tenant_is_over_its_limit X2_bad_facts_say_what_is_wrong X2_values_that_fit_no_native_call_are_over_their_limit I3_metrics_tell_what_tenants_met X5_a_kill_forgets_nothing
 qd_stop KILL || true
 qd_start --policy "$T/policy.yaml" --rls-config "$T/rls" || exit 1
 qd_run X5_after_the_kill

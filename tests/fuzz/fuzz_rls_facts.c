@@ -1,5 +1,5 @@
-/* Any RateLimitRequest as facts of tenants: what is accepted is what a native call would be, and
- * what is refused says which descriptor it is about. */
+/* Any RateLimitRequest as facts of tenants: what is fit is what a native call accepts, usage
+ * always; and what is refused says which descriptor it is about. */
 #include "server/rpc/rls_facts.h"
 
 #include "server/policy/policy_file.h"
@@ -46,10 +46,12 @@ static void expect_valid(const struct qd_rls_facts *facts, const struct qd_rls_d
                                  .pool = facts->pool,
                                  .label_count = facts->label_count};
     struct qd_error error;
+    struct qd_error unfit = {.code = QD_ERROR_NONE};
 
     assert(facts->label_count <= QD_LABELS_MAX);
     memcpy(args.labels, facts->labels, facts->label_count * sizeof(facts->labels[0]));
-    assert(qd_validate_check(&args, &error) == QD_ERROR_NONE);
+    assert(qd_validate_check(&args, &error) == qd_rls_facts_validate(facts, &unfit));
+    assert(unfit.code == QD_ERROR_NONE || !qd_rls_facts_used(facts));
     assert(facts->hits >= 0 && facts->hits <= QD_AMOUNT_MAX);
     assert(!d->has_hits || (uint64_t)facts->hits == d->hits);
     assert(!d->negative && !d->has_limit);

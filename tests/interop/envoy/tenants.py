@@ -47,8 +47,9 @@ def cases(world):
 
     def what_is_no_tenant_does_not_pass():
         errors = envoy.limited("error")
-        same([ask(tenant).status for tenant in ("not a path!", "a//b", "x" * 600, "t\xff")], [503] * 4)
-        same(envoy.limited("error") - errors, 4)
+        same([ask(tenant).status for tenant in ("not a path!", "a//b", "x" * 600, "t\xff")], [429] * 4)
+        same(envoy.get("/v1/chat", "x-tenant: acme/search", "x-model: " + "m" * 200).status, 429)
+        same(envoy.limited("error") - errors, 0, "nor where errors pass")
         same(envoy.get("/v1/chat").status, 200, "without the header there is no descriptor")
 
     return [
