@@ -63,9 +63,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512  # many connections at once must not be refused
+
+    def handle_error(self, *_):
+        pass  # a client that goes away is no news
+
+
 def start():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     server.lock, server.seen = threading.Lock(), []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

@@ -191,8 +191,8 @@ static void check_line(struct world *w, const char *path, const char *domain, ch
     cr_assert_not(out.full);
     qd_place_clear(&w->place);
     (void)qd_worker_enter(w->place.worker);
-    enum qd_error_code code =
-        qd_rls_decide(&w->place, (struct qd_str){(const char *)request, qd_out_used(&out)}, &error);
+    enum qd_error_code code = qd_rls_decide(
+        &w->place, NULL, (struct qd_str){(const char *)request, qd_out_used(&out)}, &error);
     qd_worker_leave(w->place.worker);
     cr_expect_eq(code, QD_ERROR_NONE, "%s: %s: %s", path, said, error.text);
     if (code == QD_ERROR_NONE) {
