@@ -472,6 +472,22 @@ static void write_node(struct qd_node *node, FILE *out)
                    qd_clock_alarm(&node->clock, &since));
 }
 
+/* Without TLS there is no such series: an end of 0 would be an alarm. */
+static void write_tls(const struct qd_tls_figures *tls, FILE *out)
+{
+    int64_t ends_s = atomic_load_explicit(&tls->ends_s, memory_order_relaxed);
+
+    if (ends_s != 0) {
+        qd_expose_one(out, "quotad_tls_certificate_expiry_timestamp_seconds", "gauge",
+                      "Until when the gRPC port's certificate is good, Unix time.",
+                      (uint64_t)ends_s);
+        qd_expose_one(out, "quotad_tls_last_reload_successful", "gauge",
+                      "0: the TLS files have changed and were refused; the certificate before is "
+                      "in force.",
+                      atomic_load_explicit(&tls->is_old, memory_order_relaxed) ? 0 : 1);
+    }
+}
+
 static void write_connections(struct qd_node *node, FILE *out)
 {
     static const char *const reasons[QD_REFUSAL_COUNT] = {
@@ -567,6 +583,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     sum_stats(node, &stats);
     write_node(node, out);
     write_connections(node, out);
+    write_tls(&node->tls, out);
     write_policy(node, out);
     write_process(out);
     write_calls(node, out);

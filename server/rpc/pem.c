@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- reading --- */
@@ -142,8 +143,16 @@ bool qd_pem_check_authorities(const char *path, const struct qd_pem *pem,
     return check_certificates(path, pem, ret_error);
 }
 
+/* A time that OpenSSL cannot read has passed. */
+static int64_t end_of(const X509 *certificate)
+{
+    struct tm end;
+
+    return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1 ? timegm(&end) : 1;
+}
+
 bool qd_pem_check_pair(const char *cert_path, const struct qd_pem *cert, const char *key_path,
-                       const struct qd_pem *key, bool *ret_expired, struct qd_error *ret_error)
+                       const struct qd_pem *key, int64_t *ret_ends_s, struct qd_error *ret_error)
 {
     if (!check_certificates(cert_path, cert, ret_error)) {
         return false;
@@ -162,7 +171,7 @@ bool qd_pem_check_pair(const char *cert_path, const struct qd_pem *cert, const c
         (void)qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                            "%s: not the key of the first certificate in %s", key_path, cert_path);
     } else {
-        *ret_expired = X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0;
+        *ret_ends_s = end_of(leaf);
     }
     EVP_PKEY_free(private);
     X509_free(leaf);

@@ -22,9 +22,10 @@ struct qd_pem {
 bool qd_pem_read(const char *path, bool secret, struct qd_pem *ret_pem, struct qd_error *ret_error);
 void qd_pem_release(struct qd_pem *pem);
 
-/* There is a certificate and a key, and they belong together. *ret_expired: the certificate has. */
+/* There is a certificate and a key, and they belong together. *ret_ends_s: until when the
+ * certificate is good, Unix time. */
 bool qd_pem_check_pair(const char *cert_path, const struct qd_pem *cert, const char *key_path,
-                       const struct qd_pem *key, bool *ret_expired, struct qd_error *ret_error);
+                       const struct qd_pem *key, int64_t *ret_ends_s, struct qd_error *ret_error);
 /* All of it are certificates, at least one. */
 bool qd_pem_check_authorities(const char *path, const struct qd_pem *pem,
                               struct qd_error *ret_error);

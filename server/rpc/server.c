@@ -219,6 +219,7 @@ static bool open_tls(struct qd_rpc *rpc, struct qd_error *ret_error)
     if (files->cert == NULL || files->cert[0] == '\0') {
         return true;
     }
+    rpc->config.tls.figures = &rpc->node->tls;
     rpc->tls = qd_tls_open(files, ret_error);
     return rpc->tls != NULL;
 }

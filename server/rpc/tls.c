@@ -31,6 +31,7 @@ struct material {
     struct qd_pem cert;
     struct qd_pem key;
     struct qd_pem client_ca;
+    int64_t ends_s; /* the certificate */
 };
 
 /* What a port's gRPC was given. */
@@ -96,19 +97,29 @@ static void release(struct material *m)
 static bool read_all(const struct qd_tls *tls, struct material *m, struct qd_error *ret_error)
 {
     const struct qd_tls_files *f = &tls->files;
-    bool expired = false;
 
     if (!qd_pem_read(f->cert, false, &m->cert, ret_error) ||
         !qd_pem_read(f->key, true, &m->key, ret_error) ||
-        !qd_pem_check_pair(f->cert, &m->cert, f->key, &m->key, &expired, ret_error)) {
+        !qd_pem_check_pair(f->cert, &m->cert, f->key, &m->key, &m->ends_s, ret_error)) {
         return false;
     }
-    if (expired) {
+    if (m->ends_s < (int64_t)time(NULL)) {
         qd_log(QD_LOG_WARN, "the TLS certificate has expired: clients refuse it", "file=%s",
                qd_log_quote(f->cert).text);
     }
     return !asks_clients(tls) || (qd_pem_read(f->client_ca, false, &m->client_ca, ret_error) &&
                                   qd_pem_check_authorities(f->client_ca, &m->client_ca, ret_error));
+}
+
+static void tell_figures(struct qd_tls_figures *figures, bool good, int64_t ends_s)
+{
+    if (figures == NULL) {
+        return;
+    }
+    atomic_store_explicit(&figures->is_old, !good, memory_order_relaxed);
+    if (good) {
+        atomic_store_explicit(&figures->ends_s, ends_s, memory_order_relaxed);
+    }
 }
 
 /* Load what is there now. False: what was in force stays. */
@@ -117,7 +128,9 @@ static bool load(struct qd_tls *tls, struct qd_error *ret_error)
     struct material fresh = {.cert = {NULL, 0}};
 
     tls->looks = look(tls); /* before: what changes meanwhile is loaded next time */
-    if (!read_all(tls, &fresh, ret_error)) {
+    bool good = read_all(tls, &fresh, ret_error);
+    tell_figures(tls->files.figures, good, fresh.ends_s);
+    if (!good) {
         release(&fresh);
         return false;
     }

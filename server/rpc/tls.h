@@ -14,7 +14,7 @@
 #ifndef QD_RPC_TLS_H
 #define QD_RPC_TLS_H
 
-#include "server/shard/error.h"
+#include "server/shard/node.h"
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
@@ -27,6 +27,8 @@ struct qd_tls_files {
     const char *key;       /* not encrypted; that nobody else can read */
     const char *client_ca; /* authorities of client certificates; NULL or "": none is asked for */
     bool client_optional;  /* a client may come without */
+    struct qd_tls_figures
+        *figures; /* what /metrics says of them; the server fills it in; may be NULL */
 };
 
 struct qd_tls; /* opaque */

@@ -95,6 +95,12 @@ struct qd_connection_figures {
     _Atomic uint64_t open; /* a closed one may be counted for a second more */
 };
 
+/* Of the gRPC port's TLS, written by whoever loads its files. */
+struct qd_tls_figures {
+    _Atomic int64_t ends_s; /* the certificate in force, Unix time; 0: no TLS */
+    _Atomic bool is_old;    /* its files have changed and were refused */
+};
+
 struct qd_directory;
 struct qd_rls_stats;
 struct qd_tenant_store;
@@ -133,9 +139,10 @@ struct qd_node {
     _Atomic uint64_t rls_refused;     /* loads of --rls-config since the start that were refused */
     _Atomic bool rls_is_old;          /* the last one was: older rate limits are in force */
     _Atomic int64_t backup_at;        /* the last backup that was made, wall ns; 0: none */
-    _Atomic uint32_t calls_waiting;   /* for a thread that may wait for the disk */
-    pthread_mutex_t admin;            /* serializes changes of policy and tenants */
-    struct qd_turns turns;            /* of reports that settle the same reservation */
+    struct qd_tls_figures tls;
+    _Atomic uint32_t calls_waiting; /* for a thread that may wait for the disk */
+    pthread_mutex_t admin;          /* serializes changes of policy and tenants */
+    struct qd_turns turns;          /* of reports that settle the same reservation */
     /* Shared by each report from its price to its counters: who has it alone finds all that was
      * priced booked, and all that is booked counted. */
     pthread_rwlock_t booking;

@@ -63,6 +63,7 @@ I6_the_dashboard_is_JSON_and_its_queries_are_valid() {
 # What alerts, their tests and the dashboard ask for is there, with those labels.
 I6_alerts_and_dashboard_ask_for_what_a_node_has() {
     curl -s "http://$QD_ADMIN/metrics" >"$T/page"
+    cat "$T/page.tls" >>"$T/page" # only a node with TLS has what is about its certificate
     sed -n 's/^\([a-z_]*\).*/\1/p' "$T/page" | sort -u >"$T/there"
     [ "$(wc -l <"$T/there")" -gt 70 ] || qd_fail "series: $(cat "$T/there")"
     {
@@ -85,7 +86,8 @@ I6_alerts_and_dashboard_ask_for_what_a_node_has() {
     done
 }
 
-# Labels whose values users choose would be one series each: only `tenant` has them, and no more than asked for (I6).
+# Labels whose values users choose would be one series each: only `tenant` has them, and no more than asked for (I6). `rule` and
+# `domain` are those of files, and bounded: test_rls.sh.
 I6_no_label_but_tenant_has_values_of_users() {
     for i in $(seq 30); do
         "$QUOTACTL_BIN" check "tenant-$i/team-$i" --model "model-$i" --user "user-$i" --use input_tokens=1 >"$T/check" 2>&1 || true
@@ -94,8 +96,24 @@ I6_no_label_but_tenant_has_values_of_users() {
     expect_eq "$(grep -cE 'model-[0-9]|user-[0-9]|team-[0-9]' "$T/page")" 0
     expect_eq "$(grep -oE 'tenant="[^"]*"' "$T/page" | sort -u | wc -l | tr -d ' ')" 4
     sed -n 's/^[a-z_]*{\(.*\)} .*/\1/p' "$T/page" | tr ',' '\n' | sed 's/=.*//' | sort -u | tr '\n' ' ' >"$T/names"
-    expect_eq "$(cat "$T/names")" "kind le method reason result tenant verdict version "
+    expect_eq "$(cat "$T/names")" "domain kind le method outcome reason result rule tenant verdict version "
 }
+
+# With TLS, before the node that all else is about.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+    -keyout "$T/server.key" -out "$T/server.pem" 2>"$T/openssl" || { cat "$T/openssl"; exit 1; }
+qd_start --dev --tls-cert "$T/server.pem" --tls-key "$T/server.key" || exit 1
+curl -s "http://$QD_ADMIN/metrics" >"$T/page.tls"
+I6_the_end_of_the_certificate_is_known() {
+    ends=$(sed -n 's/^quotad_tls_certificate_expiry_timestamp_seconds //p' "$T/page.tls")
+    expect_eq "$(openssl x509 -in "$T/server.pem" -noout -enddate)" \
+        "notAfter=$(LC_ALL=C date -u -d "@$ends" '+%b %e %T %Y GMT')"
+    expect_match "$(cat "$T/page.tls")" '^quotad_tls_last_reload_successful 1$'
+    needs_promtool
+    promtool check metrics <"$T/page.tls"
+}
+qd_run I6_the_end_of_the_certificate_is_known
+qd_stop TERM
 
 qd_start --dev --metrics-tenants 3 || exit 1
 export QUOTAD_ADDRESS="$QD_GRPC"

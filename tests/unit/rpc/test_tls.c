@@ -210,6 +210,7 @@ Test(tls, X1_a_new_certificate_is_served_while_connections_live)
     cr_expect_eq(call_with("next", NULL), GRPC_STATUS_OK);
     cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_UNAVAILABLE);
     cr_expect_eq(call_again(), GRPC_STATUS_OK); /* the connection of before */
+    cr_expect_not(atomic_load(&s.node->tls.is_old));
     served_close(&s);
 }
 
@@ -222,6 +223,8 @@ Test(tls, X1_a_bad_pair_leaves_the_one_in_force)
     qd_tempdir_write(&dir, "server.key", other, strlen(other)); /* of another certificate */
     (void)sleep(2);
     cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_OK);
+    cr_expect(atomic_load(&s.node->tls.is_old), "and an operator can see it");
+    cr_expect_gt(atomic_load(&s.node->tls.ends_s), (int64_t)time(NULL));
     qd_tempdir_write(&dir, "server.key", "garbage", 7);
     (void)sleep(2);
     cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_OK);
@@ -258,6 +261,24 @@ static void refused(const char *part)
 
     cr_expect_null(tls, "accepted; wanted: %s", part);
     cr_expect_not_null(strstr(error.text, part), "\"%s\" is not in: %s", part, error.text);
+    qd_tls_free(tls);
+}
+
+/* --- what /metrics says of them --- */
+
+Test(tls, I6_the_end_of_the_certificate_in_force_is_known)
+{
+    struct qd_tls_figures figures = {0};
+    struct qd_tls_files files = {.cert = cert, .key = key, .figures = &figures};
+    struct qd_error error;
+    int64_t now = (int64_t)time(NULL);
+    struct qd_tls *tls = qd_tls_open(&files, &error);
+
+    cr_assert_not_null(tls);
+    /* Two days from when it was made, moments ago. */
+    cr_expect_leq(atomic_load(&figures.ends_s), now + 2 * 86400);
+    cr_expect_gt(atomic_load(&figures.ends_s), now + 86400);
+    cr_expect_not(atomic_load(&figures.is_old));
     qd_tls_free(tls);
 }
 
