@@ -1,44 +1,19 @@
 // Calls a quotad with @grpc/grpc-js, knowing nothing of it but what its reflection service tells: no .proto file.
-//   node client.js HOST:PORT PID
-// Prints "1..N", then "ok NAME" or "not ok NAME" for each of N cases. PID is the server's: the last case ends it while it is watched.
+//   node client.js KIND HOST:PORT PID [CERTS]
+// KIND of port: plain, tls, or mtls; CERTS: the folder that certs.sh made. Prints "1..N", then "ok NAME" or "not ok NAME" for
+// each of N cases. PID is the server's: the last case ends it while it is watched.
 'use strict';
 const assert = require('node:assert/strict');
 const grpc = require('@grpc/grpc-js');
 const { GrpcReflection } = require('grpc-js-reflection-client');
+const { LOADER, welcome, load, call, ask, run } = require('./world.js');
 
-const [target, pid] = process.argv.slice(2);
-const credentials = grpc.credentials.createInsecure();
-const LOADER = { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true };
+const [kind, target, pid, certs] = process.argv.slice(2);
+const credentials = welcome(kind, certs);
 const BILLION = 1000000000n;
-let quota, usage, admin, health, v1Files, v1alphaFiles;
+let quota, usage, admin, health, v1alphaFiles;
 
 // ---- helpers ----------------------------------------------------------------------------------------------------------
-
-async function load(version, symbol) {
-    const reflection = new GrpcReflection(target, credentials, {}, version);
-    const descriptor = await reflection.getDescriptorBySymbol(symbol);
-    return descriptor.getPackageObject(LOADER);
-}
-
-// A unary call as a promise of {answer, trailers}; rejects with the ServiceError.
-function call(client, method, request, options = {}) {
-    return new Promise((resolve, reject) => {
-        let answer, failure;
-        const deadline = Date.now() + 10000;
-        const pending = client[method](request, new grpc.Metadata(), { deadline, ...options }, (error, value) => {
-            failure = error;
-            answer = value;
-            if (error) reject(error);
-        });
-        pending.on('status', (status) => {
-            if (!failure) resolve({ answer, trailers: status.metadata });
-        });
-    });
-}
-
-async function ask(client, method, request) {
-    return (await call(client, method, request)).answer;
-}
 
 // The call must fail with this status, this word in `quotad-reason`, and a sentence that matches.
 async function fails(client, method, request, code, reason, sentence) {
@@ -614,45 +589,17 @@ const cases = {
 
 // ---- what runs --------------------------------------------------------------------------------------------------------
 
-// What went wrong and where in this file, without the libraries' own lines.
-function describe(error) {
-    const lines = String(error.stack || error).split('\n');
-    const kept = lines.filter((line) => !line.includes('node_modules') && !line.includes('node:internal'));
-    return kept.join('\n').replace(/^/gm, '    ');
+async function prepare() {
+    const files = (symbol) => load(target, credentials, 'v1', symbol);
+    v1alphaFiles = await load(target, credentials, 'v1alpha', 'quota.v1.QuotaService');
+    const { QuotaService } = (await files('quota.v1.QuotaService')).quota.v1;
+    const { UsageService } = (await files('quota.v1.UsageService')).quota.v1;
+    const { AdminService } = (await files('quota.v1.AdminService')).quota.v1;
+    const { Health } = (await files('grpc.health.v1.Health')).grpc.health.v1;
+    quota = new QuotaService(target, credentials);
+    usage = new UsageService(target, credentials);
+    admin = new AdminService(target, credentials);
+    health = new Health(target, credentials);
 }
 
-function deadline(promise, ms) {
-    let timer;
-    const late = new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
-    });
-    return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-async function main() {
-    v1Files = await load('v1', 'quota.v1.QuotaService');
-    v1alphaFiles = await load('v1alpha', 'quota.v1.QuotaService');
-    quota = new v1Files.quota.v1.QuotaService(target, credentials);
-    usage = new (await load('v1', 'quota.v1.UsageService')).quota.v1.UsageService(target, credentials);
-    admin = new (await load('v1', 'quota.v1.AdminService')).quota.v1.AdminService(target, credentials);
-    health = new (await load('v1', 'grpc.health.v1.Health')).grpc.health.v1.Health(target, credentials);
-    let failed = 0;
-    console.log(`1..${Object.keys(cases).length}`);
-    for (const [name, run] of Object.entries(cases)) {
-        try {
-            await deadline(run(), 20000);
-            console.log(`ok js_${name}`);
-        } catch (error) {
-            failed += 1;
-            console.log(`not ok js_${name}`);
-            console.log(describe(error));
-        }
-    }
-    process.exit(failed === 0 ? 0 : 1);
-}
-
-main().catch((error) => {
-    console.log('not ok js_reflection_loads');
-    console.log(describe(error));
-    process.exit(1);
-});
+run(`js_${kind}`, prepare, cases);
