@@ -1,6 +1,7 @@
 #include "server/boot.h"
 
 #include "server/core/hash.h"
+#include "server/credentials_file.h"
 #include "server/identity.h"
 #include "server/log/log.h"
 #include "server/policy/policy_file.h"
@@ -635,6 +636,16 @@ static char *load_rls(struct qd_boot *boot, const struct qd_config *config)
     return why;
 }
 
+static char *load_credentials(struct qd_boot *boot, const char *path)
+{
+    char *why = NULL;
+
+    if (path[0] != '\0') {
+        boot->credentials = qd_credentials_file_load(path, &boot->credentials_look, &why);
+    }
+    return why;
+}
+
 char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 {
     struct qd_policy *policy = NULL;
@@ -649,6 +660,9 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
     char *why = load_policy(boot->policy_file, &policy);
     if (why == NULL) {
         why = load_rls(boot, config);
+    }
+    if (why == NULL) {
+        why = load_credentials(boot, qd_config_get(config, QD_SET_CREDENTIALS));
     }
     if (why == NULL) {
         why = open_store(boot, config);
@@ -681,6 +695,7 @@ char *qd_boot_open(struct qd_boot *boot, const struct qd_config *config)
 void qd_boot_close(struct qd_boot *boot)
 {
     qd_rls_set_free(boot->rls);
+    qd_credentials_free(boot->credentials);
     qd_heart_stop(boot->heart);
     stop_snapshots(boot);
     qd_tidemark_close(boot->tidemark);

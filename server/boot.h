@@ -36,8 +36,10 @@ struct qd_boot {
     uint64_t journal_next_ns;   /* none before; 0: there was none yet */
     struct qd_evicted_sweep evicted;
     struct qd_tidemark *tidemark;
-    struct qd_rls_set *rls;  /* of --rls-config, until the server takes it; NULL: none */
-    uint64_t rls_look;       /* of its folder, when it was loaded */
+    struct qd_rls_set *rls;             /* of --rls-config, until the server takes it; NULL: none */
+    uint64_t rls_look;                  /* of its folder, when it was loaded */
+    struct qd_credentials *credentials; /* of --credentials; likewise */
+    uint64_t credentials_look;
     const char *policy_file; /* NULL: --dev */
     int store_files;         /* descriptors that the store may have, set before; 0: its default */
     const char *data_dir;

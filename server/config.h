@@ -56,6 +56,8 @@ enum qd_setting_kind {
       "ask clients for certificates of these authorities, PEM")                                   \
     X(TLS_CLIENT_AUTH, "tls-client-auth", "HOW", TEXT, 0, 0, "require",                           \
       "require, or optional: a client may come without a certificate")                            \
+    X(CREDENTIALS, "credentials", "FILE", TEXT, 0, 0, "",                                         \
+      "who may call, as what, for which tenant, in YAML; reloaded when it changes")               \
     X(ADMIN_LISTEN, "admin-listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7071",             \
       "admin HTTP: /livez /readyz /metrics /debug/config")                                        \
     X(MAX_CONNECTIONS, "max-connections", "N", COUNT, 1, 1048576, "10k",                          \

@@ -4,6 +4,7 @@
 #include "server/admin/loop.h"
 #include "server/boot.h"
 #include "server/config.h"
+#include "server/credentials_file.h"
 #include "server/descriptors.h"
 #include "server/log/log.h"
 #include "server/rls_dir.h"
@@ -26,6 +27,7 @@ struct app {
     struct qd_rpc *rpc;
     struct qd_loop *loop;
     struct qd_rls_watch *rls;
+    struct qd_credentials_watch *credentials;
     struct qd_rls_http *http; /* NULL: --http-listen is not given */
     pthread_t stopper;
     bool stopping;
@@ -46,6 +48,8 @@ static void *stop_main(void *argument)
 
     qd_rls_watch_stop(app->rls);
     app->rls = NULL;
+    qd_credentials_watch_stop(app->credentials);
+    app->credentials = NULL;
     qd_rls_http_stop(app->http);
     app->http = NULL;
     qd_rpc_stop(app->rpc, (uint32_t)qd_config_number(&app->config, QD_SET_DRAIN_GRACE));
@@ -142,6 +146,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .connections_per_address = per_address(app),
         .tls = tls_files(&app->config),
         .rls = app->boot.rls,
+        .credentials = app->boot.credentials,
         .tenant_domain = qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
         .hooks = {.context = app->boot.node,
                   .reload = qd_boot_reload,
@@ -159,6 +164,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
     app->boot.node->listener = (struct qd_node_listener){.on_event = qd_event_log};
     app->rpc = qd_rpc_start(app->boot.node, &config, error);
     app->boot.rls = NULL; /* the server's */
+    app->boot.credentials = NULL;
     return app->rpc != NULL;
 }
 
@@ -183,6 +189,44 @@ static bool watch_rls(struct app *app)
     app->rls = qd_rls_watch_start(dir, qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
                                   app->boot.rls_look, app->boot.node, app->rpc);
     return app->rls != NULL;
+}
+
+static bool watch_credentials(struct app *app)
+{
+    const char *path = qd_config_get(&app->config, QD_SET_CREDENTIALS);
+
+    if (path[0] == '\0') {
+        return true;
+    }
+    app->credentials = qd_credentials_watch_start(path, app->boot.credentials_look, app->rpc);
+    return app->credentials != NULL;
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+/* X1: what a laptop may do is no good on a network. Said, because nothing else would. */
+static void warn_of_network(const struct app *app, const char *host)
+{
+    bool tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0';
+    bool credentials = *qd_config_get(&app->config, QD_SET_CREDENTIALS) != '\0';
+
+    if (is_loopback(host)) {
+        return;
+    }
+    if (!credentials) {
+        qd_log(QD_LOG_WARN,
+               "everybody who reaches the gRPC port may do everything; pass --credentials FILE",
+               "listen=%s", qd_log_quote(qd_config_get(&app->config, QD_SET_LISTEN)).text);
+    } else if (!tls) {
+        qd_log(QD_LOG_WARN,
+               "the gRPC port is plaintext: credentials are accepted from this machine only; pass "
+               "--tls-cert FILE and --tls-key FILE",
+               "listen=%s", qd_log_quote(qd_config_get(&app->config, QD_SET_LISTEN)).text);
+    }
 }
 
 static bool start_loop(struct app *app, const char *host, const char *config_text,
@@ -302,10 +346,13 @@ static int serve(struct app *app, const char *config_text)
         code = fail(error.text);
     } else if (!watch_rls(app)) {
         code = fail("cannot watch --rls-config: out of memory or threads");
+    } else if (!watch_credentials(app)) {
+        code = fail("cannot watch --credentials: out of memory or threads");
     } else if (!write_ports(app)) {
         code = fail("cannot write --port-file");
     } else {
         say_hello(app, host, admin_host);
+        warn_of_network(app, host);
         qd_log(QD_LOG_INFO, "serving", "node=%s incarnation=%llu threads=%u", app->boot.node->name,
                (unsigned long long)app->boot.node->incarnation, app->boot.threads);
         qd_loop_run(app->loop);
@@ -314,6 +361,7 @@ static int serve(struct app *app, const char *config_text)
         (void)pthread_join(app->stopper, NULL);
     }
     qd_rls_watch_stop(app->rls);
+    qd_credentials_watch_stop(app->credentials);
     qd_rls_http_stop(app->http);
     qd_rpc_stop(app->rpc, 0);
     qd_node_tick(app->boot.node); /* P3: a threshold that was reached last is told, too */

@@ -2,39 +2,17 @@
 
 #include "server/ledger/ticker.h"
 #include "server/log/log.h"
+#include "server/look.h"
 #include "server/rls/folder.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <xxhash.h>
 
 #define LOOK_MS 1000U
 
 /* --- what it looks like --- */
 
-static uint64_t look_at(const char *path, uint64_t seed)
-{
-    struct stat found;
-    uint64_t seen[8] = {0};
-
-    if (stat(path, &found) == 0) {
-        uint64_t now[8] = {found.st_dev,
-                           found.st_ino,
-                           (uint64_t)found.st_size,
-                           (uint64_t)found.st_mtim.tv_sec,
-                           (uint64_t)found.st_mtim.tv_nsec,
-                           (uint64_t)found.st_ctim.tv_sec,
-                           (uint64_t)found.st_ctim.tv_nsec,
-                           1};
-        memcpy(seen, now, sizeof(seen));
-    }
-    uint64_t name = XXH3_64bits_withSeed(path, strlen(path), seed);
-    return XXH3_64bits_withSeed(seen, sizeof(seen), name);
-}
-
-/* Of the files that a load would read; 0: they cannot be listed. Not inotify: a ConfigMap changes
- * by a link on the way there. */
+/* Of the files that a load would read; 0: they cannot be listed. */
 static uint64_t look(const char *dir)
 {
     struct qd_rls_folder folder = {0};
@@ -44,7 +22,7 @@ static uint64_t look(const char *dir)
     if (problems != NULL && qd_rls_folder_list(dir, &folder, problems)) {
         seen = 1;
         for (size_t i = 0; i < folder.count; i++) {
-            seen = look_at(folder.paths[i], seen);
+            seen = qd_look_at(folder.paths[i], seen);
         }
     }
     qd_rls_folder_release(&folder);

@@ -16,7 +16,7 @@
 struct qd_audit_record {
     uint64_t sequence; /* gap-free from 1 */
     struct qd_wall_ns time;
-    struct qd_str actor;      /* the credential's name, e.g. "admin@loopback" */
+    struct qd_str actor;      /* the credential's name and role, "ops/admin"; "local" */
     struct qd_str action;     /* "PutTenant", "Block", ... */
     struct qd_str subject;    /* what it was done to: a tenant's path, mostly */
     struct qd_str detail;     /* for people */

@@ -19,7 +19,7 @@ struct qd_tenant_store; /* opaque */
 
 /* Who changes what, for the audit. */
 struct qd_tenant_change {
-    struct qd_str actor;  /* "admin@loopback" */
+    struct qd_str actor;  /* "edge/gateway", "local" */
     struct qd_str action; /* "PutTenant" */
     struct qd_str detail; /* for people */
     struct qd_wall_ns now;

@@ -4,30 +4,32 @@
 
 #include "server/rpc/call.h"
 
-#define QD_ADMIN_HANDLERS(X)                      \
-    X(get_policy, "GetPolicy")                    \
-    X(validate_policy, "ValidatePolicy")          \
-    X(reload_policy, "ReloadPolicy")              \
-    X(put_tenant, "PutTenant")                    \
-    X(delete_tenant, "DeleteTenant")              \
-    X(set_plan, "SetPlan")                        \
-    X(list_tenants, "ListTenants")                \
-    X(block, "Block")                             \
-    X(grant, "Grant")                             \
-    X(boost, "Boost")                             \
-    X(reset_counter, "ResetCounter")              \
-    X(get_effective_limits, "GetEffectiveLimits") \
-    X(explain_check, "ExplainCheck")              \
-    X(list_counters, "ListCounters")              \
-    X(list_reservations, "ListReservations")      \
-    X(release_reservation, "ReleaseReservation")  \
-    X(get_status, "GetStatus")                    \
-    X(verify_ledger, "VerifyLedger")              \
-    X(rebuild_rollups, "RebuildRollups")          \
-    X(checkpoint, "Checkpoint")                   \
-    X(drain, "Drain")
+/* Handler, name, roles, and what a bound caller may (X1). */
+#define QD_ADMIN_HANDLERS(X)                                                           \
+    X(get_policy, "GetPolicy", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                        \
+    X(validate_policy, "ValidatePolicy", QD_ROLE_ADMIN, QD_BOUND_REFUSED)              \
+    X(reload_policy, "ReloadPolicy", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                  \
+    X(put_tenant, "PutTenant", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                       \
+    X(delete_tenant, "DeleteTenant", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                 \
+    X(set_plan, "SetPlan", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                           \
+    X(list_tenants, "ListTenants", QD_ROLE_ADMIN | QD_ROLE_BILLING, QD_BOUND_CONFINED) \
+    X(block, "Block", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                                \
+    X(grant, "Grant", QD_ROLE_ADMIN | QD_ROLE_BILLING, QD_BOUND_ADMIN_ONLY)            \
+    X(boost, "Boost", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                                \
+    X(reset_counter, "ResetCounter", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                 \
+    X(get_effective_limits, "GetEffectiveLimits", QD_ROLE_ADMIN | QD_ROLE_BILLING,     \
+      QD_BOUND_CONFINED)                                                               \
+    X(explain_check, "ExplainCheck", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                 \
+    X(list_counters, "ListCounters", QD_ROLE_ADMIN, QD_BOUND_CONFINED)                 \
+    X(list_reservations, "ListReservations", QD_ROLE_ADMIN, QD_BOUND_CONFINED)         \
+    X(release_reservation, "ReleaseReservation", QD_ROLE_ADMIN, QD_BOUND_CONFINED)     \
+    X(get_status, "GetStatus", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                        \
+    X(verify_ledger, "VerifyLedger", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                  \
+    X(rebuild_rollups, "RebuildRollups", QD_ROLE_ADMIN, QD_BOUND_REFUSED)              \
+    X(checkpoint, "Checkpoint", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                       \
+    X(drain, "Drain", QD_ROLE_ADMIN, QD_BOUND_REFUSED)
 
-#define QD_ADMIN_DECLARE(name, text)                                                 \
+#define QD_ADMIN_DECLARE(name, text, roles, bound)                                   \
     enum qd_error_code qd_admin_##name(struct qd_place *place, struct qd_call *call, \
                                        struct qd_str bytes, struct qd_error *ret_error);
 QD_ADMIN_HANDLERS(QD_ADMIN_DECLARE)

@@ -124,8 +124,8 @@ enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, 
     uint64_t sequence = 0;
     uint64_t unused = 0;
 
-    (void)call;
     if (q == NULL || qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
         validate_text("grant_id", q->grant_id, true, ret_error) != QD_ERROR_NONE ||
         validate_text("note", q->note, false, ret_error) != QD_ERROR_NONE ||
         keys_to_args(q->keys, q->n_keys, &subject, labels, ret_error) != QD_ERROR_NONE) {
@@ -144,6 +144,7 @@ enum qd_error_code qd_admin_grant(struct qd_place *place, struct qd_call *call, 
     args.amount = q->amount;
     args.grant_id = qd_str_of(q->grant_id);
     args.note = qd_str_of(q->note);
+    args.actor = qd_place_actor(place, call);
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
     if (work == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
@@ -283,8 +284,8 @@ enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, 
     const struct qd_resolved_limit *found = NULL;
     uint64_t until = 0;
 
-    (void)call;
-    if (q == NULL || validate_boost(q, now, ret_error) != QD_ERROR_NONE) {
+    if (q == NULL || validate_boost(q, now, ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     struct qd_subject_args subject = {.tenant = qd_str_of(q->tenant)};
@@ -305,7 +306,8 @@ enum qd_error_code qd_admin_boost(struct qd_place *place, struct qd_call *call, 
         return code;
     }
     struct boost_change change = {q, qd_str_of(name), now};
-    struct qd_tenants_edit edit = {subject.tenant, "Boost", edit_boost, &change, false};
+    struct qd_tenants_edit edit = {subject.tenant, "Boost", edit_boost,
+                                   &change,        false,   qd_place_actor(place, call)};
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
     if (work == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");

@@ -93,9 +93,13 @@ enum qd_error_code qd_admin_list_reservations(struct qd_place *place, struct qd_
     uint32_t page = 0;
     char token[48];
 
-    (void)call;
-    if (q == NULL || qd_page_size(q->page_size, &page, ret_error) != QD_ERROR_NONE ||
-        qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
+    if (q == NULL) {
+        return ret_error->code;
+    }
+    struct qd_str tenant = qd_str_of(q->tenant);
+    if (qd_page_size(q->page_size, &page, ret_error) != QD_ERROR_NONE ||
+        qd_optional_tenant(tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &tenant, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     unsigned long long cursor = 0;
@@ -107,7 +111,7 @@ enum qd_error_code qd_admin_list_reservations(struct qd_place *place, struct qd_
     int64_t now = qd_clock_now(&place->node->clock).ns;
     int64_t age =
         q->older_than_ms > 0 && q->older_than_ms < now / QD_NS_PER_MS ? q->older_than_ms : 0;
-    struct filter f = {qd_str_of(q->tenant), now - age * QD_NS_PER_MS};
+    struct filter f = {tenant, now - age * QD_NS_PER_MS};
     if (walk(place, &f, &at, page)) {
         int len =
             snprintf(token, sizeof(token), "%u.%llu", at.shard, (unsigned long long)at.cursor);
@@ -154,12 +158,12 @@ struct released {
 };
 
 static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t reservation,
-                        bool dry, struct released *sum)
+                        struct qd_str within, bool dry, struct released *sum)
 {
     struct qd_shards *shards = &place->node->shards;
     struct qd_hold hold;
 
-    if (!qd_core_hold(home->core, reservation, &hold)) {
+    if (!qd_core_hold(home->core, reservation, &hold) || !qd_path_within(hold.tenant, within)) {
         return false;
     }
     if (!dry && qd_core_cancel(home->core, qd_shards_commons(shards), reservation,
@@ -194,14 +198,15 @@ static void release_many(struct qd_place *place, const struct filter *f, bool dr
                 }
             }
             for (size_t k = 0; k < count; k++) {
-                (void)release_one(place, home, numbers[k], dry, sum);
+                (void)release_one(place, home, numbers[k], f->tenant, dry, sum);
             }
             qd_shards_unlock(shards, home);
         }
     }
 }
 
-static enum qd_error_code release_named(struct qd_place *place,
+/* X1: a bound caller's hold lies within its subtree, or is not there. */
+static enum qd_error_code release_named(struct qd_place *place, const struct qd_caller *caller,
                                         const Quota__V1__ReleaseReservationRequest *q,
                                         struct released *sum, struct qd_error *ret_error)
 {
@@ -220,7 +225,8 @@ static enum qd_error_code release_named(struct qd_place *place,
     uint64_t reservation = 0;
     struct qd_shard *home = qd_shards_by_number(shards, number, &reservation);
     qd_shards_lock(shards, home);
-    bool released = reservation != 0 && release_one(place, home, reservation, q->dry_run != 0, sum);
+    bool released = reservation != 0 && release_one(place, home, reservation,
+                                                    qd_caller_tenant(caller), q->dry_run != 0, sum);
     qd_shards_unlock(shards, home);
     if (!released) {
         return qd_error_set(
@@ -238,16 +244,16 @@ enum qd_error_code qd_admin_release_reservation(struct qd_place *place, struct q
         place, &quota__v1__release_reservation_request__descriptor, bytes, ret_error);
     struct released sum = {0, 0, 0};
 
-    (void)call;
     if (q == NULL) {
         return ret_error->code;
     }
     if (q->reservation[0] != '\0') {
-        if (release_named(place, q, &sum, ret_error) != QD_ERROR_NONE) {
+        if (release_named(place, &call->caller, q, &sum, ret_error) != QD_ERROR_NONE) {
             return ret_error->code;
         }
     } else {
-        if (qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
+        if (qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+            qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
             return ret_error->code;
         }
         int64_t now = qd_clock_now(&place->node->clock).ns;

@@ -58,14 +58,13 @@ enum qd_error_code qd_admin_rebuild_rollups(struct qd_place *place, struct qd_ca
     struct qd_rebuild_report report;
     struct qd_store_error error = {0};
 
-    (void)call;
     if (qd_place_unpack(place, &quota__v1__rebuild_rollups_request__descriptor, bytes, ret_error) ==
         NULL) {
         return ret_error->code;
     }
     struct qd_rebuild_options options = {
         .tenants = node->tenants,
-        .change = {.actor = qd_slice_of(QD_ADMIN_ACTOR),
+        .change = {.actor = qd_place_actor(place, call),
                    .action = qd_slice_of("RebuildRollups"),
                    .now = qd_clock_now(&node->clock)},
     };

@@ -5,6 +5,7 @@
 #include "server/rpc/codec.h"
 #include "server/rpc/limits.h"
 #include "server/shard/describe.h"
+#include "server/shard/directory.h"
 #include "server/shard/pricing.h"
 #include "server/shard/reset.h"
 #include "server/shard/validate.h"
@@ -62,8 +63,8 @@ enum qd_error_code qd_admin_get_effective_limits(struct qd_place *place, struct 
     struct qd_label labels[QD_LABELS_MAX];
     struct qd_limits limits;
 
-    (void)call;
     if (q == NULL || qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
         qd_validate_name("model", qd_str_of(q->model), ret_error) != QD_ERROR_NONE ||
         qd_validate_name("pool", qd_str_of(q->pool), ret_error) != QD_ERROR_NONE ||
         qd_validate_name("user", qd_str_of(q->user), ret_error) != QD_ERROR_NONE ||
@@ -254,9 +255,11 @@ enum qd_error_code qd_admin_explain_check(struct qd_place *place, struct qd_call
     struct qd_str check;
     struct qd_limits limits;
 
-    (void)call;
     if (e == NULL || !inner_check(bytes, &check) || !qd_codec_check(check, &place->check_args)) {
         return qd_error_set(ret_error, QD_ERROR_MALFORMED, "check: required; a CheckQuotaRequest");
+    }
+    if (qd_caller_reaches(&call->caller, args->tenant, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
     }
     if (qd_node_explain(place->worker, args, &place->check_answer, e, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
@@ -299,10 +302,11 @@ static void show_before(void *context, const struct qd_policy *policy,
     qd_codec_put_state(&place->out, 2, policy, before, now);
 }
 
-/* The limit by its full or last name, as it applies to what the keys say. */
-static enum qd_error_code find_full_name(struct qd_place *place, const struct qd_reset_args *args,
-                                         struct qd_str name, char full[QD_STATE_NAME_MAX],
-                                         struct qd_error *ret_error)
+/* The limit by its full or last name, as it applies to what the keys say. X1: what applies to a
+ * tenant may be counted above it, and for others too. */
+static enum qd_error_code find_full_name(struct qd_place *place, const struct qd_caller *caller,
+                                         const struct qd_reset_args *args, struct qd_str name,
+                                         char full[QD_STATE_NAME_MAX], struct qd_error *ret_error)
 {
     const struct qd_resolved_limit *found = NULL;
     struct qd_label labels[QD_LABELS_MAX];
@@ -316,6 +320,12 @@ static enum qd_error_code find_full_name(struct qd_place *place, const struct qd
     enum qd_error_code code = qd_limits_find(&limits, name, &found, ret_error);
     if (code == QD_ERROR_NONE) {
         qd_limits_full_name(found, full, QD_STATE_NAME_MAX);
+        if (qd_caller_is_bound(caller) &&
+            found->depth < qd_tenant_path_depth(qd_caller_tenant(caller))) {
+            code = qd_error_set(ret_error, QD_ERROR_TENANT_FORBIDDEN,
+                                "limit: %s counts for others too; %s is bound to %s", full,
+                                caller->name, qd_quote(qd_caller_tenant(caller)).text);
+        }
     }
     qd_limits_close(&limits);
     return code;
@@ -330,18 +340,21 @@ enum qd_error_code qd_admin_reset_counter(struct qd_place *place, struct qd_call
     char full[QD_STATE_NAME_MAX];
     uint32_t count = 0;
 
-    (void)call;
-    if (q == NULL) {
+    if (q == NULL ||
+        qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    struct qd_reset_args args = {
-        .tenant = qd_str_of(q->tenant), .limit = qd_str_of(q->limit), .key_count = q->n_keys};
+    struct qd_reset_args args = {.tenant = qd_str_of(q->tenant),
+                                 .limit = qd_str_of(q->limit),
+                                 .key_count = q->n_keys,
+                                 .actor = qd_place_actor(place, call)};
     if (args.tenant.len == 0 && q->limit[0] != '\0') {
         args.tenant = qd_str_of(QD_RESET_SHARED);
     }
     if (qd_validate_tenant(args.tenant, ret_error) != QD_ERROR_NONE ||
         read_labels(q->keys, q->n_keys, args.keys, ret_error) != QD_ERROR_NONE ||
-        find_full_name(place, &args, qd_str_of(q->limit), full, ret_error) != QD_ERROR_NONE) {
+        find_full_name(place, &call->caller, &args, qd_str_of(q->limit), full, ret_error) !=
+            QD_ERROR_NONE) {
         return ret_error->code;
     }
     args.limit = qd_str_of(full);
@@ -364,6 +377,7 @@ struct counter_row {
 struct counter_page {
     struct qd_place *place;
     const Quota__V1__ListCountersRequest *request;
+    struct qd_str tenant;     /* and all below it; empty: all, and what is shared */
     struct qd_str after;      /* "tenant keys\x1flimit" of the last row of the page before */
     struct counter_row *rows; /* sorted */
     size_t count;
@@ -417,13 +431,8 @@ static bool counter_wanted(const struct counter_page *page, const struct qd_limi
     if (state->limit->unbooked) {
         return false; /* Envoy's: no tenant's, and their names may hold any bytes (I3) */
     }
-    if (q->tenant[0] != '\0') {
-        struct qd_str root = qd_str_of(q->tenant);
-        bool within = state->depth > 0 && qd_slice_starts(tenant, root) &&
-                      (tenant.len == root.len || tenant.ptr[root.len] == '/');
-        if (!within) {
-            return false;
-        }
+    if (page->tenant.len > 0 && !(state->depth > 0 && qd_path_within(tenant, page->tenant))) {
+        return false;
     }
     if (q->limit[0] != '\0' && strcmp(q->limit, state->limit->name) != 0) {
         char full[QD_STATE_NAME_MAX];
@@ -510,12 +519,15 @@ enum qd_error_code qd_admin_list_counters(struct qd_place *place, struct qd_call
     struct qd_wall_ns now = qd_clock_now(&place->node->clock);
     uint32_t size = 0;
 
-    (void)call;
     page.request =
         qd_place_unpack(place, &quota__v1__list_counters_request__descriptor, bytes, ret_error);
-    if (page.request == NULL ||
-        qd_page_size(page.request->page_size, &size, ret_error) != QD_ERROR_NONE ||
-        qd_optional_tenant(qd_str_of(page.request->tenant), ret_error) != QD_ERROR_NONE) {
+    if (page.request == NULL) {
+        return ret_error->code;
+    }
+    page.tenant = qd_str_of(page.request->tenant);
+    if (qd_page_size(page.request->page_size, &size, ret_error) != QD_ERROR_NONE ||
+        qd_optional_tenant(page.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &page.tenant, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     page.room = size;

@@ -168,12 +168,14 @@ enum qd_error_code qd_admin_put_tenant(struct qd_place *place, struct qd_call *c
         qd_place_unpack(place, &quota__v1__put_tenant_request__descriptor, bytes, ret_error)};
     struct qd_tenants_work *work = NULL;
 
-    (void)call;
-    if (put.request == NULL || validate_put(put.request, ret_error) != QD_ERROR_NONE) {
+    if (put.request == NULL || validate_put(put.request, ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(put.request->tenant), ret_error) !=
+            QD_ERROR_NONE) {
         return ret_error->code;
     }
-    struct qd_tenants_edit edit = {qd_str_of(put.request->tenant), "PutTenant", edit_put, &put,
-                                   true};
+    struct qd_tenants_edit edit = {
+        qd_str_of(put.request->tenant), "PutTenant", edit_put, &put, true,
+        qd_place_actor(place, call)};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         put_record(&place->out, 1, &work->record, qd_clock_now(&place->node->clock));
@@ -190,12 +192,12 @@ enum qd_error_code qd_admin_delete_tenant(struct qd_place *place, struct qd_call
         qd_place_unpack(place, &quota__v1__delete_tenant_request__descriptor, bytes, ret_error);
     uint32_t deleted = 0;
 
-    (void)call;
-    if (q == NULL || qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
+    if (q == NULL || qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    enum qd_error_code code =
-        qd_tenants_delete(place->node, qd_str_of(q->tenant), q->subtree != 0, &deleted, ret_error);
+    enum qd_error_code code = qd_tenants_delete(place->node, qd_str_of(q->tenant), q->subtree != 0,
+                                                qd_place_actor(place, call), &deleted, ret_error);
     if (code == QD_ERROR_NONE) {
         qd_out_number(&place->out, 1, deleted);
     }
@@ -231,12 +233,13 @@ enum qd_error_code qd_admin_set_plan(struct qd_place *place, struct qd_call *cal
     struct plan_change change = {{NULL, 0}, ""};
     struct qd_tenants_work *work = NULL;
 
-    (void)call;
-    if (q == NULL || qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
+    if (q == NULL || qd_validate_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
     change.plan = qd_str_of(q->plan);
-    struct qd_tenants_edit edit = {qd_str_of(q->tenant), "SetPlan", edit_plan, &change, true};
+    struct qd_tenants_edit edit = {qd_str_of(q->tenant),       "SetPlan", edit_plan, &change, true,
+                                   qd_place_actor(place, call)};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         put_record(&place->out, 1, &work->record, qd_clock_now(&place->node->clock));
@@ -307,14 +310,18 @@ enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, 
         qd_clock_now(&place->node->clock), false};
     struct qd_tenants_work *work = NULL;
 
-    (void)call;
     if (change.request == NULL ||
-        validate_block(change.request, change.now, ret_error) != QD_ERROR_NONE) {
+        validate_block(change.request, change.now, ret_error) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, qd_str_of(change.request->tenant), ret_error) !=
+            QD_ERROR_NONE) {
         return ret_error->code;
     }
     struct qd_tenants_edit edit = {qd_str_of(change.request->tenant),
-                                   change.request->unblock ? "Unblock" : "Block", edit_block,
-                                   &change, false};
+                                   change.request->unblock ? "Unblock" : "Block",
+                                   edit_block,
+                                   &change,
+                                   false,
+                                   qd_place_actor(place, call)};
     enum qd_error_code code = run_edit(place, &edit, &work, ret_error);
     if (code == QD_ERROR_NONE) {
         if (work->record.block.blocked) {
@@ -330,6 +337,7 @@ enum qd_error_code qd_admin_block(struct qd_place *place, struct qd_call *call, 
 
 struct listing {
     const Quota__V1__ListTenantsRequest *request;
+    struct qd_str tenant; /* and all below it; empty: all */
     const struct qd_policy *policy;
     struct qd_wall_ns now;
     struct qd_tenants_work *work;
@@ -355,7 +363,7 @@ static bool rule_wanted(const struct listing *l, const struct qd_tenant_rule *ru
 {
     const Quota__V1__ListTenantsRequest *q = l->request;
 
-    return qd_path_within(qd_str_of(rule->pattern), qd_str_of(q->tenant)) &&
+    return qd_path_within(qd_str_of(rule->pattern), l->tenant) &&
            (!q->blocked_only || rule->blocked) &&
            (q->plan[0] == '\0' || (rule->plan != NULL && strcmp(rule->plan->name, q->plan) == 0));
 }
@@ -364,7 +372,7 @@ static bool record_wanted(const struct listing *l, const struct qd_tenant_record
 {
     const Quota__V1__ListTenantsRequest *q = l->request;
 
-    return qd_path_within(record->tenant, qd_str_of(q->tenant)) &&
+    return qd_path_within(record->tenant, l->tenant) &&
            (!q->blocked_only || blocked_now(record, l->now)) &&
            (q->plan[0] == '\0' || qd_slice_equal(record->plan, qd_str_of(q->plan)));
 }
@@ -386,7 +394,7 @@ static void list_page(struct qd_place *place, struct listing *l, struct qd_str a
         bool record_now = more && qd_slice_equal(path, l->work->record.tenant);
         bool wanted = (rule_now && rule_wanted(l, rule)) ||
                       (record_now && record_wanted(l, &l->work->record));
-        if (wanted && page == 0) {
+        if (wanted && page == 0) { /* `after` is of the tenant asked for: its paths lie together */
             qd_out_hex(&place->out, 2, after);
             return;
         }
@@ -414,13 +422,19 @@ enum qd_error_code qd_admin_list_tenants(struct qd_place *place, struct qd_call 
 {
     struct listing l = {
         qd_place_unpack(place, &quota__v1__list_tenants_request__descriptor, bytes, ret_error),
-        atomic_load(&place->node->published)->policy, qd_clock_now(&place->node->clock), NULL};
+        {NULL, 0},
+        atomic_load(&place->node->published)->policy,
+        qd_clock_now(&place->node->clock),
+        NULL};
     struct qd_str after = {NULL, 0};
     uint32_t page = 0;
 
-    (void)call;
-    if (l.request == NULL ||
-        qd_optional_tenant(qd_str_of(l.request->tenant), ret_error) != QD_ERROR_NONE ||
+    if (l.request == NULL) {
+        return ret_error->code;
+    }
+    l.tenant = qd_str_of(l.request->tenant);
+    if (qd_optional_tenant(l.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &l.tenant, ret_error) != QD_ERROR_NONE ||
         qd_page_size(l.request->page_size, &page, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }

@@ -8,6 +8,7 @@
 #ifndef QD_RPC_CALL_H
 #define QD_RPC_CALL_H
 
+#include "server/rpc/caller.h"
 #include "server/rpc/server.h"
 #include "server/rpc/wire.h"
 
@@ -45,6 +46,9 @@ struct qd_method {
     qd_handler handle;
     /* STREAM: does this message wait for the disk? NULL: never. */
     bool (*needs_booking)(struct qd_str bytes);
+    /* X1: whom it is for: bits of qd_role, or QD_ROLES_OPEN; and what if it is bound. */
+    uint32_t roles;
+    enum qd_bound bound;
 };
 
 /* All services' methods, in one table for each service; ended by path NULL. */
@@ -102,6 +106,9 @@ void qd_place_clear(struct qd_place *place);
 void *qd_place_unpack(struct qd_place *place, const ProtobufCMessageDescriptor *descriptor,
                       struct qd_str bytes, struct qd_error *ret_error);
 
+/* Who the call's caller is in audit records (X6); in the place's arena. */
+struct qd_str qd_place_actor(struct qd_place *place, const struct qd_call *call);
+
 /* An event's tag: which call, and which of its batches. */
 enum qd_event_tag {
     QD_TAG_REQUEST,
@@ -136,6 +143,7 @@ struct qd_watching {
 struct qd_call {
     struct qd_rpc_thread *thread;
     const struct qd_method *method;
+    struct qd_caller caller; /* of the message under way */
     uint32_t method_index;
     struct qd_mono_ns begun; /* its event, or a stream's last message; what is measured begins */
     struct qd_call *next;    /* in a pool, or in the booking queue */

@@ -31,6 +31,8 @@ static enum qd_log_level level_of(enum qd_error_code code)
     case QD_STATUS_ALREADY_EXISTS:
     case QD_STATUS_FAILED_PRECONDITION:
     case QD_STATUS_UNIMPLEMENTED:
+    case QD_STATUS_PERMISSION_DENIED:
+    case QD_STATUS_UNAUTHENTICATED:
         break;
     }
     return QD_LOG_INFO;

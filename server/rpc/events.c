@@ -156,15 +156,51 @@ void qd_call_handle(struct qd_place *place, struct qd_call *call)
     qd_call_reply(place, call, code, &error);
 }
 
+enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_error)
+{
+    struct qd_rpc_thread *thread = call->thread;
+    const struct qd_method *method = call->method;
+    /* With checks in the lanes the worker has entered. */
+    bool entered = thread->lane_count > 0;
+    enum qd_error_code code = QD_ERROR_NONE;
+
+    if (!entered) {
+        (void)qd_worker_enter(thread->place.worker);
+    }
+    const struct qd_credentials *credentials =
+        atomic_load_explicit(&thread->rpc->credentials, memory_order_seq_cst);
+    if (credentials == NULL || (method->roles & QD_ROLES_OPEN) != 0) {
+        qd_caller_anyone(&call->caller);
+    } else {
+        code =
+            qd_caller_identify(credentials, call->call, &call->metadata, &call->caller, ret_error);
+        if (code == QD_ERROR_NONE) {
+            code = qd_caller_may_call(&call->caller, method->path, method->roles, method->bound,
+                                      ret_error);
+        }
+    }
+    if (!entered) {
+        qd_worker_leave(thread->place.worker);
+    }
+    return code;
+}
+
+static void await_close(struct qd_call *call)
+{
+    grpc_op op;
+
+    memset(&op, 0, sizeof(op));
+    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    op.data.recv_close_on_server.cancelled = &call->cancelled;
+    qd_call_start(call, &op, 1, QD_TAG_CLOSE);
+}
+
 static void begin_stream(struct qd_call *call)
 {
     grpc_op ops[2];
 
     call->numbers = grpc_call_arena_alloc(call->call, QD_BATCH_MAX * sizeof(uint64_t));
-    memset(ops, 0, sizeof(ops));
-    ops[0].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-    ops[0].data.recv_close_on_server.cancelled = &call->cancelled;
-    qd_call_start(call, ops, 1, QD_TAG_CLOSE);
+    await_close(call);
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
     ops[1].op = GRPC_OP_RECV_MESSAGE;
@@ -186,8 +222,23 @@ static void answer_unknown(struct qd_place *place, struct qd_call *call)
     qd_call_reply(place, call, QD_ERROR_UNSUPPORTED, &error);
 }
 
+/* X1: nothing of the call is looked at. */
+static void refuse(struct qd_rpc_thread *thread, struct qd_call *call, enum qd_error_code code,
+                   const struct qd_error *error)
+{
+    if (call->method->kind == QD_METHOD_STREAM || call->method->kind == QD_METHOD_WATCH) {
+        await_close(call);
+        call->half_closed = true;
+        qd_call_stream_refuse(&thread->place, call, code, error);
+    } else {
+        qd_call_reply(&thread->place, call, code, error);
+    }
+}
+
 static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
 {
+    struct qd_error error;
+
     thread->posted[call->method_index]--;
     if (!ok) { /* the server is shutting down */
         if (call->method->kind == QD_METHOD_UNKNOWN) {
@@ -201,6 +252,12 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     qd_events_post(thread, call->method_index);
     if (call->method->kind != QD_METHOD_CHECK) { /* a check looks at the clock itself */
         call->begun = qd_clock_mono(&thread->place.node->clock);
+    }
+    enum qd_error_code code = qd_call_admit(call, &error);
+    if (code != QD_ERROR_NONE) {
+        call->begun = qd_clock_mono(&thread->place.node->clock);
+        refuse(thread, call, code, &error);
+        return;
     }
     switch (call->method->kind) {
     case QD_METHOD_INLINE:
@@ -265,6 +322,12 @@ static void on_read(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
     call->number_count = 0; /* it goes on: it has heard the last answer */
     call->begun = qd_clock_mono(&thread->place.node->clock);
     atomic_fetch_add_explicit(&thread->stream_messages, 1, memory_order_relaxed);
+    struct qd_error error;
+    enum qd_error_code code = qd_call_admit(call, &error); /* it may have been taken away since */
+    if (code != QD_ERROR_NONE) {
+        qd_call_reply(&thread->place, call, code, &error);
+        return;
+    }
     grpc_slice slice;
     struct qd_str bytes = qd_message_bytes(call->received, &slice);
     bool booking = call->method->needs_booking != NULL && bytes.len <= QD_MESSAGE_BYTES_MAX &&

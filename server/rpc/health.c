@@ -74,9 +74,10 @@ static enum qd_error_code watch(struct qd_place *place, struct qd_call *call, st
 }
 
 const struct qd_method qd_health_methods[] = {
-    {"/grpc.health.v1.Health/Check", QD_METHOD_INLINE, 8, check, NULL},
-    {"/grpc.health.v1.Health/Watch", QD_METHOD_WATCH, 4, watch, NULL},
-    {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
+    {"/grpc.health.v1.Health/Check", QD_METHOD_INLINE, 8, check, NULL, QD_ROLES_OPEN,
+     QD_BOUND_FREE},
+    {"/grpc.health.v1.Health/Watch", QD_METHOD_WATCH, 4, watch, NULL, QD_ROLES_OPEN, QD_BOUND_FREE},
+    {NULL, QD_METHOD_INLINE, 0, NULL, NULL, 0, QD_BOUND_REFUSED},
 };
 
 bool qd_rpc_has_service(struct qd_str name)

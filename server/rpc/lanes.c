@@ -28,8 +28,8 @@ void qd_lanes_take(struct qd_rpc_thread *thread, struct qd_call *call)
         (void)qd_worker_enter(place->worker);
     }
     lane->call = call;
-    if (!qd_codec_check(bytes, &lane->args)) {
-        lane->code = qd_quota_malformed("CheckQuotaRequest", &lane->error);
+    lane->code = qd_quota_read_check(&call->caller, bytes, &lane->args, &lane->error);
+    if (lane->code != QD_ERROR_NONE) {
         call->begun = qd_clock_mono(&place->node->clock);
     } else {
         lane->code = qd_check_begin(&lane->work, place->worker, &lane->args, &lane->error);

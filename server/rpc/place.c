@@ -91,3 +91,11 @@ void *qd_place_unpack(struct qd_place *place, const ProtobufCMessageDescriptor *
     }
     return message;
 }
+
+struct qd_str qd_place_actor(struct qd_place *place, const struct qd_call *call)
+{
+    char text[QD_ACTOR_MAX];
+    struct qd_str actor = qd_caller_actor(&call->caller, text);
+
+    return qd_slice_of(qd_scratch_text(&place->arena, actor));
+}

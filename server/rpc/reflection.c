@@ -106,8 +106,8 @@ static enum qd_error_code reflect(struct qd_place *place, struct qd_call *call, 
 
 const struct qd_method qd_reflection_methods[] = {
     {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", QD_METHOD_STREAM, 2, reflect,
-     NULL},
+     NULL, QD_ROLES_ALL, QD_BOUND_FREE},
     {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", QD_METHOD_STREAM, 2, reflect,
-     NULL},
-    {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
+     NULL, QD_ROLES_ALL, QD_BOUND_FREE},
+    {NULL, QD_METHOD_INLINE, 0, NULL, NULL, 0, QD_BOUND_REFUSED},
 };

@@ -29,9 +29,13 @@ void qd_report_batch_free(struct qd_report_batch *batch)
     }
 }
 
-static bool begin(struct qd_report_batch *batch, struct qd_report_item *item, struct qd_str bytes)
+static bool begin(struct qd_place *place, const struct qd_caller *caller,
+                  struct qd_report_item *item, struct qd_str bytes)
 {
-    item->begun = qd_codec_report(bytes, &item->args);
+    struct qd_report_batch *batch = place->reports;
+
+    item->begun = qd_quota_read_report(caller, place->node, bytes, &item->args, &item->error) ==
+                  QD_ERROR_NONE;
     if (item->begun && !qd_reports_begin(batch->reports, &item->args)) {
         return false;
     }
@@ -49,14 +53,15 @@ bool qd_report_batch_add_call(struct qd_place *place, struct qd_call *call)
     struct qd_report_item *item = &batch->item[batch->count];
     item->call = call;
     struct qd_str bytes = qd_message_bytes(call->received, &item->slice);
-    if (!begin(batch, item, bytes)) {
+    if (!begin(place, &call->caller, item, bytes)) {
         grpc_slice_unref(item->slice);
         return false;
     }
     return true;
 }
 
-bool qd_report_batch_add_item(struct qd_place *place, uint64_t id, struct qd_str bytes)
+bool qd_report_batch_add_item(struct qd_place *place, const struct qd_call *stream, uint64_t id,
+                              struct qd_str bytes)
 {
     struct qd_report_batch *batch = place->reports;
 
@@ -67,7 +72,7 @@ bool qd_report_batch_add_item(struct qd_place *place, uint64_t id, struct qd_str
     item->call = NULL;
     item->id = id;
     item->slice = grpc_empty_slice();
-    return begin(batch, item, bytes);
+    return begin(place, &stream->caller, item, bytes);
 }
 
 void qd_report_batch_flush(struct qd_place *place, qd_report_answered answered)
@@ -81,13 +86,11 @@ void qd_report_batch_flush(struct qd_place *place, qd_report_answered answered)
     (void)qd_reports_finish(batch->reports);
     for (uint32_t i = 0; i < batch->count; i++) {
         const struct qd_report_item *item = &batch->item[i];
-        struct qd_error malformed;
         if (item->begun) {
             const struct qd_report_result *result = qd_reports_result(batch->reports, at++);
             answered(place, item, result->code, &result->answer, &result->error);
         } else {
-            enum qd_error_code code = qd_quota_malformed("ReportUsageRequest", &malformed);
-            answered(place, item, code, NULL, &malformed);
+            answered(place, item, item->error.code, NULL, &item->error);
         }
         grpc_slice_unref(item->slice);
     }

@@ -16,7 +16,8 @@ struct qd_report_item {
     struct qd_call *call; /* NULL: an item of a stream's message */
     uint64_t id;          /* the item's */
     grpc_slice slice;     /* holds a call's message */
-    bool begun;           /* else it was malformed */
+    bool begun;           /* else `error` says why not */
+    struct qd_error error;
     struct qd_report_args args;
 };
 
@@ -32,7 +33,8 @@ void qd_report_batch_free(struct qd_report_batch *batch); /* NULL is fine */
 /* Read and begin one: a call's message, or a stream's item, whose bytes stay until the flush.
  * False: flush first, then again. An empty batch never refuses. */
 bool qd_report_batch_add_call(struct qd_place *place, struct qd_call *call);
-bool qd_report_batch_add_item(struct qd_place *place, uint64_t id, struct qd_str bytes);
+bool qd_report_batch_add_item(struct qd_place *place, const struct qd_call *stream, uint64_t id,
+                              struct qd_str bytes);
 
 /* Called for each report in its order. `answer` counts if the code is QD_ERROR_NONE. */
 typedef void (*qd_report_answered)(struct qd_place *place, const struct qd_report_item *item,

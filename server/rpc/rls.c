@@ -409,6 +409,14 @@ enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, s
     const struct qd_rls_set *set = atomic_load_explicit(&place->rpc->rls, memory_order_seq_cst);
     enum qd_error_code code = qd_rls_decode(bytes, &w->request, ret_error);
 
+    if (code == QD_ERROR_NONE && call != NULL && qd_caller_is_bound(&call->caller) &&
+        !qd_rls_tenant_is(place->rpc, w->request.domain)) {
+        return qd_error_set(
+            ret_error, QD_ERROR_TENANT_FORBIDDEN,
+            "domain: its limits are not of tenants, and this credential is bound to "
+            "\"%s\": ask in the domain \"%.*s\"",
+            call->caller.tenant, (int)place->rpc->tenant_domain.len, place->rpc->tenant_domain.ptr);
+    }
     if (code == QD_ERROR_NONE && qd_rls_tenant_is(place->rpc, w->request.domain)) {
         return call != NULL
                    ? qd_rls_tenant_ask(place, call, bytes, ret_error)
@@ -436,5 +444,5 @@ enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, s
 
 const struct qd_method qd_rls_methods[] = {
     {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", QD_METHOD_INLINE, 64,
-     qd_rls_decide, NULL},
-    {NULL, QD_METHOD_INLINE, 0, NULL, NULL}};
+     qd_rls_decide, NULL, QD_ROLE_GATEWAY | QD_ROLE_ADMIN, QD_BOUND_CONFINED},
+    {NULL, QD_METHOD_INLINE, 0, NULL, NULL, 0, QD_BOUND_REFUSED}};

@@ -3,10 +3,12 @@
 #include "server/rpc/call.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/rls_json.h"
+#include "server/rpc/server_internal.h"
 
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,7 +59,17 @@ static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned s
     return answer(connection, status, "text/plain; charset=utf-8", text, strlen(text));
 }
 
-/* Any error is a 400, as in the reference server. */
+static unsigned status_of(enum qd_error_code code)
+{
+    enum qd_status status = qd_error_status(code);
+
+    return status == QD_STATUS_UNAUTHENTICATED     ? MHD_HTTP_UNAUTHORIZED
+           : status == QD_STATUS_PERMISSION_DENIED ? MHD_HTTP_FORBIDDEN
+                                                   : MHD_HTTP_BAD_REQUEST;
+}
+
+/* Any error is a 400, as in the reference server, but for those of callers that it does not know.
+ */
 static enum MHD_Result answer_error(struct qd_rls_http *http, struct MHD_Connection *connection,
                                     const struct qd_error *error)
 {
@@ -65,15 +77,64 @@ static enum MHD_Result answer_error(struct qd_rls_http *http, struct MHD_Connect
 
     qd_place_count_refusal(&http->place, error->code);
     (void)snprintf(text, sizeof(text), "%s %s\n", qd_error_reason(error->code), error->text);
-    return answer_text(connection, MHD_HTTP_BAD_REQUEST, text);
+    return answer_text(connection, status_of(error->code), text);
 }
 
 /* --- deciding --- */
 
+static bool is_loopback(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+
+    if (info == NULL || info->client_addr == NULL) {
+        return false;
+    }
+    if (info->client_addr->sa_family == AF_INET) {
+        memcpy(&four, info->client_addr, sizeof(four));
+        return ntohl(four.sin_addr.s_addr) >> 24 == 127;
+    }
+    if (info->client_addr->sa_family == AF_INET6) {
+        memcpy(&six, info->client_addr, sizeof(six));
+        return IN6_IS_ADDR_LOOPBACK(&six.sin6_addr);
+    }
+    return false;
+}
+
+/* X1: where there are credentials, whoever asks brings a gateway's token. With the worker entered.
+ */
+static enum qd_error_code admit(struct qd_rls_http *http, struct MHD_Connection *connection,
+                                struct qd_error *ret_error)
+{
+    const struct qd_credentials *credentials =
+        atomic_load_explicit(&http->rpc->credentials, memory_order_seq_cst);
+    struct qd_caller caller;
+
+    if (credentials == NULL) {
+        return QD_ERROR_NONE;
+    }
+    const char *value =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    if (value == NULL) {
+        return qd_error_set(
+            ret_error, QD_ERROR_NO_CREDENTIALS,
+            "this node asks who calls: bring a token (Authorization: Bearer TOKEN)");
+    }
+    enum qd_error_code code =
+        qd_caller_by_token(credentials, is_loopback(connection),
+                           (struct qd_str){value, strlen(value)}, &caller, ret_error);
+    return code != QD_ERROR_NONE
+               ? code
+               : qd_caller_may_call(&caller, "/json", QD_ROLE_GATEWAY | QD_ROLE_ADMIN,
+                                    QD_BOUND_REFUSED, ret_error);
+}
+
 /* The request's bytes, decided by the very same code as gRPC's: the answer's bytes are in the
  * place's `out`. */
-static enum qd_error_code decide(struct qd_rls_http *http, struct qd_str json,
-                                 struct qd_error *ret_error)
+static enum qd_error_code decide(struct qd_rls_http *http, struct MHD_Connection *connection,
+                                 struct qd_str json, struct qd_error *ret_error)
 {
     struct qd_place *place = &http->place;
     struct qd_out request;
@@ -86,7 +147,10 @@ static enum qd_error_code decide(struct qd_rls_http *http, struct qd_str json,
     struct qd_str bytes = {(const char *)http->request, qd_out_used(&request)};
     qd_place_clear(place);
     (void)qd_worker_enter(place->worker);
-    code = qd_rls_decide(place, NULL, bytes, ret_error);
+    code = admit(http, connection, ret_error);
+    if (code == QD_ERROR_NONE) {
+        code = qd_rls_decide(place, NULL, bytes, ret_error);
+    }
     qd_worker_leave(place->worker);
     if (code == QD_ERROR_NONE && place->out.full) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "the answer is too large");
@@ -99,9 +163,7 @@ static enum MHD_Result answer_json(struct qd_rls_http *http, struct MHD_Connecti
 {
     struct qd_error error;
 
-    /* X1: whoever reaches this port may ask. A caller's identity would be checked here, before
-     * anything is decided for him. */
-    if (decide(http, json, &error) != QD_ERROR_NONE) {
+    if (decide(http, connection, json, &error) != QD_ERROR_NONE) {
         return answer_error(http, connection, &error);
     }
     struct qd_str bytes = {(const char *)http->place.out.begin, qd_out_used(&http->place.out)};

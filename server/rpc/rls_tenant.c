@@ -237,7 +237,11 @@ static enum qd_error_code read(struct qd_place *place, struct qd_call *call, str
     memset(tenants, 0, size);
     tenants->count = request->descriptor_count;
     for (size_t i = 0; i < tenants->count && code == QD_ERROR_NONE; i++) {
-        code = qd_rls_facts_read(request, i, policy, &tenants->asked[i].facts, ret_error);
+        struct qd_rls_facts *facts = &tenants->asked[i].facts;
+        code = qd_rls_facts_read(request, i, policy, facts, ret_error);
+        if (code == QD_ERROR_NONE) {
+            code = qd_caller_reaches(&call->caller, facts->tenant, ret_error);
+        }
     }
     *ret_tenants = tenants;
     return code;

@@ -117,7 +117,8 @@ static void register_methods(struct qd_rpc *rpc)
             rpc->method_count++;
         }
     }
-    static const struct qd_method unknown = {"", QD_METHOD_UNKNOWN, 2, NULL, NULL};
+    static const struct qd_method unknown = {
+        "", QD_METHOD_UNKNOWN, 2, NULL, NULL, QD_ROLES_OPEN, QD_BOUND_FREE};
     rpc->methods[rpc->method_count] = &unknown;
     rpc->measured[rpc->method_count] = QD_MEASURED_OTHER;
     rpc->registered[rpc->method_count++] = NULL;
@@ -260,6 +261,7 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     if (config->tenant_domain != NULL) {
         rpc->tenant_domain = (struct qd_str){config->tenant_domain, strlen(config->tenant_domain)};
     }
+    atomic_init(&rpc->credentials, config->credentials);
     rpc->shutdown_cq = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(rpc->server, rpc->shutdown_cq, NULL);
     if (!open_tls(rpc, ret_error) ||
@@ -313,6 +315,18 @@ void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set)
     (void)pthread_mutex_unlock(&node->admin);
 }
 
+void qd_rpc_publish_credentials(struct qd_rpc *rpc, struct qd_credentials *credentials)
+{
+    struct qd_node *node = rpc->node;
+
+    (void)pthread_mutex_lock(&node->admin); /* as above */
+    struct qd_credentials *old = atomic_exchange(&rpc->credentials, credentials);
+    if (old != NULL) {
+        (void)qd_quiesce_retire(&node->quiesce, old, qd_credentials_free);
+    }
+    (void)pthread_mutex_unlock(&node->admin);
+}
+
 void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
 {
     if (rpc == NULL) {
@@ -348,6 +362,7 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
         qd_place_release(&rpc->threads[i].place);
     }
     qd_rls_set_free(atomic_load(&rpc->rls));
+    qd_credentials_free(atomic_load(&rpc->credentials));
     grpc_shutdown_blocking();
     rpc_free(rpc);
 }

@@ -45,7 +45,8 @@ struct qd_rpc_hooks {
     void (*log)(void *context, int level, const char *event, const char *text);
 };
 
-struct qd_rls_set; /* rls.h */
+struct qd_rls_set;     /* rls.h */
+struct qd_credentials; /* credentials.h */
 
 struct qd_rpc_config {
     const char *listen; /* "127.0.0.1:7070"; port 0: any */
@@ -62,6 +63,8 @@ struct qd_rpc_config {
     struct qd_rls_set *rls;  /* the server's from then on; NULL: none */
     struct qd_rls_options rls_options;
     const char *tenant_domain; /* of rate limit requests that name tenants; NULL or "": none */
+    /* Who may call (X1); the server's from then on; NULL: everybody may do everything. */
+    struct qd_credentials *credentials;
     struct qd_rpc_hooks hooks;
 };
 
@@ -77,6 +80,10 @@ int qd_rpc_port(const struct qd_rpc *rpc);
 /* Decide by this set of rate limits from now on, which becomes the server's (I3). One thread at a
  * time. */
 void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set);
+
+/* Callers are known by these credentials from now on, which become the server's: also the streams
+ * that are open, with their next message. */
+void qd_rpc_publish_credentials(struct qd_rpc *rpc, struct qd_credentials *credentials);
 
 /* Health turns NOT_SERVING (or SERVING again); watchers are told. */
 void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving);

@@ -72,6 +72,7 @@ struct qd_rpc {
     _Atomic(struct qd_rls_set *) rls; /* NULL: no rate limits are configured */
     struct qd_str tenant_domain;      /* of descriptors that name a tenant; empty: there is none */
     _Atomic uint64_t usages;          /* that these have told of, since the start */
+    _Atomic(struct qd_credentials *) credentials; /* NULL: everybody may do everything */
     _Atomic bool stopping;
     _Atomic bool serving;
 
@@ -103,6 +104,9 @@ struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice);
 /* X2: the message is whole and not too large, or *ret_error says so. */
 enum qd_error_code qd_message_check(const struct qd_call *call, struct qd_str bytes,
                                     struct qd_error *ret_error);
+/* X1: who calls, and may that one? Names the caller, or *ret_error says why not. On the call's
+ * completion-queue thread. */
+enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_error);
 /* Run the call's handler on its message and start the reply. */
 void qd_call_handle(struct qd_place *place, struct qd_call *call);
 

@@ -93,7 +93,7 @@ struct turn {
     struct qd_stream_item item;
     struct qd_check_args args;
     struct qd_check_work work;
-    enum qd_error_code code; /* of the check's beginning */
+    enum qd_error_code code; /* of its admission and, of a check, its beginning */
     struct qd_error error;
 };
 
@@ -111,17 +111,25 @@ static struct turn *turn_at(struct turns *t, unsigned i)
     return &t->turn[(t->first + i) % AHEAD];
 }
 
-static void begin_check(struct qd_place *place, struct turn *turn)
+/* X1: an item is what its unary call would be. */
+static enum qd_error_code admit(const struct qd_call *call, enum qd_item_kind kind,
+                                struct qd_error *ret_error)
 {
-    if (!qd_codec_check(turn->item.call, &turn->args)) {
-        turn->code = qd_quota_malformed("CheckQuotaRequest", &turn->error);
-    } else {
+    const struct qd_method *row = &qd_quota_methods[kind - QD_ITEM_CHECK]; /* in their order */
+
+    return qd_caller_may_call(&call->caller, row->path, row->roles, row->bound, ret_error);
+}
+
+static void begin_check(struct qd_place *place, const struct qd_call *call, struct turn *turn)
+{
+    turn->code = qd_quota_read_check(&call->caller, turn->item.call, &turn->args, &turn->error);
+    if (turn->code == QD_ERROR_NONE) {
         turn->code = qd_check_begin(&turn->work, place->worker, &turn->args, &turn->error);
     }
 }
 
 /* Read items until AHEAD are at hand or there are no more. */
-static void fetch(struct qd_place *place, struct turns *t)
+static void fetch(struct qd_place *place, const struct qd_call *call, struct turns *t)
 {
     while (t->count < AHEAD) {
         struct turn *turn = &t->turn[(t->first + t->count) % AHEAD];
@@ -129,8 +137,10 @@ static void fetch(struct qd_place *place, struct turns *t)
             break;
         }
         t->count++;
-        if (turn->item.kind == QD_ITEM_CHECK) {
-            begin_check(place, turn);
+        turn->code = turn->item.kind != QD_ITEM_NONE ? admit(call, turn->item.kind, &turn->error)
+                                                     : QD_ERROR_NONE;
+        if (turn->item.kind == QD_ITEM_CHECK && turn->code == QD_ERROR_NONE) {
+            begin_check(place, call, turn);
         }
     }
     if (t->count > 1) {
@@ -166,14 +176,18 @@ static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *ca
 {
     const struct qd_stream_item *item = &turn->item;
 
+    if (turn->code != QD_ERROR_NONE && item->kind != QD_ITEM_CHECK) {
+        *ret_error = turn->error;
+        return turn->code;
+    }
     switch (item->kind) {
     case QD_ITEM_CHECK:
         return answer_check(place, call, turn, ret_error);
     case QD_ITEM_REPORT: /* see put_reports */
     case QD_ITEM_EXTEND:
-        return qd_quota_extend(place, item->call, ret_error);
+        return qd_quota_extend(place, call, item->call, ret_error);
     case QD_ITEM_CANCEL:
-        return qd_quota_cancel(place, item->call, ret_error);
+        return qd_quota_cancel(place, call, item->call, ret_error);
     case QD_ITEM_NONE:
         break;
     }
@@ -234,7 +248,7 @@ static void put_report(struct qd_place *place, const struct qd_report_item *item
 /* Whatever comes after a report in the message sees it booked. */
 static void take_item(struct qd_place *place, struct qd_call *call, struct turn *turn)
 {
-    if (turn->item.kind != QD_ITEM_REPORT) {
+    if (turn->item.kind != QD_ITEM_REPORT || turn->code != QD_ERROR_NONE) {
         if (place->reports != NULL) {
             qd_report_batch_flush(place, put_report);
         }
@@ -247,7 +261,7 @@ static void take_item(struct qd_place *place, struct qd_call *call, struct turn 
         put_report(place, &item, qd_reports_queue_full(place->rpc, &error), NULL, &error);
         return;
     }
-    while (!qd_report_batch_add_item(place, turn->item.id, turn->item.call)) {
+    while (!qd_report_batch_add_item(place, call, turn->item.id, turn->item.call)) {
         qd_report_batch_flush(place, put_report);
     }
 }
@@ -270,7 +284,7 @@ enum qd_error_code qd_stream_message(struct qd_place *place, struct qd_call *cal
     struct turns turns; /* large, and hardly touched: its turns are filled as they come */
     turns.wire = qd_wire_of(bytes);
     turns.first = turns.count = 0;
-    for (fetch(place, &turns); turns.count > 0; fetch(place, &turns)) {
+    for (fetch(place, call, &turns); turns.count > 0; fetch(place, call, &turns)) {
         take_item(place, call, turn_at(&turns, 0));
         turns.first = (turns.first + 1) % AHEAD;
         turns.count--;

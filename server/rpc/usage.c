@@ -304,7 +304,6 @@ static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *ca
     int64_t from = 0;
     int64_t to = 0;
 
-    (void)call;
     if (q == NULL || buckets.at == NULL) {
         return ret_error->code;
     }
@@ -323,6 +322,7 @@ static enum qd_error_code query_usage(struct qd_place *place, struct qd_call *ca
     }
     query.tenant = qd_str_of(q->tenant);
     if (qd_optional_tenant(query.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &query.tenant, ret_error) != QD_ERROR_NONE ||
         qd_page_size(q->page_size, &query.page_max, ret_error) != QD_ERROR_NONE ||
         time_range(place, q, &from, &to, ret_error) != QD_ERROR_NONE ||
         make_buckets(q, zone, from, to, &buckets, ret_error) != QD_ERROR_NONE ||
@@ -432,15 +432,17 @@ static enum qd_error_code list_entries(struct qd_place *place, struct qd_call *c
     struct qd_store_error error;
     char cursor[24];
 
-    (void)call;
-    if (q == NULL ||
-        qd_page_size_to(q->page_size, LIST_ENTRIES_MAX, &list.page_max, ret_error) !=
-            QD_ERROR_NONE ||
-        qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
-        qd_usage_read_cursor(place, q->cursor, &list.cursor, ret_error) != QD_ERROR_NONE) {
+    if (q == NULL) {
         return ret_error->code;
     }
     list.tenant = qd_str_of(q->tenant);
+    if (qd_page_size_to(q->page_size, LIST_ENTRIES_MAX, &list.page_max, ret_error) !=
+            QD_ERROR_NONE ||
+        qd_optional_tenant(list.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &list.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_usage_read_cursor(place, q->cursor, &list.cursor, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
     list.recorded_from.ns = q->from_unix_ns;
     list.recorded_to.ns = q->to_unix_ns;
     for (size_t i = 0; i < q->n_kinds; i++) {
@@ -476,12 +478,20 @@ static enum qd_error_code get_watermark(struct qd_place *place, struct qd_call *
 }
 
 /* Queries read the disk: they go where booking does, and let checks go on. */
+#define READERS (QD_ROLE_BILLING | QD_ROLE_ADMIN)
+
 const struct qd_method qd_usage_methods[] = {
-    {"/quota.v1.UsageService/QueryUsage", QD_METHOD_BOOKING, 4, query_usage, NULL},
-    {"/quota.v1.UsageService/ListLedgerEntries", QD_METHOD_BOOKING, 4, list_entries, NULL},
-    {"/quota.v1.UsageService/GetWatermark", QD_METHOD_INLINE, 4, get_watermark, NULL},
-    {"/quota.v1.UsageService/CorrectUsage", QD_METHOD_BOOKING, 4, qd_usage_correct, NULL},
-    {"/quota.v1.UsageService/PriceUnpriced", QD_METHOD_BOOKING, 4, qd_usage_price_unpriced, NULL},
-    {"/quota.v1.UsageService/WatchEvents", QD_METHOD_WATCH, 4, qd_usage_watch_events, NULL},
-    {NULL, QD_METHOD_INLINE, 0, NULL, NULL},
+    {"/quota.v1.UsageService/QueryUsage", QD_METHOD_BOOKING, 4, query_usage, NULL, READERS,
+     QD_BOUND_CONFINED},
+    {"/quota.v1.UsageService/ListLedgerEntries", QD_METHOD_BOOKING, 4, list_entries, NULL, READERS,
+     QD_BOUND_CONFINED},
+    {"/quota.v1.UsageService/GetWatermark", QD_METHOD_INLINE, 4, get_watermark, NULL, READERS,
+     QD_BOUND_FREE},
+    {"/quota.v1.UsageService/CorrectUsage", QD_METHOD_BOOKING, 4, qd_usage_correct, NULL, READERS,
+     QD_BOUND_ADMIN_ONLY},
+    {"/quota.v1.UsageService/PriceUnpriced", QD_METHOD_BOOKING, 4, qd_usage_price_unpriced, NULL,
+     READERS, QD_BOUND_ADMIN_ONLY},
+    {"/quota.v1.UsageService/WatchEvents", QD_METHOD_WATCH, 4, qd_usage_watch_events, NULL, READERS,
+     QD_BOUND_CONFINED},
+    {NULL, QD_METHOD_INLINE, 0, NULL, NULL, 0, QD_BOUND_REFUSED},
 };

@@ -58,6 +58,21 @@ static enum qd_error_code read_correction(const Quota__V1__CorrectUsageRequest *
     return read_lists(q, args, ret_error);
 }
 
+/* X1: by whatever it names the entry, and wherever it moves it. */
+static enum qd_error_code confine(const struct qd_caller *caller,
+                                  const Quota__V1__CorrectUsageRequest *q,
+                                  struct qd_correct_args *args, struct qd_error *ret_error)
+{
+    args->within = qd_caller_tenant(caller);
+    if ((q->report != NULL &&
+         qd_caller_reaches(caller, args->key_tenant, ret_error) != QD_ERROR_NONE) ||
+        (args->tenant.len > 0 &&
+         qd_caller_reaches(caller, args->tenant, ret_error) != QD_ERROR_NONE)) {
+        return ret_error->code;
+    }
+    return QD_ERROR_NONE;
+}
+
 enum qd_error_code qd_usage_correct(struct qd_place *place, struct qd_call *call,
                                     struct qd_str bytes, struct qd_error *ret_error)
 {
@@ -65,10 +80,11 @@ enum qd_error_code qd_usage_correct(struct qd_place *place, struct qd_call *call
         qd_place_unpack(place, &quota__v1__correct_usage_request__descriptor, bytes, ret_error);
     struct qd_correct_args args;
 
-    (void)call;
-    if (q == NULL || read_correction(q, &args, ret_error) != QD_ERROR_NONE) {
+    if (q == NULL || read_correction(q, &args, ret_error) != QD_ERROR_NONE ||
+        confine(&call->caller, q, &args, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
+    args.actor = qd_place_actor(place, call);
     struct qd_correct_work *work = qd_correct_work_new();
     if (work == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
@@ -115,12 +131,16 @@ enum qd_error_code qd_usage_price_unpriced(struct qd_place *place, struct qd_cal
         qd_place_unpack(place, &quota__v1__price_unpriced_request__descriptor, bytes, ret_error);
     struct qd_price_unpriced_args args = {.dry_run = q != NULL && q->dry_run};
 
-    (void)call;
-    if (q == NULL || qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
-        qd_usage_read_cursor(place, q->cursor, &args.cursor, ret_error) != QD_ERROR_NONE) {
+    if (q == NULL) {
         return ret_error->code;
     }
     args.tenant = qd_str_of(q->tenant);
+    args.actor = qd_place_actor(place, call);
+    if (qd_optional_tenant(args.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &args.tenant, ret_error) != QD_ERROR_NONE ||
+        qd_usage_read_cursor(place, q->cursor, &args.cursor, ret_error) != QD_ERROR_NONE) {
+        return ret_error->code;
+    }
     args.model = qd_str_of(q->model);
     args.since.ns = q->since_unix_ns;
     struct qd_price_unpriced_page *page = malloc(sizeof(*page));

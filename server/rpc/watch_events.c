@@ -123,11 +123,16 @@ enum qd_error_code qd_usage_watch_events(struct qd_place *place, struct qd_call 
     const Quota__V1__WatchEventsRequest *q =
         qd_place_unpack(place, &quota__v1__watch_events_request__descriptor, bytes, ret_error);
 
-    if (q == NULL || qd_optional_tenant(qd_str_of(q->tenant), ret_error) != QD_ERROR_NONE ||
+    if (q == NULL) {
+        return ret_error->code;
+    }
+    struct qd_str tenant = qd_str_of(q->tenant);
+    if (qd_optional_tenant(tenant, ret_error) != QD_ERROR_NONE ||
+        qd_caller_narrow(&call->caller, &tenant, ret_error) != QD_ERROR_NONE ||
         read_kinds(q, &filter.kinds, ret_error) != QD_ERROR_NONE) {
         return ret_error->code;
     }
-    (void)snprintf(filter.tenant, sizeof(filter.tenant), "%s", q->tenant);
+    (void)snprintf(filter.tenant, sizeof(filter.tenant), "%.*s", (int)tenant.len, tenant.ptr);
     call->watch.next = next_event;
     call->watch.events = qd_broadcast_join(&place->node->broadcast, &filter, wake, call);
     if (call->watch.events == NULL) {

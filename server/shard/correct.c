@@ -43,7 +43,7 @@ static enum qd_error_code store_failed(const struct qd_store_error *error,
                         "the ledger cannot be read: %s; nothing was corrected: retry", error->text);
 }
 
-enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence,
+enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence, struct qd_str within,
                                    struct qd_correct_work *work, struct qd_error *ret_error)
 {
     struct qd_store_error error = {0};
@@ -59,6 +59,11 @@ enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence,
     }
     if (err != QD_STORE_OK) {
         return store_failed(&error, ret_error);
+    }
+    if (!qd_path_within(original->tenant, within)) {
+        return qd_error_set(ret_error, QD_ERROR_TENANT_FORBIDDEN,
+                            "entry: %" PRIu64 " is of a tenant that is not within %s", sequence,
+                            qd_quote(within).text);
     }
     if (qd_entry_is_reversal(original)) {
         return qd_error_set(ret_error, QD_ERROR_NOT_CORRECTABLE,
@@ -153,7 +158,9 @@ static void prepare(struct qd_correct_work *work, const struct qd_correct_args *
     const struct qd_correction *c = &work->correction;
 
     work->note = (struct qd_tenant_note){
-        .change = {.actor = qd_slice_of(QD_ADMIN_ACTOR), .action = qd_slice_of(action), .now = now},
+        .change = {.actor = qd_actor_or_local(args->actor),
+                   .action = qd_slice_of(action),
+                   .now = now},
         .booking = {.entry = &c->reversal,
                     .companion = c->rebooks ? &c->rebooked : NULL,
                     .content = qd_correction_content(args),
@@ -314,7 +321,7 @@ static enum qd_error_code correct_alone(struct qd_worker *worker,
     uint64_t sequence = 0;
 
     if (find(node, args, &sequence, ret_error) != QD_ERROR_NONE ||
-        qd_correct_read(node, sequence, work, ret_error) != QD_ERROR_NONE ||
+        qd_correct_read(node, sequence, args->within, work, ret_error) != QD_ERROR_NONE ||
         qd_correction_make(&work->correction, published->policy, args, ret_error) !=
             QD_ERROR_NONE ||
         (args->tenant.len > 0 &&

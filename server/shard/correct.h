@@ -47,8 +47,9 @@ enum qd_error_code qd_correct(struct qd_worker *worker, const struct qd_correct_
 
 /* --- for those who correct many --- */
 
-/* Read entry `sequence` as the one to correct. */
-enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence,
+/* Read entry `sequence` as the one to correct. TENANT_FORBIDDEN: it is not of `within` (empty: of
+ * any tenant). */
+enum qd_error_code qd_correct_read(struct qd_node *node, uint64_t sequence, struct qd_str within,
                                    struct qd_correct_work *work, struct qd_error *ret_error);
 
 /* Book corrections that are made, together, and count them; node->booking is shared. Each one's

@@ -28,6 +28,8 @@ struct qd_correct_args {
 
     struct qd_str correction_id;
     struct qd_str reason;
+    struct qd_str actor;  /* X6 */
+    struct qd_str within; /* only entries of this tenant and below; empty: of all (X1) */
     bool dry_run;
     bool take_back; /* nothing is booked instead; nothing below may be given */
     /* What is right. What isn't given stays; given usage is all of it, but for `requests`, which

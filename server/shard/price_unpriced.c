@@ -16,6 +16,7 @@ struct pricing_run {
     uint32_t found_count;
     struct qd_correct_work *works[QD_CORRECT_BATCH_MAX]; /* that have a price now */
     uint32_t work_count;
+    struct qd_correct_args as_priced;
 };
 
 /* What every one of them is corrected by: it stays as it is, but for its price. */
@@ -106,14 +107,15 @@ static enum qd_error_code look_at(struct pricing_run *run, uint64_t sequence,
     if (work == NULL) {
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
     }
-    enum qd_error_code code = qd_correct_read(node, sequence, work, ret_error);
+    enum qd_error_code code = qd_correct_read(node, sequence, run->args->tenant, work, ret_error);
     if (code == QD_ERROR_NONE && qd_reversal_find(node->ledger, &work->correction.original,
                                                   &reversal, &error) != QD_STORE_OK) {
         code = qd_error_set(ret_error, QD_ERROR_STORE_ERROR, "the ledger cannot be read: %s",
                             error.text);
     }
     if (code == QD_ERROR_NONE && reversal == 0) {
-        code = qd_correction_make(&work->correction, run->published->policy, &as_priced, ret_error);
+        code = qd_correction_make(&work->correction, run->published->policy, &run->as_priced,
+                                  ret_error);
         bool priced = is_priced(&work->correction);
         if (code == QD_ERROR_NONE && priced) {
             run->works[run->work_count++] = work;
@@ -133,7 +135,7 @@ static enum qd_error_code book(struct pricing_run *run, struct qd_error *ret_err
     enum qd_error_code code = QD_ERROR_NONE;
 
     if (!run->args->dry_run && run->work_count > 0) {
-        qd_correct_book(run->worker, run->published, &as_priced, "PriceUnpriced", run->works,
+        qd_correct_book(run->worker, run->published, &run->as_priced, "PriceUnpriced", run->works,
                         run->work_count);
     }
     for (uint32_t i = 0; i < run->work_count; i++) {
@@ -174,7 +176,10 @@ enum qd_error_code qd_price_unpriced(struct qd_worker *worker,
                                      struct qd_error *ret_error)
 {
     struct qd_node *node = worker->node;
-    struct pricing_run run = {.worker = worker, .args = args, .page = ret_page};
+    struct pricing_run run = {
+        .worker = worker, .args = args, .page = ret_page, .as_priced = as_priced};
+
+    run.as_priced.actor = args->actor;
 
     memset(ret_page, 0, sizeof(*ret_page));
     if (list(&run, ret_error) != QD_ERROR_NONE) { /* which may take long: nobody waits for it */

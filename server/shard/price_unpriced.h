@@ -18,6 +18,7 @@ struct qd_price_unpriced_args {
     struct qd_wall_ns since; /* event time, inclusive; 0: all */
     uint64_t cursor;         /* `next_cursor` of the page before; 0: from the start */
     bool dry_run;
+    struct qd_str actor; /* X6 */
 };
 
 /* A model, in a pool, that has no price yet for what was used. */

@@ -321,7 +321,7 @@ static enum qd_error_code book(struct reset *r, struct qd_error *ret_error)
         qd_text_add(&text, "=");
         qd_text_add_str(&text, entry.labels[i].value);
     }
-    struct qd_tenant_change change = {.actor = qd_slice_of(QD_ADMIN_ACTOR),
+    struct qd_tenant_change change = {.actor = qd_actor_or_local(args->actor),
                                       .action = qd_slice_of("ResetCounter"),
                                       .detail = {detail, text.used},
                                       .now = r->now};

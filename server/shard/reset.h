@@ -26,6 +26,7 @@ struct qd_reset_args {
     /* Values of the limit's `per` attributes; none: all its counters. */
     struct qd_label keys[QD_LABELS_MAX];
     size_t key_count;
+    struct qd_str actor; /* X6 */
 };
 
 struct qd_recount_how;

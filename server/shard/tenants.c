@@ -86,9 +86,10 @@ static const struct qd_policy *policy_of(struct qd_node *node)
     return atomic_load_explicit(&node->published, memory_order_acquire)->policy;
 }
 
-static struct qd_tenant_change change_of(struct qd_node *node, const char *action)
+static struct qd_tenant_change change_of(struct qd_node *node, struct qd_str actor,
+                                         const char *action)
 {
-    return (struct qd_tenant_change){.actor = qd_slice_of(QD_ADMIN_ACTOR),
+    return (struct qd_tenant_change){.actor = qd_actor_or_local(actor),
                                      .action = qd_slice_of(action),
                                      .now = qd_clock_now(&node->clock)};
 }
@@ -97,7 +98,7 @@ static enum qd_error_code change_locked(struct qd_node *node, const struct qd_te
                                         struct qd_tenants_work *work, struct qd_error *ret_error)
 {
     const struct qd_policy *policy = policy_of(node);
-    struct qd_tenant_change change = change_of(node, edit->action);
+    struct qd_tenant_change change = change_of(node, edit->actor, edit->action);
     struct qd_store_error error;
 
     bool exists = false;
@@ -130,10 +131,10 @@ enum qd_error_code qd_tenants_change(struct qd_node *node, const struct qd_tenan
 /* --- deleting --- */
 
 static enum qd_error_code delete_locked(struct qd_node *node, struct qd_str path, bool subtree,
-                                        struct qd_tenants_work *work, uint32_t *ret_deleted,
-                                        struct qd_error *ret_error)
+                                        struct qd_str actor, struct qd_tenants_work *work,
+                                        uint32_t *ret_deleted, struct qd_error *ret_error)
 {
-    struct qd_tenant_change change = change_of(node, "DeleteTenant");
+    struct qd_tenant_change change = change_of(node, actor, "DeleteTenant");
     struct qd_store_error error;
     char next[QD_TENANT_PATH_MAX];
 
@@ -166,7 +167,8 @@ static enum qd_error_code delete_locked(struct qd_node *node, struct qd_str path
 }
 
 enum qd_error_code qd_tenants_delete(struct qd_node *node, struct qd_str path, bool subtree,
-                                     uint32_t *ret_deleted, struct qd_error *ret_error)
+                                     struct qd_str actor, uint32_t *ret_deleted,
+                                     struct qd_error *ret_error)
 {
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
 
@@ -174,7 +176,8 @@ enum qd_error_code qd_tenants_delete(struct qd_node *node, struct qd_str path, b
         return qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
     }
     (void)pthread_mutex_lock(&node->admin);
-    enum qd_error_code code = delete_locked(node, path, subtree, work, ret_deleted, ret_error);
+    enum qd_error_code code =
+        delete_locked(node, path, subtree, actor, work, ret_deleted, ret_error);
     (void)pthread_mutex_unlock(&node->admin);
     qd_buf_release(&work->bytes);
     free(work);
@@ -230,7 +233,7 @@ static enum qd_error_code book_grant(struct qd_node *node, const struct qd_grant
                                      struct qd_tenants_work *work, bool *ret_duplicate,
                                      uint64_t *ret_sequence, struct qd_error *ret_error)
 {
-    struct qd_tenant_change change = change_of(node, "Grant");
+    struct qd_tenant_change change = change_of(node, args->actor, "Grant");
     struct qd_entry entry;
     struct qd_receipt receipt;
 

@@ -14,8 +14,12 @@
 #include "server/ledger/tenant_store.h"
 #include "server/shard/node.h"
 
-/* Credentials come with TLS; the port is on loopback unless told otherwise. */
-#define QD_ADMIN_ACTOR "admin@loopback"
+/* Who acts where nobody is asked for credentials. An empty actor is this one. */
+#define QD_ACTOR_LOCAL "local"
+static inline struct qd_str qd_actor_or_local(struct qd_str actor)
+{
+    return actor.len > 0 ? actor : qd_slice_of(QD_ACTOR_LOCAL);
+}
 
 /* Edits *record (of the policy in force; an empty one with its path if there was none: `exists`
  * false). */
@@ -28,7 +32,8 @@ struct qd_tenants_edit {
     const char *action; /* "PutTenant" */
     qd_tenant_edit edit;
     void *context;
-    bool new_limits; /* it sets limits or the plan: see qd_directory_try */
+    bool new_limits;     /* it sets limits or the plan: see qd_directory_try */
+    struct qd_str actor; /* X6 */
 };
 
 /* A place for one change and what came of it: large, keep it on the heap. */
@@ -44,7 +49,8 @@ enum qd_error_code qd_tenants_change(struct qd_node *node, const struct qd_tenan
 /* NOT_FOUND if there is no record; TENANT_HAS_CHILDREN if there are some below it and `subtree` is
  * false. */
 enum qd_error_code qd_tenants_delete(struct qd_node *node, struct qd_str path, bool subtree,
-                                     uint32_t *ret_deleted, struct qd_error *ret_error);
+                                     struct qd_str actor, uint32_t *ret_deleted,
+                                     struct qd_error *ret_error);
 
 struct qd_grant_args {
     struct qd_str path;
@@ -55,6 +61,7 @@ struct qd_grant_args {
     int64_t amount;
     struct qd_str grant_id;
     struct qd_str note;
+    struct qd_str actor; /* X6 */
 };
 
 /* Raise a prepaid balance: the ledger's entry and the record in one batch, once per grant_id. */

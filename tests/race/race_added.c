@@ -98,7 +98,7 @@ static enum qd_error_code edit(void *context, const struct qd_policy *policy, bo
 static void put_limit(void)
 {
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
-    struct qd_tenants_edit change = {str(tenant), "PutTenant", edit, NULL, true};
+    struct qd_tenants_edit change = {str(tenant), "PutTenant", edit, NULL, true, {NULL, 0}};
     struct qd_error error;
 
     REQUIRE(work != NULL);

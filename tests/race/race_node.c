@@ -139,11 +139,11 @@ static void *changer(void *argument)
 
     (void)argument;
     for (unsigned i = 0; atomic_load(&running) > 0; i++) {
-        struct qd_tenants_edit change = {str(i % 2 == 0 ? "hot" : "hot/a"), "PutTenant", edit, NULL,
-                                         true};
+        struct qd_tenants_edit change = {
+            str(i % 2 == 0 ? "hot" : "hot/a"), "PutTenant", edit, NULL, true, {NULL, 0}};
         REQUIRE(qd_tenants_change(node, &change, work, &error) == QD_ERROR_NONE);
         if (i % 3 == 0) {
-            (void)qd_tenants_delete(node, str("hot"), true, &deleted, &error);
+            (void)qd_tenants_delete(node, str("hot"), true, str(""), &deleted, &error);
         }
     }
     qd_buf_release(&work->bytes);

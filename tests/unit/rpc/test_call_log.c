@@ -54,8 +54,13 @@ static const char *line(void)
 
 /* --- a call by itself --- */
 
-static const struct qd_method method = {"/quota.v1.QuotaService/ReportUsage", QD_METHOD_REPORT, 1,
-                                        NULL, NULL};
+static const struct qd_method method = {"/quota.v1.QuotaService/ReportUsage",
+                                        QD_METHOD_REPORT,
+                                        1,
+                                        NULL,
+                                        NULL,
+                                        QD_ROLES_ALL,
+                                        QD_BOUND_FREE};
 
 static void expect_line(const char *const *traceparents, size_t count, const char *fields)
 {

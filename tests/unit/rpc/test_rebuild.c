@@ -78,7 +78,7 @@ static bool check_audit(void *context, const struct qd_audit_record *record)
 {
     int *count = context;
     ++*count;
-    cr_assert(qd_slice_equal(record->actor, qd_slice_of("admin@loopback")));
+    cr_assert(qd_slice_equal(record->actor, qd_slice_of("local")));
     cr_assert(qd_slice_equal(record->action, qd_slice_of("RebuildRollups")));
     cr_assert(qd_slice_equal(record->detail,
                              qd_slice_of("2 rollup rows added, 0 changed, 0 dropped, from ledger "

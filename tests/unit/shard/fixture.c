@@ -309,7 +309,7 @@ enum qd_error_code put_tenant(struct fixture *f, const char *path, const char *p
                               const char *limit, const char *size)
 {
     struct put put = {plan, limit, size};
-    struct qd_tenants_edit change = {str(path), "PutTenant", edit, &put, true};
+    struct qd_tenants_edit change = {str(path), "PutTenant", edit, &put, true, {NULL, 0}};
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
 
     enum qd_error_code code = qd_tenants_change(f->node, &change, work, &f->error);

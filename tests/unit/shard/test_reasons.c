@@ -20,6 +20,8 @@ static const struct {
     {QD_STATUS_UNIMPLEMENTED, "UNIMPLEMENTED"},
     {QD_STATUS_INTERNAL, "INTERNAL"},
     {QD_STATUS_UNAVAILABLE, "UNAVAILABLE"},
+    {QD_STATUS_PERMISSION_DENIED, "PERMISSION_DENIED"},
+    {QD_STATUS_UNAUTHENTICATED, "UNAUTHENTICATED"},
 };
 
 static const char *status_name(enum qd_status status)

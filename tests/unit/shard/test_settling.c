@@ -71,7 +71,8 @@ Test(settling, X5_a_deleted_tenant_still_counts_in_what_all_share)
     cr_assert(check(&f, "newco", 900));
     cr_assert_eq(report_tokens(&f, 900), QD_ERROR_NONE);
     cr_expect_eq(used_of(&f, "acme", "all"), 900);
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, &del, &f.error), QD_ERROR_NONE);
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, str(""), &del, &f.error),
+                 QD_ERROR_NONE);
     cr_expect_eq(used_of(&f, "acme", "all"), 900);
     boot_again(shared);
     cr_expect_eq(used_of(&f, "acme", "all"), 900);
@@ -85,7 +86,8 @@ Test(settling, S2_a_hold_of_a_deleted_tenant_is_settled)
     fixture_open(&f, shared);
     cr_assert_eq(put_tenant(&f, "newco", "basic", NULL, NULL), QD_ERROR_NONE);
     cr_assert(check(&f, "newco", 900));
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, &del, &f.error), QD_ERROR_NONE);
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, str(""), &del, &f.error),
+                 QD_ERROR_NONE);
     fixture_publish(&f, shared);
     cr_assert_eq(report_tokens(&f, 900), QD_ERROR_NONE);
     cr_expect_eq(used_of(&f, "acme", "all"), 900);

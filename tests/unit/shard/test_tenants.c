@@ -81,7 +81,7 @@ static enum qd_error_code edit_block(void *context, const struct qd_policy *p, b
 
 static void change(const char *path, qd_tenant_edit edit, void *context)
 {
-    struct qd_tenants_edit e = {str(path), "Test", edit, context, false};
+    struct qd_tenants_edit e = {str(path), "Test", edit, context, false, {NULL, 0}};
     struct qd_tenants_work *work = calloc(1, sizeof(*work));
     cr_assert_eq(qd_tenants_change(f.node, &e, work, &f.error), QD_ERROR_NONE, "%s", f.error.text);
     qd_buf_release(&work->bytes);
@@ -163,17 +163,18 @@ Test(tenants, P2_deleting_needs_subtree_when_there_are_children)
     cr_assert_eq(put_tenant(&f, "newco", "small", NULL, NULL), QD_ERROR_NONE);
     cr_assert_eq(put_tenant(&f, "newco/a", "small", NULL, NULL), QD_ERROR_NONE);
     cr_assert_eq(put_tenant(&f, "newco-b", "small", NULL, NULL), QD_ERROR_NONE);
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, &deleted, &f.error),
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), false, str(""), &deleted, &f.error),
                  QD_ERROR_TENANT_HAS_CHILDREN);
     cr_assert_str_eq(
         f.error.text,
         "tenant: there are records below \"newco\", such as \"newco/a\"; delete them first, or "
         "set subtree");
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error), QD_ERROR_NONE);
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, str(""), &deleted, &f.error),
+                 QD_ERROR_NONE);
     cr_assert_eq(deleted, 2);
     cr_assert_eq(qd_directory_count(f.node->directory), 1);
     cr_assert_not(check(&f, "newco", 1));
-    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, &deleted, &f.error),
+    cr_assert_eq(qd_tenants_delete(f.node, str("newco"), true, str(""), &deleted, &f.error),
                  QD_ERROR_UNKNOWN_TENANT);
 }
 

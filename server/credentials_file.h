@@ -1,0 +1,26 @@
+/* The file of --credentials: loaded at the start, and again when it changes (X1). As rls_dir.h.
+ *
+ * Layer:    composition (main.c)
+ * Threads:  one starts and stops; a thread of its own looks once a second.
+ * Memory:   opaque.
+ */
+#ifndef QD_SERVER_CREDENTIALS_FILE_H
+#define QD_SERVER_CREDENTIALS_FILE_H
+
+#include "server/rpc/credentials.h"
+#include "server/rpc/server.h"
+
+/* NULL: *ret_why says why, to be freed. *ret_look is what the file looked like. */
+struct qd_credentials *qd_credentials_file_load(const char *path, uint64_t *ret_look,
+                                                char **ret_why);
+
+struct qd_credentials_watch;
+
+/* Look at a file that was loaded when it looked so. A new one is published once it looks the same
+ * twice; of a bad one the log tells, and the credentials in force stay. NULL: out of memory or
+ * threads. `path` must outlive it. */
+struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64_t loaded,
+                                                        struct qd_rpc *rpc);
+void qd_credentials_watch_stop(struct qd_credentials_watch *watch); /* NULL is fine */
+
+#endif /* QD_SERVER_CREDENTIALS_FILE_H */

@@ -1,0 +1,22 @@
+/* Who calls in the tests of roles: a credential of each role, each by a token that is its name.
+ *
+ *   gateway, pool (of "h100"), billing, admin, peer; and bound to acme: acme-gateway, acme-billing,
+ *   acme-admin.
+ */
+#ifndef QD_TESTS_UNIT_RPC_CAST_H
+#define QD_TESTS_UNIT_RPC_CAST_H
+
+#include "server/rpc/credentials.h"
+#include "server/rpc/server.h"
+
+/* All of them, or all but one. */
+struct qd_credentials *cast_all(void);
+struct qd_credentials *cast_without(const char *name);
+
+/* served_config() with them, and a reload that does nothing. */
+struct qd_rpc_config cast_config(void);
+
+/* The text as protobuf-c wants it. */
+char *cast_text(const char *text);
+
+#endif /* QD_TESTS_UNIT_RPC_CAST_H */
