@@ -154,8 +154,12 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call,
         return deny_unfit(place, call, tenants, asked, &unfit, ret_error);
     }
     fill_check(&asked->facts, asked->facts.hits, tenants->over, &place->check_args);
-    enum qd_error_code code = qd_node_check(place->worker, &place->check_args, answer, ret_error);
+    enum qd_error_code code = qd_node_check(place->worker, &place->check_args, answer, &unfit);
+    if (code != QD_ERROR_NONE && qd_error_status(code) == QD_STATUS_INVALID_ARGUMENT) {
+        return deny_unfit(place, call, tenants, asked, &unfit, ret_error);
+    }
     if (code != QD_ERROR_NONE) {
+        *ret_error = unfit;
         return code;
     }
     if (!answer->allowed && !qd_rls_denies(answer)) {

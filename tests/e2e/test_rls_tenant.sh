@@ -271,6 +271,9 @@ X2_values_that_fit_no_native_call_are_over_their_limit() {
     expect_code OVER_LIMIT
     ask "$(of acme 'team=a\001')"
     expect_code OVER_LIMIT
+    long=$(printf '%0127d' 7)
+    ask "$(of acme "user=$long model=$long a=$long b=$long c=$long d=$long e=$long f=$long")"
+    expect_code OVER_LIMIT # more than a reservation's token holds
     ask "$(of acme '' "$(hits 0)") $(of acme 'user=\377' "$(hits 0)")"
     expect_match "$answer" '^overall_code: OVER_LIMIT statuses { code: OK .*} statuses { code: OVER_LIMIT } '
     ask "$(of acme) $(of acme 'user=\377')"
