@@ -183,6 +183,14 @@ enum qd_error_code qd_rls_decode(struct qd_str bytes, struct qd_rls_request *ret
     return w.failed ? malformed(&p) : QD_ERROR_NONE;
 }
 
+const char *qd_rls_override_unit(uint32_t unit)
+{
+    static const char *const names[] = {"UNKNOWN", "SECOND", "MINUTE", "HOUR",
+                                        "DAY",     "MONTH",  "YEAR"};
+
+    return unit < sizeof(names) / sizeof(names[0]) ? names[unit] : NULL;
+}
+
 /* --- writing --- */
 
 static void put_status(struct qd_out *out, const struct qd_rls_status *status)

@@ -59,6 +59,10 @@ struct qd_rls_request {
 enum qd_error_code qd_rls_decode(struct qd_str bytes, struct qd_rls_request *ret_request,
                                  struct qd_error *ret_error);
 
+/* "MINUTE": the name of an override's unit, which are those of RateLimitUnit: it knows no week.
+ * NULL: it has none. */
+const char *qd_rls_override_unit(uint32_t unit);
+
 /* --- answers --- */
 
 struct qd_rls_status {

@@ -1,6 +1,7 @@
 #include "server/rpc/rls_json.h"
 
 #include "envoy/service/ratelimit/v3/rls.pb-c.h"
+#include "server/rpc/rls_codec.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -226,8 +227,7 @@ static bool read_bool(struct reader *r, const struct at *at, struct json_object 
 /* envoy.type.v3.RateLimitUnit, which has no week: by name or by any number. */
 static bool read_unit(struct reader *r, const struct at *at, struct json_object *value, uint32_t id)
 {
-    static const char *const names[] = {"UNKNOWN", "SECOND", "MINUTE", "HOUR",
-                                        "DAY",     "MONTH",  "YEAR"};
+    const char *name;
     uint64_t number = 0;
 
     if (json_object_get_type(value) != json_type_string) {
@@ -237,8 +237,8 @@ static bool read_unit(struct reader *r, const struct at *at, struct json_object 
         qd_out_number(r->out, id, number);
         return true;
     }
-    for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(json_object_get_string(value), names[i]) == 0) {
+    for (uint32_t i = 0; (name = qd_rls_override_unit(i)) != NULL; i++) {
+        if (strcmp(json_object_get_string(value), name) == 0) {
             qd_out_number(r->out, id, i);
             return true;
         }
@@ -398,7 +398,7 @@ static struct json_object *json_of_value(const Google__Protobuf__Value *value)
 {
     struct json_object *list;
 
-    switch (value->kind_case) {
+    switch ((int)value->kind_case) { /* protobuf-c's has one more value for the compiler */
     case GOOGLE__PROTOBUF__VALUE__KIND_BOOL_VALUE:
         return json_object_new_boolean(value->bool_value);
     case GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE:
@@ -413,8 +413,6 @@ static struct json_object *json_of_value(const Google__Protobuf__Value *value)
             (void)json_object_array_add(list, json_of_value(value->list_value->values[i]));
         }
         return list;
-    case GOOGLE__PROTOBUF__VALUE__KIND_NULL_VALUE:
-    case GOOGLE__PROTOBUF__VALUE__KIND__NOT_SET:
     default:
         return NULL; /* json-c's null */
     }

@@ -4,7 +4,6 @@
 #include "server/rls/unit.h"
 #include "server/rls/value.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -279,8 +278,7 @@ static void put_entries(struct qd_out *out, const struct qd_rls_descriptor *d)
     qd_out_end(out, field);
 }
 
-/* The override as protobuf's text form has it: "requests_per_unit:5 unit:MINUTE". Its units are
- * those of RateLimitUnit, which knows no week. */
+/* The override as protobuf's text form has it: "requests_per_unit:5 unit:MINUTE". */
 static void put_limit(struct qd_out *out, const struct qd_rls_descriptor *d)
 {
     char text[64] = "";
@@ -291,17 +289,11 @@ static void put_limit(struct qd_out *out, const struct qd_rls_descriptor *d)
     }
     if (d->limit_unit != 0) {
         const char *gap = len > 0 ? " " : "";
-        if (d->limit_unit < QD_RLS_UNIT_WEEK) {
-            size_t name = len + strlen(gap) + strlen("unit:");
-            len += (size_t)snprintf(text + len, sizeof(text) - len, "%sunit:%s", gap,
-                                    qd_rls_unit_name((int)d->limit_unit));
-            for (size_t i = name; i < len; i++) {
-                text[i] = (char)toupper((unsigned char)text[i]);
-            }
-        } else {
-            len += (size_t)snprintf(text + len, sizeof(text) - len, "%sunit:%d", gap,
-                                    (int)d->limit_unit);
-        }
+        const char *unit = qd_rls_override_unit(d->limit_unit);
+        len += unit != NULL
+                   ? (size_t)snprintf(text + len, sizeof(text) - len, "%sunit:%s", gap, unit)
+                   : (size_t)snprintf(text + len, sizeof(text) - len, "%sunit:%d", gap,
+                                      (int)d->limit_unit);
     }
     put_text_field(out, "limit", (struct qd_str){text, len});
 }

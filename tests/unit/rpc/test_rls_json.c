@@ -130,8 +130,7 @@ Test(rls_json, X2_what_is_no_json_is_refused)
                                       "{\"domain\": \"d\",}",
                                       "{\"domain\": \"\xff\"}",
                                       "{\"domain\": \"d",
-                                      "\x0a\x01"
-                                      "d"};
+                                      "\x0a\x01z"};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         cr_expect_neq(read_json(bad[i]), QD_ERROR_NONE, "case %zu", i);
