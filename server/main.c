@@ -133,6 +133,21 @@ static bool read_rls_options(const struct qd_config *config, struct qd_rls_optio
     return true;
 }
 
+/* A slip of the pen would go unseen; but a reload may bring the domain. */
+static void warn_of_unknown_domains(const struct qd_rls_set *set,
+                                    const struct qd_rls_options *options)
+{
+    for (size_t i = 0; set != NULL && i < options->sliding_count; i++) {
+        if (qd_rls_rules_domain(set->rules, options->sliding[i]) == NULL) {
+            char name[128];
+            (void)snprintf(name, sizeof(name), "%.*s", (int)options->sliding[i].len,
+                           options->sliding[i].ptr);
+            qd_log(QD_LOG_WARN, "a domain of --rls-sliding is in no file of --rls-config",
+                   "domain=%s", qd_log_quote(name).text);
+        }
+    }
+}
+
 static bool start_rpc(struct app *app, struct qd_error *error)
 {
     struct qd_rpc_config config = {
@@ -161,6 +176,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
     if (!read_rls_options(&app->config, &config.rls_options, error)) {
         return false;
     }
+    warn_of_unknown_domains(config.rls, &config.rls_options);
     app->boot.node->listener = (struct qd_node_listener){.on_event = qd_event_log};
     app->rpc = qd_rpc_start(app->boot.node, &config, error);
     app->boot.rls = NULL; /* the server's */

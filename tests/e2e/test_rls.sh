@@ -305,6 +305,8 @@ I3_sliding_windows_by_domain() {
     ask_as "domain: \"other\" $(one path /buy 'is_negative_hits: true')"
     ask_as "domain: \"other\" $(one path /buy)"
     expect_match "$answer" '^overall_code: OK ' # what did not fit was not counted: one given back is one free
+    expect_eq "$(grep -c 'a domain of --rls-sliding is in no file' "$QD_LOG")" 1
+    expect_match "$(cat "$QD_LOG")" 'domain=nobody$'
 }
 
 I3_point_6_global_shadow_flips_the_whole_only() {
