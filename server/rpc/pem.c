@@ -87,6 +87,7 @@ void qd_pem_release(struct qd_pem *pem)
 /* --- looking at it --- */
 
 /* An encrypted key asks for its password: there is none. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is OpenSSL's */
 static int no_password(char *buffer, int size, int writing, void *context)
 {
     (void)buffer;

@@ -75,7 +75,7 @@ I6_alerts_and_dashboard_ask_for_what_a_node_has() {
     grep -oE '(quotad|process)_[a-z_]*[a-z]' "$T/queries" | sort -u >"$T/asked.all"
     # quotad_*_max stands for several.
     expect_eq "$(comm -23 "$T/asked.all" "$T/there")" ""
-    for label in 'reason="[A-Z_]+"' 'reason="[a-z_]+"' 'verdict="[a-z]+"' 'method="[A-Za-z]+"' 'result="[a-z_]+"' 'kind="[a-z_]+"'; do
+    for label in 'reason="[A-Z_]+"' 'reason="[a-z_]+"' 'verdict="[a-z]+"' 'method="[A-Za-z]+"' 'result="[a-z_]+"' 'kind="[a-z_]+"' 'outcome="[a-z_]+"'; do
         grep -oE "$label" "$T/queries" | sort -u >"$T/labels"
         while read -r pair; do
             grep -qF "$pair" "$T/page" || qd_fail "no series has $pair"

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define JOBS_MAX 16
 
@@ -174,6 +175,50 @@ Test(submit, X4_a_failed_group_fails_whole_and_its_key_books_again)
     submit(4, "a", 1);
     await(5);
     cr_assert_eq(jobs[4].job.result, QD_BOOK_DUPLICATE);
+}
+
+static uint64_t total(const struct qd_histogram_sum *sum)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < QD_HISTOGRAM_BUCKETS; i++) {
+        count += sum->counts[i];
+    }
+    return count;
+}
+
+/* Each booking's wait begins when it is queued, behind another group too; what has failed, and what
+ * needed no write, has not waited for the disk. */
+Test(submit, I6_waits_for_the_disk_and_sizes_of_groups_are_measured)
+{
+    struct qd_ledger_measured m;
+
+    book_first();
+    submit(1, "a", 1);
+    gate_await_writer(store);
+    for (unsigned i = 2; i < 5; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof(id), "b%u", i);
+        submit(i, id, 1);
+    }
+    submit(5, "a", 1); /* a duplicate, in the end */
+    (void)usleep(20000);
+    gate_open(store);
+    await(6);
+    qd_ledger_measured(ledger, &m);
+    cr_expect_eq(total(&m.commit_ns), 5);
+    cr_expect_geq(m.commit_ns.sum, 4 * UINT64_C(20000000));
+    cr_expect_eq(total(&m.group_size), 3);
+    cr_expect_eq(m.group_size.counts[qd_histogram_bucket(QD_HISTOGRAM_SIZE, 1)], 2);
+    cr_expect_eq(m.group_size.counts[qd_histogram_bucket(QD_HISTOGRAM_SIZE, 3)], 1);
+    cr_expect_eq(m.group_size.sum, 5);
+    qd_store_memory_faults(inner)->write.countdown = 0;
+    submit(6, "c", 1);
+    await(7);
+    cr_expect_eq(jobs[6].job.result, QD_BOOK_STORE_ERROR);
+    qd_ledger_measured(ledger, &m);
+    cr_expect_eq(total(&m.commit_ns), 5);
+    cr_expect_eq(total(&m.group_size), 3);
 }
 
 Test(submit, X4_nothing_is_written_after_a_failure_until_somebody_heals)
