@@ -1,12 +1,11 @@
 #include "server/admin/metrics.h"
 
 #include "server/admin/exposition.h"
+#include "server/admin/metrics_parts.h"
 #include "server/admin/process.h"
 #include "server/shard/rls_stats.h"
-#include "server/shard/snapshot.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define FIGURES(X)       \
@@ -47,67 +46,6 @@ void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures)
     }
     pthread_mutex_unlock(&node->workers_lock);
     *ret_figures = sum;
-}
-
-/* How calls went, of all threads. */
-struct calls {
-    struct qd_histogram_sum latency[QD_MEASURED_COUNT];
-    uint64_t failed[QD_MEASURED_COUNT];
-    uint64_t errors[QD_ERROR_COUNT];
-};
-
-static void add_calls(const struct qd_worker_figures *figures, struct calls *sum)
-{
-    for (size_t i = 0; i < QD_MEASURED_COUNT; i++) {
-        qd_histogram_collect(&figures->latency[i], &sum->latency[i]);
-        sum->failed[i] += atomic_load_explicit(&figures->calls_failed[i], memory_order_relaxed);
-    }
-    for (size_t i = 0; i < QD_ERROR_COUNT; i++) {
-        sum->errors[i] += atomic_load_explicit(&figures->errors[i], memory_order_relaxed);
-    }
-}
-
-static void write_calls(struct qd_node *node, FILE *out)
-{
-    static const char *const methods[QD_MEASURED_COUNT] = {
-        [QD_MEASURED_CHECK] = "CheckQuota",
-        [QD_MEASURED_REPORT] = "ReportUsage",
-        [QD_MEASURED_EXTEND] = "ExtendReservation",
-        [QD_MEASURED_CANCEL] = "CancelReservation",
-        [QD_MEASURED_STREAM] = "StreamQuota",
-        [QD_MEASURED_RATE_LIMIT] = "ShouldRateLimit",
-        [QD_MEASURED_OTHER] = "other",
-    };
-    static const char duration[] = "quotad_request_duration_seconds";
-    static const char failed[] = "quotad_requests_failed_total";
-    static const char errors[] = "quotad_errors_total";
-    struct calls sum = {0};
-
-    pthread_mutex_lock(&node->workers_lock);
-    for (struct qd_worker *w = node->workers; w; w = w->next) {
-        add_calls(&w->figures, &sum);
-    }
-    pthread_mutex_unlock(&node->workers_lock);
-    qd_expose_head(out, duration, "histogram",
-                   "From a call's arrival to its reply; of a stream, each message. ReportUsage "
-                   "waits for the disk.");
-    for (size_t i = 0; i < QD_MEASURED_COUNT; i++) {
-        qd_expose_histogram(out, duration, "method", methods[i], QD_HISTOGRAM_LATENCY,
-                            QD_EXPOSE_SECONDS, &sum.latency[i]);
-    }
-    qd_expose_head(out, failed, "counter", "Calls that ended with an error. A denial is none.");
-    for (size_t i = 0; i < QD_MEASURED_COUNT; i++) {
-        qd_expose_labelled(out, failed, "method", methods[i], sum.failed[i]);
-    }
-    qd_expose_head(out, errors, "counter",
-                   "Errors by reason (quotad-reason), of calls and of a stream's items.");
-    for (size_t i = 1; i < QD_ERROR_COUNT; i++) {
-        qd_expose_labelled(out, errors, "reason", qd_error_reason((enum qd_error_code)i),
-                           sum.errors[i]);
-    }
-    qd_expose_one(out, "quotad_calls_waiting", "gauge",
-                  "Calls that wait for a thread that may wait for the disk.",
-                  atomic_load_explicit(&node->calls_waiting, memory_order_relaxed));
 }
 
 static void add_stats(struct qd_core_stats *sum, const struct qd_core_stats *s)
@@ -255,156 +193,6 @@ static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_
                   "Counters moved from memory to the store.", f->evictions);
     qd_expose_one(out, "quotad_restores_total", "counter", "Counters moved back from the store.",
                   f->restores);
-}
-
-struct top_root {
-    char name[sizeof(((struct qd_root_count *)NULL)->name)];
-    uint64_t allowed;
-    uint64_t denied;
-};
-
-struct top {
-    struct top_root *roots; /* a heap would do; a sorted array of at most 1000 is simpler */
-    size_t count;
-    size_t max;
-    uint64_t other_allowed;
-    uint64_t other_denied;
-};
-
-static uint64_t total(const struct top_root *root)
-{
-    return root->allowed + root->denied;
-}
-
-/* Insert in descending order; what falls off the end is `other`. */
-static void top_add(struct top *top, const struct qd_root_count *count)
-{
-    struct top_root root = {.allowed = count->allowed, .denied = count->denied};
-    memcpy(root.name, count->name, sizeof(root.name));
-    size_t at = top->count;
-    while (at > 0 && total(&top->roots[at - 1]) < total(&root)) {
-        at--;
-    }
-    if (at == top->max) {
-        top->other_allowed += root.allowed;
-        top->other_denied += root.denied;
-        return;
-    }
-    if (top->count == top->max) {
-        top->count--;
-        top->other_allowed += top->roots[top->count].allowed;
-        top->other_denied += top->roots[top->count].denied;
-    }
-    memmove(&top->roots[at + 1], &top->roots[at], (top->count - at) * sizeof(root));
-    top->roots[at] = root;
-    top->count++;
-}
-
-static void top_collect(struct qd_node *node, struct top *top)
-{
-    for (uint32_t i = 0; i < node->shards.count; i++) {
-        struct qd_shard *shard = &node->shards.home[i];
-        pthread_mutex_lock(&shard->lock);
-        for (uint32_t r = 0; r < QD_ROOT_COUNTS; r++) {
-            if (shard->roots[r].hash != 0) {
-                top_add(top, &shard->roots[r]);
-            }
-        }
-        top->other_allowed += shard->other_allowed;
-        top->other_denied += shard->other_denied;
-        pthread_mutex_unlock(&shard->lock);
-    }
-}
-
-/* Names are path segments (P2): nothing in them needs escaping. */
-static void write_tenant(FILE *out, const char *tenant, uint64_t allowed, uint64_t denied)
-{
-    static const char name[] = "quotad_tenant_checks_total";
-    fprintf(out, "%s{tenant=\"%s\",verdict=\"allowed\"} %" PRIu64 "\n", name, tenant, allowed);
-    fprintf(out, "%s{tenant=\"%s\",verdict=\"denied\"} %" PRIu64 "\n", name, tenant, denied);
-}
-
-static void write_tenants(struct qd_node *node, size_t max, FILE *out)
-{
-    struct top top = {.max = max < QD_METRICS_TOP_MAX ? max : QD_METRICS_TOP_MAX};
-    top.roots = calloc(top.max + 1, sizeof(*top.roots));
-    if (!top.roots) {
-        return; /* a scrape without these series */
-    }
-    top_collect(node, &top);
-    qd_expose_head(out, "quotad_tenant_checks_total", "counter",
-                   "Checks by root tenant: the busiest ones, all others as `other`.");
-    for (size_t i = 0; i < top.count; i++) {
-        write_tenant(out, top.roots[i].name, top.roots[i].allowed, top.roots[i].denied);
-    }
-    write_tenant(out, "other", top.other_allowed, top.other_denied);
-    free(top.roots);
-}
-
-static void write_commits(struct qd_node *node, FILE *out)
-{
-    static const char wait[] = "quotad_ledger_commit_duration_seconds";
-    static const char size[] = "quotad_ledger_group_bookings";
-    struct qd_ledger_measured measured;
-
-    qd_ledger_measured(node->ledger, &measured);
-    qd_expose_head(out, wait, "histogram", "A booking's wait, from the queue to the disk.");
-    qd_expose_histogram(out, wait, NULL, NULL, QD_HISTOGRAM_LATENCY, QD_EXPOSE_SECONDS,
-                        &measured.commit_ns);
-    qd_expose_head(out, size, "histogram", "Bookings that shared a synced batch.");
-    qd_expose_histogram(out, size, NULL, NULL, QD_HISTOGRAM_SIZE, QD_EXPOSE_COUNT,
-                        &measured.group_size);
-}
-
-static void write_ledger(struct qd_node *node, FILE *out)
-{
-    struct qd_ledger_status status;
-    qd_ledger_status(node->ledger, &status);
-    qd_expose_one(out, "quotad_ledger_sequence", "gauge",
-                  "Sequence number of the last ledger entry.", status.watermark.sequence);
-    qd_expose_time(
-        out, "quotad_ledger_complete_through_timestamp_seconds", "gauge",
-        "Every entry recorded up to here is in, Unix time; stands still while the store fails.",
-        status.watermark.complete_through.ns);
-    qd_expose_one(out, "quotad_ledger_groups_total", "counter", "Synced batches written.",
-                  status.groups);
-    qd_expose_one(out, "quotad_ledger_errors_total", "counter", "Bookings that the store refused.",
-                  status.store_errors);
-    qd_expose_one(out, "quotad_ledger_expired_entries", "gauge",
-                  "Entries that ledger_retention has deleted.", status.expired.through);
-    qd_expose_one(out, "quotad_ledger_expired_keys_through", "gauge",
-                  "Idempotency keys of reports up to this entry are deleted.",
-                  status.expired.keys_through);
-    qd_expose_one(out, "quotad_ledger_failed", "gauge",
-                  "1 while reports are refused: the store fails.", status.failed ? 1 : 0);
-    qd_expose_one(out, "quotad_ledger_damaged", "gauge",
-                  "1: a report met a damaged record since the start; restore a backup.",
-                  status.damage.code != QD_STORE_OK ? 1 : 0);
-    write_commits(node, out);
-}
-
-static void write_snapshots(struct qd_node *node, FILE *out)
-{
-    const struct qd_snapshot_figures *s = &node->snapshot;
-    qd_expose_one(out, "quotad_snapshot_rounds_total", "counter",
-                  "Times that all counters and reservations that had changed were stored.",
-                  atomic_load_explicit(&s->rounds, memory_order_relaxed));
-    qd_expose_one(out, "quotad_snapshot_bytes_total", "counter", "Bytes written for that.",
-                  atomic_load_explicit(&s->bytes, memory_order_relaxed));
-    qd_expose_one(out, "quotad_snapshot_failures_total", "counter",
-                  "Writes of them that the store refused; a crash would forget rates since.",
-                  atomic_load_explicit(&s->failures, memory_order_relaxed));
-    qd_expose_time(out, "quotad_snapshot_last_success_timestamp_seconds", "gauge",
-                   "When all counters and reservations had been stored last, Unix time.",
-                   atomic_load_explicit(&s->stored_at, memory_order_relaxed));
-    qd_expose_time(
-        out, "quotad_snapshot_oldest_slice_timestamp_seconds", "gauge",
-        "A crash forgets rates and holds that are younger than this, Unix time: the slice that was "
-        "stored the longest ago; 0: one never was.",
-        qd_snapshot_oldest(node).ns);
-    qd_expose_time(out, "quotad_backup_last_success_timestamp_seconds", "gauge",
-                   "When the last backup was made, Unix time; 0: never.",
-                   atomic_load_explicit(&node->backup_at, memory_order_relaxed));
 }
 
 static void write_policy(struct qd_node *node, FILE *out)
@@ -586,13 +374,13 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     write_tls(&node->tls, out);
     write_policy(node, out);
     write_process(out);
-    write_calls(node, out);
+    qd_metrics_write_calls(node, out);
     write_requests(out, &figures);
     write_tables(out, &figures, &stats);
     write_capacities(node, out);
-    write_tenants(node, top, out);
+    qd_metrics_write_tenants(node, top, out);
     write_rules(node->rls_stats, out);
     write_events(node, &stats, out);
-    write_ledger(node, out);
-    write_snapshots(node, out);
+    qd_metrics_write_ledger(node, out);
+    qd_metrics_write_snapshots(node, out);
 }
