@@ -106,6 +106,11 @@ def cases(world):
         node.start()
         until("it limits again", lambda: status("closed", "a") == 429)
 
+    def many_at_once_are_all_decided():
+        room(3600, 120)
+        codes = envoy.codes(400, "/", "x-key: many", listener="closed", parallel=100)
+        same((codes.count(200), codes.count(429)), (10, 390))
+
     def a_stop_in_the_midst_of_load_is_no_denial():
         room(3600, 120)
         codes = []
@@ -127,6 +132,7 @@ def cases(world):
         a_node_that_hangs_costs_envoys_timeout,
         a_node_that_goes_on_limits_again,
         a_node_without_rules_is_an_error,
+        many_at_once_are_all_decided,
         a_stop_in_the_midst_of_load_is_no_denial,
     ]
 

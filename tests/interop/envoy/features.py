@@ -122,6 +122,14 @@ def cases(world):
         same(status("cost-of-a-header", "x-key: e", "x-cost: 1000000000"), 429)
         same(get("cost-of-a-header", "x-key: e", "x-cost: 0").headers["x-ratelimit-remaining"], "0")
 
+    def a_cost_that_envoy_cannot_read_leaves_the_descriptor_out():
+        room(3600, 60)
+        same(status("cost-of-a-header", "x-key: n", "x-cost: 10"), 200)
+        for cost in ("1000000001", "many", "-1"):
+            answer = get("cost-of-a-header", "x-key: n", f"x-cost: {cost}")
+            same((cost, answer.status, "x-ratelimit-limit" in answer.headers), (cost, 200, False))
+        same(status("cost-of-a-header", "x-key: n", "x-cost: 1"), 429)
+
     def usage_comes_from_a_header_of_the_answer():
         room(3600, 60)
         same(status("cost-of-an-answer", "x-key: f", "x-usage: 11"), 200)
@@ -229,6 +237,7 @@ def cases(world):
         a_cost_comes_from_metadata,
         a_cost_is_fixed,
         a_cost_is_large,
+        a_cost_that_envoy_cannot_read_leaves_the_descriptor_out,
         usage_comes_from_a_header_of_the_answer,
         usage_comes_from_metadata_of_the_answer,
         a_hit_is_given_back_after_the_response,

@@ -62,31 +62,51 @@ class Authority:
 
 def cases(world):
     tls = world.folder / "tls"
-    text = (SNIPPETS / "envoy-tls.yaml").read_text().replace("/etc/envoy/tls", str(tls))
     node = world.node
+
+    def put(name, folder):
+        """As Envoy's certificate and key: moved into their place, as Envoy's watch wants it."""
+        for suffix in ("key", "pem"):
+            new = folder.with_suffix(f".{suffix}")
+            new.write_bytes((tls / f"{name}.{suffix}").read_bytes())
+            os.replace(new, folder / f"envoy.{suffix}")
+
+    def configuration(tag, certificate="envoy"):
+        """envoy-tls.yaml with a folder of its own."""
+        folder = world.folder / tag
+        folder.mkdir()
+        put(certificate, folder)
+        (folder / "ca.pem").write_bytes((tls / "ca.pem").read_bytes())
+        for name in ("envoy-tls.yaml", "envoy-certificate.yaml"):
+            (folder / name).write_text((SNIPPETS / name).read_text().replace("/etc/envoy/tls", str(folder)))
+        return (folder / "envoy-tls.yaml").read_text()
 
     def first(envoy, key):
         return envoy.get("/v1/chat", f"x-api-key: {key}").status
 
+    def started(tag, certificate="envoy"):
+        return world.envoy(configuration(tag, certificate), tag)
+
     def changed(tag, pattern, with_this):
-        found, count = re.subn(pattern, with_this, text, flags=re.S)
+        found, count = re.subn(pattern, with_this, configuration(tag), flags=re.S)
         same(count, 1, f"places of {pattern}")
         return world.envoy(found, tag)
 
     def envoy_and_the_node_know_each_other():
         room(60)
-        envoy = world.envoy(text, "mutual")
+        envoy = started("mutual")
         same(envoy.codes(21, "/v1/chat", "x-api-key: a"), [200] * 20 + [429])
         same(envoy.figure("cluster.quotad.ssl.handshake") >= 1, True, "it came by TLS")
 
     def envoy_without_a_certificate_is_refused():
-        same(first(changed("anonymous", r"            tls_certificates:\n.*?(?=            # Who quotad)", ""), "b"), 503)
+        certificate = r"            tls_certificate_sds_secret_configs:\n.*?(?=            # Who quotad)"
+        same(first(changed("anonymous", certificate, ""), "b"), 503)
 
     def envoy_of_another_authority_is_refused():
-        same(first(changed("stranger", r"envoy\.pem(.*)envoy\.key", r"stranger.pem\1stranger.key"), "b"), 503)
+        same(first(started("foreigner", "stranger"), "b"), 503)
 
     def envoy_whose_certificate_has_run_out_is_refused():
-        same(first(changed("expired", r"envoy\.pem(.*)envoy\.key", r"expired.pem\1expired.key"), "b"), 503)
+        same(first(started("late", "expired"), "b"), 503)
 
     def envoy_without_tls_is_refused():
         same(first(changed("plaintext", r"      transport_socket:\n.*?(?=      load_assignment)", ""), "b"), 503)
@@ -110,7 +130,13 @@ def cases(world):
         old = serial()
         authority.certify("quotad", f"DNS:{HOST}")
         until("the new certificate", lambda: serial() != old)
-        same(first(world.envoy(text, "after"), "c"), 200)
+        same(first(started("after"), "c"), 200)
+
+    def envoys_own_certificate_is_replaced_without_a_restart():
+        envoy = started("renewed", "expired")
+        same(first(envoy, "d"), 503)
+        put("envoy", world.folder / "renewed")
+        until("the new certificate", lambda: first(envoy, "d") == 200)
 
     every = [
         envoy_and_the_node_know_each_other,
@@ -121,13 +147,14 @@ def cases(world):
         a_node_of_another_authority_is_refused,
         a_node_of_another_name_is_refused,
         a_certificate_is_replaced_without_a_restart,
+        envoys_own_certificate_is_replaced_without_a_restart,
     ]
     authority = Authority(tls)
     authority.certify("quotad", f"DNS:{HOST}")
     authority.certify("envoy", "DNS:envoy.example.com,URI:spiffe://example.com/gateway/envoy")
     authority.certify("expired", "DNS:envoy.example.com", days=-1)
     Authority(tls, "other").certify("stranger", "DNS:envoy.example.com")
-    world.envoy(text, "checked").stop()
+    started("checked").stop()
     try:
         need("--tls-cert")
     except Skip as why:
