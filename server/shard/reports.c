@@ -223,6 +223,9 @@ uint32_t qd_reports_finish(struct qd_reports *reports)
 {
     struct qd_node *node = reports->worker->node;
 
+    if (reports->finished) { /* nothing was begun since: what was finished is not applied twice */
+        return 0;
+    }
     reports->pending = reports->job_count;
     qd_ledger_submit(node->ledger, reports->jobs, reports->job_count);
     reports->job_count = 0;

@@ -30,7 +30,7 @@ void qd_reports_free(struct qd_reports *reports);
 bool qd_reports_begin(struct qd_reports *reports, const struct qd_report_args *args);
 
 /* Book all that were begun, wait until they are on disk, and apply them in their order. Results are
- * there until the next begin. Returns how many. */
+ * there until the next begin. Returns how many: 0 if none was begun since the last finish. */
 uint32_t qd_reports_finish(struct qd_reports *reports);
 struct qd_report_result *qd_reports_result(struct qd_reports *reports, uint32_t i);
 

@@ -3,6 +3,7 @@
 #include "tests/lib/store/gate.h"
 #include "tests/unit/rpc/served.h"
 
+#include "quota/v1/admin.pb-c.h"
 #include "quota/v1/quota.pb-c.h"
 #include "quota/v1/usage.pb-c.h"
 
@@ -351,6 +352,26 @@ Test(caller, L2_a_streams_reports_share_a_sync_and_are_answered_in_order)
     cr_expect(r->items[3]->report->duplicate);
     cr_expect_leq(groups_since(before), 1);
     protobuf_c_message_free_unpacked(answer, NULL);
+}
+
+/* X2: what cannot be read is refused by itself, and nothing of the report before it is done again.
+ */
+Test(caller, X2_a_malformed_report_follows_a_good_one)
+{
+    Quota__V1__DrainRequest other; /* its first field is a number, a report's is a text */
+
+    quota__v1__drain_request__init(&other);
+    other.cancel = true;
+    for (unsigned i = 0; i < 3; i++) {
+        struct call c;
+        char id[16];
+        (void)snprintf(id, sizeof(id), "good-%u", i);
+        cr_expect(!was_booked(id)); /* which books it */
+        start(&c, "ReportUsage", &other.base, LONG_MS);
+        cr_expect_eq(finish(&c, NULL, NULL), GRPC_STATUS_INVALID_ARGUMENT);
+        cr_expect_str_eq(c.reason, "MALFORMED");
+        cr_expect(was_booked(id));
+    }
 }
 
 /* --- a full queue --- */
