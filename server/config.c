@@ -129,6 +129,9 @@ static bool parse_duration(const struct setting *s, const char *text, int64_t *r
 
 static bool parse_address(const struct setting *s, const char *text)
 {
+    if (*text == '\0' && *s->standard == '\0') {
+        return true;
+    }
     const char *colon = strrchr(text, ':');
     int64_t port = 0;
     const char *end = NULL;

@@ -19,7 +19,7 @@ enum qd_setting_kind {
     QD_SETTING_TEXT,
     QD_SETTING_FLAG,     /* true or false */
     QD_SETTING_COUNT,    /* a whole number within min..max; 40k, 1M as well */
-    QD_SETTING_ADDRESS,  /* HOST:PORT; port 0: any free one */
+    QD_SETTING_ADDRESS,  /* HOST:PORT; port 0: any free one; "" where that is the default */
     QD_SETTING_DURATION, /* 500ms, 30s, 5m, 2h; within min..max ms */
     QD_SETTING_LEVEL,    /* debug, info, warn, error */
 };
@@ -49,6 +49,8 @@ enum qd_setting_kind {
     X(BACKUP_DIR, "backup-dir", "DIR", TEXT, 0, 0, "",                                            \
       "where backups are made, a folder each; default: backups in the data directory")            \
     X(LISTEN, "listen", "HOST:PORT", ADDRESS, 0, 65535, "127.0.0.1:7070", "gRPC; port 0: any")    \
+    X(ADMIN_RPC_LISTEN, "admin-rpc-listen", "HOST:PORT", ADDRESS, 0, 65535, "",                   \
+      "gRPC of AdminService, which --listen then does not serve; default: --listen does")         \
     X(TLS_CERT, "tls-cert", "FILE", TEXT, 0, 0, "",                                               \
       "gRPC by TLS: certificate and what leads to its authority, PEM; reloaded when it changes")  \
     X(TLS_KEY, "tls-key", "FILE", TEXT, 0, 0, "", "its key, PEM, that others cannot read")        \
@@ -67,7 +69,8 @@ enum qd_setting_kind {
     X(HTTP_LISTEN, "http-listen", "HOST:PORT", ADDRESS, 0, 65535, "",                             \
       "Envoy's rate limits over plain HTTP: POST /json, GET /healthcheck; none if not given")     \
     X(PORT_FILE, "port-file", "FILE", TEXT, 0, 0, "",                                             \
-      "write the ports in use there once the node is ready: grpc=N, admin=N, http=N")             \
+      "write the ports in use there once the node is ready: grpc=N, admin=N, admin_grpc=N, "      \
+      "http=N")                                                                                   \
     X(NODE_NAME, "node-name", "NAME", TEXT, 0, 0, "",                                             \
       "kept by the ledger from its first start on; default: the host's name")                     \
     X(THREADS, "threads", "N", COUNT, 0, 128, "0", "RPC threads; 0: one per core")                \

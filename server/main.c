@@ -152,6 +152,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
 {
     struct qd_rpc_config config = {
         .listen = qd_config_get(&app->config, QD_SET_LISTEN),
+        .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_RPC_LISTEN),
         .threads = app->boot.threads,
         .booking_threads = 8,
         .booking_queue = 4096,
@@ -218,6 +219,18 @@ static bool watch_credentials(struct app *app)
     return app->credentials != NULL;
 }
 
+static void host_of(const char *address, char *host, size_t size)
+{
+    const char *colon = strrchr(address, ':');
+    int len = colon != NULL ? (int)(colon - address) : (int)strlen(address);
+
+    if (len > 1 && address[0] == '[') {
+        address++;
+        len -= 2;
+    }
+    (void)snprintf(host, size, "%.*s", len, address);
+}
+
 static bool is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
@@ -225,23 +238,26 @@ static bool is_loopback(const char *host)
 }
 
 /* X1: what a laptop may do is no good on a network. Said, because nothing else would. */
-static void warn_of_network(const struct app *app, const char *host)
+static void warn_of_network(const struct app *app, enum qd_setting_id listen)
 {
+    const char *address = qd_config_get(&app->config, listen);
     bool tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0';
     bool credentials = *qd_config_get(&app->config, QD_SET_CREDENTIALS) != '\0';
+    char host[128];
 
-    if (is_loopback(host)) {
+    host_of(address, host, sizeof(host));
+    if (address[0] == '\0' || is_loopback(host)) {
         return;
     }
     if (!credentials) {
         qd_log(QD_LOG_WARN,
                "everybody who reaches the gRPC port may do everything; pass --credentials FILE",
-               "listen=%s", qd_log_quote(qd_config_get(&app->config, QD_SET_LISTEN)).text);
+               "listen=%s", qd_log_quote(address).text);
     } else if (!tls) {
         qd_log(QD_LOG_WARN,
                "the gRPC port is plaintext: credentials are accepted from this machine only; pass "
                "--tls-cert FILE and --tls-key FILE",
-               "listen=%s", qd_log_quote(qd_config_get(&app->config, QD_SET_LISTEN)).text);
+               "listen=%s", qd_log_quote(address).text);
     }
 }
 
@@ -286,20 +302,11 @@ static bool write_ports(struct app *app)
     if (app->http != NULL) {
         (void)fprintf(file, "http=%u\n", qd_rls_http_port(app->http));
     }
+    if (qd_rpc_admin_port(app->rpc) != 0) {
+        (void)fprintf(file, "admin_grpc=%d\n", qd_rpc_admin_port(app->rpc));
+    }
     bool ok = fclose(file) == 0;
     return ok && rename(temporary, path) == 0;
-}
-
-static void host_of(const char *address, char *host, size_t size)
-{
-    const char *colon = strrchr(address, ':');
-    int len = colon != NULL ? (int)(colon - address) : (int)strlen(address);
-
-    if (len > 1 && address[0] == '[') {
-        address++;
-        len -= 2;
-    }
-    (void)snprintf(host, size, "%.*s", len, address);
 }
 
 static void say_recovery(const struct qd_recovery *r)
@@ -333,6 +340,9 @@ static void say_hello(struct app *app, const char *host, const char *admin_host)
     if (app->http != NULL) {
         (void)printf("rate limits over HTTP at port %u: /json /healthcheck\n",
                      qd_rls_http_port(app->http));
+    }
+    if (qd_rpc_admin_port(app->rpc) != 0) {
+        (void)printf("AdminService at gRPC port %d only\n", qd_rpc_admin_port(app->rpc));
     }
     (void)printf("policy r1 OK: %s\n", app->boot.summary);
     say_recovery(&app->boot.recovery);
@@ -368,7 +378,8 @@ static int serve(struct app *app, const char *config_text)
         code = fail("cannot write --port-file");
     } else {
         say_hello(app, host, admin_host);
-        warn_of_network(app, host);
+        warn_of_network(app, QD_SET_LISTEN);
+        warn_of_network(app, QD_SET_ADMIN_RPC_LISTEN);
         qd_log(QD_LOG_INFO, "serving", "node=%s incarnation=%llu threads=%u", app->boot.node->name,
                (unsigned long long)app->boot.node->incarnation, app->boot.threads);
         qd_loop_run(app->loop);

@@ -55,13 +55,14 @@ void qd_events_post(struct qd_rpc_thread *thread, uint32_t index)
     grpc_call_error error = GRPC_CALL_OK;
     if (call->method->kind == QD_METHOD_UNKNOWN) {
         grpc_call_details_init(&call->asked);
-        error = grpc_server_request_call(rpc->server, &call->call, &call->asked, &call->metadata,
-                                         thread->cq, thread->cq, &call->tags[QD_TAG_REQUEST]);
+        error = grpc_server_request_call(rpc->servers[index], &call->call, &call->asked,
+                                         &call->metadata, thread->cq, thread->cq,
+                                         &call->tags[QD_TAG_REQUEST]);
     } else {
         error = grpc_server_request_registered_call(
-            rpc->server, rpc->registered[index], &call->call, &call->deadline, &call->metadata,
-            qd_method_has_payload(call->method) ? &call->received : NULL, thread->cq, thread->cq,
-            &call->tags[QD_TAG_REQUEST]);
+            rpc->servers[index], rpc->registered[index], &call->call, &call->deadline,
+            &call->metadata, qd_method_has_payload(call->method) ? &call->received : NULL,
+            thread->cq, thread->cq, &call->tags[QD_TAG_REQUEST]);
     }
     if (error != GRPC_CALL_OK) {
         call->next = thread->pool;
@@ -160,29 +161,27 @@ enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_erro
 {
     struct qd_rpc_thread *thread = call->thread;
     const struct qd_method *method = call->method;
+    _Atomic(struct qd_credentials *) *published = &thread->rpc->credentials;
     /* With checks in the lanes the worker has entered. */
     bool entered = thread->lane_count > 0;
-    enum qd_error_code code = QD_ERROR_NONE;
 
+    if ((method->roles & QD_ROLES_OPEN) != 0 ||
+        atomic_load_explicit(published, memory_order_relaxed) == NULL) { /* never NULL again */
+        qd_caller_anyone(&call->caller);
+        return QD_ERROR_NONE;
+    }
     if (!entered) {
         (void)qd_worker_enter(thread->place.worker);
     }
-    const struct qd_credentials *credentials =
-        atomic_load_explicit(&thread->rpc->credentials, memory_order_seq_cst);
-    if (credentials == NULL || (method->roles & QD_ROLES_OPEN) != 0) {
-        qd_caller_anyone(&call->caller);
-    } else {
-        code =
-            qd_caller_identify(credentials, call->call, &call->metadata, &call->caller, ret_error);
-        if (code == QD_ERROR_NONE) {
-            code = qd_caller_may_call(&call->caller, method->path, method->roles, method->bound,
-                                      ret_error);
-        }
-    }
+    enum qd_error_code code =
+        qd_caller_identify(atomic_load_explicit(published, memory_order_seq_cst), call->call,
+                           &call->metadata, &call->caller, ret_error);
     if (!entered) {
         qd_worker_leave(thread->place.worker);
     }
-    return code;
+    return code != QD_ERROR_NONE ? code
+                                 : qd_caller_may_call(&call->caller, method->path, method->roles,
+                                                      method->bound, ret_error);
 }
 
 static void await_close(struct qd_call *call)
@@ -215,10 +214,11 @@ static void answer_unknown(struct qd_place *place, struct qd_call *call)
     struct qd_str method = {(const char *)GRPC_SLICE_START_PTR(call->asked.method),
                             GRPC_SLICE_LENGTH(call->asked.method)};
 
-    (void)qd_error_set(
-        &error, QD_ERROR_UNSUPPORTED,
-        "%s is not served here; list what is with grpc.reflection.v1.ServerReflection",
-        qd_quote(method).text);
+    (void)qd_error_set(&error, QD_ERROR_UNSUPPORTED, "%s is not served here; %s",
+                       qd_quote(method).text,
+                       qd_rpc_admin_port(place->rpc) != 0
+                           ? "AdminService is at --admin-rpc-listen, all others are at --listen"
+                           : "list what is with grpc.reflection.v1.ServerReflection");
     qd_call_reply(place, call, QD_ERROR_UNSUPPORTED, &error);
 }
 

@@ -39,7 +39,12 @@ const struct qd_rpc_hooks *qd_rpc_hooks_of(const struct qd_rpc *rpc)
 
 int qd_rpc_port(const struct qd_rpc *rpc)
 {
-    return rpc->port;
+    return rpc->listeners[0].port;
+}
+
+int qd_rpc_admin_port(const struct qd_rpc *rpc)
+{
+    return rpc->listeners[1].port;
 }
 
 static grpc_arg int_arg(const char *name, int value)
@@ -56,10 +61,8 @@ static grpc_arg int_arg(const char *name, int value)
     return arg;
 }
 
-static void make_server(struct qd_rpc *rpc)
+static grpc_server *make_server(const struct qd_rpc *rpc, grpc_resource_quota *quota)
 {
-    grpc_resource_quota *quota = grpc_resource_quota_create("quotad");
-    grpc_resource_quota_resize(quota, MEMORY_QUOTA);
     union {
         const char *in;
         char *out;
@@ -84,8 +87,7 @@ static void make_server(struct qd_rpc *rpc)
         args[n++] = int_arg(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 30000);
     }
     grpc_channel_args channel_args = {n, args};
-    rpc->server = grpc_server_create(&channel_args, NULL);
-    grpc_resource_quota_unref(quota);
+    return grpc_server_create(&channel_args, NULL);
 }
 
 uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods)
@@ -98,30 +100,72 @@ uint32_t qd_rpc_methods(const struct qd_method *const **ret_methods)
     return sizeof(services) / sizeof(services[0]);
 }
 
-static void register_methods(struct qd_rpc *rpc)
+static void register_method(struct qd_rpc *rpc, grpc_server *server, const struct qd_method *m)
 {
+    uint32_t i = rpc->method_count++;
+
+    assert(i < QD_METHODS_MAX);
+    rpc->methods[i] = m;
+    rpc->servers[i] = server;
+    rpc->registered[i] = NULL;
+    rpc->measured[i] = m->kind != QD_METHOD_UNKNOWN ? qd_measured_of(m->path) : QD_MEASURED_OTHER;
+    if (m->kind != QD_METHOD_UNKNOWN) {
+        rpc->registered[i] = grpc_server_register_method(
+            server, m->path, NULL,
+            qd_method_has_payload(m) ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER
+                                     : GRPC_SRM_PAYLOAD_NONE,
+            0);
+        assert(rpc->registered[i] != NULL);
+    }
+}
+
+static bool has_admin_listener(const struct qd_rpc *rpc)
+{
+    return rpc->config.admin_listen != NULL && rpc->config.admin_listen[0] != '\0';
+}
+
+/* What the administrators' listener serves, beside what tells of it: AdminService, and nobody else
+ * does. */
+static bool serves(const struct qd_rpc *rpc, bool is_admin, const struct qd_method *service)
+{
+    if (service == qd_health_methods || service == qd_reflection_methods) {
+        return true;
+    }
+    return (service == qd_admin_methods) == is_admin || !has_admin_listener(rpc);
+}
+
+static void register_methods(struct qd_rpc *rpc, grpc_server *server, bool is_admin)
+{
+    static const struct qd_method unknown = {
+        "", QD_METHOD_UNKNOWN, 2, NULL, NULL, QD_ROLES_OPEN, QD_BOUND_FREE};
     const struct qd_method *const *services;
     uint32_t count = qd_rpc_methods(&services);
 
     for (uint32_t i = 0; i < count; i++) {
-        for (const struct qd_method *m = services[i]; m->path != NULL; m++) {
-            assert(rpc->method_count < QD_METHODS_MAX);
-            rpc->methods[rpc->method_count] = m;
-            rpc->registered[rpc->method_count] = grpc_server_register_method(
-                rpc->server, m->path, NULL,
-                qd_method_has_payload(m) ? GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER
-                                         : GRPC_SRM_PAYLOAD_NONE,
-                0);
-            assert(rpc->registered[rpc->method_count] != NULL);
-            rpc->measured[rpc->method_count] = qd_measured_of(m->path);
-            rpc->method_count++;
+        for (const struct qd_method *m = services[i];
+             serves(rpc, is_admin, services[i]) && m->path != NULL; m++) {
+            register_method(rpc, server, m);
         }
     }
-    static const struct qd_method unknown = {
-        "", QD_METHOD_UNKNOWN, 2, NULL, NULL, QD_ROLES_OPEN, QD_BOUND_FREE};
-    rpc->methods[rpc->method_count] = &unknown;
-    rpc->measured[rpc->method_count] = QD_MEASURED_OTHER;
-    rpc->registered[rpc->method_count++] = NULL;
+    register_method(rpc, server, &unknown);
+}
+
+static void make_listeners(struct qd_rpc *rpc)
+{
+    grpc_resource_quota *quota = grpc_resource_quota_create("quotad");
+
+    grpc_resource_quota_resize(quota, MEMORY_QUOTA); /* of all together */
+    rpc->listener_count = has_admin_listener(rpc) ? 2 : 1;
+    for (uint32_t i = 0; i < rpc->listener_count; i++) {
+        grpc_server *server = make_server(rpc, quota);
+        rpc->listeners[i] = (struct qd_listener){.server = server};
+        register_methods(rpc, server, i == 1);
+        for (uint32_t k = 0; k < rpc->config.threads; k++) {
+            grpc_server_register_completion_queue(server, rpc->threads[k].cq, NULL);
+        }
+        grpc_server_register_completion_queue(server, rpc->shutdown_cq, NULL);
+    }
+    grpc_resource_quota_unref(quota);
 }
 
 static bool start_threads(struct qd_rpc *rpc)
@@ -227,15 +271,32 @@ static bool open_tls(struct qd_rpc *rpc, struct qd_error *ret_error)
 
 /* One port of the server: its address, and what a connection has to show. */
 static enum qd_error_code open_listener(struct qd_rpc *rpc, const char *address, const char *flag,
-                                        int *ret_port, struct qd_error *ret_error)
+                                        struct qd_listener *listener, struct qd_error *ret_error)
 {
     grpc_server_credentials *credentials =
         rpc->tls != NULL ? qd_tls_credentials(rpc->tls) : grpc_insecure_server_credentials_create();
-    enum qd_error_code code =
-        qd_accept_listen(rpc->accept, rpc->server, address, flag, credentials, ret_port, ret_error);
+    enum qd_error_code code = qd_accept_listen(rpc->accept, listener->server, address, flag,
+                                               credentials, &listener->port, ret_error);
 
     grpc_server_credentials_release(credentials);
     return code;
+}
+
+static bool open_listeners(struct qd_rpc *rpc, struct qd_error *ret_error)
+{
+    static const char *const flags[] = {"--listen", "--admin-rpc-listen"};
+    const char *const addresses[] = {rpc->config.listen, rpc->config.admin_listen};
+
+    if (!open_tls(rpc, ret_error)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < rpc->listener_count; i++) {
+        struct qd_listener *listener = &rpc->listeners[i];
+        if (open_listener(rpc, addresses[i], flags[i], listener, ret_error) != QD_ERROR_NONE) {
+            return false;
+        }
+    }
+    return true;
 }
 
 struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config,
@@ -250,12 +311,9 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     }
     qd_grpc_log_take(&config->hooks);
     grpc_init();
-    make_server(rpc);
-    register_methods(rpc);
     for (uint32_t i = 0; i < config->threads; i++) {
         rpc->threads[i].rpc = rpc;
         rpc->threads[i].cq = grpc_completion_queue_create_for_next(NULL);
-        grpc_server_register_completion_queue(rpc->server, rpc->threads[i].cq, NULL);
     }
     atomic_init(&rpc->rls, config->rls);
     if (config->tenant_domain != NULL) {
@@ -263,14 +321,15 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     }
     atomic_init(&rpc->credentials, config->credentials);
     rpc->shutdown_cq = grpc_completion_queue_create_for_next(NULL);
-    grpc_server_register_completion_queue(rpc->server, rpc->shutdown_cq, NULL);
-    if (!open_tls(rpc, ret_error) ||
-        open_listener(rpc, config->listen, "--listen", &rpc->port, ret_error) != QD_ERROR_NONE) {
+    make_listeners(rpc);
+    if (!open_listeners(rpc, ret_error)) {
         qd_rpc_stop(rpc, 0);
         return NULL;
     }
     atomic_store(&rpc->serving, true);
-    grpc_server_start(rpc->server);
+    for (uint32_t i = 0; i < rpc->listener_count; i++) {
+        grpc_server_start(rpc->listeners[i].server);
+    }
     if (!start_threads(rpc) || !qd_accept_start(rpc->accept)) {
         (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "cannot start threads: out of memory");
         qd_rpc_stop(rpc, 0);
@@ -279,16 +338,25 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
     return rpc;
 }
 
+/* All listeners close at once, and share the time. One that was never started closes likewise. */
 static void wait_shutdown(struct qd_rpc *rpc, uint32_t grace_ms)
 {
-    static int tag;
     gpr_timespec end =
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(grace_ms, GPR_TIMESPAN));
+    uint32_t left = rpc->listener_count;
 
-    grpc_server_shutdown_and_notify(rpc->server, rpc->shutdown_cq, &tag);
-    grpc_event event = grpc_completion_queue_next(rpc->shutdown_cq, end, NULL);
-    if (event.type != GRPC_OP_COMPLETE) {
-        grpc_server_cancel_all_calls(rpc->server);
+    for (uint32_t i = 0; i < rpc->listener_count; i++) {
+        grpc_server_shutdown_and_notify(rpc->listeners[i].server, rpc->shutdown_cq,
+                                        &rpc->listeners[i]);
+    }
+    while (left > 0 &&
+           grpc_completion_queue_next(rpc->shutdown_cq, end, NULL).type == GRPC_OP_COMPLETE) {
+        left--;
+    }
+    for (uint32_t i = 0; i < rpc->listener_count && left > 0; i++) {
+        grpc_server_cancel_all_calls(rpc->listeners[i].server);
+    }
+    for (; left > 0; left--) {
         (void)grpc_completion_queue_next(rpc->shutdown_cq, gpr_inf_future(GPR_CLOCK_MONOTONIC),
                                          NULL);
     }
@@ -335,8 +403,8 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
     atomic_store_explicit(&rpc->stopping, true, memory_order_release);
     qd_rpc_set_serving(rpc, false);
     qd_watch_end_all(rpc, grace_ms);
-    qd_accept_stop(rpc->accept); /* gRPC takes no socket after its shutdown has begun */
-    if (rpc->port != 0) {
+    qd_accept_stop(rpc->accept);       /* gRPC takes no socket after its shutdown has begun */
+    if (rpc->listeners[0].port != 0) { /* else none has a socket */
         wait_shutdown(rpc, grace_ms);
     }
     qd_booking_stop(rpc); /* all calls have ended: nothing waits for it */
@@ -350,7 +418,9 @@ void qd_rpc_stop(struct qd_rpc *rpc, uint32_t grace_ms)
             drain_queue(t->cq);
         }
     }
-    grpc_server_destroy(rpc->server);
+    for (uint32_t i = 0; i < rpc->listener_count; i++) {
+        grpc_server_destroy(rpc->listeners[i].server);
+    }
     drain_queue(rpc->shutdown_cq);
     for (uint32_t i = 0; i < rpc->config.threads; i++) {
         struct qd_call *next = NULL;

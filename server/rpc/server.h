@@ -49,8 +49,9 @@ struct qd_rls_set;     /* rls.h */
 struct qd_credentials; /* credentials.h */
 
 struct qd_rpc_config {
-    const char *listen; /* "127.0.0.1:7070"; port 0: any */
-    uint32_t threads;   /* completion queues */
+    const char *listen;       /* "127.0.0.1:7070"; port 0: any */
+    const char *admin_listen; /* AdminService is served there only; NULL or "": on `listen` */
+    uint32_t threads;         /* completion queues */
     uint32_t booking_threads;
     uint32_t booking_queue;    /* reports that may wait */
     uint32_t streams_max;      /* concurrent calls of one connection */
@@ -76,6 +77,8 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
 
 /* The port that it listens on. */
 int qd_rpc_port(const struct qd_rpc *rpc);
+/* Of `admin_listen`; 0: there is none. */
+int qd_rpc_admin_port(const struct qd_rpc *rpc);
 
 /* Decide by this set of rate limits from now on, which becomes the server's (I3). One thread at a
  * time. */

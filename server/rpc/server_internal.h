@@ -16,7 +16,8 @@
 
 #include <pthread.h>
 
-#define QD_METHODS_MAX       64U
+#define QD_METHODS_MAX       64U   /* of all listeners together */
+#define QD_LISTENERS_MAX     2U    /* everybody's, and the administrators' */
 #define QD_CALLS_MAX         8192U /* call objects of one thread (X2) */
 #define QD_RETRY_MS          100
 #define QD_DIGITS_OF(number) #number
@@ -56,16 +57,24 @@ struct qd_booking_thread {
     struct qd_place place;
 };
 
+/* An address, and what is served there. All share the completion queues: a call comes with the
+ * index of its method, and that is of one listener. */
+struct qd_listener {
+    grpc_server *server;
+    int port; /* 0: not bound */
+};
+
 struct qd_rpc {
     struct qd_node *node;
     struct qd_rpc_config config;
-    grpc_server *server;
+    struct qd_listener listeners[QD_LISTENERS_MAX];
+    uint32_t listener_count;
     struct qd_accept *accept;
     struct qd_tls *tls; /* NULL: plaintext */
     grpc_completion_queue *shutdown_cq;
-    int port;
     struct qd_rpc_thread *threads;
     const struct qd_method *methods[QD_METHODS_MAX];
+    grpc_server *servers[QD_METHODS_MAX]; /* that serves it */
     void *registered[QD_METHODS_MAX];
     enum qd_measured measured[QD_METHODS_MAX];
     uint32_t method_count;

@@ -69,7 +69,7 @@ static void *asker_main(void *argument)
         qd_place_clear(place);
         (void)qd_worker_enter(place->worker);
         struct qd_str request = {(const char *)bytes, qd_out_used(&out)};
-        REQUIRE(qd_rls_decide(place, request, &error) == QD_ERROR_NONE);
+        REQUIRE(qd_rls_decide(place, NULL, request, &error) == QD_ERROR_NONE);
         qd_worker_leave(place->worker);
         REQUIRE(!place->out.full && qd_out_used(&place->out) > 0);
     }
