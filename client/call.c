@@ -89,7 +89,7 @@ static void start_try(struct lq_call *call)
     call->reply = NULL;
     grpc_byte_buffer *body = grpc_raw_byte_buffer_create(&call->request, 1);
     grpc_op ops[6] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        lq_secure_begin(&client->secure),
         {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = body},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
         {.op = GRPC_OP_RECV_INITIAL_METADATA,

@@ -140,7 +140,9 @@ static grpc_arg int_arg(const char *key, int value)
     return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = name.out, .value.integer = value};
 }
 
-static grpc_channel *open_channel(const struct quota_config *config)
+/* Takes the credentials. */
+static grpc_channel *open_channel(const struct quota_config *config,
+                                  grpc_channel_credentials *credentials)
 {
     char agent[128];
     (void)snprintf(agent, sizeof agent, "%s%slibquota/%s",
@@ -163,9 +165,8 @@ static grpc_channel *open_channel(const struct quota_config *config)
         {.type = GRPC_ARG_STRING, .key = key.out, .value.string = agent},
     };
     grpc_channel_args list = {sizeof args / sizeof args[0], args};
-    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
-    grpc_channel *channel = grpc_channel_create(config->address, plain, &list);
-    grpc_channel_credentials_release(plain);
+    grpc_channel *channel = grpc_channel_create(config->address, credentials, &list);
+    grpc_channel_credentials_release(credentials);
     return channel;
 }
 
@@ -193,6 +194,7 @@ static void client_release(struct quota_client *client)
     if (client->queue != NULL) {
         grpc_completion_queue_destroy(client->queue);
     }
+    lq_secure_release(&client->secure);
     lq_renew_release(client);
     lq_timers_release(&client->timers);
     pthread_cond_destroy(&client->changed);
@@ -238,8 +240,14 @@ enum quota_status quota_client_new(const struct quota_config *config, struct quo
         goto out_of_memory;
     }
     grpc_init();
+    grpc_channel_credentials *credentials = lq_secure_open(&filled, &client->secure, error);
+    if (credentials == NULL) {
+        client_release(client);
+        grpc_shutdown_blocking();
+        return QUOTA_INVALID;
+    }
     client->queue = grpc_completion_queue_create_for_next(NULL);
-    client->channel = open_channel(&filled);
+    client->channel = open_channel(&filled, credentials);
     if (pthread_create(&client->thread, NULL, run, client) != 0) {
         grpc_completion_queue_shutdown(client->queue);
         client_release(client);

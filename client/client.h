@@ -16,6 +16,7 @@
 
 #include "client/arena.h"
 #include "client/quota.h"
+#include "client/secure.h"
 #include "client/timer.h"
 
 #include <grpc/grpc.h>
@@ -144,6 +145,7 @@ struct quota_client {
     struct quota_config config; /* defaults filled in; its pointers are not kept */
     grpc_channel *channel;
     grpc_completion_queue *queue;
+    struct lq_secure secure;
 
     /* Guarded. */
     bool closing;

@@ -43,7 +43,7 @@ static void begin(struct quota_follow *follow, const void *request, size_t size)
     grpc_slice slice = grpc_slice_from_copied_buffer(request, size);
     grpc_byte_buffer *body = grpc_raw_byte_buffer_create(&slice, 1);
     grpc_op ops[4] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        lq_secure_begin(&follow->client->secure),
         {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = body},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
         {.op = GRPC_OP_RECV_INITIAL_METADATA,

@@ -130,7 +130,7 @@ enum quota_failure_mode {
 
 struct quota_config {
     const char *address;       /* "host:port", or any gRPC name: "dns:///quotad:7070",
-                                  "unix:/run/quotad.sock". NULL: "127.0.0.1:7070". Plaintext;
+                                  "unix:/run/quotad.sock". NULL: "127.0.0.1:7070".
                                   http_proxy of the environment is not followed */
     const char *source;        /* who reports. NULL: the server's default, "gateway" */
     int64_t check_timeout_ms;  /* a check in all, retries included. 0: 1,000 */
@@ -146,11 +146,16 @@ struct quota_config {
     uint32_t in_flight_max; /* open calls of the callback form; beyond it QUOTA_BUSY. 0: 4,096 */
     uint64_t seed;          /* of the jitter and of made-up request ids. 0: from the system */
     const char *user_agent; /* before "libquota/<version>". NULL: nothing */
+    /* Files, read by quota_client_new. The two secret ones are refused if others can read them. */
+    const char *tls_ca_file;   /* PEM: authorities that the server is known by. NULL: plaintext */
+    const char *tls_cert_file; /* PEM: a certificate to be known by, with its key. NULL: none */
+    const char *tls_key_file;
+    const char *token_file; /* a bearer token, over TLS or to this machine. NULL: none */
 };
 
 /* Make a client. It connects at the first call, and again whenever it must. `config` may be NULL.
- * Returns QUOTA_OK; QUOTA_INVALID (a setting out of range); QUOTA_NO_MEMORY; QUOTA_INTERNAL (no
- * thread). On failure *ret_client is untouched; `error` may be NULL. */
+ * Returns QUOTA_OK; QUOTA_INVALID (a setting out of range, a file that is wrong); QUOTA_NO_MEMORY;
+ * QUOTA_INTERNAL (no thread). On failure *ret_client is untouched; `error` may be NULL. */
 QUOTA_MUST_CHECK enum quota_status quota_client_new(const struct quota_config *config,
                                                     struct quota_error *error,
                                                     struct quota_client **ret_client);

@@ -167,7 +167,7 @@ static void open_rpc(struct quota_stream *stream)
     grpc_metadata_array_init(&stream->initial);
     grpc_metadata_array_init(&stream->trailing);
     grpc_op open[2] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        lq_secure_begin(&client->secure),
         {.op = GRPC_OP_RECV_INITIAL_METADATA,
          .data.recv_initial_metadata.recv_initial_metadata = &stream->initial},
     };

@@ -12,6 +12,10 @@ const struct ctl_option ctl_global_options[] = {
     {"address", 'a', "HOST:PORT", "the node (QUOTAD_ADDRESS; 127.0.0.1:7070)"},
     {"output", 'o', "table|json", "for people or for programs (QUOTACTL_OUTPUT; table)"},
     {"timeout", 0, "TIME", "of one call (QUOTACTL_TIMEOUT; 10s)"},
+    {"tls-ca", 0, "FILE", "speak TLS; authorities of the node, PEM (QUOTACTL_TLS_CA)"},
+    {"tls-cert", 0, "FILE", "a client certificate, PEM (QUOTACTL_TLS_CERT)"},
+    {"tls-key", 0, "FILE", "its key, PEM (QUOTACTL_TLS_KEY)"},
+    {"token-file", 0, "FILE", "a bearer token to be known by (QUOTACTL_TOKEN_FILE)"},
     {"color", 0, "auto|always|never", "colours (NO_COLOR turns them off; auto: on a terminal)"},
     {"print-config", 0, NULL, "show each setting and where it comes from"},
     {"help", 'h', NULL, "what this command does, with examples"},
@@ -306,6 +310,10 @@ int ctl_settings(struct ctl *ctl, const struct ctl_args *args)
         return CTL_ERROR;
     }
     ctl->timeout_ms = ns / 1000000 > 0 ? ns / 1000000 : 1;
+    ctl->tls_ca = pick(args, "tls-ca", "QUOTACTL_TLS_CA", NULL, &ctl->tls_ca_from);
+    ctl->tls_cert = pick(args, "tls-cert", "QUOTACTL_TLS_CERT", NULL, &ctl->tls_cert_from);
+    ctl->tls_key = pick(args, "tls-key", "QUOTACTL_TLS_KEY", NULL, &ctl->tls_key_from);
+    ctl->token_file = pick(args, "token-file", "QUOTACTL_TOKEN_FILE", NULL, &ctl->token_from);
     const char *colour = pick(args, "color", NULL, "auto", &ctl->colour_from);
     index = ctl_read_word(ctl, "--color", colour, colours);
     if (index < 0) {
@@ -330,5 +338,19 @@ int ctl_print_config(struct ctl *ctl)
                   from[ctl->timeout_from]);
     (void)fprintf(ctl->out, "color    %s  (%s)\n", ctl->colour ? "on" : "off",
                   from[ctl->colour_from]);
+    const struct {
+        const char *name;
+        const char *value;
+        enum ctl_origin origin;
+    } files[] = {{"tls-ca", ctl->tls_ca, ctl->tls_ca_from},
+                 {"tls-cert", ctl->tls_cert, ctl->tls_cert_from},
+                 {"tls-key", ctl->tls_key, ctl->tls_key_from},
+                 {"token-file", ctl->token_file, ctl->token_from}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { /* those that are given */
+        if (files[i].value != NULL) {
+            (void)fprintf(ctl->out, "%-8s %s  (%s)\n", files[i].name, files[i].value,
+                          from[files[i].origin]);
+        }
+    }
     return CTL_OK;
 }

@@ -40,6 +40,11 @@ struct ctl {
     bool json;
     bool colour;
     int64_t timeout_ms;
+    const char *tls_ca; /* files; NULL: not given */
+    const char *tls_cert;
+    const char *tls_key;
+    const char *token_file;
+    enum ctl_origin tls_ca_from, tls_cert_from, tls_key_from, token_from;
     enum ctl_origin address_from, output_from, timeout_from, colour_from;
     struct quota_client *client; /* NULL until a command needs it */
     const char *command;         /* "policy diff"; "" while none is known */

@@ -431,6 +431,10 @@ static bool prepare(struct ctl *ctl, struct replay *replay)
         .failure_mode = QUOTA_FAIL_ERROR,
         .in_flight_max = (uint32_t)options->in_flight + 16,
         .user_agent = "quotactl-replay/" QD_VERSION,
+        .tls_ca_file = ctl->tls_ca,
+        .tls_cert_file = ctl->tls_cert,
+        .tls_key_file = ctl->tls_key,
+        .token_file = ctl->token_file,
     };
     struct quota_error error;
     pthread_condattr_t clock;

@@ -76,6 +76,10 @@ struct quota_client *ctl_client(struct ctl *ctl)
             .no_renewal = true, /* the hold outlives this process */
             .tries_max = 3,
             .user_agent = "quotactl/" QD_VERSION,
+            .tls_ca_file = ctl->tls_ca,
+            .tls_cert_file = ctl->tls_cert,
+            .tls_key_file = ctl->tls_key,
+            .token_file = ctl->token_file,
         };
         struct quota_error error;
         if (quota_client_new(&config, &error, &ctl->client) != QUOTA_OK) {

@@ -177,6 +177,24 @@ Test(ctl, I10_flag_over_environment_over_default)
     ctl_run_release(&last);
 }
 
+Test(ctl, I10_files_of_a_secure_connection_are_settings_too)
+{
+    setenv("QUOTACTL_TLS_CA", "ca.pem", 1);
+    expect("status --print-config --token-file t", 0,
+           "address  127.0.0.1:7070  (default)\n"
+           "output   table  (default)\n"
+           "timeout  10000 ms  (default)\n"
+           "color    off  (default)\n"
+           "tls-ca   ca.pem  (environment)\n"
+           "token-file t  (flag)\n",
+           "");
+    expect("status --tls-cert c.pem", 1, "",
+           "quotactl status: tls_cert and tls_key go together, and with tls_ca, the authority that "
+           "the server is known by\n");
+    unsetenv("QUOTACTL_TLS_CA");
+    ctl_run_release(&last);
+}
+
 Test(ctl, I10_addresses_are_looked_at_first)
 {
     expect("status --print-config -a 10.0.0.1", 0,
