@@ -339,6 +339,19 @@ I3_a_file_may_not_have_the_tenants_domain() {
     expect_match "$answer" 'pro.requests'
 }
 
+# What is this node's own trouble is an error: Envoy does what its user wants then.
+I8_a_node_that_drains_is_no_reason_for_a_429() {
+    expect_exit 0 "$QUOTACTL_BIN" --address "$QD_GRPC" drain
+    ask_as "domain: \"ours\" $(of free)"
+    expect_match "$status" '^14 SHUTTING_DOWN this node drains'
+    ask_as "domain: \"ours\" $(of free '' "$(hits 0)")"
+    expect_code OK
+    before=$(entries free)
+    ask_as "domain: \"ours\" $(of free meter=input_tokens "$(hits 5)")" # a report is booked, too
+    expect_code OK
+    expect_eq "$(entries free)" $((before + 1))
+}
+
 I3_an_empty_name_switches_it_off() {
     ask "$(of acme)"
     expect_match "$status" '^9 NO_RLS_CONFIG '
@@ -355,7 +368,7 @@ qd_start --policy "$T/policy.yaml" --rls-config "$T/rls" || exit 1
 qd_run X5_after_the_kill
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --policy "$T/policy.yaml" --rls-config "$T/rls" --rls-tenant-domain ours || exit 1
-qd_run I3_other_domains_are_as_they_were I3_a_file_may_not_have_the_tenants_domain
+qd_run I3_other_domains_are_as_they_were I3_a_file_may_not_have_the_tenants_domain I8_a_node_that_drains_is_no_reason_for_a_429
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --policy "$T/policy.yaml" --rls-tenant-domain '' || exit 1
 qd_run I3_an_empty_name_switches_it_off
