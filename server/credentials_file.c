@@ -30,6 +30,7 @@ struct qd_credentials *qd_credentials_file_load(const char *path, uint64_t *ret_
 
 struct qd_credentials_watch {
     const char *path;
+    struct qd_node *node; /* its figures */
     struct qd_rpc *rpc;
     uint64_t loaded; /* what the file looked like */
     uint64_t seen;   /* at the last look */
@@ -49,6 +50,7 @@ static void watch(void *context)
         return;
     }
     struct qd_credentials *set = qd_credentials_file_load(w->path, &w->loaded, &why);
+    atomic_store_explicit(&w->node->credentials_are_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
         qd_log(QD_LOG_ERROR, "credentials refused; those in force stay", "file=%s why=%s",
                qd_log_quote(w->path).text, qd_log_quote(why != NULL ? why : "").text);
@@ -62,7 +64,7 @@ static void watch(void *context)
 }
 
 struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64_t loaded,
-                                                        struct qd_rpc *rpc)
+                                                        struct qd_node *node, struct qd_rpc *rpc)
 {
     struct qd_credentials_watch *w = calloc(1, sizeof(*w));
 
@@ -70,6 +72,7 @@ struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64
         return NULL;
     }
     w->path = path;
+    w->node = node;
     w->rpc = rpc;
     w->loaded = loaded;
     w->ticker = qd_ticker_start(LOOK_MS, watch, w);

@@ -17,10 +17,10 @@ struct qd_credentials *qd_credentials_file_load(const char *path, uint64_t *ret_
 struct qd_credentials_watch;
 
 /* Look at a file that was loaded when it looked so. A new one is published once it looks the same
- * twice; of a bad one the log tells, and the credentials in force stay. NULL: out of memory or
- * threads. `path` must outlive it. */
+ * twice; of a bad one the log and `node`'s figures tell, and the credentials in force stay. NULL:
+ * out of memory or threads. `path` must outlive it. */
 struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64_t loaded,
-                                                        struct qd_rpc *rpc);
+                                                        struct qd_node *node, struct qd_rpc *rpc);
 void qd_credentials_watch_stop(struct qd_credentials_watch *watch); /* NULL is fine */
 
 #endif /* QD_SERVER_CREDENTIALS_FILE_H */

@@ -216,6 +216,10 @@ static void write_policy(struct qd_node *node, FILE *out)
     qd_expose_one(out, "quotad_rls_last_reload_successful", "gauge",
                   "0: the last load of --rls-config was refused, and older rate limits go on.",
                   old ? 0 : 1);
+    old = atomic_load_explicit(&node->credentials_are_old, memory_order_relaxed);
+    qd_expose_one(out, "quotad_credentials_last_reload_successful", "gauge",
+                  "0: the last load of --credentials was refused, and older ones go on.",
+                  old ? 0 : 1);
 }
 
 static void write_process(FILE *out)

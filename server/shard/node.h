@@ -139,6 +139,7 @@ struct qd_node {
     _Atomic uint64_t rls_refused;     /* loads of --rls-config since the start that were refused */
     _Atomic bool rls_is_old;          /* the last one was: older rate limits are in force */
     _Atomic int64_t backup_at;        /* the last backup that was made, wall ns; 0: none */
+    _Atomic bool credentials_are_old; /* the last load of --credentials was refused */
     struct qd_tls_figures tls;
     _Atomic uint32_t calls_waiting; /* for a thread that may wait for the disk */
     pthread_mutex_t admin;          /* serializes changes of policy and tenants */

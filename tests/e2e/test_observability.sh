@@ -102,7 +102,12 @@ I6_no_label_but_tenant_has_values_of_users() {
 # With TLS, before the node that all else is about.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
     -keyout "$T/server.key" -out "$T/server.pem" 2>"$T/openssl" || { cat "$T/openssl"; exit 1; }
-qd_start --dev --tls-cert "$T/server.pem" --tls-key "$T/server.key" || exit 1
+credentials() {
+    echo "- {name: root, role: $1, token_sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b}" >"$T/new"
+    mv "$T/new" "$T/credentials.yaml"
+}
+credentials admin
+qd_start --dev --tls-cert "$T/server.pem" --tls-key "$T/server.key" --credentials "$T/credentials.yaml" || exit 1
 curl -s "http://$QD_ADMIN/metrics" >"$T/page.tls"
 I6_the_end_of_the_certificate_is_known() {
     ends=$(sed -n 's/^quotad_tls_certificate_expiry_timestamp_seconds //p' "$T/page.tls")
@@ -112,7 +117,23 @@ I6_the_end_of_the_certificate_is_known() {
     needs_promtool
     promtool check metrics <"$T/page.tls"
 }
-qd_run I6_the_end_of_the_certificate_is_known
+# wait_metric LINE: until /metrics has the line; 10 s at most.
+wait_metric() {
+    for _ in $(seq 100); do
+        curl -s "http://$QD_ADMIN/metrics" >"$T/page"
+        grep -qxF "$1" "$T/page" && return 0
+        sleep 0.1
+    done
+    qd_fail "/metrics never said: $1"
+}
+I6_credentials_that_are_refused_are_seen() {
+    wait_metric 'quotad_credentials_last_reload_successful 1'
+    credentials nobody
+    wait_metric 'quotad_credentials_last_reload_successful 0'
+    credentials billing
+    wait_metric 'quotad_credentials_last_reload_successful 1'
+}
+qd_run I6_the_end_of_the_certificate_is_known I6_credentials_that_are_refused_are_seen
 qd_stop TERM
 
 qd_start --dev --metrics-tenants 3 || exit 1
