@@ -252,11 +252,26 @@ void lq_read_trailing(const grpc_metadata_array *trailing, int code, struct lq_r
     }
 }
 
-/* gRPC tells a failed connection as a chain of causes; people need the last. */
-static const char *last_cause(const char *details)
+/* What follows `mark`, or NULL. */
+static const char *after(const char *text, const char *mark)
 {
-    const char *remote = strstr(details, "Failed to connect to remote host: ");
-    return remote != NULL ? remote + strlen("Failed to connect to remote host: ") : details;
+    const char *found = text != NULL ? strstr(text, mark) : NULL;
+    return found != NULL ? found + strlen(mark) : NULL;
+}
+
+/* gRPC tells a failed connection as a chain of causes; people need the last. */
+static const char *last_cause(const struct quota_client *client, const char *details)
+{
+    const char *remote = after(details, "Failed to connect to remote host: ");
+    if (remote != NULL) {
+        return remote;
+    }
+    if (client->config.tls_ca_file != NULL && strncmp(details, "empty address list", 18) == 0) {
+        return "the TLS files cannot be used: a certificate is damaged, or the key is not its own";
+    }
+    /* "...last error: UNKNOWN: ipv4:127.0.0.1:7070: Ssl handshake failed: ..." */
+    const char *cause = after(after(after(details, "last error: "), ": "), ": ");
+    return cause != NULL ? cause : details;
 }
 
 void lq_call_timed_out(const struct lq_call *call, struct lq_result *ret_result)
@@ -272,7 +287,7 @@ void lq_describe(const struct quota_client *client, const char *details, struct 
     size_t size = sizeof result->message;
     if (result->status == QUOTA_UNAVAILABLE && !result->refused) {
         (void)snprintf(result->message, size, "cannot reach quotad at %s: %s", client->address,
-                       last_cause(details));
+                       last_cause(client, details));
     } else {
         (void)snprintf(result->message, size, "%s",
                        details[0] != '\0' ? details : quota_status_name(result->status));

@@ -41,6 +41,35 @@ static void fail_in_our_words(struct ctl *ctl, const char *message)
     (void)ctl_fail(ctl, "%s", message);
 }
 
+/* What to look at when two do not speak the same TLS; NULL: it is something else. A handshake that
+ * failed is ended without an alert by gRPC 1.51: the other side sees a closed connection. */
+static const char *next_of_tls(const struct ctl *ctl, const char *message)
+{
+    bool closed = strstr(message, "Socket closed") != NULL ||
+                  strstr(message, "Connection reset by peer") != NULL;
+    if (closed && ctl->tls_ca == NULL) {
+        return "if the node speaks TLS, name who vouches for it with --tls-ca FILE";
+    }
+    if (closed && ctl->tls_ca != NULL) {
+        return "if the node asks for certificates, bring one that it accepts with --tls-cert and "
+               "--tls-key; its log says what was wrong";
+    }
+    if (strstr(message, "TLS files cannot be used") != NULL) {
+        return "look at what --tls-ca, --tls-cert and --tls-key name: openssl x509 -noout -text "
+               "-in FILE";
+    }
+    if (strstr(message, "wrong version number") != NULL) {
+        return "the node speaks no TLS: leave out --tls-ca (QUOTACTL_TLS_CA), or name another port";
+    }
+    if (strstr(message, "certificate verify failed") != NULL) {
+        return "is it that node? Its certificate has expired, or --tls-ca does not vouch for it";
+    }
+    if (strstr(message, "is not in peer certificate") != NULL) {
+        return "name the node as its certificate does with --address";
+    }
+    return NULL;
+}
+
 int ctl_fail_call(struct ctl *ctl, const struct quota_error *error)
 {
     fail_in_our_words(ctl, error->message);
@@ -52,7 +81,10 @@ int ctl_fail_call(struct ctl *ctl, const struct quota_error *error)
                       ctl->address);
         return CTL_ERROR;
     }
-    if (error->status == QUOTA_UNAVAILABLE && !reached) {
+    const char *next = next_of_tls(ctl, error->message);
+    if (error->status == QUOTA_UNAVAILABLE && !reached && next != NULL) {
+        (void)fprintf(ctl->err, "next: %s\n", next);
+    } else if (error->status == QUOTA_UNAVAILABLE && !reached) {
         (void)fprintf(ctl->err, "next: start a node with quotad --dev, or name another with "
                                 "--address HOST:PORT (QUOTAD_ADDRESS)\n");
     } else if (error->status == QUOTA_TIMEOUT && !reached) {

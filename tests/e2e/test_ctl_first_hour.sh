@@ -30,7 +30,7 @@ I7_policy_is_validated_without_a_node() {
 
 I7_README_shows_what_is_printed() {
     mkdir "$T/readme"
-    awk '/^```yaml/ { on = 1; next } /^```/ { on = 0 } on' "$SOURCE/README.md" | sed 's/tokens: 40k/tokns: 40k/' >"$T/readme/policy.yaml"
+    awk '/^```yaml$/ { on = 1; next } /^```/ { on = 0 } on' "$SOURCE/README.md" | sed 's/tokens: 40k/tokns: 40k/' >"$T/readme/policy.yaml"
     cp "$SOURCE/deploy/examples/prices.json" "$T/readme/"
     expect_exit 1 "$QUOTACTL_BIN" policy validate "$T/readme/policy.yaml"
     shown=$(sed -n 's/.*`\(policy\.yaml:.*"tokns".*accepted: requests, \)\.\.\.\(; did you mean "tokens"?\)`.*/\1 \2/p' "$SOURCE/README.md")

@@ -37,7 +37,7 @@ finish() {
 
 make_certs() {
     mkdir "$certs"
-    sh tests/interop/certs.sh "$certs" >"$T/openssl" 2>&1 || {
+    sh tests/lib/certs.sh "$certs" >"$T/openssl" 2>&1 || {
         fails certificates_are_made "$T/openssl"
         finish
     }

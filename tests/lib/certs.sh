@@ -1,6 +1,6 @@
 #!/bin/sh
-# Certificates for the ports of tests/interop, by the openssl CLI.
-#   sh certs.sh DIR
+# Certificates for tests with ports that speak TLS, by the openssl CLI.
+#   sh tests/lib/certs.sh DIR
 # NAME.pem and NAME.key of two authorities, `ca` and `other`; of nodes that ca vouches for: `node`, `renewed`, and two that
 # clients must refuse, `elsewhere` (of another name) and `old` (expired); of clients: `client`, `expired`, and `stranger`
 # (of the other authority). node and client are good; served.* begins as a copy of node.*: what a node is given.
@@ -14,13 +14,13 @@ new_key() {
 
 authority() { # NAME
     new_key "$1"
-    openssl req -x509 -new -key "$1.key" -subj "/CN=interop $1" -addext basicConstraints=critical,CA:TRUE -days 2 -out "$1.pem"
+    openssl req -x509 -new -key "$1.key" -subj "/CN=test $1" -addext basicConstraints=critical,CA:TRUE -days 2 -out "$1.pem"
 }
 
 issue() { # NAME AUTHORITY NAMES [DAYS]
     new_key "$1"
     printf 'subjectAltName=%s\n' "$3" >"$1.ext"
-    openssl req -new -key "$1.key" -subj "/CN=interop $1" -out "$1.csr"
+    openssl req -new -key "$1.key" -subj "/CN=test $1" -out "$1.csr"
     openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days "${4:-2}" -extfile "$1.ext" -out "$1.pem"
 }
 

@@ -1,0 +1,114 @@
+#!/bin/sh
+# quotactl, and so libquota, at ports that speak TLS: whom it trusts, who it is, and what it says when that does not fit (X1, I10).
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+
+certs=$T/certs
+mkdir "$certs"
+sh "${QUOTAD_SOURCE_DIR:?}/tests/lib/certs.sh" "$certs" >"$T/openssl.log" 2>&1 || {
+    cat "$T/openssl.log"
+    exit 1
+}
+
+ctl() {
+    "$QUOTACTL_BIN" --address "$QD_GRPC" "$@"
+}
+
+trusting() { # COMMAND...
+    ctl --tls-ca "$certs/ca.pem" "$@"
+}
+
+known() { # COMMAND...
+    trusting --tls-cert "$certs/client.pem" --tls-key "$certs/client.key" "$@"
+}
+
+# told CAUSE NEXT COMMAND...: it fails, and says why and what to do.
+told() {
+    cause=$1 next=$2
+    shift 2
+    expect_exit 1 "$@"
+    expect_in "$err" "$cause"
+    expect_in "$err" "next: $next"
+}
+
+# all_of CTL: calls, streams and a load, each over a channel of its own.
+all_of() {
+    expect_exit 0 "$1" check acme --model m --use input_tokens=10
+    id=$(printf '%s' "$out" | sed -n 's/.*quotactl report \([^ ]*\) .*/\1/p')
+    expect_exit 0 "$1" report "$id" --use input_tokens=10
+    expect_exit 0 "$1" ledger export acme
+    expect_match "$out" '"input_tokens"'
+    expect_exit 0 "$1" replay --format azure --trace "$QUOTAD_SOURCE_DIR/deploy/examples/traces/azure_conv.csv" --limit 20 \
+        --speed 0 --model m
+    expect_exit 0 curl -s "http://$QD_ADMIN/livez"
+    expect_eq "$out" ok
+}
+
+X1_quotactl_speaks_TLS() {
+    all_of trusting
+    expect_exit 0 env QUOTACTL_TLS_CA="$certs/ca.pem" "$QUOTACTL_BIN" --address "localhost:${QD_GRPC##*:}" status
+}
+
+X1_the_node_is_known_by_its_authority_and_name() {
+    told 'certificate verify failed' 'is it that node?' ctl --tls-ca "$certs/other.pem" status
+    serve elsewhere
+    told 'Peer name 127.0.0.1 is not in peer certificate' 'name the node as' trusting status
+    serve old
+    told 'certificate verify failed' 'is it that node?' trusting status
+}
+
+# serve NAME: files are looked at once a second.
+serve() {
+    cp "$certs/$1.pem" "$certs/served.pem"
+    cp "$certs/$1.key" "$certs/served.key"
+    sleep 2
+}
+
+X1_plaintext_at_a_TLS_port_names_the_flag() {
+    told "cannot reach quotad at $QD_GRPC" 'if the node speaks TLS, name who vouches for it with --tls-ca FILE' ctl status
+}
+
+X1_TLS_at_a_plain_port_names_the_flag() {
+    told 'wrong version number' 'the node speaks no TLS: leave out --tls-ca' trusting status
+    expect_exit 0 ctl status
+}
+
+X1_quotactl_brings_a_certificate() {
+    all_of known
+    for kind in none stranger expired; do
+        set -- status
+        [ $kind = none ] || set -- --tls-cert "$certs/$kind.pem" --tls-key "$certs/$kind.key" status
+        told "cannot reach quotad at $QD_GRPC" 'if the node asks for certificates, bring one' trusting "$@"
+    done
+    expect_exit 0 known status
+}
+
+X1_files_that_are_wrong_are_named() {
+    expect_exit 1 ctl --tls-ca "$T/nowhere.pem" status
+    expect_in "$err" "$T/nowhere.pem: cannot open: No such file"
+    expect_exit 1 ctl --tls-ca "$certs/ca.key" status
+    expect_in "$err" 'with a "BEGIN CERTIFICATE-----" in it'
+    expect_exit 1 trusting --tls-cert "$certs/client.pem" status
+    expect_in "$err" '--tls-cert and --tls-key go together'
+    expect_exit 1 ctl --tls-cert "$certs/client.pem" --tls-key "$certs/client.key" status
+    expect_in "$err" 'and with --tls-ca'
+    told 'the TLS files cannot be used' 'look at' \
+        trusting --tls-cert "$certs/client.pem" --tls-key "$certs/stranger.key" status
+}
+
+I10_print_config_shows_TLS() {
+    expect_exit 0 env QUOTACTL_TLS_CA=a.pem "$QUOTACTL_BIN" --print-config --tls-cert b.pem --tls-key b.key status
+    expect_match "$out" '^tls-ca +a.pem  \(environment\)$'
+    expect_match "$out" '^tls-cert +b.pem  \(flag\)$'
+    expect_match "$out" '^tls-key +b.key  \(flag\)$'
+}
+
+qd_start --dev || exit 1
+qd_run X1_TLS_at_a_plain_port_names_the_flag I10_print_config_shows_TLS
+qd_stop || qd_fail "it ended with $qd_code"
+set -- --tls-cert "$certs/served.pem" --tls-key "$certs/served.key" --dev
+qd_start "$@" --tls-client-ca "$certs/ca.pem" --tls-client-auth require || exit 1
+qd_run X1_quotactl_brings_a_certificate X1_files_that_are_wrong_are_named
+qd_stop || qd_fail "it ended with $qd_code"
+qd_start "$@" || exit 1
+qd_run X1_quotactl_speaks_TLS X1_plaintext_at_a_TLS_port_names_the_flag X1_the_node_is_known_by_its_authority_and_name
+qd_done
