@@ -285,6 +285,7 @@ static void write_connections(struct qd_node *node, FILE *out)
     static const char *const reasons[QD_REFUSAL_COUNT] = {
         [QD_REFUSED_TOTAL] = "max_connections",
         [QD_REFUSED_ADDRESS] = "max_connections_per_address",
+        [QD_REFUSED_CUT] = "cut",
         [QD_REFUSED_DESCRIPTORS] = "descriptors",
     };
     const struct qd_connection_figures *c = &node->connections;
@@ -297,6 +298,19 @@ static void write_connections(struct qd_node *node, FILE *out)
     for (size_t i = 0; i < QD_REFUSAL_COUNT; i++) {
         qd_expose_labelled(out, "quotad_connections_refused_total", "reason", reasons[i],
                            atomic_load_explicit(&c->refused[i], memory_order_relaxed));
+    }
+    static const char *const cuts[QD_CUT_COUNT] = {
+        [QD_CUT_UNANSWERED] = "unanswered",
+        [QD_CUT_MEMORY] = "memory",
+        [QD_CUT_CALLS] = "calls",
+        [QD_CUT_CAPTIVE] = "captive",
+    };
+    qd_expose_head(
+        out, "quotad_connections_cut_total", "counter",
+        "gRPC connections cut off because they cost more than they asked for, by cause.");
+    for (size_t i = 0; i < QD_CUT_COUNT; i++) {
+        qd_expose_labelled(out, "quotad_connections_cut_total", "reason", cuts[i],
+                           atomic_load_explicit(&c->cut[i], memory_order_relaxed));
     }
 }
 

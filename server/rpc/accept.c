@@ -1,8 +1,8 @@
 #include "server/rpc/accept.h"
 
 #include "server/log/log.h"
-#include "server/rpc/connections.h"
 #include "server/rpc/grpc_log.h"
+#include "server/rpc/guard.h"
 #include "server/rpc/handover.h"
 #include "server/rpc/listen.h"
 
@@ -20,8 +20,6 @@
 #include <unistd.h>
 
 #define BURST          64    /* of one socket, then the others' turn */
-#define SWEEP_MS       1000  /* while connections are open */
-#define SWEEP_FULL_MS  20    /* while a cap refuses */
 #define BACK_OFF_MS    100   /* no descriptor, not even the spare one */
 #define TELL_MS        10000 /* X8: a flood is a line each so often */
 #define POLLED_MAX     (QD_ACCEPT_PORTS_MAX * QD_LISTEN_SOCKETS_MAX + 1)
@@ -43,13 +41,14 @@ struct qd_accept {
     struct accept_port ports[QD_ACCEPT_PORTS_MAX];
     uint32_t port_count;
     bool ours; /* else gRPC's own listeners */
-    struct qd_connections connections;
-    int spare; /* a descriptor to give up; -1: given up */
-    int wake;  /* an eventfd, written to stop */
+    struct qd_guard guard;
+    bool guarded; /* it is initialised */
+    int spare;    /* a descriptor to give up; -1: given up */
+    int wake;     /* an eventfd, written to be heard by the thread */
+    _Atomic bool stopping;
     pthread_t thread;
     bool started;
     /* The thread's own. */
-    uint64_t swept_ms;
     uint64_t told_ms;
     uint64_t refused;          /* since it was told */
     const char *refused_cause; /* the last one's; NULL: nothing to tell */
@@ -79,14 +78,16 @@ struct qd_accept *qd_accept_new(const struct qd_accept_config *config)
     }
     a->config = *config;
     a->ours = !config->grpc_listener && qd_handover_supported(grpc_g_stands_for());
+    a->wake = -1;
     for (unsigned i = 0; i < QD_ACCEPT_PORTS_MAX; i++) {
         qd_handover_init(&a->ports[i].handover, i);
     }
     a->spare = -1;
     take_spare(a);
     a->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (a->spare < 0 || a->wake < 0 ||
-        !qd_connections_init(&a->connections, config->connections_max, config->per_address_max)) {
+    a->guarded =
+        qd_guard_init(&a->guard, config->connections_max, config->per_address_max, config->figures);
+    if (a->spare < 0 || a->wake < 0 || !a->guarded) {
         qd_accept_free(a);
         return NULL;
     }
@@ -105,7 +106,9 @@ void qd_accept_free(struct qd_accept *accept)
     if (accept->wake >= 0) {
         (void)close(accept->wake);
     }
-    qd_connections_release(&accept->connections);
+    if (accept->guarded) {
+        qd_guard_release(&accept->guard);
+    }
     free(accept);
 }
 
@@ -174,29 +177,23 @@ enum qd_error_code qd_accept_listen(struct qd_accept *accept, grpc_server *serve
     return QD_ERROR_NONE;
 }
 
+static void wake(struct qd_accept *a)
+{
+    uint64_t one = 1;
+
+    (void)!write(a->wake, &one, sizeof(one));
+}
+
+void qd_accept_report(struct qd_accept *accept, const char *peer)
+{
+    qd_guard_report(&accept->guard, peer);
+}
+
 /* --- the thread --- */
 
 static void add_figure(_Atomic uint64_t *figure)
 {
     atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
-}
-
-static void show_open(struct qd_accept *a)
-{
-    atomic_store_explicit(&a->config.figures->open, a->connections.open, memory_order_relaxed);
-}
-
-/* Not more often than every `least_ms`. */
-static bool sweep(struct qd_accept *a, uint64_t least_ms)
-{
-    uint64_t now = now_ms();
-
-    if (now - a->swept_ms < least_ms) {
-        return false;
-    }
-    qd_connections_sweep(&a->connections);
-    a->swept_ms = now_ms();
-    return true;
 }
 
 static void tell_refused(struct qd_accept *a)
@@ -207,18 +204,25 @@ static void tell_refused(struct qd_accept *a)
     if (a->refused == 0 || (a->told_ms != 0 && now - a->told_ms < TELL_MS)) {
         return;
     }
-    (void)snprintf(text, sizeof(text), "%llu refused: %s; %u are open",
-                   (unsigned long long)a->refused, a->refused_cause, a->connections.open);
+    (void)snprintf(text, sizeof(text), "%llu refused: %s", (unsigned long long)a->refused,
+                   a->refused_cause);
     tell(a, "connections refused", text);
     a->told_ms = now;
     a->refused = 0;
 }
 
-static void refuse(struct qd_accept *a, enum qd_refusal why, const char *cause)
+static void refuse(struct qd_accept *a, enum qd_refusal why)
 {
+    static const char *const causes[QD_REFUSAL_COUNT] = {
+        [QD_REFUSED_TOTAL] = "--max-connections",
+        [QD_REFUSED_ADDRESS] = "--max-connections-per-address of one address",
+        [QD_REFUSED_CUT] = "one of that address was just cut off",
+        [QD_REFUSED_DESCRIPTORS] = "no descriptor is left",
+    };
+
     add_figure(&a->config.figures->refused[why]);
     a->refused++;
-    a->refused_cause = cause;
+    a->refused_cause = causes[why];
 }
 
 /* At once, and nothing of it stays in the kernel: no TIME_WAIT either. */
@@ -230,24 +234,12 @@ static void close_now(int fd)
     (void)close(fd);
 }
 
-static void take(struct qd_accept *a, struct qd_handover *handover, int fd,
-                 const struct sockaddr_storage *peer)
+static void hand_over(struct qd_accept *a, struct qd_handover *handover, int fd)
 {
-    static const char *const causes[QD_REFUSAL_COUNT] = {
-        "--max-connections", "--max-connections-per-address of one address",
-        "no descriptor is left"};
-    enum qd_refusal why = qd_connections_add(&a->connections, fd, peer);
-
-    if (why != QD_REFUSAL_COUNT && sweep(a, SWEEP_FULL_MS)) {
-        why = qd_connections_add(&a->connections, fd, peer);
-    }
-    if (why != QD_REFUSAL_COUNT) {
-        refuse(a, why, causes[why]);
-        close_now(fd);
-        return;
-    }
     add_figure(&a->config.figures->accepted);
+    qd_guard_hands(&a->guard, fd);
     qd_handover_give(handover, fd);
+    qd_guard_has_handed(&a->guard);
 }
 
 /* No descriptor: whoever waits is told by a close. False: not even that was possible. */
@@ -260,7 +252,7 @@ static bool turn_away(struct qd_accept *a, int listener)
     a->spare = -1;
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
-        refuse(a, QD_REFUSED_DESCRIPTORS, "no descriptor is left");
+        refuse(a, QD_REFUSED_DESCRIPTORS);
         close_now(fd);
     }
     take_spare(a); /* another thread may have been faster */
@@ -276,12 +268,13 @@ static bool is_exhausted(int why)
 static bool accept_burst(struct qd_accept *a, int listener, struct qd_handover *handover)
 {
     for (int i = 0; i < BURST; i++) {
-        struct sockaddr_storage peer;
-        socklen_t size = sizeof(peer);
-        memset(&peer, 0, sizeof(peer));
-        int fd = accept4(listener, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0) {
-            take(a, handover, fd, &peer);
+        int fd;
+        enum qd_refusal why = qd_guard_accept(&a->guard, listener, &fd);
+        if (fd >= 0 && why == QD_REFUSAL_COUNT) {
+            hand_over(a, handover, fd);
+        } else if (fd >= 0) {
+            refuse(a, why);
+            close_now(fd);
         } else if (is_exhausted(errno)) {
             if (!turn_away(a, listener)) {
                 return false;
@@ -307,19 +300,26 @@ static void gather(struct qd_accept *a, struct polled *polled)
     }
 }
 
+static bool is_stopping(struct qd_accept *a)
+{
+    uint64_t count;
+
+    (void)!read(a->wake, &count, sizeof(count));
+    return atomic_load_explicit(&a->stopping, memory_order_acquire);
+}
+
 static void *accept_main(void *argument)
 {
     struct qd_accept *a = argument;
     struct polled polled;
     bool well = true;
+    int wait_ms = -1;
 
     gather(a, &polled);
     for (;;) {
         /* Without descriptors the sockets stay readable: wait for the time, and for the stop. */
-        bool idle = a->connections.open == 0 && a->refused == 0;
-        (void)poll(polled.fds, well ? polled.count : 1,
-                   well ? (idle ? -1 : SWEEP_MS) : BACK_OFF_MS);
-        if ((polled.fds[0].revents & POLLIN) != 0) {
+        (void)poll(polled.fds, well ? polled.count : 1, well ? wait_ms : BACK_OFF_MS);
+        if (is_stopping(a)) {
             return NULL;
         }
         take_spare(a);
@@ -327,9 +327,8 @@ static void *accept_main(void *argument)
         for (nfds_t i = 1; i < polled.count; i++) {
             well = accept_burst(a, polled.fds[i].fd, polled.handovers[i]) && well;
         }
-        (void)sweep(a, SWEEP_MS);
-        show_open(a);
         tell_refused(a);
+        wait_ms = a->refused == 0 ? -1 : TELL_MS;
     }
 }
 
@@ -337,7 +336,8 @@ bool qd_accept_start(struct qd_accept *accept)
 {
     assert(!accept->started);
     if (accept->port_count > 0) {
-        accept->started = pthread_create(&accept->thread, NULL, accept_main, accept) == 0;
+        accept->started = qd_guard_start(&accept->guard) &&
+                          pthread_create(&accept->thread, NULL, accept_main, accept) == 0;
     }
     return accept->started || accept->port_count == 0;
 }
@@ -348,11 +348,12 @@ void qd_accept_stop(struct qd_accept *accept)
         return;
     }
     if (accept->started) {
-        uint64_t one = 1;
-        (void)!write(accept->wake, &one, sizeof(one));
+        atomic_store_explicit(&accept->stopping, true, memory_order_release);
+        wake(accept);
         (void)pthread_join(accept->thread, NULL);
         accept->started = false;
     }
+    qd_guard_stop(&accept->guard);
     for (uint32_t i = 0; i < accept->port_count; i++) {
         qd_listen_close(&accept->ports[i].listen);
     }

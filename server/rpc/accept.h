@@ -52,6 +52,10 @@ enum qd_error_code qd_accept_listen(struct qd_accept *accept, grpc_server *serve
                                     grpc_server_credentials *credentials, int *ret_port,
                                     struct qd_error *ret_error);
 
+/* From any thread: a peer (grpc_call_get_peer) has too many calls in hand. It is cut off (X3),
+ * unless it was gRPC that accepted it. */
+void qd_accept_report(struct qd_accept *accept, const char *peer);
+
 /* False: no thread. */
 bool qd_accept_start(struct qd_accept *accept);
 /* Accept no more, close the listening sockets. Without a start: the latter. */

@@ -158,6 +158,7 @@ struct qd_call {
     bool has_details;
     grpc_metadata trailing[2];
     int cancelled;
+    bool in_hand; /* begun, and not ended */
     /* Holds made by the answer under way: given back if it cannot be delivered (S1). */
     uint64_t number;   /* unary */
     uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */

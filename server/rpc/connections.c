@@ -2,8 +2,11 @@
 
 #include "server/core/hash.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -63,8 +66,10 @@ void qd_connections_release(struct qd_connections *connections)
 
 /* --- addresses --- */
 
-static void address_of(const struct sockaddr_storage *peer, uint8_t address[16])
+void qd_connections_address(const struct sockaddr_storage *peer, uint8_t ret_address[16])
 {
+    uint8_t *address = ret_address;
+
     memset(address, 0, 16);
     if (peer->ss_family == AF_INET6) {
         struct sockaddr_in6 six;
@@ -156,7 +161,7 @@ enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
     if (c->by_fd[fd].inode != 0) { /* its number came back: that one is closed */
         forget(c, (uint32_t)fd);
     }
-    address_of(peer, address);
+    qd_connections_address(peer, address);
     uint32_t known = find(c, address);
     if (c->open >= c->max) {
         return QD_REFUSED_TOTAL;
@@ -167,7 +172,7 @@ enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
     if (known == QD_PEER_NONE) {
         known = make(c, address);
     }
-    c->by_fd[fd] = (struct qd_connection){inode, known};
+    c->by_fd[fd] = (struct qd_connection){.inode = inode, .peer = known};
     c->peers[known].count++;
     c->open++;
     if (c->fd_end <= (uint32_t)fd) {
@@ -192,4 +197,118 @@ void qd_connections_sweep(struct qd_connections *connections)
         }
     }
     c->fd_end = end;
+}
+
+/* --- what they send --- */
+
+static bool read_info(int fd, struct tcp_info *ret_info)
+{
+    socklen_t size = sizeof(*ret_info);
+
+    memset(ret_info, 0, sizeof(*ret_info)); /* an older kernel tells less */
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret_info, &size) == 0;
+}
+
+static uint64_t look_at(struct qd_connection *connection, int fd)
+{
+    struct tcp_info info;
+
+    if (connection->is_cut || !read_info(fd, &info)) {
+        return 0;
+    }
+    uint64_t came = info.tcpi_bytes_received - connection->received;
+    uint64_t answers = (info.tcpi_bytes_acked - connection->answered) * QD_ANSWER_WORTH;
+    uint64_t unanswered = connection->unanswered + came;
+    connection->unanswered = unanswered > answers ? unanswered - answers : 0;
+    connection->received = info.tcpi_bytes_received;
+    connection->answered = info.tcpi_bytes_acked;
+    return came;
+}
+
+uint64_t qd_connections_look(struct qd_connections *connections)
+{
+    struct qd_connections *c = connections;
+    uint64_t came = 0;
+
+    qd_connections_sweep(c);
+    c->unanswered = 0;
+    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+        if (c->by_fd[fd].inode != 0) {
+            came += look_at(&c->by_fd[fd], (int)fd);
+            c->unanswered += c->by_fd[fd].unanswered;
+        }
+    }
+    return came;
+}
+
+int qd_connections_worst(const struct qd_connections *connections, uint64_t least)
+{
+    const struct qd_connections *c = connections;
+    int worst = -1;
+
+    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+        if (c->by_fd[fd].inode != 0 && c->by_fd[fd].unanswered >= least) {
+            least = c->by_fd[fd].unanswered + 1;
+            worst = (int)fd;
+        }
+    }
+    return worst;
+}
+
+/* As gRPC writes it: a v4 address in IPv6's clothes is a v4 address, and an URI has no brackets. */
+static void peer_text(int fd, char *text, size_t size)
+{
+    struct sockaddr_in6 six;
+    struct sockaddr_in four;
+    struct sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    char host[INET6_ADDRSTRLEN] = "";
+
+    text[0] = '\0';
+    memset(&name, 0, sizeof(name));
+    if (getpeername(fd, (struct sockaddr *)&name, &length) != 0) {
+        return;
+    }
+    if (name.ss_family == AF_INET) {
+        memcpy(&four, &name, sizeof(four));
+        (void)inet_ntop(AF_INET, &four.sin_addr, host, sizeof(host));
+        (void)snprintf(text, size, "ipv4:%s:%u", host, ntohs(four.sin_port));
+        return;
+    }
+    memcpy(&six, &name, sizeof(six));
+    bool mapped = IN6_IS_ADDR_V4MAPPED(&six.sin6_addr);
+    (void)inet_ntop(mapped ? AF_INET : AF_INET6, six.sin6_addr.s6_addr + (mapped ? 12 : 0), host,
+                    sizeof(host));
+    (void)snprintf(text, size, mapped ? "ipv4:%s:%u" : "ipv6:%%5B%s%%5D:%u", host,
+                   ntohs(six.sin6_port));
+}
+
+int qd_connections_find(const struct qd_connections *connections, const char *peer)
+{
+    const struct qd_connections *c = connections;
+    char text[INET6_ADDRSTRLEN + 24];
+
+    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+        if (c->by_fd[fd].inode != 0 && inode_of((int)fd) == c->by_fd[fd].inode) {
+            peer_text((int)fd, text, sizeof(text));
+            if (strcmp(text, peer) == 0) {
+                return (int)fd;
+            }
+        }
+    }
+    return -1;
+}
+
+void qd_connections_cut(struct qd_connections *connections, int fd)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    struct qd_connection *connection = &connections->by_fd[fd];
+
+    /* gRPC may close it meanwhile; but nobody accepts a connection with its number before the
+     * caller is done, and what else may have it does not mind, or is dialled again. */
+    if (inode_of(fd) == connection->inode) {
+        (void)connect(fd, &none, sizeof(none)); /* not shutdown: that leaves what was received */
+    }
+    connection->is_cut = true; /* the kernel counts from 0 again */
+    connection->unanswered = 0;
 }

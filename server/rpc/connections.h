@@ -23,9 +23,19 @@
 
 #define QD_CONNECTIONS_MAX (1U << 20)
 
+/* Bytes received that a byte sent answers. The most that is needed: 1 MiB in a message that is
+ * refused as too large has 150 bytes of answer; a report of 256 KiB has 100; uploads have window
+ * updates, 13 bytes for each 32 KiB. */
+#define QD_ANSWER_WORTH 8192U
+
 struct qd_connection {
     uint64_t inode; /* 0: none is known by this descriptor */
     uint32_t peer;  /* index in peers */
+    bool is_cut;    /* it was ended here; gRPC has not closed it yet */
+    /* Bytes, as of the last look. */
+    uint64_t received;
+    uint64_t answered;   /* sent, and acknowledged by the peer's machine */
+    uint64_t unanswered; /* received, less QD_ANSWER_WORTH for each that was sent since */
 };
 
 /* An address with open connections. */
@@ -43,6 +53,7 @@ struct qd_connections {
     uint32_t fd_end;      /* all known descriptors are below */
     uint32_t peer_free;   /* first of the free ones */
     uint32_t bucket_mask; /* buckets: a power of two, less 1 */
+    uint64_t unanswered;  /* of all, as of the last look */
     uint64_t seed;        /* nobody can choose addresses that share a bucket */
     struct qd_connection *by_fd;
     struct qd_peer *peers;
@@ -59,7 +70,24 @@ void qd_connections_release(struct qd_connections *connections);
 enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
                                    const struct sockaddr_storage *peer);
 
+/* A peer's address as the caps count it. */
+void qd_connections_address(const struct sockaddr_storage *peer, uint8_t ret_address[16]);
+
 /* Forget what is closed. */
 void qd_connections_sweep(struct qd_connections *connections);
+
+/* Forget what is closed, and see what has come and gone on the others since the last look. Returns
+ * the bytes that came on all of them. */
+uint64_t qd_connections_look(struct qd_connections *connections);
+
+/* That with the most unanswered, if these are `least` or more; -1: none. */
+int qd_connections_worst(const struct qd_connections *connections, uint64_t least);
+
+/* That from this address and port (gRPC's text: "ipv4:127.0.0.1:4711"); -1: none. */
+int qd_connections_find(const struct qd_connections *connections, const char *peer);
+
+/* End a connection at once: what came and was not read is thrown away. gRPC finds its end, and
+ * closes the descriptor. */
+void qd_connections_cut(struct qd_connections *connections, int fd);
 
 #endif /* QD_RPC_CONNECTIONS_H */

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <grpc/byte_buffer_reader.h>
+#include <grpc/support/time.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ static struct qd_call *call_take(struct qd_rpc_thread *thread)
     if (call == NULL) {
         return NULL;
     }
-    thread->call_count++;
+    thread->made[thread->call_count++] = call;
     call->thread = thread;
     for (size_t i = 0; i < QD_TAG_COUNT; i++) {
         call->tags[i] = (struct qd_tag){call, (enum qd_event_tag)i};
@@ -72,12 +73,32 @@ void qd_events_post(struct qd_rpc_thread *thread, uint32_t index)
     thread->posted[index]++;
 }
 
+static bool is_lasting(const struct qd_call *call)
+{
+    return call->method->kind == QD_METHOD_STREAM || call->method->kind == QD_METHOD_WATCH;
+}
+
+enum qd_error_code qd_events_stream_room(const struct qd_rpc_thread *thread,
+                                         struct qd_error *ret_error)
+{
+    if (thread->streams <= QD_STREAMS_MAX) { /* the one that asks is counted */
+        return QD_ERROR_NONE;
+    }
+    return qd_error_set(ret_error, QD_ERROR_OVERLOADED,
+                        "%u streams are open on this thread, and no more are accepted; close some, "
+                        "or use another node",
+                        QD_STREAMS_MAX);
+}
+
 /* The call has ended: its object goes back, and a method that lacks posted calls gets one. */
 static void call_end(struct qd_call *call)
 {
     struct qd_rpc_thread *thread = call->thread;
     uint32_t index = call->method_index;
 
+    call->in_hand = false;
+    thread->in_hand--;
+    thread->streams -= is_lasting(call) ? 1 : 0;
     qd_call_clear_message(call);
     if (call->has_details) {
         grpc_slice_unref(call->details);
@@ -196,10 +217,15 @@ static void await_close(struct qd_call *call)
 
 static void begin_stream(struct qd_call *call)
 {
+    struct qd_error error;
     grpc_op ops[2];
 
     call->numbers = grpc_call_arena_alloc(call->call, QD_BATCH_MAX * sizeof(uint64_t));
     await_close(call);
+    if (qd_events_stream_room(call->thread, &error) != QD_ERROR_NONE) {
+        qd_call_stream_refuse(&call->thread->place, call, QD_ERROR_OVERLOADED, &error);
+        return;
+    }
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
     ops[1].op = GRPC_OP_RECV_MESSAGE;
@@ -249,6 +275,9 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
         return;
     }
     atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
+    call->in_hand = true;
+    thread->in_hand++;
+    thread->streams += is_lasting(call) ? 1 : 0;
     qd_events_post(thread, call->method_index);
     if (call->method->kind != QD_METHOD_CHECK) { /* a check looks at the clock itself */
         call->begun = qd_clock_mono(&thread->place.node->clock);
@@ -386,6 +415,17 @@ static bool goes_with_lanes(const struct qd_tag *tag)
     return tag->call->method->kind == QD_METHOD_CHECK;
 }
 
+/* With checks in the lanes: see what else is there, but do not wait for it. */
+static gpr_timespec wait_until(const struct qd_rpc_thread *thread)
+{
+    if (thread->lane_count > 0) {
+        return gpr_inf_past(GPR_CLOCK_REALTIME);
+    }
+    return qd_crowd_is(thread) ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                              gpr_time_from_millis(QD_CROWD_LOOK_MS, GPR_TIMESPAN))
+                               : gpr_inf_future(GPR_CLOCK_REALTIME);
+}
+
 void *qd_events_main(void *argument)
 {
     struct qd_rpc_thread *thread = argument;
@@ -397,10 +437,7 @@ void *qd_events_main(void *argument)
         }
     }
     for (;;) {
-        /* With checks in the lanes: see what else is there, but do not wait for it. */
-        gpr_timespec until = thread->lane_count == 0 ? gpr_inf_future(GPR_CLOCK_REALTIME)
-                                                     : gpr_inf_past(GPR_CLOCK_REALTIME);
-        grpc_event event = grpc_completion_queue_next(thread->cq, until, NULL);
+        grpc_event event = grpc_completion_queue_next(thread->cq, wait_until(thread), NULL);
         if (event.type != GRPC_OP_COMPLETE || !goes_with_lanes(event.tag) ||
             thread->lane_count == QD_LANES) {
             qd_lanes_flush(thread);
@@ -410,6 +447,9 @@ void *qd_events_main(void *argument)
         }
         if (event.type == GRPC_OP_COMPLETE) {
             on_event(thread, event.tag, event.success != 0);
+        }
+        if (qd_crowd_is(thread)) {
+            qd_crowd_look(thread);
         }
     }
 }

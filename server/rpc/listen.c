@@ -15,6 +15,7 @@
 #define HOST_BYTES       256U
 #define USER_TIMEOUT_MS  20000 /* sent and not acknowledged for so long: the peer is gone */
 #define SERVICE_TEXT_MAX 8U
+#define RECEIVE_BYTES    (64 << 10) /* what waits to be read of one connection (X3) */
 
 union address {
     struct sockaddr any;
@@ -33,6 +34,7 @@ static void set_options(int fd, const struct addrinfo *info, bool any_host)
 {
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set(fd, SOL_SOCKET, SO_RCVBUF, RECEIVE_BYTES);
     set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
     if (info->ai_family == AF_INET6) {
         set(fd, IPPROTO_IPV6, IPV6_V6ONLY, any_host ? 0 : 1);

@@ -67,7 +67,7 @@ static grpc_server *make_server(const struct qd_rpc *rpc, grpc_resource_quota *q
         const char *in;
         char *out;
     } key = {.in = GRPC_ARG_RESOURCE_QUOTA};
-    grpc_arg args[12 + QD_ACCEPT_PORTS_MAX];
+    grpc_arg args[14 + QD_ACCEPT_PORTS_MAX];
     size_t n = qd_accept_args(rpc->accept, args);
     args[n] = (grpc_arg){.type = GRPC_ARG_POINTER, .key = key.out};
     args[n].value.pointer.p = quota;
@@ -76,6 +76,9 @@ static grpc_server *make_server(const struct qd_rpc *rpc, grpc_resource_quota *q
     args[n++] = int_arg(GRPC_ARG_MAX_METADATA_SIZE, QD_METADATA_BYTES_MAX);
     args[n++] = int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)rpc->config.streams_max);
     args[n++] = int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, HANDSHAKE_MS);
+    /* X3: windows that do not grow with the line's bandwidth: what is under way and not answered
+     * stays small (guard.h). Messages are small, too. */
+    args[n++] = int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
     args[n++] = int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

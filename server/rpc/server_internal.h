@@ -5,6 +5,7 @@
  *   reply.c    batches that answer
  *   lanes.c    unary checks that are at hand together
  *   measure.c  how long calls take
+ *   crowd.c    which connection has too many calls in hand
  *   booking.c  the threads that wait for the disk
  *   watch.c    streams that tell what happens: health, events
  */
@@ -19,6 +20,7 @@
 #define QD_METHODS_MAX       64U   /* of all listeners together */
 #define QD_LISTENERS_MAX     2U    /* everybody's, and the administrators' */
 #define QD_CALLS_MAX         8192U /* call objects of one thread (X2) */
+#define QD_STREAMS_MAX       4096U /* of them, for calls that last: they leave room for others */
 #define QD_RETRY_MS          100
 #define QD_DIGITS_OF(number) #number
 #define QD_TEXT_OF(number)   QD_DIGITS_OF(number)
@@ -44,6 +46,10 @@ struct qd_rpc_thread {
     struct qd_place place;
     struct qd_call *pool; /* free call objects; under pool_lock: booking threads don't touch it */
     uint32_t call_count;  /* made so far */
+    struct qd_call *made[QD_CALLS_MAX];
+    uint32_t in_hand;         /* calls begun and not ended */
+    uint32_t streams;         /* of them, those that last */
+    uint64_t crowd_looked_ms; /* crowd.c */
     uint32_t posted[QD_METHODS_MAX];
     unsigned lane_count;
     struct qd_lane lanes[QD_LANES];
@@ -108,6 +114,9 @@ static inline bool qd_method_has_payload(const struct qd_method *method)
 {
     return method->kind != QD_METHOD_STREAM && method->kind != QD_METHOD_UNKNOWN;
 }
+/* X2: room for one more call that lasts, or *ret_error says that there is none. */
+enum qd_error_code qd_events_stream_room(const struct qd_rpc_thread *thread,
+                                         struct qd_error *ret_error);
 /* The message's bytes in one piece; *ret_slice must be unreferenced after use. */
 struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice);
 /* X2: the message is whole and not too large, or *ret_error says so. */
@@ -124,6 +133,15 @@ void qd_call_handle(struct qd_place *place, struct qd_call *call);
 void qd_lanes_take(struct qd_rpc_thread *thread, struct qd_call *call);
 /* Decide and answer what is in the lanes, in the order in which it came. */
 void qd_lanes_flush(struct qd_rpc_thread *thread);
+
+/* crowd.c */
+#define QD_CROWD_LOOK_MS 25
+/* X3: calls are taken faster than they end, or not at all: see who has them, if it is time. */
+void qd_crowd_look(struct qd_rpc_thread *thread);
+static inline bool qd_crowd_is(const struct qd_rpc_thread *thread)
+{
+    return thread->in_hand > thread->rpc->config.streams_max;
+}
 
 /* reply.c */
 void qd_call_start(struct qd_call *call, const grpc_op *ops, size_t count, enum qd_event_tag tag);

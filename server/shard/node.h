@@ -85,13 +85,23 @@ struct qd_snapshot_figures {
 enum qd_refusal {
     QD_REFUSED_TOTAL,       /* --max-connections */
     QD_REFUSED_ADDRESS,     /* --max-connections-per-address */
+    QD_REFUSED_CUT,         /* a connection of that address was cut off just now */
     QD_REFUSED_DESCRIPTORS, /* the process, or the machine, has no descriptor left */
     QD_REFUSAL_COUNT,
 };
 
+/* Why an open connection was cut off (X3). */
+enum qd_cutoff {
+    QD_CUT_UNANSWERED, /* it sent much that has no answer: header blocks without an end, ... */
+    QD_CUT_MEMORY,     /* the same, while memory was short */
+    QD_CUT_CALLS,      /* it had more calls in hand than may be: resets, answers not taken */
+    QD_CUT_CAPTIVE,    /* it kept the thread that accepts busy */
+    QD_CUT_COUNT,
+};
+
 /* Of the gRPC ports. Written by the thread that accepts. */
 struct qd_connection_figures {
-    _Atomic uint64_t accepted, refused[QD_REFUSAL_COUNT];
+    _Atomic uint64_t accepted, refused[QD_REFUSAL_COUNT], cut[QD_CUT_COUNT];
     _Atomic uint64_t open; /* a closed one may be counted for a second more */
 };
 

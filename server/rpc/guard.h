@@ -1,0 +1,89 @@
+/* The guard over open connections: cuts off those that cost much more than they ask for (X3).
+ *
+ * Layer:    rpc
+ * Threads:  one of its own, which never enters gRPC; the accept loop's asks `admits` and `add`;
+ *           report from any.
+ * Memory:   the caller's struct, and what the caps need (connections.h).
+ *
+ * gRPC 1.51 reads whatever comes, and knows no bound for some of what costs it memory and time:
+ * header blocks without an end (CVE-2023-33953), calls that are reset at once (CVE-2023-44487),
+ * more streams than it allows for a peer that does not acknowledge its settings. It answers nobody
+ * while something is there to be read. It tells nobody, either; but each of these shows outside of
+ * it, under TLS too:
+ *
+ *   unanswered  Whatever a client asks is answered by some bytes. A connection that has sent
+ *               QD_UNANSWERED_MAX without is cut off. Those with the most are, while all together
+ *               have sent QD_UNANSWERED_ALL, or the heap has QD_GUARD_HEAP_BYTES in use (memory);
+ *               never one that has less than QD_UNANSWERED_LEAST.
+ *   calls       The RPC threads report a connection that has more calls in hand than streams are
+ *               allowed (reset calls are in hand until gRPC is through with them), or the most of
+ *               all when no call object is left.
+ *   captive     gRPC reads a new connection on the thread that hands it over, for as long as
+ *               something comes. After QD_CAPTIVE_MS that thread is freed.
+ *
+ * A connection that is cut off is closed without a word, and its address is refused new ones for
+ * QD_GUARD_BAN_MS: otherwise a flood is back before what it left is cleared away. Its others stay.
+ */
+#ifndef QD_RPC_GUARD_H
+#define QD_RPC_GUARD_H
+
+#include "server/rpc/connections.h"
+
+#include <pthread.h>
+
+#define QD_UNANSWERED_MAX   (512U << 10)
+#define QD_UNANSWERED_ALL   (2U << 20)
+#define QD_UNANSWERED_LEAST (16U << 10)
+#define QD_GUARD_HEAP_BYTES ((size_t)512 << 20)
+#define QD_CAPTIVE_MS       1000U
+#define QD_PEER_TEXT_MAX    80U
+#define QD_GUARD_REPORTS    16U
+#define QD_GUARD_BANS       256U /* addresses; the oldest is forgotten for a new one */
+#define QD_GUARD_BAN_MS     2000U
+
+/* An address that may not connect for a while. */
+struct qd_ban {
+    uint8_t address[16];
+    uint64_t until_ms; /* 0: none */
+};
+
+struct qd_guard {
+    struct qd_connection_figures *figures;
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t heard; /* on the monotonic clock */
+    struct qd_connections connections;
+    struct qd_ban bans[QD_GUARD_BANS];
+    uint32_t next_ban;
+    char reported[QD_GUARD_REPORTS][QD_PEER_TEXT_MAX];
+    uint32_t reports;
+    int handed; /* the descriptor that is being handed over; -1: none */
+    uint64_t handed_ms;
+    uint64_t swept_ms; /* for a cap that refused */
+    uint64_t next_ms;  /* when to look again, on the monotonic clock */
+    bool trims;        /* something was cut off: memory goes back to the system when it is quiet */
+    bool stopping;
+    bool started;
+    pthread_t thread;
+};
+
+/* False: out of memory. */
+bool qd_guard_init(struct qd_guard *guard, uint32_t connections_max, uint32_t per_address_max,
+                   struct qd_connection_figures *figures);
+void qd_guard_release(struct qd_guard *guard);
+
+/* False: no thread. */
+bool qd_guard_start(struct qd_guard *guard);
+void qd_guard_stop(struct qd_guard *guard);
+
+/* Accept the listener's next connection and remember it: *ret_fd, or -1 with errno, as accept4.
+ * What may not be is accepted, too: it is the caller's to close; QD_REFUSAL_COUNT: it may. */
+enum qd_refusal qd_guard_accept(struct qd_guard *guard, int listener, int *ret_fd);
+
+/* Around the call that gives it to gRPC. */
+void qd_guard_hands(struct qd_guard *guard, int fd);
+void qd_guard_has_handed(struct qd_guard *guard);
+
+/* This peer (grpc_call_get_peer) has too many calls. */
+void qd_guard_report(struct qd_guard *guard, const char *peer);
+
+#endif /* QD_RPC_GUARD_H */

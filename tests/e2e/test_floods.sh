@@ -1,0 +1,222 @@
+#!/bin/sh
+# X3: whatever is thrown at the port, the process lives, its memory stays within a bound, and within 10 s of the flood's
+# end it serves as before. Loopback only. QD_LONG=1: longer, and 100,000 connects.
+# ctest-timeout: 1200
+. "${QUOTA_TESTLIB_SH:?run through ctest}"
+flood=${QUOTAD_BUILD_DIR:?run through ctest}/tests/e2e/flood
+
+SECONDS_OF_FLOOD=3
+PEERS=10
+CONNECTS=3000
+if [ -n "${QD_LONG:-}" ]; then
+    SECONDS_OF_FLOOD=20
+    PEERS=50
+    CONNECTS=100000
+fi
+# What a flood may cost: the guard's bound on the heap (server/rpc/guard.h), and half as much for what is read meanwhile.
+MEMORY_MB=768
+AFTER_S=10 # X3
+if nm "$QUOTAD_BIN" 2>/dev/null | grep -q __asan_init; then
+    MEMORY_MB=3000
+    AFTER_S=60
+fi
+
+rss_mb() {
+    awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$QD_PID/status"
+}
+
+metric() { # NAME{LABELS}
+    curl -s -m 5 "http://$QD_ADMIN/metrics" | awk -v name="$1" '$1 == name { print $2 }'
+}
+
+# How many MB the server grew, at most, while the flood ran: it prints what it did at its end.
+rise() {
+    before=$(rss_mb)
+    most=$before
+    while [ ! -s "$T/flood.out" ]; do
+        now=$(rss_mb)
+        [ "$now" -le "$most" ] || most=$now
+        sleep 0.1
+    done
+    echo $((most - before))
+}
+
+# serves_again: every call of a client where the flood came from, and of another one's, succeeds.
+serves_again() {
+    "$flood" until "$QD_GRPC" -t "$AFTER_S" || qd_fail "does not serve $AFTER_S s after the flood's end"
+    "$flood" until "$QD_GRPC" -t "$AFTER_S" -f 127.0.0.2 >/dev/null || qd_fail "does not serve others"
+    expect_exit 0 "$QUOTACTL_BIN" --address "$QD_GRPC" check acme --model m
+    expect_eq "$(curl -s -m 5 "http://$QD_ADMIN/livez")" ok
+}
+
+# flood_by KIND [OPTION...]: a flood from one address, and a client at another. $served: calls of its that succeeded.
+flood_by() {
+    kind=$1
+    shift
+    : >"$T/flood.out"
+    "$flood" "$kind" "$QD_GRPC" -c "$PEERS" -t "$SECONDS_OF_FLOOD" "$@" >"$T/flood.out" &
+    flooding=$!
+    "$flood" call "$QD_GRPC" -t "$SECONDS_OF_FLOOD" -f 127.0.0.2 >"$T/call.out" &
+    calling=$!
+    rise=$(rise)
+    wait "$flooding" || qd_fail "flood: $(cat "$T/flood.out")"
+    wait "$calling"
+    kill -0 "$QD_PID" 2>/dev/null || qd_fail "quotad is dead: $(tail -n 20 "$QD_LOG")"
+    echo "$kind: $(cat "$T/flood.out"); meanwhile $(cat "$T/call.out"); $rise MB"
+    [ "$rise" -le "$MEMORY_MB" ] || qd_fail "grew by $rise MB, more than $MEMORY_MB"
+    served=$(sed 's/calls=\([0-9]*\) failed=\([0-9]*\).*/\1 \2/' "$T/call.out" | awk '{ print $1 - $2 }')
+}
+
+others_are_served() {
+    [ "$served" -gt 0 ] || qd_fail "nobody else was served: $(cat "$T/call.out")"
+}
+
+X3_connections_that_say_nothing() {
+    flood_by silent -c $((CONNECTS / 5)) -n "$CONNECTS"
+    others_are_served
+    serves_again
+}
+
+X3_stalls_in_the_preface() {
+    flood_by half-preface
+    others_are_served
+    serves_again
+}
+
+X3_stalls_before_the_settings() {
+    flood_by no-settings
+    others_are_served
+    serves_again
+}
+
+X3_a_tls_hello_on_a_plain_port() {
+    flood_by client-hello
+    others_are_served
+    serves_again
+}
+
+X3_idle_connections() {
+    flood_by idle -c 200
+    others_are_served
+    serves_again
+}
+
+X3_garbage_bytes() {
+    flood_by garbage
+    others_are_served
+    serves_again
+}
+
+# While gRPC 1.51 has resets, or calls without answers, at hand it gets to little else.
+X3_rapid_resets() {
+    flood_by reset
+    serves_again
+    flood_by reset-call
+    serves_again
+}
+
+X3_hpack_bombs() {
+    for bomb in hpack-number hpack-string hpack-headers; do
+        flood_by "$bomb"
+        serves_again
+    done
+    [ "$(metric 'quotad_connections_cut_total{reason="unanswered"}')" -gt 0 ] || qd_fail "nobody was cut off"
+}
+
+X3_a_megabyte_of_metadata() {
+    flood_by metadata
+    others_are_served
+    serves_again
+}
+
+X3_slow_readers() {
+    flood_by slow
+    serves_again
+}
+
+X3_ping_floods() {
+    flood_by ping
+    serves_again
+    flood_by ping-unread
+    serves_again
+}
+
+X3_settings_floods() {
+    flood_by settings
+    serves_again
+    flood_by settings-unread
+    serves_again
+}
+
+X3_ten_thousand_streams_on_a_connection() {
+    flood_by streams -c 4
+    serves_again
+}
+
+# A silent connection is closed after 5 s, wherever it stalls.
+X3_stalled_handshakes_end() {
+    for kind in silent half-preface no-settings; do
+        "$flood" "$kind" "$QD_GRPC" -c 5 -n 5 -t $((AFTER_S * 3)) >"$T/stall.out"
+        expect_match "$(cat "$T/stall.out")" '^connects=5 closed=5 '
+    done
+}
+
+qd_start --dev
+qd_run X3_stalled_handshakes_end \
+    X3_connections_that_say_nothing \
+    X3_stalls_in_the_preface \
+    X3_stalls_before_the_settings \
+    X3_a_tls_hello_on_a_plain_port \
+    X3_idle_connections \
+    X3_garbage_bytes \
+    X3_rapid_resets \
+    X3_hpack_bombs \
+    X3_a_megabyte_of_metadata \
+    X3_slow_readers \
+    X3_ping_floods \
+    X3_settings_floods \
+    X3_ten_thousand_streams_on_a_connection
+qd_stop TERM || qd_bad=$((qd_bad + 1))
+
+# --- descriptors ---
+
+report() { # REQUEST
+    "$QUOTACTL_BIN" --address "$QD_GRPC" report --tenant acme --model m --request-id "$1" --use input_tokens=1
+}
+
+X3_sixty_four_descriptors_and_five_hundred_connections() {
+    expect_in "$(cat "$QD_LOG")" "few open files are allowed"
+    : >"$T/flood.out"
+    "$flood" silent "$QD_GRPC" -c 500 -t "$SECONDS_OF_FLOOD" -f 127.0.0.3 >"$T/flood.out" &
+    flooding=$!
+    booked=0
+    while [ ! -s "$T/flood.out" ]; do # the store is not short of descriptors
+        booked=$((booked + 1))
+        expect_exit 0 report "during-$booked"
+    done
+    wait "$flooding"
+    [ "$booked" -gt 0 ] || qd_fail "the flood was over at once"
+    [ "$(metric quotad_connections)" -le 12 ] || qd_fail "$(metric quotad_connections) connections"
+    serves_again
+    expect_exit 0 report after
+    expect_eq "$(metric quotad_ledger_errors_total)" 0
+}
+
+X3_fewer_descriptors_than_a_node_needs() {
+    expect_exit 1 sh -c "ulimit -n 40; exec env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA \
+        \"$QUOTAD_BIN\" --dev --data-dir $T/few --listen 127.0.0.1:0"
+    expect_match "$err" '^quotad: 40 open files are allowed \(ulimit -n\); at least 64 are needed'
+}
+
+cat >"$T/quotad64" <<SH
+#!/bin/sh
+ulimit -n 64
+exec "$QUOTAD_BIN" "\$@"
+SH
+chmod +x "$T/quotad64"
+QUOTAD_REAL=$QUOTAD_BIN
+QUOTAD_BIN=$T/quotad64
+qd_start --dev --data-dir "$T/data64"
+QUOTAD_BIN=$QUOTAD_REAL
+qd_run X3_sixty_four_descriptors_and_five_hundred_connections X3_fewer_descriptors_than_a_node_needs
+qd_done

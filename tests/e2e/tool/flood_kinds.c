@@ -1,0 +1,332 @@
+#include "tests/e2e/tool/flood.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FRAME_MAX     16384U
+#define CHUNK_FRAMES  200
+#define STREAM_LAST   0x7fffff00U
+#define STREAMS       10000U
+#define SLOW_CALLS    5000U
+#define METADATA_SIZE (1U << 20)
+
+enum frame {
+    DATA = 0,
+    HEADERS = 1,
+    RST_STREAM = 3,
+    SETTINGS = 4,
+    PING = 6,
+    CONTINUATION = 9,
+};
+
+enum flag {
+    END_STREAM = 1,
+    END_HEADERS = 4,
+};
+
+/* --- bytes --- */
+
+static void put(struct flood_bytes *out, const void *data, size_t size)
+{
+    if (out->room < out->size + size) {
+        out->room = (out->size + size) * 2;
+        out->data = realloc(out->data, out->room);
+        if (out->data == NULL) {
+            perror("flood");
+            exit(1);
+        }
+    }
+    memcpy(out->data + out->size, data, size);
+    out->size += size;
+}
+
+static void put_u32(struct flood_bytes *out, uint32_t value)
+{
+    uint8_t bytes[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8),
+                        (uint8_t)value};
+
+    put(out, bytes, 4);
+}
+
+static void frame(struct flood_bytes *out, enum frame type, unsigned flags, uint32_t stream,
+                  const void *payload, size_t size)
+{
+    uint8_t head[5] = {(uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size, (uint8_t)type,
+                       (uint8_t)flags};
+
+    put(out, head, sizeof(head));
+    put_u32(out, stream);
+    put(out, payload, size);
+}
+
+void flood_preface(struct flood_bytes *out, uint32_t initial_window)
+{
+    uint8_t setting[6] = {0,
+                          4,
+                          (uint8_t)(initial_window >> 24),
+                          (uint8_t)(initial_window >> 16),
+                          (uint8_t)(initial_window >> 8),
+                          (uint8_t)initial_window};
+
+    put(out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    frame(out, SETTINGS, 0, 0, setting, sizeof(setting));
+}
+
+/* --- calls --- */
+
+static size_t header(uint8_t *block, const char *name, const char *value)
+{
+    size_t name_len = strlen(name), len = strlen(value);
+
+    block[0] = 0; /* literal, not indexed */
+    block[1] = (uint8_t)name_len;
+    memcpy(block + 2, name, name_len);
+    block[2 + name_len] = (uint8_t)len;
+    memcpy(block + 3 + name_len, value, len);
+    return 3 + name_len + len;
+}
+
+static size_t call_headers(uint8_t *block)
+{
+    size_t n = 0;
+
+    block[n++] = 0x83; /* :method POST */
+    block[n++] = 0x86; /* :scheme http */
+    n += header(block + n, ":path", "/quota.v1.QuotaService/CheckQuota");
+    n += header(block + n, ":authority", "quotad");
+    n += header(block + n, "content-type", "application/grpc");
+    n += header(block + n, "te", "trailers");
+    return n;
+}
+
+/* tenant "acme", model "m", dry_run */
+static const uint8_t call_message[] = {0,   0,   0,   0,    11, 0x0a, 4,    'a',
+                                       'c', 'm', 'e', 0x12, 1,  'm',  0x60, 1};
+
+static void begin_call(struct flood_bytes *out, uint32_t stream)
+{
+    uint8_t block[256];
+
+    frame(out, HEADERS, END_HEADERS, stream, block, call_headers(block));
+}
+
+void flood_call(struct flood_bytes *out, uint32_t stream)
+{
+    begin_call(out, stream);
+    frame(out, DATA, END_STREAM, stream, call_message, sizeof(call_message));
+}
+
+static void reset(struct flood_bytes *out, uint32_t stream)
+{
+    static const uint8_t cancel[4] = {0, 0, 0, 8};
+
+    frame(out, RST_STREAM, 0, stream, cancel, sizeof(cancel));
+}
+
+/* --- kinds --- */
+
+/* Once for each connection: false when it has begun already. */
+static bool begins(struct flood_peer *peer, uint32_t initial_window)
+{
+    if (peer->begun++ > 0) {
+        return false;
+    }
+    peer->stream = 1;
+    flood_preface(&peer->out, initial_window);
+    return true;
+}
+
+static bool half_preface(struct flood_peer *peer)
+{
+    put(&peer->out, "PRI * HTTP/2.0\r\n", 16);
+    return false;
+}
+
+/* The head of a TLS record, and of a ClientHello of 508 bytes; they never come. */
+static bool client_hello(struct flood_peer *peer)
+{
+    static const uint8_t head[] = {0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3};
+
+    put(&peer->out, head, sizeof(head));
+    return false;
+}
+
+static bool no_settings(struct flood_peer *peer)
+{
+    put(&peer->out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    return false;
+}
+
+static bool garbage(struct flood_peer *peer)
+{
+    static uint64_t state = 88172645463325252U;
+    uint64_t words[512];
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        words[i] = state;
+    }
+    if (peer->begun++ % 2 == 0) { /* half of them get past the preface */
+        flood_preface(&peer->out, 65535);
+    }
+    put(&peer->out, words, sizeof(words));
+    return true;
+}
+
+static bool idle(struct flood_peer *peer)
+{
+    (void)begins(peer, 65535);
+    return false;
+}
+
+static bool resets(struct flood_peer *peer, bool whole)
+{
+    (void)begins(peer, 65535);
+    for (int i = 0; i < CHUNK_FRAMES; i++) {
+        (whole ? flood_call : begin_call)(&peer->out, peer->stream);
+        reset(&peer->out, peer->stream);
+        peer->stream += 2;
+    }
+    return peer->stream < STREAM_LAST;
+}
+
+static bool resets_of_headers(struct flood_peer *peer)
+{
+    return resets(peer, false);
+}
+
+static bool resets_of_calls(struct flood_peer *peer)
+{
+    return resets(peer, true);
+}
+
+static bool pings(struct flood_peer *peer)
+{
+    static const uint8_t payload[8] = {1};
+
+    (void)begins(peer, 65535);
+    for (int i = 0; i < CHUNK_FRAMES; i++) {
+        frame(&peer->out, PING, 0, 0, payload, sizeof(payload));
+    }
+    return true;
+}
+
+static bool settings(struct flood_peer *peer)
+{
+    static const uint8_t window[6] = {0, 4, 0, 0, 0xff, 0xff};
+
+    (void)begins(peer, 65535);
+    for (int i = 0; i < CHUNK_FRAMES; i++) {
+        frame(&peer->out, SETTINGS, 0, 0, window, sizeof(window));
+    }
+    return true;
+}
+
+/* A header block that goes on and on: first a `start`, then frames of `fill` only. */
+static bool endless_headers(struct flood_peer *peer, const uint8_t *start, size_t size,
+                            uint8_t fill)
+{
+    uint8_t block[FRAME_MAX];
+
+    memset(block, fill, sizeof(block));
+    if (begins(peer, 65535)) {
+        frame(&peer->out, HEADERS, 0, 1, start, size);
+    }
+    frame(&peer->out, CONTINUATION, 0, 1, block, sizeof(block));
+    return true;
+}
+
+/* CVE-2023-33953: a number's length, in as many bytes of nothing as one likes. */
+static bool hpack_number(struct flood_peer *peer)
+{
+    static const uint8_t start[] = {0, 0x7f};
+
+    return endless_headers(peer, start, sizeof(start), 0x80);
+}
+
+/* The same: a header's name of 2 GiB, by 16 KiB. */
+static bool hpack_string(struct flood_peer *peer)
+{
+    static const uint8_t start[] = {0, 0x7f, 0x80, 0xff, 0xff, 0xff, 0x07};
+
+    return endless_headers(peer, start, sizeof(start), 'a');
+}
+
+/* The same: small headers without an end. 0x83 is :method POST. */
+static bool hpack_headers(struct flood_peer *peer)
+{
+    static const uint8_t start[] = {0x83};
+
+    return endless_headers(peer, start, sizeof(start), 0x83);
+}
+
+/* A call with a megabyte of metadata, again and again. */
+static bool metadata(struct flood_peer *peer)
+{
+    uint8_t block[FRAME_MAX];
+    size_t n = call_headers(block);
+    char value[101];
+
+    (void)begins(peer, 65535);
+    memset(value, 'v', sizeof(value));
+    value[100] = '\0';
+    for (uint32_t total = 0; total < METADATA_SIZE; total += FRAME_MAX) {
+        while (n + 200 < sizeof(block)) {
+            n += header(block + n, "x-flood", value);
+        }
+        bool last = total + FRAME_MAX >= METADATA_SIZE;
+        frame(&peer->out, total == 0 ? HEADERS : CONTINUATION, last ? END_HEADERS : 0U,
+              peer->stream, block, n);
+        n = 0;
+    }
+    frame(&peer->out, DATA, END_STREAM, peer->stream, call_message, sizeof(call_message));
+    peer->stream += 2;
+    return peer->stream < STREAM_LAST;
+}
+
+/* Calls whose answers find no room on their way. */
+static bool slow(struct flood_peer *peer)
+{
+    (void)begins(peer, 0);
+    for (int i = 0; i < CHUNK_FRAMES && peer->stream < SLOW_CALLS * 2; i++) {
+        flood_call(&peer->out, peer->stream);
+        peer->stream += 2;
+    }
+    return peer->stream < SLOW_CALLS * 2;
+}
+
+/* Calls that are begun, and wait for their message. */
+static bool streams(struct flood_peer *peer)
+{
+    (void)begins(peer, 65535);
+    for (int i = 0; i < CHUNK_FRAMES && peer->stream < STREAMS * 2; i++) {
+        begin_call(&peer->out, peer->stream);
+        peer->stream += 2;
+    }
+    return peer->stream < STREAMS * 2;
+}
+
+const struct flood_kind flood_kinds[] = {
+    {"silent", "says nothing", NULL, true, true},
+    {"half-preface", "half of HTTP/2's preface, then nothing", half_preface, true, true},
+    {"client-hello", "the head of a TLS ClientHello, then nothing", client_hello, true, true},
+    {"no-settings", "the preface without SETTINGS, then nothing", no_settings, true, true},
+    {"idle", "HTTP/2's beginning, then nothing", idle, true, true},
+    {"garbage", "random bytes", garbage, true, true},
+    {"reset", "HEADERS and RST_STREAM, again and again", resets_of_headers, true, true},
+    {"reset-call", "whole calls and RST_STREAM", resets_of_calls, true, true},
+    {"ping", "PING", pings, true, true},
+    {"ping-unread", "PING, without reading the answers", pings, false, true},
+    {"settings", "SETTINGS", settings, true, true},
+    {"settings-unread", "SETTINGS, without reading the answers", settings, false, true},
+    {"hpack-number", "a number of endless length in a header block", hpack_number, true, true},
+    {"hpack-string", "a header's name of 2 GiB", hpack_string, true, true},
+    {"hpack-headers", "a header block without an end", hpack_headers, true, true},
+    {"metadata", "calls with a megabyte of metadata", metadata, true, true},
+    {"slow", "calls whose answers nobody takes", slow, false, true},
+    {"streams", "10,000 calls at once on a connection", streams, true, true},
+    {NULL, NULL, NULL, false, false},
+};

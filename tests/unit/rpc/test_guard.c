@@ -1,0 +1,225 @@
+/* X3: what the guard makes of connections that send much and are answered little, by real sockets.
+ */
+#include "server/rpc/guard.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_MS 30000
+
+static struct qd_guard guard;
+static struct qd_connection_figures figures;
+static int listener;
+
+static void setup(void)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET};
+
+    memset(&figures, 0, sizeof(figures));
+    cr_assert(qd_guard_init(&guard, 100, 100, &figures));
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert_eq(bind(listener, (struct sockaddr *)&name, sizeof(name)), 0);
+    cr_assert_eq(listen(listener, 16), 0);
+    cr_assert(qd_guard_start(&guard));
+}
+
+static void teardown(void)
+{
+    qd_guard_stop(&guard);
+    qd_guard_release(&guard);
+    (void)close(listener);
+}
+
+TestSuite(guard, .init = setup, .fini = teardown, .timeout = 120);
+
+struct pair {
+    int client, server;
+};
+
+static int dial(const char *from)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET};
+    struct sockaddr_in to;
+    socklen_t size = sizeof(to);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    cr_assert_eq(inet_pton(AF_INET, from, &name.sin_addr), 1);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&name, sizeof(name)), 0);
+    cr_assert_eq(getsockname(listener, (struct sockaddr *)&to, &size), 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+static enum qd_refusal try_join(const char *from, struct pair *ret_pair)
+{
+    ret_pair->client = dial(from);
+    return qd_guard_accept(&guard, listener, &ret_pair->server);
+}
+
+static struct pair join(const char *from)
+{
+    struct pair pair;
+
+    cr_assert_eq(try_join(from, &pair), QD_REFUSAL_COUNT);
+    return pair;
+}
+
+static void leave(struct pair pair)
+{
+    (void)close(pair.client);
+    (void)close(pair.server);
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+static bool is_cut_within(struct pair pair, int ms)
+{
+    struct pollfd end = {.fd = pair.client, .events = POLLRDHUP};
+
+    return poll(&end, 1, ms) == 1;
+}
+
+static uint64_t cuts(enum qd_cutoff why)
+{
+    return atomic_load(&figures.cut[why]);
+}
+
+/* Send and receive so much, and answer with so many bytes at its end. */
+static void exchange(struct pair pair, size_t bytes, size_t answer)
+{
+    static char buffer[16384];
+
+    for (size_t sent = 0; sent < bytes;) {
+        ssize_t n = send(pair.client, buffer, sizeof(buffer), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN) {
+            return;
+        }
+        sent += n > 0 ? (size_t)n : 0;
+        while (recv(pair.server, buffer, sizeof(buffer), MSG_DONTWAIT) > 0) {
+        }
+    }
+    (void)!send(pair.server, buffer, answer, MSG_NOSIGNAL);
+}
+
+Test(guard, X3_much_without_an_answer_is_cut_off)
+{
+    struct pair busy = join("127.0.0.1");
+    struct pair other = join("127.0.0.1");
+    struct pair again;
+
+    exchange(busy, 2 * QD_UNANSWERED_MAX, 0);
+    cr_expect(is_cut_within(busy, WAIT_MS));
+    cr_expect_eq(cuts(QD_CUT_UNANSWERED), 1);
+    cr_expect_not(is_cut_within(other, 0));
+    /* Its address may not come back at once; another's may. */
+    cr_expect_eq(try_join("127.0.0.1", &again), QD_REFUSED_CUT);
+    leave(again);
+    struct pair elsewhere = join("127.0.0.2");
+    leave(elsewhere);
+    pause_ms(QD_GUARD_BAN_MS + 10);
+    again = join("127.0.0.1");
+    leave(again);
+    leave(other);
+    leave(busy);
+}
+
+Test(guard, X3_what_is_answered_stays)
+{
+    struct pair pair = join("127.0.0.1");
+
+    /* Messages of 1 MiB that are refused in 150 bytes: no client gets less. */
+    for (int i = 0; i < 20; i++) {
+        exchange(pair, 16384, 150);
+        exchange(pair, (1U << 20) - 16384, 150);
+        pause_ms(20);
+    }
+    pause_ms(1500);
+    cr_expect_not(is_cut_within(pair, 0));
+    cr_expect_eq(cuts(QD_CUT_UNANSWERED), 0);
+    leave(pair);
+}
+
+Test(guard, X3_many_that_are_small_are_too_much_together)
+{
+    struct pair pairs[12];
+    int gone = 0;
+
+    for (int i = 0; i < 12; i++) {
+        pairs[i] = join("127.0.0.1");
+    }
+    struct pair small = join("127.0.0.2");
+    exchange(small, QD_UNANSWERED_LEAST / 2, 0);
+    for (int i = 0; i < 12; i++) {
+        exchange(pairs[i], QD_UNANSWERED_MAX / 2 + 16384, 0); /* 12 × 272 KiB */
+    }
+    pause_ms(2500);
+    for (int i = 0; i < 12; i++) {
+        gone += is_cut_within(pairs[i], 0);
+        leave(pairs[i]);
+    }
+    cr_expect_geq(gone, 4);
+    cr_expect_leq(gone, 8, "%d are gone", gone); /* no more than is needed */
+    cr_expect_not(is_cut_within(small, 0));
+    leave(small);
+}
+
+Test(guard, X3_who_has_too_many_calls_is_cut_off_by_name)
+{
+    struct pair one = join("127.0.0.1");
+    struct pair other = join("127.0.0.2");
+    struct sockaddr_in name;
+    socklen_t size = sizeof(name);
+    char text[QD_PEER_TEXT_MAX];
+
+    cr_assert_eq(getsockname(one.client, (struct sockaddr *)&name, &size), 0);
+    qd_guard_report(&guard, "ipv4:127.0.0.1:1"); /* nobody */
+    qd_guard_report(&guard, "unknown");
+    (void)snprintf(text, sizeof(text), "ipv4:127.0.0.1:%u", ntohs(name.sin_port));
+    qd_guard_report(&guard, text);
+    cr_expect(is_cut_within(one, WAIT_MS));
+    cr_expect_eq(cuts(QD_CUT_CALLS), 1);
+    cr_expect_not(is_cut_within(other, 0));
+    leave(one);
+    leave(other);
+}
+
+Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)
+{
+    struct pair pair = join("127.0.0.1");
+
+    qd_guard_hands(&guard, pair.server);
+    cr_expect(is_cut_within(pair, WAIT_MS));
+    qd_guard_has_handed(&guard);
+    cr_expect_eq(cuts(QD_CUT_CAPTIVE), 1);
+    leave(pair);
+}
+
+/* What came and was not read is gone: gRPC doesn't go on with it. */
+Test(guard, X3_nothing_is_left_of_a_connection_that_was_cut_off)
+{
+    struct pair pair = join("127.0.0.1");
+    char byte;
+
+    cr_assert_eq(send(pair.client, "hello", 5, 0), 5);
+    struct pollfd readable = {.fd = pair.server, .events = POLLIN};
+    cr_assert_eq(poll(&readable, 1, WAIT_MS), 1);
+    qd_guard_hands(&guard, pair.server);
+    cr_expect(is_cut_within(pair, WAIT_MS));
+    cr_expect_leq(recv(pair.server, &byte, 1, 0), 0);
+    leave(pair);
+}
