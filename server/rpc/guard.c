@@ -206,7 +206,8 @@ static void cut_unanswered(struct qd_guard *guard)
     cut_worst(guard, QD_UNANSWERED_ALL, QD_CUT_UNANSWERED);
     /* What the heap holds is not for free to know. Memory comes back some time after a cut: half of
      * what is unanswered goes, then it is looked at again. */
-    if (c->unanswered >= QD_UNANSWERED_LEAST && mallinfo2().uordblks >= QD_GUARD_HEAP_BYTES) {
+    if (c->unanswered >= QD_UNANSWERED_LEAST &&
+        mallinfo2().uordblks >= guard->heap_before + QD_GUARD_HEAP_BYTES) {
         cut_worst(guard, c->unanswered / 2, QD_CUT_MEMORY);
     }
 }
@@ -271,6 +272,7 @@ static void *guard_main(void *argument)
 
 bool qd_guard_start(struct qd_guard *guard)
 {
+    guard->heap_before = mallinfo2().uordblks;
     guard->started = pthread_create(&guard->thread, NULL, guard_main, guard) == 0;
     return guard->started;
 }

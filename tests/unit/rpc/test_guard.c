@@ -156,24 +156,29 @@ Test(guard, X3_what_is_answered_stays)
 
 Test(guard, X3_many_that_are_small_are_too_much_together)
 {
-    struct pair pairs[12];
+    enum {
+        EACH = QD_UNANSWERED_MAX / 4 * 3,
+        TOO_MANY = 8,
+        MANY = QD_UNANSWERED_ALL / EACH + TOO_MANY
+    };
+    struct pair pairs[MANY];
     int gone = 0;
 
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < MANY; i++) {
         pairs[i] = join("127.0.0.1");
     }
     struct pair small = join("127.0.0.2");
     exchange(small, QD_UNANSWERED_LEAST / 2, 0);
-    for (int i = 0; i < 12; i++) {
-        exchange(pairs[i], QD_UNANSWERED_MAX / 2 + 16384, 0); /* 12 × 272 KiB */
+    for (int i = 0; i < MANY; i++) {
+        exchange(pairs[i], EACH, 0);
     }
     pause_ms(2500);
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < MANY; i++) {
         gone += is_cut_within(pairs[i], 0);
         leave(pairs[i]);
     }
-    cr_expect_geq(gone, 4);
-    cr_expect_leq(gone, 8, "%d are gone", gone); /* no more than is needed */
+    cr_expect_geq(gone, TOO_MANY - 1, "%d are gone", gone);
+    cr_expect_leq(gone, TOO_MANY + 4, "%d are gone", gone); /* no more than is needed */
     cr_expect_not(is_cut_within(small, 0));
     leave(small);
 }
