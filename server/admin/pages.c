@@ -8,13 +8,30 @@
 #define HTTP_OK          200U
 #define HTTP_UNAVAILABLE 503U
 
+static uint64_t refusals(const struct qd_node *node)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < QD_REFUSAL_COUNT; i++) {
+        sum += atomic_load_explicit(&node->connections.refused[i], memory_order_relaxed);
+    }
+    return sum;
+}
+
+/* X3: who is told that there is no room for him was accepted, by a listener that does not hang. A
+ * restart would help nobody but the flood. */
 static unsigned live(void *context, const struct qd_http_request *request, FILE *body)
 {
     (void)request;
     const struct qd_loop_config *config = context;
     char error[256];
+    uint64_t before = refusals(config->node);
     if (!(config->grpc_tls ? qd_dial_tls : qd_dial_http2)(config->grpc_host, config->grpc_port,
                                                           error, sizeof(error))) {
+        if (refusals(config->node) != before) {
+            fputs("ok, but connections are refused: see quotad_connections_refused_total\n", body);
+            return HTTP_OK;
+        }
         fprintf(body, "%s\n", error);
         return HTTP_UNAVAILABLE;
     }
