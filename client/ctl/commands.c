@@ -15,6 +15,7 @@ const struct ctl_command *const ctl_command_groups[] = {
     ctl_price_commands,
     ctl_status_commands,
     ctl_backup_commands,
+    ctl_audit_commands,
     ctl_token_commands,
     ctl_replay_commands,
     ctl_completion_commands,

@@ -18,6 +18,7 @@ extern const struct ctl_command ctl_policy_commands[];
 extern const struct ctl_command ctl_price_commands[];
 extern const struct ctl_command ctl_status_commands[];
 extern const struct ctl_command ctl_backup_commands[];
+extern const struct ctl_command ctl_audit_commands[];
 extern const struct ctl_command ctl_token_commands[];
 extern const struct ctl_command ctl_replay_commands[];
 extern const struct ctl_command ctl_completion_commands[];

@@ -408,6 +408,30 @@ void qd_tenant_store_audit_end(struct qd_tenant_store *tenants, enum qd_audit_en
     pthread_mutex_unlock(&tenants->mutex);
 }
 
+enum qd_store_err qd_tenant_store_audit_alone(struct qd_tenant_store *tenants,
+                                              const struct qd_tenant_change *change,
+                                              struct qd_str subject, struct qd_str before,
+                                              struct qd_str after, struct qd_store_error *error)
+{
+    enum qd_store_err err = qd_tenant_store_audit_begin(tenants, error); /* locks */
+
+    if (err != QD_STORE_OK) {
+        return err;
+    }
+    qd_batch_clear(&tenants->batch);
+    qd_buf_clear(&tenants->before);
+    qd_buf_clear(&tenants->after);
+    qd_buf_append(&tenants->before, before.ptr, before.len);
+    qd_buf_append(&tenants->after, after.ptr, after.len);
+    tenants->batch.ops.failed |= tenants->before.failed || tenants->after.failed;
+    add_audit(tenants, change, subject);
+    err = tenants->batch.ops.failed
+              ? qd_store_error_set(error, QD_STORE_NO_MEMORY, "no memory for an audit record")
+              : write_batch(tenants, error);
+    pthread_mutex_unlock(&tenants->mutex);
+    return err;
+}
+
 /* The audit record of a note, with the number `sequence`, as what is written with its entry. */
 static void add_note(struct qd_tenant_store *tenants, struct qd_tenant_note *note,
                      uint64_t sequence)

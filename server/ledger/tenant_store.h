@@ -83,6 +83,12 @@ enum qd_audit_end {
 };
 void qd_tenant_store_audit_end(struct qd_tenant_store *tenants, enum qd_audit_end end);
 
+/* An audit record of what changed nothing here, synced. `before`, `after`: whose hashes it has;
+ * empty: there was, or is, nothing. */
+__attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_audit_alone(
+    struct qd_tenant_store *tenants, const struct qd_tenant_change *change, struct qd_str subject,
+    struct qd_str before, struct qd_str after, struct qd_store_error *error);
+
 /* Delete a tenant's record, and with `subtree` all below it. OK and how many (0: there were none).
  */
 __attribute__((warn_unused_result)) enum qd_store_err qd_tenant_store_delete(

@@ -27,7 +27,8 @@
     X(verify_ledger, "VerifyLedger", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                  \
     X(rebuild_rollups, "RebuildRollups", QD_ROLE_ADMIN, QD_BOUND_REFUSED)              \
     X(checkpoint, "Checkpoint", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                       \
-    X(drain, "Drain", QD_ROLE_ADMIN, QD_BOUND_REFUSED)
+    X(drain, "Drain", QD_ROLE_ADMIN, QD_BOUND_REFUSED)                                 \
+    X(list_audit_records, "ListAuditRecords", QD_ROLE_ADMIN, QD_BOUND_REFUSED)
 
 #define QD_ADMIN_DECLARE(name, text, roles, bound)                                   \
     enum qd_error_code qd_admin_##name(struct qd_place *place, struct qd_call *call, \

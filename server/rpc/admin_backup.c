@@ -1,6 +1,7 @@
 /* AdminService: Checkpoint. */
 #include "quota/v1/admin.pb-c.h"
 #include "server/rpc/admin.h"
+#include "server/rpc/audit.h"
 
 enum qd_error_code qd_admin_checkpoint(struct qd_place *place, struct qd_call *call,
                                        struct qd_str bytes, struct qd_error *ret_error)
@@ -10,7 +11,6 @@ enum qd_error_code qd_admin_checkpoint(struct qd_place *place, struct qd_call *c
     const struct qd_rpc_hooks *hooks = qd_rpc_hooks_of(place->rpc);
     struct qd_checkpoint *done = qd_scratch_take(&place->arena, sizeof(*done));
 
-    (void)call;
     if (q == NULL) {
         return ret_error->code;
     }
@@ -23,6 +23,11 @@ enum qd_error_code qd_admin_checkpoint(struct qd_place *place, struct qd_call *c
     if (code != QD_ERROR_NONE) {
         return code;
     }
+    qd_audit_write(place, call,
+                   &(struct qd_audit_action){.action = "Checkpoint",
+                                             .subject = qd_slice_of("(node)"),
+                                             .detail = qd_slice_of(done->path),
+                                             .after = qd_slice_of(done->path)});
     qd_out_text(&place->out, 1, done->name);
     qd_out_text(&place->out, 2, done->path);
     qd_out_number(&place->out, 3, done->bytes);

@@ -1,6 +1,7 @@
 /* AdminService: ListReservations, ReleaseReservation (S9). */
 #include "quota/v1/admin.pb-c.h"
 #include "server/rpc/admin.h"
+#include "server/rpc/audit.h"
 #include "server/rpc/text.h"
 #include "server/shard/directory.h"
 #include "server/shard/reference.h"
@@ -155,6 +156,7 @@ struct released {
     uint32_t count;
     int64_t tokens;
     int64_t cost;
+    char tenant[QD_TENANT_PATH_MAX + 1]; /* of the last one */
 };
 
 static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t reservation,
@@ -166,6 +168,7 @@ static bool release_one(struct qd_place *place, struct qd_shard *home, uint64_t 
     if (!qd_core_hold(home->core, reservation, &hold) || !qd_path_within(hold.tenant, within)) {
         return false;
     }
+    (void)snprintf(sum->tenant, sizeof(sum->tenant), "%.*s", (int)hold.tenant.len, hold.tenant.ptr);
     if (!dry && qd_core_cancel(home->core, qd_shards_commons(shards), reservation,
                                qd_clock_now(&place->node->clock)) != QD_OK) {
         return false;
@@ -237,12 +240,28 @@ static enum qd_error_code release_named(struct qd_place *place, const struct qd_
     return QD_ERROR_NONE;
 }
 
+static void audit_release(struct qd_place *place, const struct qd_call *call,
+                          const Quota__V1__ReleaseReservationRequest *q, const struct released *sum)
+{
+    char detail[128];
+    bool named = q->reservation[0] != '\0';
+    int len = snprintf(detail, sizeof(detail), "%u released, %lld tokens held%s%.40s", sum->count,
+                       (long long)sum->tokens, named ? ": " : "", named ? q->reservation : "");
+
+    qd_audit_write(
+        place, call,
+        &(struct qd_audit_action){.action = "ReleaseReservation",
+                                  .subject = qd_slice_of(named ? sum->tenant : q->tenant),
+                                  .detail = {detail, (size_t)len},
+                                  .before = {detail, (size_t)len}});
+}
+
 enum qd_error_code qd_admin_release_reservation(struct qd_place *place, struct qd_call *call,
                                                 struct qd_str bytes, struct qd_error *ret_error)
 {
     const Quota__V1__ReleaseReservationRequest *q = qd_place_unpack(
         place, &quota__v1__release_reservation_request__descriptor, bytes, ret_error);
-    struct released sum = {0, 0, 0};
+    struct released sum = {.count = 0};
 
     if (q == NULL) {
         return ret_error->code;
@@ -261,6 +280,9 @@ enum qd_error_code qd_admin_release_reservation(struct qd_place *place, struct q
             q->older_than_ms > 0 && q->older_than_ms < now / QD_NS_PER_MS ? q->older_than_ms : 0;
         struct filter f = {qd_str_of(q->tenant), now - age * QD_NS_PER_MS};
         release_many(place, &f, q->dry_run != 0, &sum);
+    }
+    if (sum.count > 0 && !q->dry_run) {
+        audit_release(place, call, q, &sum);
     }
     qd_out_number(&place->out, 1, sum.count);
     put_amounts(&place->out, 2, sum.tokens, sum.cost);

@@ -1,6 +1,7 @@
 /* AdminService: GetStatus, Drain. */
 #include "quota/v1/admin.pb-c.h"
 #include "server/rpc/admin.h"
+#include "server/rpc/audit.h"
 #include "server/rpc/text.h"
 #include "server/shard/directory.h"
 
@@ -199,12 +200,18 @@ enum qd_error_code qd_admin_drain(struct qd_place *place, struct qd_call *call, 
     int64_t last = 0;
     uint64_t open = 0;
 
-    (void)call;
     if (q == NULL) {
         return ret_error->code;
     }
-    atomic_store(&node->draining, q->cancel == 0);
+    bool was = atomic_exchange(&node->draining, q->cancel == 0);
     qd_rpc_set_serving(place->rpc, q->cancel != 0);
+    qd_audit_write(place, call,
+                   &(struct qd_audit_action){
+                       .action = "Drain",
+                       .subject = qd_slice_of("(node)"),
+                       .detail = qd_slice_of(q->cancel ? "serves again" : "no new reservations"),
+                       .before = qd_slice_of(was ? "draining" : "serving"),
+                       .after = qd_slice_of(q->cancel ? "serving" : "draining")});
     for (uint32_t i = 0; i < node->shards.count; i++) {
         struct qd_shard *home = &node->shards.home[i];
         struct qd_hold hold;

@@ -2,6 +2,7 @@
 #include "quota/v1/admin.pb-c.h"
 #include "server/policy/policy_diff.h"
 #include "server/rpc/admin.h"
+#include "server/rpc/audit.h"
 #include "server/rpc/text.h"
 
 #include <stdio.h>
@@ -133,6 +134,22 @@ enum qd_error_code qd_admin_validate_policy(struct qd_place *place, struct qd_ca
     return QD_ERROR_NONE;
 }
 
+static void audit_reload(struct qd_place *place, const struct qd_call *call,
+                         const struct qd_published *before, const struct qd_published *after)
+{
+    char detail[128];
+    int len = snprintf(detail, sizeof(detail), "r%llu to r%llu",
+                       (unsigned long long)before->policy->revision,
+                       (unsigned long long)after->policy->revision);
+
+    qd_audit_write(place, call,
+                   &(struct qd_audit_action){.action = "ReloadPolicy",
+                                             .subject = qd_slice_of("(policy)"),
+                                             .detail = {detail, (size_t)len},
+                                             .before = qd_slice_of(before->info->sha256),
+                                             .after = qd_slice_of(after->info->sha256)});
+}
+
 /* The old policy stays readable until this call leaves: its worker entered before the reload. */
 enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call *call,
                                           struct qd_str bytes, struct qd_error *ret_error)
@@ -144,7 +161,6 @@ enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_MAX);
     bool changed = false;
 
-    (void)call;
     if (q == NULL || problems == NULL) {
         qd_problems_free(problems);
         return q == NULL ? ret_error->code
@@ -157,8 +173,9 @@ enum qd_error_code qd_admin_reload_policy(struct qd_place *place, struct qd_call
         qd_out_number(&place->out, 2, changed);
         put_problems(&place->out, 3, problems, true);
         if (changed) {
-            put_changes(&place->out, 4, before->policy,
-                        atomic_load(&place->node->published)->policy);
+            const struct qd_published *after = atomic_load(&place->node->published);
+            put_changes(&place->out, 4, before->policy, after->policy);
+            audit_reload(place, call, before, after);
         }
     }
     qd_problems_free(problems);

@@ -101,6 +101,17 @@ X7_no_token_is_in_the_log() {
     fi
 }
 
+X6_the_audit_tells_who_acted() {
+    expect_exit 0 ctl tenants block acme --tls-ca "$C/ca.pem" --tls-cert "$C/ops.pem" --tls-key "$C/ops.key"
+    expect_exit 0 ctl drain --cancel --tls-ca "$C/ca.pem" --token-file "$T/admin.token"
+    expect_exit 0 ctl audit --tls-ca "$C/ca.pem" --token-file "$T/admin.token"
+    expect_match "$out" '^ *1 .* ops/admin +Block +acme'
+    expect_match "$out" '^ *2 .* root/admin +Drain +\(node\) +serves again'
+    expect_exit 1 ctl audit --tls-ca "$C/ca.pem" --token-file "$T/acme.token"
+    expect_match "$err" "ListAuditRecords is not for role billing"
+    expect_exit 0 ctl tenants unblock acme --tls-ca "$C/ca.pem" --token-file "$T/admin.token"
+}
+
 X1_health_is_open_and_livez_lives() {
     expect_eq "$(curl -s "http://$QD_ADMIN/livez")" ok
 }
@@ -181,7 +192,7 @@ sed -n 's/role: ROLE/role: admin/p' "$T/admin.line" >>"$T/credentials.yaml"
 qd_start --dev --tls-cert "$C/server.pem" --tls-key "$C/server.key" --tls-client-ca "$C/ca.pem" \
     --tls-client-auth optional --credentials "$T/credentials.yaml"
 qd_run X1_a_certificate_or_a_token_is_asked_for X7_a_token_file_that_others_can_read_is_refused \
-    X7_no_token_is_in_the_log X1_health_is_open_and_livez_lives X1_credentials_are_read_again \
+    X7_no_token_is_in_the_log X6_the_audit_tells_who_acted X1_health_is_open_and_livez_lives X1_credentials_are_read_again \
     X1_a_renewed_certificate_is_served
 qd_stop
 

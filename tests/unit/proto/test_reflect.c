@@ -176,7 +176,7 @@ Test(reflect, I1_I2_I4_services_agree_with_the_compiled_ones)
 {
     check_service(&quota__v1__quota_service__descriptor, 5);
     check_service(&quota__v1__usage_service__descriptor, 6);
-    check_service(&quota__v1__admin_service__descriptor, 21);
+    check_service(&quota__v1__admin_service__descriptor, 22);
     check_service(&envoy__service__ratelimit__v3__rate_limit_service__descriptor, 1);
     check_service(&grpc__health__v1__health__descriptor, 2);
     check_service(&grpc__reflection__v1__server_reflection__descriptor, 1);

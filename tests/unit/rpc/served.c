@@ -15,8 +15,10 @@
 
 #define LONG_MS 60000
 
-static const char small_policy[] = "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}}\n"
-                                   "tenants: {'*': {plan: free}}\n";
+static const char small_policy[] =
+    "version: 1\nmodels: {m: {}}\nplans: {free: {concurrency: 10}, paid: "
+    "{requests: 100/day, input_tokens: prepaid}}\n"
+    "tenants: {'*': {plan: free}, rich: {plan: paid}}\n";
 
 static struct qd_policy *load_policy(const char *yaml)
 {
@@ -54,7 +56,8 @@ static void open_node(struct served *s, const struct served_node *node)
                                     .incarnation = 1,
                                     .tenants_max = 10};
 
-    s->store = gate_new(qd_store_memory_new());
+    s->memory = qd_store_memory_new();
+    s->store = gate_new(s->memory);
     cr_assert_eq(qd_ledger_open(s->store, &in_ledger, &s->ledger, NULL), QD_STORE_OK);
     cr_assert_eq(qd_tenant_store_open(s->store, &s->tenants, NULL), QD_STORE_OK);
     config.store = s->store;

@@ -14,7 +14,8 @@
 #define SERVED_METADATA_MAX 2U
 
 struct served {
-    struct qd_store *store; /* a gate */
+    struct qd_store *store;  /* a gate */
+    struct qd_store *memory; /* behind it */
     struct qd_ledger *ledger;
     struct qd_tenant_store *tenants;
     struct qd_node *node;

@@ -66,6 +66,7 @@ static const struct {
     {"/quota.v1.AdminService/RebuildRollups", "nrrryrrrt"},
     {"/quota.v1.AdminService/Checkpoint", "nrrryrrrt"},
     {"/quota.v1.AdminService/Drain", "nrrryrrrt"},
+    {"/quota.v1.AdminService/ListAuditRecords", "nrrryrrrt"},
     {"/grpc.health.v1.Health/Check", "yyyyyyyyy"},
     {"/grpc.health.v1.Health/Watch", "yyyyyyyyy"},
     {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "nyyyyyyyy"},
