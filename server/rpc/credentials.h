@@ -53,14 +53,14 @@ struct qd_credentials *qd_credentials_load_bytes(const char *name, const void *b
                                                  struct qd_problems *problems);
 void qd_credentials_free(void *credentials); /* NULL is fine */
 
-size_t qd_credentials_count(const struct qd_credentials *credentials);
+size_t qd_credentials_count(const struct qd_credentials *set);
 
 /* NULL: nobody. A token's time says nothing of the hashes in the file. */
-const struct qd_credential *qd_credentials_by_token(const struct qd_credentials *credentials,
+const struct qd_credential *qd_credentials_by_token(const struct qd_credentials *set,
                                                     struct qd_str token);
-const struct qd_credential *qd_credentials_by_spiffe(const struct qd_credentials *credentials,
+const struct qd_credential *qd_credentials_by_spiffe(const struct qd_credentials *set,
                                                      struct qd_str uri);
-const struct qd_credential *qd_credentials_by_san(const struct qd_credentials *credentials,
+const struct qd_credential *qd_credentials_by_san(const struct qd_credentials *set,
                                                   struct qd_str dns);
 
 #endif /* QD_RPC_CREDENTIALS_H */

@@ -290,6 +290,7 @@ static bool open_listeners(struct qd_rpc *rpc, struct qd_error *ret_error)
     static const char *const flags[] = {"--listen", "--admin-rpc-listen"};
     const char *const addresses[] = {rpc->config.listen, rpc->config.admin_listen};
 
+    assert(rpc->listener_count <= sizeof(addresses) / sizeof(addresses[0]));
     if (!open_tls(rpc, ret_error)) {
         return false;
     }

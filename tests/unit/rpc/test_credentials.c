@@ -1,6 +1,7 @@
 /* X1: the file of --credentials: what it may say, and who is found in it. */
 #include "server/rpc/caller.h"
 #include "server/rpc/credentials.h"
+#include "tests/lib/process.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -133,6 +134,31 @@ Test(credentials, X1_a_wrong_file_says_where_and_what_is_accepted)
     refused("- {name: x, role: admin, token_sha256: " SECRET "}\n"
             "- {name: y, role: peer, token_sha256: " SECRET "}\n",
             "y: its token_sha256 is that of x");
+}
+
+/* What README.md shows, between ```yml and ```. */
+Test(credentials, X1_README_shows_a_file_that_loads)
+{
+    char path[1024];
+    char *why;
+    const char *source = getenv("QUOTAD_SOURCE_DIR");
+
+    (void)snprintf(path, sizeof(path), "%s/README.md", source != NULL ? source : ".");
+    char *text = qd_process_read_file(path);
+    cr_assert_not_null(text, "%s", path);
+    char *begin = strstr(text, "```yml\n");
+    cr_assert_not_null(begin);
+    begin += 7;
+    char *end = strstr(begin, "```");
+    cr_assert_not_null(end);
+    *end = '\0';
+    struct qd_credentials *set = load(begin, &why);
+    cr_assert_not_null(set, "%s", why);
+    cr_expect_eq(qd_credentials_count(set), 4);
+    is(qd_credentials_by_spiffe(set, str("spiffe://prod.example/ns/edge/sa/gw")), "edge");
+    qd_credentials_free(set);
+    free(why);
+    free(text);
 }
 
 Test(credentials, X1_no_credentials_let_nobody_in)
