@@ -238,7 +238,9 @@ bool qd_rls_put_denial(const struct qd_check_answer *answer, struct qd_str tenan
 
 bool qd_rls_put_unfit(const struct qd_error *error, struct qd_str tenant, struct qd_out *out)
 {
-    bool unknown = error->code == QD_ERROR_INVALID_TENANT; /* what is no path is nobody's */
+    /* What is no path is nobody's; whom the caller may not name, it is not told of. */
+    bool unknown =
+        error->code == QD_ERROR_INVALID_TENANT || error->code == QD_ERROR_TENANT_FORBIDDEN;
     char message[QD_MESSAGE_MAX];
     struct qd_text text;
 

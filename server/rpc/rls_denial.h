@@ -26,7 +26,7 @@ void qd_rls_status_of(const struct qd_check_answer *answer, struct qd_rls_status
 /* What the status says is left of that limit, less what was `taken` of it. */
 uint32_t qd_rls_remaining(const struct qd_check_answer *answer, int64_t taken);
 
-/* For facts that are no native call's: raw_body says what is wrong with them. */
+/* For facts that are no native call's, or not the caller's to name: raw_body says what is wrong. */
 bool qd_rls_put_unfit(const struct qd_error *error, struct qd_str tenant, struct qd_out *out);
 
 /* For a denial: response_headers_to_add, as CheckQuota's, and raw_body, an error in OpenAI's form.

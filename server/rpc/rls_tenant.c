@@ -150,7 +150,9 @@ static enum qd_error_code check(struct qd_place *place, struct qd_call *call,
     struct qd_check_answer *answer = &place->check_answer;
     struct qd_error unfit;
 
-    if (qd_rls_facts_validate(&asked->facts, &unfit) != QD_ERROR_NONE) {
+    /* X1: a tenant beyond the caller's reach is none that it knows, be it in a client's header. */
+    if (qd_rls_facts_validate(&asked->facts, &unfit) != QD_ERROR_NONE ||
+        qd_caller_reaches(&call->caller, asked->facts.tenant, &unfit) != QD_ERROR_NONE) {
         return deny_unfit(place, call, tenants, asked, &unfit, ret_error);
     }
     fill_check(&asked->facts, asked->facts.hits, tenants->over, &place->check_args);
@@ -243,7 +245,7 @@ static enum qd_error_code read(struct qd_place *place, struct qd_call *call, str
     for (size_t i = 0; i < tenants->count && code == QD_ERROR_NONE; i++) {
         struct qd_rls_facts *facts = &tenants->asked[i].facts;
         code = qd_rls_facts_read(request, i, policy, facts, ret_error);
-        if (code == QD_ERROR_NONE) {
+        if (code == QD_ERROR_NONE && qd_rls_facts_used(facts)) {
             code = qd_caller_reaches(&call->caller, facts->tenant, ret_error);
         }
     }

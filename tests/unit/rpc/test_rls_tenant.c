@@ -1,5 +1,6 @@
 /* Envoy's descriptors that name tenants (I3): the same counters as by native calls, and what is
  * held while the disk is slow. */
+#include "tests/unit/rpc/cast.h"
 #include "tests/unit/rpc/served.h"
 
 #include "envoy/service/ratelimit/v3/rls.pb-c.h"
@@ -472,5 +473,37 @@ Test(rls_tenant, L2_nothing_is_allowed_before_it_is_on_disk)
         "not answered yet");
     gate_open(s.store);
     cr_expect_eq(end(&s, &first), 100 + OK);
+    served_close(&s);
+}
+
+/* Envoy copies a client's header into `tenant`, and lets a request pass whose call is an error: so
+ * a bound caller's stranger is over its limit, and unknown to it, be it there or not. */
+Test(rls_tenant, X1_a_stranger_is_over_its_limit_for_a_bound_caller)
+{
+    static const char *const strangers[] = {"globex", "acme-2", "acm", "nobody", "a//b"};
+    struct qd_rpc_config config = cast_config();
+    struct served s;
+    int64_t held = 0;
+
+    config.tenant_domain = DOMAIN;
+    served_open_on(&s, &slow, config);
+    s.token = "acme-gateway";
+    for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
+        const struct asked asked = {strangers[i], "", "", "", "", 1};
+        const struct asked look = {strangers[i], "", "", "", "", 0};
+        const struct asked used = {strangers[i], "", "", "", "requests", 1};
+        struct served_pending pending;
+        cr_expect_eq(ask_rls(&s, &asked), OVER, "%s", strangers[i]);
+        cr_expect_eq(ask_rls(&s, &look), OVER, "%s", strangers[i]);
+        begin(&s, &used, LONG_MS, &pending);
+        cr_expect_lt(end(&s, &pending), 100, "a usage of %s is an error", strangers[i]);
+    }
+    s.token = "admin";
+    cr_expect_eq(used_of_requests(&s, &held), -1, "nothing was counted");
+    const struct asked own = {"acme/x", "", "", "", "", 1};
+    s.token = "acme-gateway";
+    cr_expect_eq(ask_rls(&s, &own), OK);
+    s.token = "admin";
+    cr_expect_eq(used_of_requests(&s, &held), 1);
     served_close(&s);
 }
