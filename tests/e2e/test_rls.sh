@@ -309,6 +309,15 @@ I3_sliding_windows_by_domain() {
     expect_match "$(cat "$QD_LOG")" 'domain=nobody$'
 }
 
+X5_a_sliding_window_outlives_a_restart_and_a_reload() {
+    ask_as "domain: \"other\" $(one path /buy)"
+    expect_match "$answer" '^overall_code: OVER_LIMIT '
+    printf '  - {key: more, rate_limit: {unit: day, requests_per_unit: 8}}\n' >>"$T/rls/more/other.yml"
+    reloaded 'rate limits reloaded' 0
+    ask_as "domain: \"other\" $(one path /buy) $(one more x)"
+    expect_match "$answer" '^overall_code: OVER_LIMIT .*requests_per_unit: 8 unit: DAY } limit_remaining: 8 duration_until_reset { }'
+}
+
 I3_point_6_global_shadow_flips_the_whole_only() {
     ask "$(one never x)"
     expect_match "$answer" '^overall_code: OK statuses { code: OVER_LIMIT '
@@ -417,10 +426,15 @@ qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
 qd_run X5_a_restart_remembers I3_a_folder_without_files_says_so P1_a_wrong_folder_does_not_start
 qd_stop || qd_fail "it ended with $qd_code"
-qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" --rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Reset \
-    --rls-metadata --rls-stop-when-over --rls-sliding other,nobody || exit 1
+switches="--rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Reset --rls-metadata --rls-stop-when-over --rls-sliding other,nobody"
+# shellcheck disable=SC2086 # several words
+qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" $switches || exit 1
 qd_run I3_point_12_headers_tell_the_least_remaining I3_point_12_the_headers_reset_is_the_statuss I3_point_13_dynamic_metadata \
     I3_stop_when_over_counts_only_what_is_over I3_sliding_windows_by_domain I10_wrong_switches_are_refused
+qd_stop || qd_fail "it ended with $qd_code"
+# shellcheck disable=SC2086
+qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" $switches || exit 1
+qd_run X5_a_sliding_window_outlives_a_restart_and_a_reload
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow --metrics-rules 2 || exit 1
 qd_run I3_metrics_by_rule_are_bounded I3_point_6_global_shadow_flips_the_whole_only
