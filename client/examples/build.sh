@@ -4,15 +4,15 @@
 #   sh client/examples/build.sh litellm FOLDER   FOLDER/litellm, a venv with LiteLLM, some hundred MB; `python` comes first
 #   sh client/examples/build.sh go FOLDER        FOLDER/proxy, by way of FOLDER/go; needs go and protoc
 set -eu
-cd "$(dirname "$0")"
-here=$PWD
 kind=${1:-} folder=${2:-}
 if [ -z "$folder" ]; then
     sed -n '2,5s/^# //p' "$0"
     exit 1
 fi
 mkdir -p "$folder"
-folder=$(cd "$folder" && pwd)
+folder=$(cd "$folder" && pwd) # of where it was called
+cd "$(dirname "$0")"
+here=$PWD
 api='quota/v1/quota.proto quota/v1/types.proto'
 
 # venv NAME REQUIREMENTS: made anew only when the requirements have changed.
