@@ -234,6 +234,10 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "where to listen")
 	quotad := flag.String("quotad", "127.0.0.1:7070", "the node")
+	var files tlsFiles
+	flag.StringVar(&files.ca, "quotad-ca", "", "PEM: the node speaks TLS")
+	flag.StringVar(&files.cert, "quotad-cert", "", "PEM: and asks for a certificate")
+	flag.StringVar(&files.key, "quotad-key", "", "PEM")
 	upstream := flag.String("upstream", "", "where requests go: http://HOST:PORT")
 	keys := flag.String("keys", "", "JSON file of API keys and their tenants")
 	every := flag.Float64("extend-every", 2, "seconds between two extensions")
@@ -245,7 +249,7 @@ func main() {
 	if err != nil || to.Host == "" || *failOpen == *failClosed {
 		log.Fatal("give -upstream http://HOST:PORT, and one of -fail-open and -fail-closed")
 	}
-	q, err := newQuota(*quotad, *failOpen, seconds(*checkTimeout))
+	q, err := newQuota(*quotad, files, *failOpen, seconds(*checkTimeout))
 	if err != nil {
 		log.Fatal(err)
 	}

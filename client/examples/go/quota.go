@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -50,8 +54,33 @@ type refusal struct {
 	headers map[string]string
 }
 
-func newQuota(address string, failOpen bool, checkTimeout time.Duration) (*quota, error) {
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+// tlsFiles are PEM files: who vouches for the node ("": plaintext), and what this client is known by ("": nothing).
+type tlsFiles struct{ ca, cert, key string }
+
+func (f tlsFiles) credentials() (credentials.TransportCredentials, error) {
+	if f.ca == "" {
+		return insecure.NewCredentials(), nil
+	}
+	authorities := x509.NewCertPool()
+	text, err := os.ReadFile(f.ca)
+	if err == nil && !authorities.AppendCertsFromPEM(text) {
+		err = fmt.Errorf("%s: no certificate in it", f.ca)
+	}
+	config := &tls.Config{RootCAs: authorities}
+	if err == nil && f.cert != "" {
+		var own tls.Certificate
+		own, err = tls.LoadX509KeyPair(f.cert, f.key)
+		config.Certificates = []tls.Certificate{own}
+	}
+	return credentials.NewTLS(config), err
+}
+
+func newQuota(address string, files tlsFiles, failOpen bool, checkTimeout time.Duration) (*quota, error) {
+	secure, err := files.credentials()
+	if err != nil {
+		return nil, err
+	}
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(secure),
 		grpc.WithDefaultServiceConfig(serviceConfig), grpc.WithConnectParams(reconnect))
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
 from proxy import output_bound
-from quota_client import Hold, Quota, Refused, log, pb
+from quota_client import Hold, Quota, Refused, Tls, log, pb
 from usage import TIERS, Usage, guess, meters
 
 HOLD = "quotad_hold"
@@ -114,5 +114,6 @@ callback = QuotaCallback(
         os.environ.get("QUOTAD", "127.0.0.1:7070"),
         os.environ.get("QUOTAD_FAIL") == "open",
         float(os.environ.get("QUOTAD_TIMEOUT", "0.5")),
+        Tls(*(os.environ.get("QUOTAD_CLIENT_" + name, "") for name in ("CA", "CERT", "KEY"))),
     )
 )

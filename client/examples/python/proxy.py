@@ -21,7 +21,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from quota_client import Quota, Refused, log, pb
+from quota_client import Quota, Refused, Tls, log, pb
 from usage import Answer, Usage, guess
 
 BODY_MAX = 8 << 20
@@ -217,6 +217,9 @@ def main():
     )
     arguments.add_argument("--listen", default="127.0.0.1:8080")
     arguments.add_argument("--quotad", default="127.0.0.1:7070")
+    arguments.add_argument("--quotad-ca", default="", metavar="PEM", help="the node speaks TLS")
+    arguments.add_argument("--quotad-cert", default="", metavar="PEM", help="and asks for a certificate")
+    arguments.add_argument("--quotad-key", default="", metavar="PEM")
     arguments.add_argument("--upstream", required=True)
     arguments.add_argument("--keys", required=True)
     arguments.add_argument("--extend-every", type=float, default=2, metavar="SECONDS")
@@ -229,7 +232,8 @@ def main():
     host, port = options.listen.rsplit(":", 1)
     server = ThreadingHTTPServer((host, int(port)), Handler)
     server.daemon_threads = False  # a stop waits for the open answers, and for their reports
-    server.quota = Quota(options.quotad, options.fail_open, options.check_timeout)
+    tls = Tls(options.quotad_ca, options.quotad_cert, options.quotad_key)
+    server.quota = Quota(options.quotad, options.fail_open, options.check_timeout, tls)
     server.upstream = urlsplit(options.upstream).netloc
     key = os.environ.get("UPSTREAM_API_KEY", "")
     server.upstream_headers = {

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import pathlib
 from typing import NamedTuple
 
 import grpc
@@ -53,13 +54,28 @@ class Hold(NamedTuple):
     token: str = ""
 
 
+class Tls(NamedTuple):
+    """PEM files: who vouches for the node ("": plaintext), and what this client is known by ("": nothing)."""
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+def channel(address, tls, options):
+    if not tls.ca:
+        return grpc.insecure_channel(address, options)
+    ca, cert, key = (pathlib.Path(name).read_bytes() if name else None for name in tls)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), options)
+
+
 class Quota:
-    def __init__(self, address, fail_open, check_s=CHECK_S):
+    def __init__(self, address, fail_open, check_s=CHECK_S, tls=Tls()):
         options = [
             ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
             ("grpc.max_reconnect_backoff_ms", BACK_MS),
         ]
-        self.service = quota_pb2_grpc.QuotaServiceStub(grpc.insecure_channel(address, options))
+        self.service = quota_pb2_grpc.QuotaServiceStub(channel(address, tls, options))
         self.fail_open = fail_open
         self.check_s = check_s
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from world import World, run_cases, until
+from world import World, run_cases, secure_quotad, until
 
 name, command = sys.argv[1], sys.argv[2:]
 temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
@@ -34,21 +34,23 @@ CASES = [
     "closed",
     "open",
     "back",
+    "secure",
+    "stranger",
 ]
 ALL = {"input_tokens": 139, "cached_input_tokens": 1024, "reasoning_tokens": 3}
 
 
-def start_proxy(mode, url, tag):
+def start_proxy(mode, url, tag, node=quotad):
     keys = world.folder / "keys.json"
     keys.write_text(json.dumps({f"sk-{case}": f"{case}/{name}" for case in CASES}))
-    flags = f"--listen 127.0.0.1:0 --quotad {quotad.address} --upstream {url} --keys {keys} {mode}"
+    flags = f"--listen 127.0.0.1:0 --quotad {node.address} --upstream {url} --keys {keys} {mode}"
     patient = "--extend-every 0.2 --check-timeout 10"  # the machine may be busy with other tests
     return world.run(command + flags.split() + patient.split(), world.folder / f"{tag}.log").listening()
 
 
-def entry(case, outcome):
+def entry(case, outcome, node=quotad):
     """The one entry of a case; its quantities without `requests`."""
-    found = quotad.entries(f"{case}/{name}", 1)[0]
+    found = node.entries(f"{case}/{name}", 1)[0]
     assert found["outcome"] == outcome, f"outcome {found['outcome']}, not {outcome}"
     return quantities(found)
 
@@ -226,6 +228,26 @@ def it_serves_again_once_quotad_is_back():
     until("a check is answered", lambda: proxy.chat("sk-back", "tokens=1")[1].status == 200)
 
 
+def by_TLS_it_shows_its_certificate():
+    secure, (ca, cert, key) = secure_quotad(world.folder / "secure")
+    try:
+        known = start_proxy(
+            f"--fail-closed --quotad-ca {ca} --quotad-cert {cert} --quotad-key {key}",
+            world.vendor_url,
+            "known",
+            secure,
+        )
+        known.chat("sk-secure", "tokens=5")[1].read()
+        same(entry("secure", "OK", secure), {**ALL, "output_tokens": 5})
+        known.stop()
+        stranger = start_proxy(f"--fail-closed --quotad-ca {ca}", world.vendor_url, "stranger", secure)
+        same(stranger.chat("sk-stranger", "tokens=1")[1].status, 503)
+        stranger.stop()
+        secure.stop()
+    finally:
+        secure.process.kill()
+
+
 def a_stop_waits_for_the_open_answers():
     connection, response = proxy.chat("sk-stream", "tokens=20 pause_ms=20")
     response.readline()
@@ -256,6 +278,7 @@ try:
             away_and_closed_is_503,
             away_and_open_is_served_and_booked_later,
             it_serves_again_once_quotad_is_back,
+            by_TLS_it_shows_its_certificate,
             a_stop_waits_for_the_open_answers,
         ],
     )

@@ -27,8 +27,8 @@ def until(what, wanted, patience_s=PATIENCE_S):
 class Quotad:
     """A node of its own, that can go away and come back on the same port."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, flags=(), ctl_flags=()):
+        self.folder, self.flags, self.ctl_flags = folder, flags, ctl_flags
         self.address = "127.0.0.1:0"
         self.process = None
         self.start()
@@ -50,6 +50,7 @@ class Quotad:
                     "127.0.0.1:0",
                     "--port-file",
                     ports,
+                    *self.flags,
                 ],
                 stdout=log,
                 stderr=log,
@@ -64,7 +65,7 @@ class Quotad:
 
     def ctl(self, *arguments):
         done = subprocess.run(
-            [os.environ["QUOTACTL_BIN"], *arguments],
+            [os.environ["QUOTACTL_BIN"], *self.ctl_flags, *arguments],
             capture_output=True,
             text=True,
             timeout=30,
@@ -132,6 +133,17 @@ class Program:
             **more,
         }
         return self.post("/v1/chat/completions", key, body)
+
+
+def secure_quotad(folder):
+    """One that speaks TLS and asks for certificates, and what a client of it is given: authority, certificate, key."""
+    folder.mkdir()
+    subprocess.run(
+        ["sh", HERE.parents[1] / "lib" / "certs.sh", folder], check=True, capture_output=True, timeout=60
+    )
+    ca, cert, key = (str(folder / name) for name in ("ca.pem", "client.pem", "client.key"))
+    flags = ("--tls-cert", folder / "node.pem", "--tls-key", folder / "node.key", "--tls-client-ca", ca)
+    return Quotad(folder, flags, ("--tls-ca", ca, "--tls-cert", cert, "--tls-key", key)), (ca, cert, key)
 
 
 class World:
