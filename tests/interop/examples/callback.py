@@ -1,4 +1,5 @@
-"""The LiteLLM callback of client/examples in LiteLLM's own proxy, against a real quotad and a slow vendor.
+"""The LiteLLM callback of client/examples in LiteLLM's own proxy, against a real quotad and a slow vendor. The node asks
+for certificates.
 
   callback.py LITELLM FOLDER...     the `litellm` program, and what must be on its PYTHONPATH
 
@@ -14,10 +15,12 @@ import socket
 import sys
 import tempfile
 
-from world import HERE, World, run_cases, until
+from world import HERE, World, run_cases, secure_quotad, until
 
 temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
-world = World(pathlib.Path(temporary.name))
+folder = pathlib.Path(temporary.name)
+node, (CA, CERT, KEY) = secure_quotad(folder / "node")
+world = World(folder, node)
 quotad, vendor = world.quotad, world.vendor
 EXAMPLES = HERE.parents[2] / "client/examples/python"
 CONFIG = {
@@ -68,6 +71,9 @@ def start_proxy():
         world.folder / "proxy.log",
         environment={
             "QUOTAD": quotad.address,
+            "QUOTAD_CLIENT_CA": CA,
+            "QUOTAD_CLIENT_CERT": CERT,
+            "QUOTAD_CLIENT_KEY": KEY,
             "QUOTAD_FAIL": "closed",
             "QUOTAD_TIMEOUT": "10",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -82,7 +88,7 @@ def start_proxy():
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    until("LiteLLM listens", listens, 120)
+    until("LiteLLM listens", listens, 300)
     return program
 
 

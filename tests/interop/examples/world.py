@@ -147,9 +147,9 @@ def secure_quotad(folder):
 
 
 class World:
-    def __init__(self, folder):
+    def __init__(self, folder, quotad=None):
         self.folder = folder
-        self.quotad = Quotad(folder)
+        self.quotad = quotad or Quotad(folder)
         self.vendor = upstream.start()
         self.vendor_url = f"http://127.0.0.1:{self.vendor.server_address[1]}"
         self.programs = []
