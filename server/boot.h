@@ -15,8 +15,8 @@
 #include "server/ledger/tidemark.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/server.h"
-#include "server/shard/node.h"
 #include "server/shard/evicted.h"
+#include "server/shard/node.h"
 #include "server/shard/recover.h"
 
 struct qd_boot {

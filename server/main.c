@@ -215,7 +215,8 @@ static bool watch_credentials(struct app *app)
     if (path[0] == '\0') {
         return true;
     }
-    app->credentials = qd_credentials_watch_start(path, app->boot.credentials_look, app->boot.node, app->rpc);
+    app->credentials =
+        qd_credentials_watch_start(path, app->boot.credentials_look, app->boot.node, app->rpc);
     return app->credentials != NULL;
 }
 
