@@ -257,6 +257,61 @@ Test(roles, X1_a_credential_that_was_taken_out_is_refused)
     served_close(&s);
 }
 
+static void batch(grpc_call *call, const grpc_op *ops, size_t count)
+{
+    cr_assert_eq(grpc_call_start_batch(call, ops, count, call, NULL), GRPC_CALL_OK);
+    (void)grpc_completion_queue_pluck(s.queue, call, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+}
+
+/* A stream that is open asks nobody's leave: each of its messages does. */
+Test(roles, X1_an_open_stream_ends_with_its_credential)
+{
+    grpc_metadata authorization = {.key = grpc_slice_from_static_string("authorization"),
+                                   .value = grpc_slice_from_static_string("Bearer gateway")};
+    grpc_metadata_array initial, trailing;
+    grpc_status_code status = GRPC_STATUS_UNKNOWN;
+    grpc_slice details = grpc_empty_slice();
+    grpc_slice nothing = grpc_empty_slice();
+    grpc_byte_buffer *sent = grpc_raw_byte_buffer_create(&nothing, 1);
+    grpc_byte_buffer *received = NULL;
+
+    open_cast();
+    grpc_call *call = grpc_channel_create_call(
+        s.channel, NULL, GRPC_PROPAGATE_DEFAULTS, s.queue,
+        grpc_slice_from_static_string("/quota.v1.QuotaService/StreamQuota"), NULL,
+        gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    grpc_metadata_array_init(&initial);
+    grpc_metadata_array_init(&trailing);
+    const grpc_op open[] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA,
+         .data.send_initial_metadata = {.metadata = &authorization, .count = 1}},
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &initial},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent},
+        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &received},
+    };
+    batch(call, open, 4);
+    cr_assert_not_null(received);
+    grpc_byte_buffer_destroy(received);
+    qd_rpc_publish_credentials(s.rpc, cast_without("gateway"));
+    const grpc_op again[] = {
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = sent},
+        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+         .data.recv_status_on_client = {.trailing_metadata = &trailing,
+                                        .status = &status,
+                                        .status_details = &details}},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+    };
+    batch(call, again, 3);
+    cr_expect_eq(status, GRPC_STATUS_UNAUTHENTICATED);
+    grpc_slice_unref(details);
+    grpc_call_unref(call);
+    grpc_byte_buffer_destroy(sent);
+    grpc_metadata_array_destroy(&initial);
+    grpc_metadata_array_destroy(&trailing);
+    served_close(&s);
+}
+
 /* --- tokens in plaintext --- */
 
 /* An address of this machine that is not loopback; false: it has none. */
