@@ -138,6 +138,22 @@ def cases(world):
         put("envoy", world.folder / "renewed")
         until("the new certificate", lambda: first(envoy, "d") == 200)
 
+    def envoy_needs_the_role_of_a_gateway():
+        need("--credentials")
+        credentials = world.folder / "credentials.yaml"
+        credentials.write_text(
+            "- {name: edge, role: gateway, spiffe: 'spiffe://example.com/gateway/*'}\n"
+            "- {name: bills, role: billing, san: billing.example.com}\n"
+        )
+        credentials.chmod(0o600)
+        authority.certify("billing", "DNS:billing.example.com")
+        node.stop()
+        node.arguments += ("--credentials", credentials)
+        node.start()
+        same(first(started("gateway"), "e"), 200)
+        same(first(started("billing", "billing"), "e"), 503)
+        same(first(started("unnamed", "unnamed"), "e"), 503)
+
     every = [
         envoy_and_the_node_know_each_other,
         envoy_without_a_certificate_is_refused,
@@ -148,10 +164,12 @@ def cases(world):
         a_node_of_another_name_is_refused,
         a_certificate_is_replaced_without_a_restart,
         envoys_own_certificate_is_replaced_without_a_restart,
+        envoy_needs_the_role_of_a_gateway,
     ]
     authority = Authority(tls)
     authority.certify("quotad", f"DNS:{HOST}")
     authority.certify("envoy", "DNS:envoy.example.com,URI:spiffe://example.com/gateway/envoy")
+    authority.certify("unnamed", "DNS:unnamed.example.com")
     authority.certify("expired", "DNS:envoy.example.com", days=-1)
     Authority(tls, "other").certify("stranger", "DNS:envoy.example.com")
     started("checked").stop()
