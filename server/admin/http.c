@@ -10,11 +10,7 @@
 #include <unistd.h>
 
 struct qd_http {
-    struct ev_loop *loop;
     struct MHD_Daemon *daemon;
-    struct ev_io readable;
-    struct ev_timer timer;
-    struct ev_prepare prepare;
     const struct qd_http_page *pages;
     void *context;
     uint16_t port;
@@ -108,35 +104,6 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     return not_found(http, connection);
 }
 
-static void on_readable(struct ev_loop *loop, struct ev_io *watcher, int events)
-{
-    (void)loop;
-    (void)events;
-    struct qd_http *http = watcher->data;
-    MHD_run(http->daemon);
-}
-
-static void on_timer(struct ev_loop *loop, struct ev_timer *watcher, int events)
-{
-    (void)loop;
-    (void)events;
-    struct qd_http *http = watcher->data;
-    MHD_run(http->daemon);
-}
-
-/* Before the loop sleeps: wake up when libmicrohttpd wants to (idle connections' timeouts). */
-static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int events)
-{
-    (void)events;
-    struct qd_http *http = watcher->data;
-    MHD_UNSIGNED_LONG_LONG wait_ms = 0;
-    ev_timer_stop(loop, &http->timer);
-    if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES) {
-        ev_timer_set(&http->timer, (double)wait_ms / 1000.0, 0.0);
-        ev_timer_start(loop, &http->timer);
-    }
-}
-
 static int bind_first(const struct addrinfo *list, char *error, const char *address)
 {
     int fd = -1;
@@ -199,25 +166,7 @@ static uint16_t port_of(int fd)
     return ntohs(four.sin_port);
 }
 
-static bool watch(struct qd_http *http)
-{
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    if (!info) {
-        return false;
-    }
-    ev_io_init(&http->readable, on_readable, info->epoll_fd, EV_READ);
-    ev_timer_init(&http->timer, on_timer, 0.0, 0.0);
-    ev_prepare_init(&http->prepare, on_prepare);
-    http->readable.data = http;
-    http->timer.data = http;
-    http->prepare.data = http;
-    ev_io_start(http->loop, &http->readable);
-    ev_prepare_start(http->loop, &http->prepare);
-    return true;
-}
-
-struct qd_http *qd_http_new(struct ev_loop *loop, const char *address,
-                            const struct qd_http_page *pages, void *context,
+struct qd_http *qd_http_new(const char *address, const struct qd_http_page *pages, void *context,
                             char error[QD_HTTP_ERROR_MAX])
 {
     struct qd_http *http = calloc(1, sizeof(*http));
@@ -230,20 +179,18 @@ struct qd_http *qd_http_new(struct ev_loop *loop, const char *address,
         free(http);
         return NULL;
     }
-    http->loop = loop;
     http->pages = pages;
     http->context = context;
     http->port = port_of(fd);
     http->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET, fd,
-                         MHD_OPTION_CONNECTION_LIMIT, QD_HTTP_CONNECTIONS_MAX,
-                         MHD_OPTION_CONNECTION_TIMEOUT, QD_HTTP_TIMEOUT_S, MHD_OPTION_END);
-    if (!http->daemon || !watch(http)) {
+        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http,
+                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                         QD_HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, QD_HTTP_TIMEOUT_S,
+                         MHD_OPTION_END);
+    if (!http->daemon) {
         snprintf(error, QD_HTTP_ERROR_MAX, "cannot start HTTP on %s", address);
-        if (!http->daemon) {
-            close(fd); /* else the daemon owns it */
-        }
-        qd_http_free(http);
+        close(fd);
+        free(http);
         return NULL;
     }
     return http;
@@ -253,11 +200,6 @@ void qd_http_free(struct qd_http *http)
 {
     if (!http) {
         return;
-    }
-    if (http->readable.data) {
-        ev_io_stop(http->loop, &http->readable);
-        ev_timer_stop(http->loop, &http->timer);
-        ev_prepare_stop(http->loop, &http->prepare);
     }
     if (http->daemon) {
         MHD_stop_daemon(http->daemon);

@@ -1,17 +1,16 @@
-/* The admin HTTP port: libmicrohttpd on the libev loop (I6).
+/* The admin HTTP port: libmicrohttpd (I6).
  *
  * Layer:    admin
- * Threads:  the loop's only.
- * Memory:   owns its daemon and watchers; the pages' context is the caller's.
+ * Threads:  new and free from one; the pages are made on a thread of its own.
+ * Memory:   owns its daemon; the pages' context is the caller's.
  *
- * GET and HEAD only. A page is made anew for each request, by a function on the loop thread, so it
- * must be quick: no page waits for a disk or a peer (/livez waits at most a second, for the node
- * itself).
+ * GET and HEAD only. A page is made anew for each request, one after the other: no page waits for a disk or
+ * a peer (/livez waits at most a second, for the node itself). By poll(2): with epoll,
+ * libmicrohttpd 0.9.75 that has met its bound on connections may look at nobody for 18 s (X3).
  */
 #ifndef QD_ADMIN_HTTP_H
 #define QD_ADMIN_HTTP_H
 
-#include <ev.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,8 +33,7 @@ struct qd_http_page {
 struct qd_http;
 
 /* Listen on `address` ("127.0.0.1:7071"; port 0: any). NULL: `error` says why. */
-struct qd_http *qd_http_new(struct ev_loop *loop, const char *address,
-                            const struct qd_http_page *pages, void *context,
+struct qd_http *qd_http_new(const char *address, const struct qd_http_page *pages, void *context,
                             char error[QD_HTTP_ERROR_MAX]);
 void qd_http_free(struct qd_http *http);
 

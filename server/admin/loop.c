@@ -285,7 +285,7 @@ struct qd_loop *qd_loop_new(const struct qd_loop_config *config, char error[QD_L
         qd_loop_free(loop);
         return NULL;
     }
-    loop->http = qd_http_new(loop->ev, config->admin_listen, qd_pages, &loop->config, error);
+    loop->http = qd_http_new(config->admin_listen, qd_pages, &loop->config, error);
     if (!loop->http) {
         qd_loop_free(loop);
         return NULL;
