@@ -4,8 +4,8 @@
  * Threads:  new and free from one; the pages are made on a thread of its own.
  * Memory:   owns its daemon; the pages' context is the caller's.
  *
- * GET and HEAD only. A page is made anew for each request, one after the other: no page waits for a disk or
- * a peer (/livez waits at most a second, for the node itself). By poll(2): with epoll,
+ * GET and HEAD only. A page is made anew for each request, one after the other: no page waits for a
+ * disk or a peer (/livez waits at most a second, for the node itself). By poll(2): with epoll,
  * libmicrohttpd 0.9.75 that has met its bound on connections may look at nobody for 18 s (X3).
  */
 #ifndef QD_ADMIN_HTTP_H
