@@ -68,7 +68,7 @@ static unsigned status_of(enum qd_error_code code)
                                                    : MHD_HTTP_BAD_REQUEST;
 }
 
-/* Any error is a 400, as in the reference server, but for those of callers that it does not know.
+/* Any error is a 400, as in the reference server, but for those of callers: 401 and 403.
  */
 static enum MHD_Result answer_error(struct qd_rls_http *http, struct MHD_Connection *connection,
                                     const struct qd_error *error)

@@ -5,7 +5,8 @@
  * Threads:  one of its own, which reads, decides and answers; start and stop from any one thread.
  * Memory:   owns its place and its connections.
  *
- * Nothing here is encrypted and nobody is asked who he is: it is for a sidecar or the loopback.
+ * Nothing here is encrypted: it is for a sidecar or the loopback. With --credentials whoever asks
+ * brings a gateway's token, which is taken from loopback only (X1).
  *
  * Bounds (X2): connections, their idle time, a body of QD_MESSAGE_BYTES_MAX.
  */

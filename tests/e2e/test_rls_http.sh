@@ -150,6 +150,28 @@ I10_a_port_that_is_taken_is_said() {
     expect_match "$err" "^quotad: $http_at: cannot listen: .*--http-listen\$"
 }
 
+# With --credentials whoever asks brings a gateway's token.
+X1_json_asks_who_calls() {
+    post "$buy"
+    expect_match "$code $page" '^401 NO_CREDENTIALS '
+    http -H 'Authorization: Bearer nobody' -d "$buy" "http://$http_at/json"
+    expect_match "$code $page" '^401 UNKNOWN_CREDENTIALS '
+    http -H 'Authorization: Basic gate' -d "$buy" "http://$http_at/json"
+    expect_match "$code $page" '^401 UNKNOWN_CREDENTIALS '
+    http -H 'Authorization: Bearer bill' -d "$buy" "http://$http_at/json"
+    expect_match "$code $page" '^403 ROLE_FORBIDS '
+    http -H 'Authorization: Bearer bound' -d "$buy" "http://$http_at/json"
+    expect_match "$code $page" '^403 TENANT_FORBIDDEN '
+    http -H 'Authorization: Bearer gate' -d "$buy" "http://$http_at/json"
+    expect_match "$code $page" '^200 .*"limitRemaining":1,' # the others counted nothing
+    http "http://$http_at/healthcheck"
+    expect_eq "$code" 200
+}
+
+credential() { # NAME ROLE [MORE]
+    echo "- {name: $1, role: $2, token_sha256: $(printf %s "$1" | sha256sum | cut -d ' ' -f 1)${3:-}}"
+}
+
 start() { # ARGUMENT...
     qd_start --dev --http-listen 127.0.0.1:0 "$@" || exit 1
     http_at=127.0.0.1:$(qd_port 'rate limits over HTTP at port ')
@@ -161,4 +183,12 @@ qd_run I3_point_16_json_decides_as_grpc_does I3_point_16_errors_are_400 I3_point
 qd_stop || qd_fail "it ended with $qd_code"
 start --data-dir "$T/bare"
 qd_run I4_without_rate_limits_there_is_no_such_service
+qd_stop || qd_fail "it ended with $qd_code"
+{
+    credential gate gateway
+    credential bill billing
+    credential bound gateway ', tenant: acme'
+} >"$T/credentials.yaml"
+start --rls-config "$T/rls" --credentials "$T/credentials.yaml" --data-dir "$T/known"
+qd_run X1_json_asks_who_calls
 qd_done
