@@ -90,6 +90,11 @@ int ctl_fail_call(struct ctl *ctl, const struct quota_error *error)
     } else if (error->status == QUOTA_TIMEOUT && !reached) {
         (void)fprintf(ctl->err, "next: quotactl status --address %s, or a longer --timeout\n",
                       ctl->address);
+    } else if (error->status == QUOTA_UNSUPPORTED &&
+               strstr(error->message, "AdminService") != NULL) {
+        (void)fprintf(ctl->err,
+                      "next: name the address of --admin-rpc-listen with --address, if the "
+                      "node has one; it says so when it starts\n");
     } else if (error->status == QUOTA_UNSUPPORTED) {
         (void)fprintf(ctl->err, "next: compare quotactl --version with quotad --version on %s\n",
                       ctl->address);

@@ -135,7 +135,9 @@ static void write_capacities(const struct qd_node *node, FILE *out)
     const struct qd_core_config *slice = &node->shards.capacity;
     uint64_t slices = node->shards.count;
 
-    qd_expose_head(out, "quotad_counters_max", "gauge", "Places for counters, by kind.");
+    qd_expose_head(
+        out, "quotad_counters_max", "gauge",
+        "Places for counters, by kind; a fixed window, a budget or a concurrency is a gauge.");
     qd_expose_labelled(out, "quotad_counters_max", "kind", "narrow_window",
                        slice->narrow_windows * slices);
     qd_expose_labelled(out, "quotad_counters_max", "kind", "wide_window",
@@ -151,7 +153,9 @@ static void write_capacities(const struct qd_node *node, FILE *out)
 static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_core_stats *s)
 {
     static const char *const kinds[] = {"narrow_window", "wide_window", "bucket", "gauge"};
-    qd_expose_head(out, "quotad_counters", "gauge", "Live counters in memory, by kind.");
+    qd_expose_head(
+        out, "quotad_counters", "gauge",
+        "Live counters in memory, by kind; a fixed window, a budget or a concurrency is a gauge.");
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         qd_expose_labelled(out, "quotad_counters", "kind", kinds[i], s->counters_live[i]);
     }
@@ -188,7 +192,8 @@ static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_
     qd_expose_one(out, "quotad_bindings_made_total", "counter",
                   "Bindings resolved from the policy.", f->binds);
     qd_expose_one(out, "quotad_bindings_failed_total", "counter",
-                  "Bindings that found a table full.", f->bind_full);
+                  "Bindings that found a table full, and nothing that could make room.",
+                  f->bind_full);
     qd_expose_one(out, "quotad_evictions_total", "counter",
                   "Counters moved from memory to the store.", f->evictions);
     qd_expose_one(out, "quotad_restores_total", "counter", "Counters moved back from the store.",

@@ -32,6 +32,11 @@ static void top_add(struct top *top, const struct qd_root_count *count)
     struct top_root root = {.allowed = count->allowed, .denied = count->denied};
     memcpy(root.name, count->name, sizeof(root.name));
     size_t at = top->count;
+    if (strcmp(root.name, "other") == 0) { /* a tenant of that name is one of the others */
+        top->other_allowed += root.allowed;
+        top->other_denied += root.denied;
+        return;
+    }
     while (at > 0 && total(&top->roots[at - 1]) < total(&root)) {
         at--;
     }

@@ -13,6 +13,7 @@
 #define SWEEP_FULL_MS 20                    /* while a cap refuses */
 /* The machine, or the process, stood still: nobody could answer. The next look tells more. */
 #define LATE_MS 500
+#define HEAP_MS 1000
 
 static uint64_t clock_ms(void)
 {
@@ -174,9 +175,20 @@ static void cut_reported(struct qd_guard *guard)
     guard->reports = 0;
 }
 
+/* One that has sent little holds the thread because the machine has no time for it, most likely. */
+static bool is_captor(const struct qd_guard *guard, uint64_t now_ms)
+{
+    const struct qd_connections *c = &guard->connections;
+    uint64_t held_ms = now_ms - guard->handed_ms;
+    bool sends = guard->handed >= 0 && (uint32_t)guard->handed < c->fds &&
+                 c->by_fd[guard->handed].received >= QD_UNANSWERED_LEAST;
+
+    return guard->handed >= 0 && held_ms >= (sends ? QD_CAPTIVE_MS : QD_CAPTIVE_IDLE_MS);
+}
+
 static void cut_captive(struct qd_guard *guard, uint64_t now_ms)
 {
-    if (guard->handed >= 0 && now_ms - guard->handed_ms >= QD_CAPTIVE_MS) {
+    if (is_captor(guard, now_ms)) {
         cut(guard, guard->handed, QD_CUT_CAPTIVE);
         guard->handed_ms = now_ms; /* gRPC goes on with what it has read */
     }
@@ -194,7 +206,24 @@ static void cut_worst(struct qd_guard *guard, uint64_t all, enum qd_cutoff why)
     }
 }
 
-static void cut_unanswered(struct qd_guard *guard)
+/* What the heap holds is not for free to know. While nobody could be cut off, it is what the node
+ * needs. Memory comes back some time after a cut: half of what is unanswered goes, then it is
+ * looked at again. */
+static void watch_heap(struct qd_guard *guard, uint64_t now_ms)
+{
+    struct qd_connections *c = &guard->connections;
+
+    if (qd_connections_worst(c, QD_UNANSWERED_LEAST) < 0) {
+        if (now_ms - guard->heap_ms >= HEAP_MS) {
+            guard->heap_before = mallinfo2().uordblks;
+            guard->heap_ms = now_ms;
+        }
+    } else if (mallinfo2().uordblks >= guard->heap_before + QD_GUARD_HEAP_BYTES) {
+        cut_worst(guard, c->unanswered / 2, QD_CUT_MEMORY);
+    }
+}
+
+static void cut_unanswered(struct qd_guard *guard, uint64_t now_ms)
 {
     struct qd_connections *c = &guard->connections;
     int fd;
@@ -204,12 +233,7 @@ static void cut_unanswered(struct qd_guard *guard)
         cut(guard, fd, QD_CUT_UNANSWERED);
     }
     cut_worst(guard, QD_UNANSWERED_ALL, QD_CUT_UNANSWERED);
-    /* What the heap holds is not for free to know. Memory comes back some time after a cut: half of
-     * what is unanswered goes, then it is looked at again. */
-    if (c->unanswered >= QD_UNANSWERED_LEAST &&
-        mallinfo2().uordblks >= guard->heap_before + QD_GUARD_HEAP_BYTES) {
-        cut_worst(guard, c->unanswered / 2, QD_CUT_MEMORY);
-    }
+    watch_heap(guard, now_ms);
 }
 
 /* Was it quiet since the last look? */
@@ -219,7 +243,7 @@ static bool look(struct qd_guard *guard, uint64_t now_ms)
     uint64_t came = qd_connections_look(&guard->connections);
 
     if (!late) {
-        cut_unanswered(guard);
+        cut_unanswered(guard, now_ms);
     }
     show_open(guard);
     uint64_t end_ms = clock_ms();

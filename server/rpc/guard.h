@@ -11,16 +11,18 @@
  * while something is there to be read. It tells nobody, either; but each of these shows outside of
  * it, under TLS too:
  *
- *   unanswered  Whatever a client asks is answered by some bytes. A connection that has sent
- *               QD_UNANSWERED_MAX without is cut off. Those with the most are, while all together
- *               have sent QD_UNANSWERED_ALL, or the heap has QD_GUARD_HEAP_BYTES more in use than
- * when the guard started (memory); never one that has less than QD_UNANSWERED_LEAST. A disk that
- * makes everybody's reports wait must not look like a flood: the bounds are far above what
- * well-behaved clients have on their way. calls       The RPC threads report a connection that has
- * more calls in hand than streams are allowed (reset calls are in hand until gRPC is through with
- * them), or the most of all when no call object is left. captive     gRPC reads a new connection on
- * the thread that hands it over, for as long as something comes. After QD_CAPTIVE_MS that thread is
- * freed.
+ * - Unanswered: whatever a client asks is answered by some bytes. A connection that has sent
+ *   QD_UNANSWERED_MAX without is cut off. Those with the most are, while all together have sent
+ *   QD_UNANSWERED_ALL, or the heap has QD_GUARD_HEAP_BYTES more in use than when nobody had
+ *   QD_UNANSWERED_LEAST (memory); never one that has less than that. A disk that makes everybody's
+ *   reports wait must not look like a flood: the bounds are far above what well-behaved clients
+ * have on their way.
+ * - Calls: the RPC threads report a connection that has more calls in hand than streams are allowed
+ *   (reset calls are in hand until gRPC is through with them), or the most of all when no call
+ *   object is left.
+ * - Captive: gRPC reads a new connection on the thread that hands it over, for as long as something
+ *   comes. After QD_CAPTIVE_MS that thread is freed; on a machine that is short of time, where
+ *   little came, after QD_CAPTIVE_IDLE_MS.
  *
  * A connection that is cut off is closed without a word, and its address is refused new ones for
  * QD_GUARD_BAN_MS: otherwise a flood is back before what it left is cleared away. Its others stay.
@@ -33,10 +35,11 @@
 #include <pthread.h>
 
 #define QD_UNANSWERED_MAX   (512U << 10)
-#define QD_UNANSWERED_ALL   (16U << 20)
+#define QD_UNANSWERED_ALL   (8U << 20)
 #define QD_UNANSWERED_LEAST (16U << 10)
-#define QD_GUARD_HEAP_BYTES ((size_t)512 << 20)
+#define QD_GUARD_HEAP_BYTES ((size_t)320 << 20)
 #define QD_CAPTIVE_MS       1000U
+#define QD_CAPTIVE_IDLE_MS  10000U /* of one that has sent less than QD_UNANSWERED_LEAST */
 #define QD_PEER_TEXT_MAX    80U
 #define QD_GUARD_REPORTS    16U
 #define QD_GUARD_BANS       256U /* addresses; the oldest is forgotten for a new one */
@@ -57,7 +60,8 @@ struct qd_guard {
     uint32_t next_ban;
     char reported[QD_GUARD_REPORTS][QD_PEER_TEXT_MAX];
     uint32_t reports;
-    size_t heap_before; /* in use at the start */
+    size_t heap_before; /* in use when nobody could be cut off */
+    uint64_t heap_ms;   /* when that was */
     int handed;         /* the descriptor that is being handed over; -1: none */
     uint64_t handed_ms;
     uint64_t swept_ms; /* for a cap that refused */

@@ -274,12 +274,12 @@ static enum qd_bind_outcome make_binding(struct qd_worker *worker, struct qd_sha
             qd_evict_bring_back(worker, home, bind, now);
             return QD_BIND_DONE;
         }
-        qd_count(&worker->figures.bind_full);
         bool in_commons = item < bind->item_count && bind->items[item].depth == 0;
         if (evictions++ < QD_EVICT_TRIES &&
             qd_evict_one(worker, in_commons ? &worker->node->shards.commons : home, now)) {
             continue;
         }
+        qd_count(&worker->figures.bind_full);
         if (leave_out(worker, bind, item, now, settled)) {
             continue;
         }

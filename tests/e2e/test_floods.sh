@@ -18,8 +18,8 @@ if [ -n "${QD_LONG:-}" ]; then
     AFTER_S=10
     AT_ONCE=6000 # more than one address may have: what is over is turned away, and comes again
 fi
-# What a flood may cost: the guard's bound on the heap (server/rpc/guard.h), and half as much for what is read meanwhile.
-MEMORY_MB=768
+# What a flood may cost: what the guard lets the heap grow by (server/rpc/guard.h), and what is read until it looks again.
+MEMORY_MB=1024
 if nm "$QUOTAD_BIN" 2>/dev/null | grep -q __asan_init; then
     MEMORY_MB=3000
     AFTER_S=60

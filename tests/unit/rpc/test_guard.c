@@ -208,9 +208,23 @@ Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)
     struct pair pair = join("127.0.0.1");
 
     qd_guard_hands(&guard, pair.server);
+    exchange(pair, 2 * QD_UNANSWERED_LEAST, 0);
     cr_expect(is_cut_within(pair, WAIT_MS));
     qd_guard_has_handed(&guard);
     cr_expect_eq(cuts(QD_CUT_CAPTIVE), 1);
+    leave(pair);
+}
+
+/* A machine that is short of time hands over slowly, too. */
+Test(guard, X3_who_is_handed_over_slowly_stays)
+{
+    struct pair pair = join("127.0.0.1");
+
+    qd_guard_hands(&guard, pair.server);
+    cr_assert_eq(send(pair.client, "hello", 5, 0), 5);
+    pause_ms(2 * QD_CAPTIVE_MS);
+    cr_expect_not(is_cut_within(pair, 0));
+    qd_guard_has_handed(&guard);
     leave(pair);
 }
 

@@ -45,6 +45,7 @@ Test(evict, D12_idle_counters_come_back_with_their_state)
         fixture_pass(&f, S);
     }
     cr_assert_gt(f.worker->figures.evictions, 0);
+    cr_expect_eq(f.worker->figures.bind_full, 0, "what made room found it");
     for (unsigned i = 0; i < TENANTS; i++) {
         cr_assert(check_number(i, false), "%u: %s", i, f.answer.message);
         cr_assert_not(check_number(i, false), "%u had two already", i);
