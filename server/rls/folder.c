@@ -61,10 +61,15 @@ static char *join(const char *dir, const char *name)
     return path;
 }
 
-static bool is_yaml(const char *name)
+static bool has_end(const char *name, const char *end)
 {
     const char *dot = strrchr(name, '.');
-    return dot != NULL && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+    return dot != NULL && strcmp(dot, end) == 0;
+}
+
+static bool is_yaml(const char *name)
+{
+    return has_end(name, ".yaml") || has_end(name, ".yml");
 }
 
 /* The paths of everything in `dir`, but for hidden names. The folder is closed again before any of
@@ -107,7 +112,12 @@ static bool take(char **path, unsigned depth, struct qd_rls_folder *files,
         return list_below(*path, depth + 1, files, problems);
     }
     /* Anything else with such a name is the reader's to refuse, by its own name. */
-    if (!is_yaml(*path) || (stat(*path, &info) == 0 && S_ISDIR(info.st_mode))) {
+    bool found = stat(*path, &info) == 0;
+    if (!is_yaml(*path) || (found && S_ISDIR(info.st_mode))) {
+        if (found && S_ISREG(info.st_mode) && !has_end(*path, ".md")) {
+            qd_problems_add(problems, QD_SEVERITY_WARNING, *path, 0, 0,
+                            "left out: neither .yaml nor .yml");
+        }
         return true;
     }
     if (files->count == QD_RLS_FILES_MAX) {

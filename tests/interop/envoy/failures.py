@@ -52,7 +52,7 @@ def cases(world):
         same(statuses(8, "closed", "a"), [200] * 7 + [429])
         same(modes("a"), [429, 429, 429])
 
-    def a_node_that_is_down_lets_pass_or_denies_as_envoys_user_said():
+    def I3_point_15_a_node_that_is_down_lets_pass_or_denies_as_envoys_user_said():
         node.stop()
         allowed, errors = envoy.limited("failure_mode_allowed"), envoy.limited("error")
         same(modes("b"), [200, 500, 503])
@@ -125,7 +125,7 @@ def cases(world):
 
     return [
         all_listeners_ask_one_counter,
-        a_node_that_is_down_lets_pass_or_denies_as_envoys_user_said,
+        I3_point_15_a_node_that_is_down_lets_pass_or_denies_as_envoys_user_said,
         usage_of_a_response_while_the_node_is_down_is_lost,
         a_node_that_is_back_limits_again_and_remembers,
         a_node_that_is_killed_keeps_what_was_counted,

@@ -69,9 +69,11 @@ Test(rules_folder, I3_every_yaml_file_is_read_in_the_order_of_the_paths)
     put(".hidden.yaml", "not: good\n");
     put("notes.txt", "not: good\n");
     put("yaml", "not: good\n");
+    put("README.md", "not: good\n");
     struct qd_rls_rules *rules = load(lines);
     cr_assert_not_null(rules);
-    cr_expect_str_eq(lines, "");
+    cr_expect_str_eq(lines, "/notes.txt: warning: left out: neither .yaml nor .yml\n"
+                            "/yaml: warning: left out: neither .yaml nor .yml\n");
     cr_assert_eq(qd_rls_rules_file_count(rules), 3);
     static const char *const order[] = {"a", "b", "c"};
     for (size_t i = 0; i < 3; i++) {
