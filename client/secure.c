@@ -2,6 +2,7 @@
 
 #include "client/client.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <grpc/grpc_security.h>
 #include <stdio.h>
@@ -60,14 +61,24 @@ static char *read_pem(const char *path, bool secret, struct quota_error *error)
 
 static bool stays_here(const char *address)
 {
-    static const char *const here[] = {"127.", "localhost:", "[::1]:", "unix:"};
+    static const char *const here[] = {"localhost:", "[::1]:", "unix:"};
 
     for (size_t i = 0; i < sizeof here / sizeof here[0]; i++) {
         if (strncmp(address, here[i], strlen(here[i])) == 0) {
             return true;
         }
     }
-    return false;
+    /* 127.0.0.0/8, and no name that begins like it. */
+    char host[INET_ADDRSTRLEN];
+    struct in_addr four;
+    const char *colon = strrchr(address, ':');
+    size_t len = colon != NULL ? (size_t)(colon - address) : strlen(address);
+    if (len >= sizeof host) {
+        return false;
+    }
+    memcpy(host, address, len);
+    host[len] = '\0';
+    return inet_pton(AF_INET, host, &four) == 1 && ntohl(four.s_addr) >> 24 == 127;
 }
 
 static bool read_token(const struct quota_config *config, struct lq_secure *secure,

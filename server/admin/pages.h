@@ -1,7 +1,7 @@
 /* The pages of the admin port: /livez, /readyz, /metrics, /debug/config.
  *
  * Layer:    admin
- * Threads:  the loop's.
+ * Threads:  the HTTP port's; they read what any thread may.
  */
 #ifndef QD_ADMIN_PAGES_H
 #define QD_ADMIN_PAGES_H

@@ -51,6 +51,7 @@ void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
     struct qd_rpc *rpc = thread->rpc;
     bool refused = false;
 
+    call->booked = true;
     (void)pthread_mutex_lock(&rpc->booking_lock);
     refused = rpc->booking_waiting >= rpc->config.booking_queue;
     if (!refused) {

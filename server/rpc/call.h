@@ -159,6 +159,7 @@ struct qd_call {
     grpc_metadata trailing[2];
     int cancelled;
     bool in_hand; /* begun, and not ended */
+    bool booked;  /* it was handed to the booking threads; read by its own thread */
     /* Holds made by the answer under way: given back if it cannot be delivered (S1). */
     uint64_t number;   /* unary */
     uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */

@@ -4,7 +4,8 @@
  * gRPC is through with it, and gRPC 1.51 reads on meanwhile, without an end as long as something
  * comes (CVE-2023-44487). So one with more calls than streams resets faster than it is served. And
  * when no call object is left, the connection that has the most of them goes, so that others are
- * served: it may have made calls whose answers it does not take. */
+ * served: it may have made calls whose answers it does not take. What waits for the disk is left
+ * out: the booking queue has a bound of its own, and a slow disk is no flood. */
 #include "server/rpc/accept.h"
 #include "server/rpc/server_internal.h"
 
@@ -33,7 +34,7 @@ static uint32_t gather(const struct qd_rpc_thread *thread, struct owner *owners)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < thread->call_count; i++) {
-        if (thread->made[i]->in_hand) {
+        if (thread->made[i]->in_hand && !thread->made[i]->booked) {
             char *peer = grpc_call_get_peer(thread->made[i]->call);
             owners[count++] = (struct owner){qd_hash64_bytes(peer, strlen(peer), 0), i};
             gpr_free(peer);

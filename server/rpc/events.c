@@ -78,16 +78,33 @@ static bool is_lasting(const struct qd_call *call)
     return call->method->kind == QD_METHOD_STREAM || call->method->kind == QD_METHOD_WATCH;
 }
 
-enum qd_error_code qd_events_stream_room(const struct qd_rpc_thread *thread,
-                                         struct qd_error *ret_error)
+/* X3: whoever need not say who he is takes no place from those who do. */
+static bool is_strangers(const struct qd_call *call)
 {
-    if (thread->streams <= QD_STREAMS_MAX) { /* the one that asks is counted */
-        return QD_ERROR_NONE;
+    return is_lasting(call) && (call->method->roles & QD_ROLES_OPEN) != 0;
+}
+
+static void count_stream(struct qd_call *call, bool begins)
+{
+    uint32_t one = begins ? 1 : UINT32_MAX; /* wraps: one less */
+
+    call->thread->streams += is_lasting(call) ? one : 0;
+    call->thread->strangers += is_strangers(call) ? one : 0;
+}
+
+enum qd_error_code qd_events_stream_room(const struct qd_call *call, struct qd_error *ret_error)
+{
+    const struct qd_rpc_thread *thread = call->thread;
+    bool stranger = is_strangers(call);
+    uint32_t max = stranger ? QD_STRANGERS_MAX : QD_STREAMS_MAX;
+
+    if (thread->streams <= QD_STREAMS_MAX && (!stranger || thread->strangers <= max)) {
+        return QD_ERROR_NONE; /* the one that asks is counted */
     }
     return qd_error_set(ret_error, QD_ERROR_OVERLOADED,
                         "%u streams are open on this thread, and no more are accepted; close some, "
                         "or use another node",
-                        QD_STREAMS_MAX);
+                        max);
 }
 
 /* The call has ended: its object goes back, and a method that lacks posted calls gets one. */
@@ -98,7 +115,7 @@ static void call_end(struct qd_call *call)
 
     call->in_hand = false;
     thread->in_hand--;
-    thread->streams -= is_lasting(call) ? 1 : 0;
+    count_stream(call, false);
     qd_call_clear_message(call);
     if (call->has_details) {
         grpc_slice_unref(call->details);
@@ -222,7 +239,7 @@ static void begin_stream(struct qd_call *call)
 
     call->numbers = grpc_call_arena_alloc(call->call, QD_BATCH_MAX * sizeof(uint64_t));
     await_close(call);
-    if (qd_events_stream_room(call->thread, &error) != QD_ERROR_NONE) {
+    if (qd_events_stream_room(call, &error) != QD_ERROR_NONE) {
         qd_call_stream_refuse(&call->thread->place, call, QD_ERROR_OVERLOADED, &error);
         return;
     }
@@ -276,8 +293,9 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     }
     atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
     call->in_hand = true;
+    call->booked = false;
     thread->in_hand++;
-    thread->streams += is_lasting(call) ? 1 : 0;
+    count_stream(call, true);
     qd_events_post(thread, call->method_index);
     if (call->method->kind != QD_METHOD_CHECK) { /* a check looks at the clock itself */
         call->begun = qd_clock_mono(&thread->place.node->clock);

@@ -1,5 +1,8 @@
 #include "server/rpc/guard.h"
 
+#include "server/log/log.h"
+
+#include <arpa/inet.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -151,13 +154,32 @@ static void ban(struct qd_guard *guard, const uint8_t address[16])
     guard->bans[i].until_ms = clock_ms() + QD_GUARD_BAN_MS;
 }
 
+static void tell(enum qd_cutoff why, const uint8_t address[16])
+{
+    static const char *const causes[QD_CUT_COUNT] = {[QD_CUT_UNANSWERED] = "unanswered",
+                                                     [QD_CUT_MEMORY] = "memory",
+                                                     [QD_CUT_CALLS] = "calls",
+                                                     [QD_CUT_CAPTIVE] = "captive"};
+    static struct qd_log_sampler sampler = {.per_second = 1};
+    char text[INET6_ADDRSTRLEN] = "";
+    uint64_t left_out;
+
+    if (qd_log_sample(&sampler, &left_out)) {
+        (void)inet_ntop(AF_INET6, address, text, sizeof(text));
+        qd_log(QD_LOG_WARN, "connection cut off: it costs much more than it asks for",
+               "address=%s reason=%s left_out=%llu", text, causes[why],
+               (unsigned long long)left_out);
+    }
+}
+
 static void cut(struct qd_guard *guard, int fd, enum qd_cutoff why)
 {
     struct qd_connections *c = &guard->connections;
 
-    if (c->by_fd[fd].is_cut) {
+    if (c->by_fd[fd].inode == 0 || c->by_fd[fd].is_cut) {
         return;
     }
+    tell(why, c->peers[c->by_fd[fd].peer].address);
     ban(guard, c->peers[c->by_fd[fd].peer].address);
     atomic_fetch_add_explicit(&guard->figures->cut[why], 1, memory_order_relaxed);
     qd_connections_cut(c, fd);

@@ -140,15 +140,14 @@ static enum qd_error_code decide(struct qd_rls_http *http, struct MHD_Connection
     struct qd_out request;
 
     qd_out_init(&request, http->request, sizeof(http->request));
-    enum qd_error_code code = qd_rls_json_read(json, &request, ret_error);
-    if (code != QD_ERROR_NONE) {
-        return code;
-    }
-    struct qd_str bytes = {(const char *)http->request, qd_out_used(&request)};
     qd_place_clear(place);
     (void)qd_worker_enter(place->worker);
-    code = admit(http, connection, ret_error);
+    enum qd_error_code code = admit(http, connection, ret_error);
     if (code == QD_ERROR_NONE) {
+        code = qd_rls_json_read(json, &request, ret_error);
+    }
+    if (code == QD_ERROR_NONE) {
+        struct qd_str bytes = {(const char *)http->request, qd_out_used(&request)};
         code = qd_rls_decide(place, NULL, bytes, ret_error);
     }
     qd_worker_leave(place->worker);

@@ -288,13 +288,12 @@ static enum qd_error_code open_listener(struct qd_rpc *rpc, const char *address,
 static bool open_listeners(struct qd_rpc *rpc, struct qd_error *ret_error)
 {
     static const char *const flags[] = {"--listen", "--admin-rpc-listen"};
-    const char *const addresses[] = {rpc->config.listen, rpc->config.admin_listen};
+    const char *const addresses[QD_LISTENERS_MAX] = {rpc->config.listen, rpc->config.admin_listen};
 
-    assert(rpc->listener_count <= sizeof(addresses) / sizeof(addresses[0]));
     if (!open_tls(rpc, ret_error)) {
         return false;
     }
-    for (uint32_t i = 0; i < rpc->listener_count; i++) {
+    for (uint32_t i = 0; i < QD_LISTENERS_MAX && i < rpc->listener_count; i++) {
         struct qd_listener *listener = &rpc->listeners[i];
         if (open_listener(rpc, addresses[i], flags[i], listener, ret_error) != QD_ERROR_NONE) {
             return false;

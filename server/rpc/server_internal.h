@@ -21,6 +21,7 @@
 #define QD_LISTENERS_MAX     2U    /* everybody's, and the administrators' */
 #define QD_CALLS_MAX         8192U /* call objects of one thread (X2) */
 #define QD_STREAMS_MAX       4096U /* of them, for calls that last: they leave room for others */
+#define QD_STRANGERS_MAX     1024U /* of these, for watches of Health */
 #define QD_RETRY_MS          100
 #define QD_DIGITS_OF(number) #number
 #define QD_TEXT_OF(number)   QD_DIGITS_OF(number)
@@ -49,6 +50,7 @@ struct qd_rpc_thread {
     struct qd_call *made[QD_CALLS_MAX];
     uint32_t in_hand;         /* calls begun and not ended */
     uint32_t streams;         /* of them, those that last */
+    uint32_t strangers;       /* of these, Health's, which ask for no credentials */
     uint64_t crowd_looked_ms; /* crowd.c */
     uint32_t posted[QD_METHODS_MAX];
     unsigned lane_count;
@@ -115,8 +117,7 @@ static inline bool qd_method_has_payload(const struct qd_method *method)
     return method->kind != QD_METHOD_STREAM && method->kind != QD_METHOD_UNKNOWN;
 }
 /* X2: room for one more call that lasts, or *ret_error says that there is none. */
-enum qd_error_code qd_events_stream_room(const struct qd_rpc_thread *thread,
-                                         struct qd_error *ret_error);
+enum qd_error_code qd_events_stream_room(const struct qd_call *call, struct qd_error *ret_error);
 /* The message's bytes in one piece; *ret_slice must be unreferenced after use. */
 struct qd_str qd_message_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_slice);
 /* X2: the message is whole and not too large, or *ret_error says so. */

@@ -106,7 +106,7 @@ void qd_watch_begin(struct qd_place *place, struct qd_call *call)
     struct qd_str bytes = qd_message_bytes(call->received, &slice);
     enum qd_error_code code = qd_message_check(call, bytes, &error);
     if (code == QD_ERROR_NONE) {
-        code = qd_events_stream_room(call->thread, &error);
+        code = qd_events_stream_room(call, &error);
     }
     if (code == QD_ERROR_NONE) {
         qd_place_clear(place);

@@ -154,6 +154,8 @@ I10_a_port_that_is_taken_is_said() {
 X1_json_asks_who_calls() {
     post "$buy"
     expect_match "$code $page" '^401 NO_CREDENTIALS '
+    post '{bad'
+    expect_match "$code $page" '^401 NO_CREDENTIALS ' # before anything of it is read
     http -H 'Authorization: Bearer nobody' -d "$buy" "http://$http_at/json"
     expect_match "$code $page" '^401 UNKNOWN_CREDENTIALS '
     http -H 'Authorization: Basic gate' -d "$buy" "http://$http_at/json"

@@ -52,6 +52,12 @@ X1_wrong_files_end_the_start() {
 
 # --- a node that everybody on this machine may use, by TLS
 
+X1_a_token_stays_here_in_plaintext() {
+    (umask 077 && echo secret-of-mine >"$T/some.token")
+    expect_exit 1 "$QUOTACTL_BIN" status --address 127.evil.invalid:7070 --token-file "$T/some.token"
+    expect_match "$err" 'TLS|this machine'
+}
+
 X1_quotactl_speaks_TLS() {
     expect_exit 0 ctl status --tls-ca "$C/ca.pem"
     expect_exit 0 env QUOTACTL_TLS_CA="$C/ca.pem" "$QUOTACTL_BIN" status --address "$QD_GRPC"
@@ -183,7 +189,7 @@ cert stranger other "DNS:ops.example"
 qd_run X7_a_key_that_others_can_read_ends_the_start X1_wrong_files_end_the_start
 
 qd_start --dev --tls-cert "$C/server.pem" --tls-key "$C/server.key"
-qd_run X1_quotactl_speaks_TLS I6_livez_speaks_TLS
+qd_run X1_a_token_stays_here_in_plaintext X1_quotactl_speaks_TLS I6_livez_speaks_TLS
 qd_stop
 
 echo "- {name: ops, role: admin, san: ops.example}" >>"$T/credentials.yaml"

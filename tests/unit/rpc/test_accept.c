@@ -29,11 +29,12 @@ static void pause_ms(long ms)
 /* A call over gRPC's own client. */
 static bool call_succeeds(struct served *s)
 {
-    Quota__V1__CheckQuotaRequest request = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest request;
     char tenant[] = "acme";
     char model[] = "m";
     grpc_status_code status = GRPC_STATUS_UNKNOWN;
 
+    quota__v1__check_quota_request__init(&request);
     request.tenant = tenant;
     request.model = model;
     request.dry_run = 1;
