@@ -154,7 +154,7 @@ static int dial(const char *host, const char *port)
 }
 
 /* A session over the connected socket; NULL: no handshake, and errno says something. */
-static SSL *secure(int fd, const char *host, const char *ca)
+static SSL *secure(int fd, const char *ca)
 {
     static const unsigned char h2[] = {2, 'h', '2'};
     static SSL_CTX *context;
@@ -170,7 +170,6 @@ static SSL *secure(int fd, const char *host, const char *ca)
         SSL_CTX_set_alpn_protos(context, h2, sizeof h2);
     }
     SSL *tls = SSL_new(context);
-    (void)SSL_set_tlsext_host_name(tls, host);
     SSL_set_fd(tls, fd);
     if (SSL_connect(tls) != 1) {
         SSL_free(tls);
@@ -241,7 +240,7 @@ bool connection_open(struct connection *connection, const char *host, const char
         return false;
     }
     if (tls_ca != NULL) {
-        connection->tls = secure(connection->fd, host, tls_ca);
+        connection->tls = secure(connection->fd, tls_ca);
         if (connection->tls == NULL) {
             return false;
         }

@@ -12,8 +12,11 @@ static void print(struct json_object *value, const char *key)
             print(json_object_array_get_idx(value, i), key);
         }
     } else if (json_object_is_type(value, json_type_object)) {
-        json_object_object_foreach(value, name, member)
-        {
+        struct json_object_iterator at = json_object_iter_begin(value);
+        struct json_object_iterator end = json_object_iter_end(value);
+        for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
+            const char *name = json_object_iter_peek_name(&at);
+            struct json_object *member = json_object_iter_peek_value(&at);
             if (strcmp(name, key) == 0 && json_object_is_type(member, json_type_string)) {
                 puts(json_object_get_string(member));
             } else {

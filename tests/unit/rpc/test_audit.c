@@ -44,13 +44,15 @@ static void forget(void *answer)
 
 static void reload_policy(void)
 {
-    Quota__V1__ReloadPolicyRequest q = QUOTA__V1__RELOAD_POLICY_REQUEST__INIT;
+    Quota__V1__ReloadPolicyRequest q;
+    quota__v1__reload_policy_request__init(&q);
     CALL(ADMIN "ReloadPolicy", reload_policy, q);
 }
 
 static void put_tenant(void)
 {
-    Quota__V1__PutTenantRequest q = QUOTA__V1__PUT_TENANT_REQUEST__INIT;
+    Quota__V1__PutTenantRequest q;
+    quota__v1__put_tenant_request__init(&q);
     q.tenant = cast_text("newco");
     q.plan = cast_text("free");
     CALL(ADMIN "PutTenant", put_tenant, q);
@@ -58,14 +60,16 @@ static void put_tenant(void)
 
 static void delete_tenant(void)
 {
-    Quota__V1__DeleteTenantRequest q = QUOTA__V1__DELETE_TENANT_REQUEST__INIT;
+    Quota__V1__DeleteTenantRequest q;
+    quota__v1__delete_tenant_request__init(&q);
     q.tenant = cast_text("gone");
     CALL(ADMIN "DeleteTenant", delete_tenant, q);
 }
 
 static void set_plan(void)
 {
-    Quota__V1__SetPlanRequest q = QUOTA__V1__SET_PLAN_REQUEST__INIT;
+    Quota__V1__SetPlanRequest q;
+    quota__v1__set_plan_request__init(&q);
     q.tenant = cast_text("acme");
     q.plan = cast_text("free");
     CALL(ADMIN "SetPlan", set_plan, q);
@@ -73,14 +77,16 @@ static void set_plan(void)
 
 static void block(void)
 {
-    Quota__V1__BlockRequest q = QUOTA__V1__BLOCK_REQUEST__INIT;
+    Quota__V1__BlockRequest q;
+    quota__v1__block_request__init(&q);
     q.tenant = cast_text("globex");
     CALL(ADMIN "Block", block, q);
 }
 
 static void grant(void)
 {
-    Quota__V1__GrantRequest q = QUOTA__V1__GRANT_REQUEST__INIT;
+    Quota__V1__GrantRequest q;
+    quota__v1__grant_request__init(&q);
     q.tenant = cast_text("rich");
     q.limit = cast_text("input_tokens");
     q.amount = 5;
@@ -90,7 +96,8 @@ static void grant(void)
 
 static void boost(void)
 {
-    Quota__V1__BoostRequest q = QUOTA__V1__BOOST_REQUEST__INIT;
+    Quota__V1__BoostRequest q;
+    quota__v1__boost_request__init(&q);
     q.tenant = cast_text("acme");
     q.limit = cast_text("concurrency");
     q.size_case = QUOTA__V1__BOOST_REQUEST__SIZE_PERCENT;
@@ -101,7 +108,8 @@ static void boost(void)
 
 static void reset_counter(void)
 {
-    Quota__V1__ResetCounterRequest q = QUOTA__V1__RESET_COUNTER_REQUEST__INIT;
+    Quota__V1__ResetCounterRequest q;
+    quota__v1__reset_counter_request__init(&q);
     q.tenant = cast_text("rich");
     q.limit = cast_text("requests");
     CALL(ADMIN "ResetCounter", reset_counter, q);
@@ -109,7 +117,8 @@ static void reset_counter(void)
 
 static void release_reservation(void)
 {
-    Quota__V1__ReleaseReservationRequest q = QUOTA__V1__RELEASE_RESERVATION_REQUEST__INIT;
+    Quota__V1__ReleaseReservationRequest q;
+    quota__v1__release_reservation_request__init(&q);
     q.reservation = hold_id;
     CALL(ADMIN "ReleaseReservation", release_reservation, q);
 }
@@ -117,7 +126,8 @@ static void release_reservation(void)
 /* A row is missing: there is something to do. */
 static void rebuild_rollups(void)
 {
-    Quota__V1__RebuildRollupsRequest q = QUOTA__V1__REBUILD_ROLLUPS_REQUEST__INIT;
+    Quota__V1__RebuildRollupsRequest q;
+    quota__v1__rebuild_rollups_request__init(&q);
     struct qd_batch batch = {0};
     struct qd_buf key = {0};
     struct qd_entry entry;
@@ -134,20 +144,23 @@ static void rebuild_rollups(void)
 
 static void checkpoint(void)
 {
-    Quota__V1__CheckpointRequest q = QUOTA__V1__CHECKPOINT_REQUEST__INIT;
+    Quota__V1__CheckpointRequest q;
+    quota__v1__checkpoint_request__init(&q);
     CALL(ADMIN "Checkpoint", checkpoint, q);
 }
 
 static void drain(void)
 {
-    Quota__V1__DrainRequest q = QUOTA__V1__DRAIN_REQUEST__INIT;
+    Quota__V1__DrainRequest q;
+    quota__v1__drain_request__init(&q);
     q.cancel = true;
     CALL(ADMIN "Drain", drain, q);
 }
 
 static void correct_usage(void)
 {
-    Quota__V1__CorrectUsageRequest q = QUOTA__V1__CORRECT_USAGE_REQUEST__INIT;
+    Quota__V1__CorrectUsageRequest q;
+    quota__v1__correct_usage_request__init(&q);
     q.sequence = 2;
     q.take_back = true;
     q.correction_id = cast_text("c");
@@ -220,8 +233,10 @@ static enum qd_error_code make_checkpoint(void *context, const char *name,
 
 static void report(const char *id)
 {
-    Quota__V1__ReportUsageRequest q = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
-    Quota__V1__Amount usage = QUOTA__V1__AMOUNT__INIT;
+    Quota__V1__ReportUsageRequest q;
+    quota__v1__report_usage_request__init(&q);
+    Quota__V1__Amount usage;
+    quota__v1__amount__init(&usage);
     Quota__V1__Amount *usages[] = {&usage};
     usage.meter = cast_text("input_tokens");
     usage.amount = 7;
@@ -244,11 +259,13 @@ static void setup(void)
     s.token = "admin";
     report("one");
     report("two");
-    Quota__V1__PutTenantRequest gone = QUOTA__V1__PUT_TENANT_REQUEST__INIT;
+    Quota__V1__PutTenantRequest gone;
+    quota__v1__put_tenant_request__init(&gone);
     gone.tenant = cast_text("gone");
     gone.plan = cast_text("free");
     CALL(ADMIN "PutTenant", put_tenant, gone);
-    Quota__V1__CheckQuotaRequest check = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest check;
+    quota__v1__check_quota_request__init(&check);
     grpc_status_code status;
     check.tenant = cast_text("acme");
     check.model = cast_text("m");
@@ -338,7 +355,8 @@ Test(audit, X6_each_method_that_changes_something_leaves_a_record)
 Test(audit, X6_a_dry_run_changes_nothing)
 {
     uint64_t before = last_record().sequence;
-    Quota__V1__ReleaseReservationRequest q = QUOTA__V1__RELEASE_RESERVATION_REQUEST__INIT;
+    Quota__V1__ReleaseReservationRequest q;
+    quota__v1__release_reservation_request__init(&q);
     q.reservation = hold_id;
     q.dry_run = true;
     CALL(ADMIN "ReleaseReservation", release_reservation, q);
@@ -357,7 +375,8 @@ Test(audit, X4_an_action_goes_through_without_its_record)
 
 Test(audit, X6_records_are_listed_by_page)
 {
-    Quota__V1__ListAuditRecordsRequest q = QUOTA__V1__LIST_AUDIT_RECORDS_REQUEST__INIT;
+    Quota__V1__ListAuditRecordsRequest q;
+    quota__v1__list_audit_records_request__init(&q);
     char cursor[24] = "";
     uint64_t next = 1;
     bool end = false;

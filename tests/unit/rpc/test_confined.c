@@ -57,9 +57,11 @@ static char short_ids[TENANTS][32];
 
 static void report(const char *tenant, const char *id)
 {
-    Quota__V1__Amount usage = QUOTA__V1__AMOUNT__INIT;
+    Quota__V1__Amount usage;
+    quota__v1__amount__init(&usage);
     Quota__V1__Amount *usages[] = {&usage};
-    Quota__V1__ReportUsageRequest q = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
+    Quota__V1__ReportUsageRequest q;
+    quota__v1__report_usage_request__init(&q);
 
     usage.meter = cast_text("input_tokens");
     usage.amount = 7;
@@ -76,7 +78,8 @@ static void report(const char *tenant, const char *id)
 
 static void hold(size_t i)
 {
-    Quota__V1__CheckQuotaRequest q = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest q;
+    quota__v1__check_quota_request__init(&q);
 
     q.tenant = cast_text(tenants[i]);
     q.model = cast_text("m");
@@ -91,7 +94,8 @@ static void hold(size_t i)
 
 static void record(const char *tenant)
 {
-    Quota__V1__PutTenantRequest q = QUOTA__V1__PUT_TENANT_REQUEST__INIT;
+    Quota__V1__PutTenantRequest q;
+    quota__v1__put_tenant_request__init(&q);
 
     q.tenant = cast_text(tenant);
     q.plan = cast_text("free");
@@ -131,7 +135,8 @@ static Quota__V1__QueryUsageResponse *query(const char *token, Quota__V1__QueryU
 /* Every row names its tenant, and is of acme. */
 static void expect_acme_rows(Quota__V1__QueryUsageRequest *q, size_t rows)
 {
-    Quota__V1__GroupBy by = QUOTA__V1__GROUP_BY__INIT;
+    Quota__V1__GroupBy by;
+    quota__v1__group_by__init(&by);
     Quota__V1__GroupBy *bys[] = {&by};
 
     by.dimension = QUOTA__V1__DIMENSION__DIMENSION_TENANT;
@@ -150,7 +155,8 @@ static void expect_acme_rows(Quota__V1__QueryUsageRequest *q, size_t rows)
 
 Test(confined, X1_QueryUsage_tenant)
 {
-    Quota__V1__QueryUsageRequest q = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    Quota__V1__QueryUsageRequest q;
+    quota__v1__query_usage_request__init(&q);
 
     expect_acme_rows(&q, 2); /* without a tenant: all that it may see */
     q.tenant = cast_text("acme");
@@ -171,8 +177,10 @@ Test(confined, X1_QueryUsage_tenant)
 
 Test(confined, X1_QueryUsage_filters_and_groups)
 {
-    Quota__V1__QueryUsageRequest q = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
-    Quota__V1__UsageFilter filter = QUOTA__V1__USAGE_FILTER__INIT;
+    Quota__V1__QueryUsageRequest q;
+    quota__v1__query_usage_request__init(&q);
+    Quota__V1__UsageFilter filter;
+    quota__v1__usage_filter__init(&filter);
     Quota__V1__UsageFilter *filters[] = {&filter};
     char *values[] = {cast_text("globex"), cast_text("acme-2"), cast_text("")};
 
@@ -185,7 +193,8 @@ Test(confined, X1_QueryUsage_filters_and_groups)
     cr_assert_not_null(all);
     cr_expect_gt(all->n_rows, 0);
     forget(all);
-    Quota__V1__GroupBy by = QUOTA__V1__GROUP_BY__INIT;
+    Quota__V1__GroupBy by;
+    quota__v1__group_by__init(&by);
     Quota__V1__GroupBy *bys[] = {&by};
     by.dimension = QUOTA__V1__DIMENSION__DIMENSION_TENANT;
     by.tenant_level = 1;
@@ -208,8 +217,10 @@ Test(confined, X1_QueryUsage_filters_and_groups)
 
 Test(confined, X1_QueryUsage_pages_of_others_and_what_is_held)
 {
-    Quota__V1__QueryUsageRequest q = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
-    Quota__V1__GroupBy by = QUOTA__V1__GROUP_BY__INIT;
+    Quota__V1__QueryUsageRequest q;
+    quota__v1__query_usage_request__init(&q);
+    Quota__V1__GroupBy by;
+    quota__v1__group_by__init(&by);
     Quota__V1__GroupBy *bys[] = {&by};
 
     by.dimension = QUOTA__V1__DIMENSION__DIMENSION_TENANT;
@@ -224,7 +235,8 @@ Test(confined, X1_QueryUsage_pages_of_others_and_what_is_held)
         cr_assert_not_null(of_all, "%s", s.reason);
         (void)snprintf(token, sizeof(token), "%s", of_all->next_page_token);
         forget(of_all);
-        Quota__V1__QueryUsageRequest mine = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+        Quota__V1__QueryUsageRequest mine;
+        quota__v1__query_usage_request__init(&mine);
         mine.page_token = token;
         Quota__V1__GroupBy *same[] = {&by};
         mine.n_group_by = 1;
@@ -237,7 +249,8 @@ Test(confined, X1_QueryUsage_pages_of_others_and_what_is_held)
         pages++;
     } while (token[0] != '\0' && pages < 20);
     cr_expect_geq(pages, TENANTS);
-    Quota__V1__QueryUsageRequest held = QUOTA__V1__QUERY_USAGE_REQUEST__INIT;
+    Quota__V1__QueryUsageRequest held;
+    quota__v1__query_usage_request__init(&held);
     held.include_held = true;
     Quota__V1__QueryUsageResponse *answer = query("acme-billing", &held);
     cr_assert_not_null(answer);
@@ -252,7 +265,8 @@ Test(confined, X1_QueryUsage_pages_of_others_and_what_is_held)
 
 Test(confined, X1_ListLedgerEntries)
 {
-    Quota__V1__ListLedgerEntriesRequest q = QUOTA__V1__LIST_LEDGER_ENTRIES_REQUEST__INIT;
+    Quota__V1__ListLedgerEntriesRequest q;
+    quota__v1__list_ledger_entries_request__init(&q);
     char cursor[8];
 
     for (size_t i = 0; i < STRANGERS; i++) {
@@ -287,7 +301,8 @@ static void *correct(const char *token, Quota__V1__CorrectUsageRequest *q)
 
 Test(confined, X1_CorrectUsage)
 {
-    Quota__V1__CorrectUsageRequest q = QUOTA__V1__CORRECT_USAGE_REQUEST__INIT;
+    Quota__V1__CorrectUsageRequest q;
+    quota__v1__correct_usage_request__init(&q);
 
     q.take_back = true;
     for (unsigned dry = 0; dry < 2; dry++) {
@@ -296,7 +311,8 @@ Test(confined, X1_CorrectUsage)
             q.sequence = entry;
             expect_refused(correct("acme-admin", &q), "TENANT_FORBIDDEN", "another's entry");
         }
-        Quota__V1__ReportKey key = QUOTA__V1__REPORT_KEY__INIT; /* by its key */
+        Quota__V1__ReportKey key; /* by its key */
+        quota__v1__report_key__init(&key);
         key.request_id = cast_text("r");
         q.sequence = 0;
         q.report = &key;
@@ -321,7 +337,8 @@ Test(confined, X1_CorrectUsage)
 
 Test(confined, X1_PriceUnpriced)
 {
-    Quota__V1__PriceUnpricedRequest q = QUOTA__V1__PRICE_UNPRICED_REQUEST__INIT;
+    Quota__V1__PriceUnpricedRequest q;
+    quota__v1__price_unpriced_request__init(&q);
 
     for (size_t i = 0; i < STRANGERS; i++) {
         q.tenant = cast_text(strangers[i]);
@@ -343,7 +360,8 @@ Test(confined, X1_PriceUnpriced)
 /* The first event that a watcher hears, while entries of others are corrected before its own. */
 Test(confined, X1_WatchEvents)
 {
-    Quota__V1__WatchEventsRequest w = QUOTA__V1__WATCH_EVENTS_REQUEST__INIT;
+    Quota__V1__WatchEventsRequest w;
+    quota__v1__watch_events_request__init(&w);
     grpc_metadata_array initial;
     grpc_byte_buffer *received = NULL;
     grpc_metadata authorization = {.key = grpc_slice_from_static_string("authorization"),
@@ -371,7 +389,8 @@ Test(confined, X1_WatchEvents)
     };
     cr_assert_eq(grpc_call_start_batch(watch, ops, 4, watch, NULL), GRPC_CALL_OK);
     (void)grpc_completion_queue_pluck(s.queue, watch, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-    Quota__V1__CorrectUsageRequest q = QUOTA__V1__CORRECT_USAGE_REQUEST__INIT;
+    Quota__V1__CorrectUsageRequest q;
+    quota__v1__correct_usage_request__init(&q);
     q.take_back = true;
     for (uint64_t entry = TENANTS; entry >= 1; entry--) {
         q.sequence = entry;
@@ -404,7 +423,8 @@ Test(confined, X1_WatchEvents)
 
 static uint64_t open_holds(void)
 {
-    Quota__V1__ListReservationsRequest q = QUOTA__V1__LIST_RESERVATIONS_REQUEST__INIT;
+    Quota__V1__ListReservationsRequest q;
+    quota__v1__list_reservations_request__init(&q);
     Quota__V1__ListReservationsResponse *answer =
         call("admin", ADMIN "ListReservations", &q.base,
              &quota__v1__list_reservations_response__descriptor);
@@ -416,7 +436,8 @@ static uint64_t open_holds(void)
 
 Test(confined, X1_CheckQuota)
 {
-    Quota__V1__CheckQuotaRequest q = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest q;
+    quota__v1__check_quota_request__init(&q);
 
     q.model = cast_text("m");
     for (size_t i = 0; i < STRANGERS; i++) {
@@ -451,9 +472,12 @@ Test(confined, X1_ReportUsage_ExtendReservation_CancelReservation)
 {
     for (size_t i = 0; i < WAYS; i++) {
         char *reservation = ways[i].short_id ? short_ids[GLOBEX] : holds[GLOBEX];
-        Quota__V1__ReportUsageRequest r = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
-        Quota__V1__ExtendReservationRequest e = QUOTA__V1__EXTEND_RESERVATION_REQUEST__INIT;
-        Quota__V1__CancelReservationRequest c = QUOTA__V1__CANCEL_RESERVATION_REQUEST__INIT;
+        Quota__V1__ReportUsageRequest r;
+        quota__v1__report_usage_request__init(&r);
+        Quota__V1__ExtendReservationRequest e;
+        quota__v1__extend_reservation_request__init(&e);
+        Quota__V1__CancelReservationRequest c;
+        quota__v1__cancel_reservation_request__init(&c);
         r.reservation = e.reservation = c.reservation = reservation;
         r.tenant = e.tenant = c.tenant = cast_text(ways[i].tenant);
         expect_refused(call("acme-gateway", QUOTA "ReportUsage", &r.base,
@@ -466,14 +490,16 @@ Test(confined, X1_ReportUsage_ExtendReservation_CancelReservation)
                             &quota__v1__cancel_reservation_response__descriptor),
                        ways[i].reason, "CancelReservation");
     }
-    Quota__V1__ReportUsageRequest post_paid = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
+    Quota__V1__ReportUsageRequest post_paid;
+    quota__v1__report_usage_request__init(&post_paid);
     post_paid.request_id = cast_text("new");
     post_paid.tenant = cast_text("globex");
     expect_refused(call("acme-gateway", QUOTA "ReportUsage", &post_paid.base,
                         &quota__v1__report_usage_response__descriptor),
                    "TENANT_FORBIDDEN", "a report without a reservation");
     cr_expect_eq(open_holds(), TENANTS);
-    Quota__V1__ReportUsageRequest own = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
+    Quota__V1__ReportUsageRequest own;
+    quota__v1__report_usage_request__init(&own);
     own.reservation = holds[0];
     void *answer = call("acme-gateway", QUOTA "ReportUsage", &own.base,
                         &quota__v1__report_usage_response__descriptor);
@@ -491,14 +517,20 @@ Test(confined, X1_ReportUsage_ExtendReservation_CancelReservation)
 /* Items are refused one by one: own ones beside them go on. */
 Test(confined, X1_StreamQuota)
 {
-    Quota__V1__CheckQuotaRequest check = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
-    Quota__V1__CheckQuotaRequest own = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
-    Quota__V1__ReportUsageRequest reported = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
-    Quota__V1__ExtendReservationRequest extend = QUOTA__V1__EXTEND_RESERVATION_REQUEST__INIT;
-    Quota__V1__CancelReservationRequest cancel = QUOTA__V1__CANCEL_RESERVATION_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest check;
+    quota__v1__check_quota_request__init(&check);
+    Quota__V1__CheckQuotaRequest own;
+    quota__v1__check_quota_request__init(&own);
+    Quota__V1__ReportUsageRequest reported;
+    quota__v1__report_usage_request__init(&reported);
+    Quota__V1__ExtendReservationRequest extend;
+    quota__v1__extend_reservation_request__init(&extend);
+    Quota__V1__CancelReservationRequest cancel;
+    quota__v1__cancel_reservation_request__init(&cancel);
     Quota__V1__StreamRequest items[5];
     Quota__V1__StreamRequest *pointers[5];
-    Quota__V1__StreamQuotaRequest q = QUOTA__V1__STREAM_QUOTA_REQUEST__INIT;
+    Quota__V1__StreamQuotaRequest q;
+    quota__v1__stream_quota_request__init(&q);
 
     for (size_t i = 0; i < 5; i++) {
         quota__v1__stream_request__init(&items[i]);
@@ -547,7 +579,8 @@ Test(confined, X1_StreamQuota)
 
 Test(confined, X1_a_pool_reports_for_itself)
 {
-    Quota__V1__ReportUsageRequest q = QUOTA__V1__REPORT_USAGE_REQUEST__INIT;
+    Quota__V1__ReportUsageRequest q;
+    quota__v1__report_usage_request__init(&q);
 
     q.tenant = cast_text("globex");
     q.request_id = cast_text("gpu");
@@ -566,7 +599,8 @@ Test(confined, X1_a_pool_reports_for_itself)
         call("pool", QUOTA "ReportUsage", &q.base, &quota__v1__report_usage_response__descriptor);
     cr_expect_not_null(answer, "%s", s.reason);
     forget(answer);
-    Quota__V1__CheckQuotaRequest check = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest check;
+    quota__v1__check_quota_request__init(&check);
     check.tenant = cast_text("globex");
     check.model = cast_text("m");
     check.pool = cast_text("a100");
@@ -621,14 +655,17 @@ Test(confined, X1_admin_calls_of_other_tenants)
                 "TENANT_FORBIDDEN", by_tenant[i].path);
         }
     }
-    Quota__V1__BoostRequest boost = QUOTA__V1__BOOST_REQUEST__INIT;
+    Quota__V1__BoostRequest boost;
+    quota__v1__boost_request__init(&boost);
     boost.tenant = cast_text("globex");
     boost.remove = true;
     expect_refused(
         call("acme-admin", ADMIN "Boost", &boost.base, &quota__v1__boost_response__descriptor),
         "TENANT_FORBIDDEN", "Boost");
-    Quota__V1__CheckQuotaRequest check = QUOTA__V1__CHECK_QUOTA_REQUEST__INIT;
-    Quota__V1__ExplainCheckRequest explain = QUOTA__V1__EXPLAIN_CHECK_REQUEST__INIT;
+    Quota__V1__CheckQuotaRequest check;
+    quota__v1__check_quota_request__init(&check);
+    Quota__V1__ExplainCheckRequest explain;
+    quota__v1__explain_check_request__init(&explain);
     check.tenant = cast_text("globex");
     check.model = cast_text("m");
     explain.check = &check;
@@ -639,9 +676,12 @@ Test(confined, X1_admin_calls_of_other_tenants)
 
 Test(confined, X1_admin_lists_show_its_own)
 {
-    Quota__V1__ListTenantsRequest t = QUOTA__V1__LIST_TENANTS_REQUEST__INIT;
-    Quota__V1__ListReservationsRequest r = QUOTA__V1__LIST_RESERVATIONS_REQUEST__INIT;
-    Quota__V1__ListCountersRequest c = QUOTA__V1__LIST_COUNTERS_REQUEST__INIT;
+    Quota__V1__ListTenantsRequest t;
+    quota__v1__list_tenants_request__init(&t);
+    Quota__V1__ListReservationsRequest r;
+    quota__v1__list_reservations_request__init(&r);
+    Quota__V1__ListCountersRequest c;
+    quota__v1__list_counters_request__init(&c);
 
     Quota__V1__ListTenantsResponse *records = call("acme-admin", ADMIN "ListTenants", &t.base,
                                                    &quota__v1__list_tenants_response__descriptor);
@@ -679,7 +719,8 @@ Test(confined, X1_admin_lists_show_its_own)
 /* Pages go on where any page of all tenants ended; no token of its own names another tenant. */
 Test(confined, X1_ListTenants_pages_of_others)
 {
-    Quota__V1__ListTenantsRequest q = QUOTA__V1__LIST_TENANTS_REQUEST__INIT;
+    Quota__V1__ListTenantsRequest q;
+    quota__v1__list_tenants_request__init(&q);
     char token[2 * QD_TENANT_PATH_MAX + 1] = "";
     size_t pages = 0;
 
@@ -709,7 +750,8 @@ Test(confined, X1_ListTenants_pages_of_others)
 Test(confined, X1_ReleaseReservation)
 {
     for (size_t i = 0; i < WAYS; i++) {
-        Quota__V1__ReleaseReservationRequest q = QUOTA__V1__RELEASE_RESERVATION_REQUEST__INIT;
+        Quota__V1__ReleaseReservationRequest q;
+        quota__v1__release_reservation_request__init(&q);
         q.reservation = ways[i].short_id ? short_ids[GLOBEX] : holds[GLOBEX];
         q.tenant = cast_text(ways[i].tenant);
         void *answer = call("acme-admin", ADMIN "ReleaseReservation", &q.base,
@@ -717,7 +759,8 @@ Test(confined, X1_ReleaseReservation)
         cr_expect_null(answer);
         forget(answer);
     }
-    Quota__V1__ReleaseReservationRequest all = QUOTA__V1__RELEASE_RESERVATION_REQUEST__INIT;
+    Quota__V1__ReleaseReservationRequest all;
+    quota__v1__release_reservation_request__init(&all);
     for (size_t i = 0; i < STRANGERS; i++) {
         all.tenant = cast_text(strangers[i]);
         expect_refused(call("acme-admin", ADMIN "ReleaseReservation", &all.base,

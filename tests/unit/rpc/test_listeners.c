@@ -28,7 +28,8 @@ static grpc_status_code ask(int port, const char *path)
 {
     char address[64];
     grpc_status_code status;
-    Quota__V1__GetStatusRequest empty = QUOTA__V1__GET_STATUS_REQUEST__INIT;
+    Quota__V1__GetStatusRequest empty;
+    quota__v1__get_status_request__init(&empty);
     grpc_channel_credentials *insecure = grpc_insecure_credentials_create();
 
     (void)snprintf(address, sizeof(address), "127.0.0.1:%d", port);
