@@ -182,10 +182,10 @@ struct qd_http *qd_http_new(const char *address, const struct qd_http_page *page
     http->pages = pages;
     http->context = context;
     http->port = port_of(fd);
-    http->daemon = MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http,
-                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                    QD_HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                    QD_HTTP_TIMEOUT_S, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(
+        MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, QD_HTTP_CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        QD_HTTP_PER_ADDRESS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, QD_HTTP_TIMEOUT_S, MHD_OPTION_END);
     if (!http->daemon) {
         snprintf(error, QD_HTTP_ERROR_MAX, "cannot start HTTP on %s", address);
         close(fd);

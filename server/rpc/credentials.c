@@ -9,6 +9,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define SLOTS   (2U * QD_CREDENTIALS_MAX) /* a power of two, half full at most */
 #define URI_MAX 2048U                     /* as SPIFFE has it */
@@ -425,8 +426,15 @@ struct qd_credentials *qd_credentials_load_bytes(const char *name, const void *b
 struct qd_credentials *qd_credentials_load(const char *path, struct qd_problems *problems)
 {
     struct qd_file file;
+    struct stat info;
 
     if (!qd_file_read(path, QD_CREDENTIALS_FILE_BYTES_MAX, &file, problems)) {
+        return NULL;
+    }
+    if (stat(path, &info) == 0 && (info.st_mode & S_IWOTH) != 0) { /* X7: whoever may is admin */
+        qd_problems_add(problems, QD_SEVERITY_ERROR, path, 0, 0,
+                        "anybody may write it; run: chmod o-w %s", path);
+        qd_file_release(&file);
         return NULL;
     }
     struct qd_credentials *set = qd_credentials_load_bytes(path, file.bytes, file.size, problems);

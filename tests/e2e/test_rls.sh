@@ -413,6 +413,7 @@ I3_without_a_folder_a_call_says_what_is_missing() {
     expect_match "$status" '^9 NO_RLS_CONFIG .*--rls-config DIR$'
 }
 
+qd_same_day 120
 qd_start --dev --rls-config "$T/rls" || exit 1
 qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limits_is_ok \
     I3_point_3_own_hits_count_before_the_requests I3_point_4_hits_that_do_not_fit_count_all_the_same \

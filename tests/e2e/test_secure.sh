@@ -46,6 +46,10 @@ X1_wrong_files_end_the_start() {
     printf -- '- {name: x, role: admn, san: x}\n' >"$T/bad.yaml"
     expect_exit 1 quotad --credentials "$T/bad.yaml"
     expect_match "$err" "bad\.yaml:1:19: .*role.*admin"
+    printf -- '- {name: x, role: admin, san: x}\n' >"$T/open.yaml"
+    chmod 666 "$T/open.yaml"
+    expect_exit 1 quotad --credentials "$T/open.yaml"
+    expect_match "$err" "open\.yaml: anybody may write it; run: chmod o-w "
     expect_exit 2 quotad --tls-cert "$C/server.pem"
     expect_match "$err" "^quotad: --tls-cert and --tls-key go together"
 }

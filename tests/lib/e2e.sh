@@ -54,6 +54,12 @@ qd_skip() {
     done
 }
 
+# qd_same_day SECONDS: waits until the day (UTC) has so many left, for cases that count in windows of a day.
+qd_same_day() {
+    qd_left=$((86400 - $(date +%s) % 86400))
+    [ "$qd_left" -gt "$1" ] || sleep "$((qd_left + 1))"
+}
+
 # qd_port TEXT: the number after TEXT in the server's log.
 qd_port() {
     sed -n "s|.*$1\([0-9][0-9]*\).*|\1|p" "$QD_LOG" | head -n 1
