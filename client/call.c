@@ -73,6 +73,21 @@ void lq_call_free(struct lq_call *call)
     free(call);
 }
 
+static size_t fill_metadata(struct lq_call *call)
+{
+    const struct lq_secure *secure = &call->client->secure;
+    size_t count = 0;
+
+    if (secure->has_token) {
+        call->metadata[count++] = secure->authorization;
+    }
+    if (call->traceparent != NULL) {
+        call->metadata[count].key = grpc_slice_from_static_string("traceparent");
+        call->metadata[count++].value = grpc_slice_from_static_string(call->traceparent);
+    }
+    return count;
+}
+
 /* Send a unary try. Lock held: closing cannot begin in between. */
 static void start_try(struct lq_call *call)
 {
@@ -89,7 +104,7 @@ static void start_try(struct lq_call *call)
     call->reply = NULL;
     grpc_byte_buffer *body = grpc_raw_byte_buffer_create(&call->request, 1);
     grpc_op ops[6] = {
-        lq_secure_begin(&client->secure),
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
         {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = body},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
         {.op = GRPC_OP_RECV_INITIAL_METADATA,
@@ -100,12 +115,8 @@ static void start_try(struct lq_call *call)
                                         .status = &call->code,
                                         .status_details = &call->details}},
     };
-    if (call->traceparent != NULL) {
-        call->metadata.key = grpc_slice_from_static_string("traceparent");
-        call->metadata.value = grpc_slice_from_static_string(call->traceparent);
-        ops[0].data.send_initial_metadata.count = 1;
-        ops[0].data.send_initial_metadata.metadata = &call->metadata;
-    }
+    ops[0].data.send_initial_metadata.metadata = call->metadata;
+    ops[0].data.send_initial_metadata.count = fill_metadata(call);
     grpc_call_error refused = grpc_call_start_batch(call->rpc, ops, 6, &call->event, NULL);
     assert(refused == GRPC_CALL_OK); /* Our own mistake otherwise: the batch is well-formed. */
     grpc_byte_buffer_destroy(body);

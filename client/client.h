@@ -110,7 +110,7 @@ struct lq_call {
     grpc_byte_buffer *reply;
     grpc_status_code code;
     grpc_slice details;
-    grpc_metadata metadata;
+    grpc_metadata metadata[2]; /* token, traceparent */
 
     /* One item of a stream; guarded. */
     struct quota_stream *stream;

@@ -32,8 +32,10 @@ struct qd_credentials_watch {
     const char *path;
     struct qd_node *node; /* its figures */
     struct qd_rpc *rpc;
-    uint64_t loaded; /* what the file looked like */
-    uint64_t seen;   /* at the last look */
+    uint64_t loaded;  /* what the file looked like */
+    uint64_t seen;    /* at the last look */
+    uint64_t refused; /* the last one that was, and was told of; tried again all the same: what was
+                       * missing may have been a descriptor */
     struct qd_ticker *ticker;
 };
 
@@ -49,14 +51,19 @@ static void watch(void *context)
     if (!settled || now == w->loaded) {
         return;
     }
-    struct qd_credentials *set = qd_credentials_file_load(w->path, &w->loaded, &why);
+    uint64_t looked = 0;
+    struct qd_credentials *set = qd_credentials_file_load(w->path, &looked, &why);
     atomic_store_explicit(&w->node->credentials_are_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
-        qd_log(QD_LOG_ERROR, "credentials refused; those in force stay", "file=%s why=%s",
-               qd_log_quote(w->path).text, qd_log_quote(why != NULL ? why : "").text);
+        if (now != w->refused) {
+            qd_log(QD_LOG_ERROR, "credentials refused; those in force stay", "file=%s why=%s",
+                   qd_log_quote(w->path).text, qd_log_quote(why != NULL ? why : "").text);
+        }
+        w->refused = now;
         free(why);
         return;
     }
+    w->loaded = looked;
     size_t count = qd_credentials_count(set);
     qd_rpc_publish_credentials(w->rpc, set);
     qd_log(QD_LOG_INFO, "credentials reloaded", "file=%s count=%zu", qd_log_quote(w->path).text,

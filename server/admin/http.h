@@ -15,10 +15,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define QD_HTTP_CONNECTIONS_MAX 64  /* X2 */
-#define QD_HTTP_PER_ADDRESS_MAX 48U /* one that sends a byte now and then leaves room for probes \
-                                     */
-#define QD_HTTP_TIMEOUT_S 10U       /* of an idle connection */
+#define QD_HTTP_CONNECTIONS_MAX 64 /* X2 */
+#define QD_HTTP_PER_ADDRESS_MAX                                                            \
+    48U                       /* one that sends a byte now and then leaves room for probes \
+                               */
+#define QD_HTTP_TIMEOUT_S 10U /* of an idle connection */
 #define QD_HTTP_ERROR_MAX 256
 
 struct qd_http_request {

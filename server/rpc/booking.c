@@ -51,7 +51,7 @@ void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
     struct qd_rpc *rpc = thread->rpc;
     bool refused = false;
 
-    call->booked = true;
+    atomic_store_explicit(&call->booked, true, memory_order_relaxed);
     (void)pthread_mutex_lock(&rpc->booking_lock);
     refused = rpc->booking_waiting >= rpc->config.booking_queue;
     if (!refused) {

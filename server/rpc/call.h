@@ -158,8 +158,8 @@ struct qd_call {
     bool has_details;
     grpc_metadata trailing[2];
     int cancelled;
-    bool in_hand; /* begun, and not ended */
-    bool booked;  /* it was handed to the booking threads; read by its own thread */
+    bool in_hand;        /* begun, and not ended */
+    _Atomic bool booked; /* it waits for the disk: the booking threads have it */
     /* Holds made by the answer under way: given back if it cannot be delivered (S1). */
     uint64_t number;   /* unary */
     uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */

@@ -29,12 +29,17 @@ static int by_hash(const void *a, const void *b)
     return (x->hash > y->hash) - (x->hash < y->hash);
 }
 
+static bool waits(const struct qd_call *call)
+{
+    return atomic_load_explicit(&call->booked, memory_order_relaxed);
+}
+
 static uint32_t gather(const struct qd_rpc_thread *thread, struct owner *owners)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < thread->call_count; i++) {
-        if (thread->made[i]->in_hand && !thread->made[i]->booked) {
+        if (thread->made[i]->in_hand && !waits(thread->made[i])) {
             char *peer = grpc_call_get_peer(thread->made[i]->call);
             owners[count++] = (struct owner){qd_hash64_bytes(peer, strlen(peer), 0), i};
             gpr_free(peer);

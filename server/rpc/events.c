@@ -293,7 +293,7 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     }
     atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
     call->in_hand = true;
-    call->booked = false;
+    atomic_store_explicit(&call->booked, false, memory_order_relaxed);
     thread->in_hand++;
     count_stream(call, true);
     qd_events_post(thread, call->method_index);

@@ -135,6 +135,7 @@ void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_c
 {
     struct qd_error internal;
 
+    atomic_store_explicit(&call->booked, false, memory_order_relaxed); /* before its batch starts */
     if (code == QD_ERROR_NONE && place->out.full) {
         code = qd_error_set(&internal, QD_ERROR_INTERNAL, "the answer does not fit its buffer");
         error = &internal;

@@ -1,5 +1,6 @@
 #include "server/shard/evicted.h"
 
+#include "server/shard/evict.h"
 #include "server/shard/limit_index.h"
 #include "server/shard/peek.h"
 #include "server/shard/stored.h"
@@ -13,14 +14,17 @@ struct looking {
 };
 
 /* With the lock of its shard: what is in memory has a record of its own, which the next fold looks
- * after. */
-static void drop(struct looking *l, struct qd_shard *shard, struct qd_hash128 id, struct qd_str key,
-                 struct qd_wall_ns now)
+ * after. The record is read again: since the walk began it may have come back, counted, and made
+ * room once more. */
+static void drop(struct looking *l, struct qd_shard *shard, const struct qd_limit *limit,
+                 struct qd_hash128 id, struct qd_str key, struct qd_wall_ns now)
 {
     struct qd_limit_state state;
+    struct qd_saved saved;
     struct qd_batch batch;
 
-    if (qd_core_counter(shard->core, id, now, &state)) {
+    if (qd_core_counter(shard->core, id, now, &state) || !qd_evict_read(l->node, id, &saved) ||
+        saved.size == 0 || !qd_peek_is_over(limit, &saved, now)) {
         return;
     }
     qd_batch_init(&batch);
@@ -46,7 +50,7 @@ static void look(struct looking *l, struct qd_str key, struct qd_str record)
     if (limit != NULL && qd_peek_is_over(limit, &saved, now)) {
         struct qd_shard *shard = qd_shards_of_counter(shards, &counter);
         qd_shards_lock(shards, shard);
-        drop(l, shard, saved.id, key, now);
+        drop(l, shard, limit, saved.id, key, now);
         qd_shards_unlock(shards, shard);
     }
 }

@@ -123,6 +123,14 @@ static uint32_t add(struct qd_rls_stats *stats, uint64_t hash, struct qd_str dom
     return index;
 }
 
+/* A text with a NUL would be another one when it is read; and Prometheus takes nothing of a page on
+ * which a label is no UTF-8. A client chooses some of these (X2). */
+static bool is_label(struct qd_str text)
+{
+    return text.len == 0 || (memchr(text.ptr, '\0', text.len) == NULL &&
+                             qd_utf8_valid_prefix(text.ptr, text.len) == text.len);
+}
+
 static struct series *series_of(struct qd_rls_stats *stats, const struct qd_rls_seen *seen)
 {
     struct qd_str domain = cut(seen->domain, QD_RLS_STATS_DOMAIN_MAX);
@@ -131,8 +139,7 @@ static struct series *series_of(struct qd_rls_stats *stats, const struct qd_rls_
         qd_hash64_bytes(rule.ptr, rule.len, qd_hash64_bytes(domain.ptr, domain.len, SEED));
     uint32_t index;
 
-    /* A text with a NUL would be another one when it is read. */
-    if (memchr(domain.ptr, '\0', domain.len) != NULL || memchr(rule.ptr, '\0', rule.len) != NULL) {
+    if (!is_label(domain) || !is_label(rule)) {
         return &stats->series[0];
     }
     (void)find(stats, hash, domain, rule, &index);

@@ -415,8 +415,22 @@ static void send(struct rpc *rpc, grpc_slice *message, const struct reply *statu
     grpc_slice_unref(text);
 }
 
+static void count_metadata(struct rpc *rpc)
+{
+    struct fake_server *server = rpc->server;
+
+    pthread_mutex_lock(&server->lock);
+    for (size_t i = 0; i < rpc->metadata.count; i++) {
+        grpc_slice key = rpc->metadata.metadata[i].key;
+        server->counts.with_token += grpc_slice_str_cmp(key, "authorization") == 0;
+        server->counts.with_trace += grpc_slice_str_cmp(key, "traceparent") == 0;
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
 static void on_unary(struct rpc *rpc, const uint8_t *bytes, size_t size)
 {
+    count_metadata(rpc);
     char *method = grpc_slice_to_c_string(rpc->details.method);
     struct reply reply = answer(rpc->server, method, size, bytes);
     gpr_free(method);

@@ -30,8 +30,10 @@ struct fake_faults {
 };
 
 struct fake_counts {
-    uint64_t checks; /* calls that arrived, repeats included */
-    uint64_t holds;  /* reservations made */
+    uint64_t with_token; /* unary calls with `authorization` */
+    uint64_t with_trace; /* and with `traceparent` */
+    uint64_t checks;     /* calls that arrived, repeats included */
+    uint64_t holds;      /* reservations made */
     uint64_t reports;
     uint64_t booked; /* reports with a new key */
     uint64_t extends;

@@ -66,6 +66,31 @@ static char *checked_token(void)
     return token;
 }
 
+/* X1, X8: a call with a trace brings its token all the same. */
+Test(client, X1_a_trace_takes_no_token_away, .init = setup, .fini = teardown)
+{
+    char path[] = "/tmp/quotad-token-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, "secret\n", 7), 7);
+    cr_assert_eq(close(fd), 0);
+    struct quota_client *known =
+        connect_to(fake_server_address(server), (struct quota_config){.token_file = path});
+    static const struct quota_call traced = {
+        .traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
+    const struct quota_call *const calls[] = {&traced, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        struct quota_check_answer answer;
+        cr_assert_eq(quota_client_check(known, &plain, calls[i], &answer), QUOTA_OK, "%s",
+                     answer.error.message);
+        quota_check_answer_release(&answer);
+        cr_expect_eq(fake_server_counts(server).with_token, i + 1);
+        cr_expect_eq(fake_server_counts(server).with_trace, 1);
+    }
+    quota_client_free(known);
+    (void)unlink(path);
+}
+
 Test(client, S1_allowed_check_has_a_reservation_and_a_report_books_it, .init = setup,
      .fini = teardown)
 {

@@ -124,6 +124,10 @@ Test(rls_stats, X2_names_are_cut_to_whole_characters)
                                 .domain = str("d"), .rule = {"a\0b", 3}, .hits = 5, .amount = 9});
     cr_expect_eq(qd_rls_stats_count(stats), 2);
     cr_expect_str_eq(hits_of("other"), "5 5 0 0 0");
+    /* X2: Prometheus would take nothing of the page. */
+    see("path_\xff", 0, 3, 9, false);
+    cr_expect_eq(qd_rls_stats_count(stats), 2);
+    cr_expect_str_eq(hits_of("other"), "8 8 0 0 0");
     qd_rls_stats_free(stats);
 }
 
