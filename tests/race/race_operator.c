@@ -97,13 +97,16 @@ static struct qd_str call(struct qd_place *place, handler handle, const Protobuf
 {
     uint8_t bytes[512];
     struct qd_error error;
+    struct qd_call by_anyone;
     size_t size = protobuf_c_message_pack(request, bytes);
 
     REQUIRE(size <= sizeof(bytes));
+    memset(&by_anyone, 0, sizeof(by_anyone));
+    qd_caller_anyone(&by_anyone.caller);
     qd_place_clear(place);
     (void)qd_worker_enter(place->worker);
     enum qd_error_code code =
-        handle(place, NULL, (struct qd_str){(const char *)bytes, size}, &error);
+        handle(place, &by_anyone, (struct qd_str){(const char *)bytes, size}, &error);
     qd_worker_leave(place->worker);
     if (code != QD_ERROR_NONE) {
         (void)fprintf(stderr, "%s\n", error.text);
