@@ -7,7 +7,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 build=${1:-${QUOTAD_BUILD_DIR:-build/release}}
-QUOTAD_BIN=${QUOTAD_BIN:-$PWD/$build/server/quotad}
+QUOTAD_BIN=${QUOTAD_BIN:-$build/server/quotad}
 case $QUOTAD_BIN in
 /*) ;;
 *) QUOTAD_BIN=$PWD/$QUOTAD_BIN ;;
