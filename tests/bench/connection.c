@@ -179,7 +179,7 @@ static SSL *secure(int fd, const char *ca)
     return tls;
 }
 
-/* As recv and send: -1 with EAGAIN when the socket has, or takes, no more for now. */
+/* As recv and send: -1 with EAGAIN when the socket has, or takes, nothing at this moment. */
 static ssize_t tls_result(SSL *tls, int result)
 {
     if (result <= 0) {
