@@ -209,6 +209,11 @@ static bool read_info(int fd, struct tcp_info *ret_info)
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, ret_info, &size) == 0;
 }
 
+static uint64_t left_of(uint64_t bytes, uint64_t less)
+{
+    return bytes > less ? bytes - less : 0;
+}
+
 static uint64_t look_at(struct qd_connection *connection, int fd)
 {
     struct tcp_info info;
@@ -217,9 +222,9 @@ static uint64_t look_at(struct qd_connection *connection, int fd)
         return 0;
     }
     uint64_t came = info.tcpi_bytes_received - connection->received;
-    uint64_t answers = (info.tcpi_bytes_acked - connection->answered) * QD_ANSWER_WORTH;
-    uint64_t unanswered = connection->unanswered + came;
-    connection->unanswered = unanswered > answers ? unanswered - answers : 0;
+    uint64_t went = info.tcpi_bytes_acked - connection->answered;
+    connection->unanswered = left_of(connection->unanswered + came, went * QD_ANSWER_WORTH);
+    connection->excess = left_of(connection->excess + came, went * QD_ANSWER_USUAL);
     connection->received = info.tcpi_bytes_received;
     connection->answered = info.tcpi_bytes_acked;
     return came;
@@ -253,6 +258,29 @@ int qd_connections_worst(const struct qd_connections *connections, uint64_t leas
         }
     }
     return worst;
+}
+
+int qd_connections_greediest(const struct qd_connections *connections, uint64_t least)
+{
+    const struct qd_connections *c = connections;
+    int greediest = -1;
+
+    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+        if (c->by_fd[fd].inode != 0 && c->by_fd[fd].excess >= least) {
+            least = c->by_fd[fd].excess + 1;
+            greediest = (int)fd;
+        }
+    }
+    return greediest;
+}
+
+void qd_connections_fade(struct qd_connections *connections)
+{
+    struct qd_connections *c = connections;
+
+    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+        c->by_fd[fd].excess /= 2;
+    }
 }
 
 /* As gRPC writes it: a v4 address in IPv6's clothes is a v4 address, and an URI has no brackets. */
@@ -311,4 +339,5 @@ void qd_connections_cut(struct qd_connections *connections, int fd)
     }
     connection->is_cut = true; /* the kernel counts from 0 again */
     connection->unanswered = 0;
+    connection->excess = 0;
 }

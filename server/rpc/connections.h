@@ -27,6 +27,8 @@
  * refused as too large has 150 bytes of answer; a report of 256 KiB has 100; uploads have window
  * updates, 13 bytes for each 32 KiB. */
 #define QD_ANSWER_WORTH 8192U
+/* What is usual for a call: 150 bytes are answered by 60. Batches of reports need more. */
+#define QD_ANSWER_USUAL 64U
 
 struct qd_connection {
     uint64_t inode; /* 0: none is known by this descriptor */
@@ -36,6 +38,7 @@ struct qd_connection {
     uint64_t received;
     uint64_t answered;   /* sent, and acknowledged by the peer's machine */
     uint64_t unanswered; /* received, less QD_ANSWER_WORTH for each that was sent since */
+    uint64_t excess;     /* of late, less QD_ANSWER_USUAL for each; qd_connections_fade */
 };
 
 /* An address with open connections. */
@@ -82,6 +85,12 @@ uint64_t qd_connections_look(struct qd_connections *connections);
 
 /* That with the most unanswered, if these are `least` or more; -1: none. */
 int qd_connections_worst(const struct qd_connections *connections, uint64_t least);
+
+/* Likewise, that with the greatest excess. */
+int qd_connections_greediest(const struct qd_connections *connections, uint64_t least);
+
+/* Half of each one's excess is forgotten: it is of late. */
+void qd_connections_fade(struct qd_connections *connections);
 
 /* That from this address and port (gRPC's text: "ipv4:127.0.0.1:4711"); -1: none. */
 int qd_connections_find(const struct qd_connections *connections, const char *peer);

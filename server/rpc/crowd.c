@@ -12,9 +12,11 @@
 #include "server/core/hash.h"
 
 #include <grpc/support/alloc.h>
-#include <grpc/support/time.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define COST_SHARE 20 /* a look may take this part of the thread's time */
 
 struct owner {
     uint64_t hash; /* of the peer's text */
@@ -87,15 +89,18 @@ static void judge(struct qd_rpc_thread *thread, const struct owner *owners, uint
     }
 }
 
-void qd_crowd_look(struct qd_rpc_thread *thread)
+static uint64_t ms_of(clockid_t clock)
 {
-    gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
-    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    struct timespec now;
 
-    if (now_ms - thread->crowd_looked_ms < QD_CROWD_LOOK_MS) {
-        return;
-    }
+    (void)clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void look(struct qd_rpc_thread *thread)
+{
     struct owner *owners = malloc(thread->call_count * sizeof(*owners));
+
     if (owners == NULL) {
         return; /* the next look may have more luck */
     }
@@ -103,5 +108,17 @@ void qd_crowd_look(struct qd_rpc_thread *thread)
     qsort(owners, count, sizeof(*owners), by_hash);
     judge(thread, owners, count);
     free(owners);
-    thread->crowd_looked_ms = now_ms;
+}
+
+void qd_crowd_look(struct qd_rpc_thread *thread)
+{
+    uint64_t now_ms = ms_of(CLOCK_MONOTONIC);
+
+    if (now_ms < thread->crowd_next_ms) {
+        return;
+    }
+    uint64_t began_ms = ms_of(CLOCK_THREAD_CPUTIME_ID);
+    look(thread);
+    uint64_t work_ms = ms_of(CLOCK_THREAD_CPUTIME_ID) - began_ms;
+    thread->crowd_next_ms = now_ms + QD_CROWD_LOOK_MS + work_ms * COST_SHARE;
 }

@@ -9,21 +9,36 @@
 #include <string.h>
 #include <time.h>
 
-#define QUIET_MS      1000
+#define QUIET_MS      250
+#define HEAP_QUIET_MS 1000
 #define BUSY_MS       50
+#define BUSY_MS_MAX   1000
 #define BUSY_BYTES    ((uint64_t)128 << 10) /* came since the last look */
-#define COST_SHARE    20                    /* a look may take this part of the time */
+#define COST_SHARE    20                    /* a look may take this part of a processor's time */
 #define SWEEP_FULL_MS 20                    /* while a cap refuses */
 /* The machine, or the process, stood still: nobody could answer. The next look tells more. */
-#define LATE_MS 500
-#define HEAP_MS 1000
+#define LATE_MS    500
+#define FADE_MS    1000
+#define ALIKE      4U   /* who has this part of the greatest excess, or more, is like it */
+#define CLEARED_MS 3000 /* so long after a cut, what can be cleared away soon has been */
 
-static uint64_t clock_ms(void)
+static uint64_t ms_of(clockid_t clock)
 {
     struct timespec now;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t clock_ms(void)
+{
+    return ms_of(CLOCK_MONOTONIC);
+}
+
+/* What this thread has worked: not what it waited while others did. */
+static uint64_t worked_ms(void)
+{
+    return ms_of(CLOCK_THREAD_CPUTIME_ID);
 }
 
 bool qd_guard_init(struct qd_guard *guard, uint32_t connections_max, uint32_t per_address_max,
@@ -60,13 +75,7 @@ static bool is_banned(const struct qd_guard *guard, const struct sockaddr_storag
     uint8_t address[16];
 
     qd_connections_address(peer, address);
-    for (uint32_t i = 0; i < QD_GUARD_BANS; i++) {
-        const struct qd_ban *ban = &guard->bans[i];
-        if (ban->until_ms > now_ms && memcmp(ban->address, address, sizeof(address)) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return qd_bans_has(&guard->bans, address, now_ms);
 }
 
 static enum qd_refusal admit(struct qd_guard *guard, int fd, const struct sockaddr_storage *peer)
@@ -140,20 +149,6 @@ void qd_guard_report(struct qd_guard *guard, const char *peer)
 
 /* --- cutting off --- */
 
-static void ban(struct qd_guard *guard, const uint8_t address[16])
-{
-    uint32_t i = 0;
-
-    while (i < QD_GUARD_BANS && memcmp(guard->bans[i].address, address, 16) != 0) {
-        i++;
-    }
-    if (i == QD_GUARD_BANS) {
-        i = guard->next_ban++ % QD_GUARD_BANS;
-    }
-    memcpy(guard->bans[i].address, address, 16);
-    guard->bans[i].until_ms = clock_ms() + QD_GUARD_BAN_MS;
-}
-
 static void tell(enum qd_cutoff why, const uint8_t address[16])
 {
     static const char *const causes[QD_CUT_COUNT] = {[QD_CUT_UNANSWERED] = "unanswered",
@@ -179,8 +174,11 @@ static void cut(struct qd_guard *guard, int fd, enum qd_cutoff why)
     if (c->by_fd[fd].inode == 0 || c->by_fd[fd].is_cut) {
         return;
     }
-    tell(why, c->peers[c->by_fd[fd].peer].address);
-    ban(guard, c->peers[c->by_fd[fd].peer].address);
+    const uint8_t *address = c->peers[c->by_fd[fd].peer].address;
+    uint64_t now_ms = clock_ms();
+    tell(why, address);
+    qd_bans_add(&guard->bans, address, now_ms + QD_GUARD_BAN_MS);
+    qd_heap_cut(&guard->heap, now_ms);
     atomic_fetch_add_explicit(&guard->figures->cut[why], 1, memory_order_relaxed);
     qd_connections_cut(c, fd);
     guard->trims = true;
@@ -217,35 +215,41 @@ static void cut_captive(struct qd_guard *guard, uint64_t now_ms)
 }
 
 /* The worst ones, until all together have no more than `all` unanswered. */
-static void cut_worst(struct qd_guard *guard, uint64_t all, enum qd_cutoff why)
+static void cut_worst(struct qd_guard *guard, uint64_t all)
 {
     struct qd_connections *c = &guard->connections;
     int fd;
 
     while (c->unanswered > all && (fd = qd_connections_worst(c, QD_UNANSWERED_LEAST)) >= 0) {
         c->unanswered -= c->by_fd[fd].unanswered;
-        cut(guard, fd, why);
+        cut(guard, fd, QD_CUT_UNANSWERED);
     }
 }
 
-/* What the heap holds is not for free to know. While nobody could be cut off, it is what the node
- * needs. Memory comes back some time after a cut: half of what is unanswered goes, then it is
- * looked at again. */
-static void watch_heap(struct qd_guard *guard, uint64_t now_ms)
+/* The heap is high: which connections make it so shows nowhere; those that send much more than is
+ * usual do, most likely. A flood's are alike: they go together. */
+static void cut_greedy(struct qd_guard *guard)
 {
     struct qd_connections *c = &guard->connections;
+    int fd = qd_connections_greediest(c, QD_UNANSWERED_LEAST);
+    uint64_t least = fd >= 0 ? c->by_fd[fd].excess / ALIKE : 0;
 
-    if (qd_connections_worst(c, QD_UNANSWERED_LEAST) < 0) {
-        if (now_ms - guard->heap_ms >= HEAP_MS) {
-            guard->heap_before = mallinfo2().uordblks;
-            guard->heap_ms = now_ms;
-        }
-    } else if (mallinfo2().uordblks >= guard->heap_before + QD_GUARD_HEAP_BYTES) {
-        cut_worst(guard, c->unanswered / 2, QD_CUT_MEMORY);
+    least = least > QD_UNANSWERED_LEAST ? least : QD_UNANSWERED_LEAST;
+    while (fd >= 0) {
+        cut(guard, fd, QD_CUT_MEMORY);
+        fd = qd_connections_greediest(c, least);
     }
 }
 
-static void cut_unanswered(struct qd_guard *guard, uint64_t now_ms)
+static void fade(struct qd_guard *guard, uint64_t now_ms)
+{
+    if (now_ms - guard->faded_ms >= FADE_MS) {
+        qd_connections_fade(&guard->connections);
+        guard->faded_ms = now_ms;
+    }
+}
+
+static void cut_unanswered(struct qd_guard *guard)
 {
     struct qd_connections *c = &guard->connections;
     int fd;
@@ -254,31 +258,66 @@ static void cut_unanswered(struct qd_guard *guard, uint64_t now_ms)
         c->unanswered -= c->by_fd[fd].unanswered;
         cut(guard, fd, QD_CUT_UNANSWERED);
     }
-    cut_worst(guard, QD_UNANSWERED_ALL, QD_CUT_UNANSWERED);
-    watch_heap(guard, now_ms);
+    cut_worst(guard, QD_UNANSWERED_ALL);
 }
 
-/* Was it quiet since the last look? */
-static bool look(struct qd_guard *guard, uint64_t now_ms)
+/* When to do again what took so much work. After a cut, the next wave may come at any time. */
+static uint64_t next_look(const struct qd_guard *guard, uint64_t quiet_ms, uint64_t work_ms)
+{
+    uint64_t now_ms = clock_ms();
+    uint64_t pause_ms = BUSY_MS + work_ms * COST_SHARE;
+
+    if (guard->quiet && !qd_heap_was_cut(&guard->heap, now_ms)) {
+        return now_ms + quiet_ms + pause_ms;
+    }
+    return now_ms + (pause_ms < BUSY_MS_MAX ? pause_ms : BUSY_MS_MAX);
+}
+
+static void look(struct qd_guard *guard, uint64_t now_ms)
 {
     bool late = guard->next_ms != 0 && now_ms > guard->next_ms + LATE_MS;
-    uint64_t came = qd_connections_look(&guard->connections);
+    uint64_t began_ms = worked_ms();
+    bool was_quiet = guard->quiet;
 
+    guard->quiet = qd_connections_look(&guard->connections) < BUSY_BYTES;
     if (!late) {
-        cut_unanswered(guard, now_ms);
+        cut_unanswered(guard);
     }
     show_open(guard);
-    uint64_t end_ms = clock_ms();
-    bool quiet = came < BUSY_BYTES;
-    uint64_t pause_ms = quiet ? QUIET_MS : BUSY_MS + (end_ms - now_ms) * COST_SHARE;
-    guard->next_ms = end_ms + (pause_ms < QUIET_MS ? pause_ms : QUIET_MS);
-    return quiet;
+    guard->next_ms = next_look(guard, QUIET_MS, worked_ms() - began_ms);
+    if (was_quiet && !guard->quiet) {
+        guard->next_heap_ms = now_ms;
+    }
+}
+
+/* What is in use is not for free to know: malloc goes through all that is free. Not under the lock,
+ * therefore. */
+static void look_at_heap(struct qd_guard *guard)
+{
+    uint64_t began_ms = worked_ms();
+
+    (void)pthread_mutex_unlock(&guard->lock);
+    size_t used = mallinfo2().uordblks;
+    (void)pthread_mutex_lock(&guard->lock);
+    uint64_t now_ms = clock_ms();
+    bool calm = qd_connections_worst(&guard->connections, QD_UNANSWERED_LEAST) < 0;
+    qd_heap_look(&guard->heap, used, calm, now_ms);
+    if (qd_heap_is_high(&guard->heap)) {
+        cut_greedy(guard);
+        qd_bans_extend(&guard->bans, now_ms, now_ms + QD_GUARD_BAN_MS);
+    }
+    fade(guard, now_ms);
+    guard->next_heap_ms = next_look(guard, HEAP_QUIET_MS, worked_ms() - began_ms);
 }
 
 /* The heap keeps what a flood made it take, unless it is told. Not under the lock: it takes a
  * while. */
-static void trim(struct qd_guard *guard)
+static void trim(struct qd_guard *guard, uint64_t now_ms)
 {
+    if (!guard->trims || !guard->quiet || qd_heap_is_high(&guard->heap) ||
+        now_ms - guard->heap.cut_ms < CLEARED_MS) {
+        return;
+    }
     guard->trims = false;
     (void)pthread_mutex_unlock(&guard->lock);
     (void)malloc_trim(0);
@@ -287,8 +326,8 @@ static void trim(struct qd_guard *guard)
 
 static void wait_for_work(struct qd_guard *guard)
 {
-    struct timespec until = {(time_t)(guard->next_ms / 1000),
-                             (long)(guard->next_ms % 1000) * 1000000};
+    uint64_t next_ms = guard->next_heap_ms < guard->next_ms ? guard->next_heap_ms : guard->next_ms;
+    struct timespec until = {(time_t)(next_ms / 1000), (long)(next_ms % 1000) * 1000000};
 
     if (guard->reports == 0 && !guard->stopping) {
         (void)pthread_cond_timedwait(&guard->heard, &guard->lock, &until);
@@ -305,10 +344,11 @@ static void *guard_main(void *argument)
         cut_reported(guard);
         if (now_ms >= guard->next_ms) {
             cut_captive(guard, now_ms);
-            bool quiet = look(guard, now_ms);
-            if (quiet && guard->trims) {
-                trim(guard);
-            }
+            look(guard, now_ms);
+        }
+        if (now_ms >= guard->next_heap_ms) {
+            look_at_heap(guard);
+            trim(guard, now_ms);
         }
         wait_for_work(guard);
     }
@@ -318,7 +358,7 @@ static void *guard_main(void *argument)
 
 bool qd_guard_start(struct qd_guard *guard)
 {
-    guard->heap_before = mallinfo2().uordblks;
+    qd_heap_init(&guard->heap, mallinfo2().uordblks, clock_ms());
     guard->started = pthread_create(&guard->thread, NULL, guard_main, guard) == 0;
     return guard->started;
 }

@@ -13,10 +13,11 @@
  *
  * - Unanswered: whatever a client asks is answered by some bytes. A connection that has sent
  *   QD_UNANSWERED_MAX without is cut off. Those with the most are, while all together have sent
- *   QD_UNANSWERED_ALL, or the heap has QD_GUARD_HEAP_BYTES more in use than when nobody had
- *   QD_UNANSWERED_LEAST (memory); never one that has less than that. A disk that makes everybody's
- *   reports wait must not look like a flood: the bounds are far above what well-behaved clients
- * have on their way.
+ *   QD_UNANSWERED_ALL; never one that has less than QD_UNANSWERED_LEAST. A disk that makes
+ *   everybody's reports wait must not look like a flood: the bounds are far above what well-behaved
+ *   clients have on their way.
+ * - Memory: while the heap is high (heap.h), those go that send much more than is usual for what
+ *   they are answered (connections.h: excess): the worst, and who is like it.
  * - Calls: the RPC threads report a connection that has more calls in hand than streams are allowed
  *   (reset calls are in hand until gRPC is through with them), or the most of all when no call
  *   object is left.
@@ -25,48 +26,44 @@
  *   little came, after QD_CAPTIVE_IDLE_MS.
  *
  * A connection that is cut off is closed without a word, and its address is refused new ones for
- * QD_GUARD_BAN_MS: otherwise a flood is back before what it left is cleared away. Its others stay.
+ * QD_GUARD_BAN_MS, and for as long as the heap stays high: otherwise a flood is back before what it
+ * left is cleared away. Its others stay.
  */
 #ifndef QD_RPC_GUARD_H
 #define QD_RPC_GUARD_H
 
+#include "server/rpc/bans.h"
 #include "server/rpc/connections.h"
+#include "server/rpc/heap.h"
 
 #include <pthread.h>
 
 #define QD_UNANSWERED_MAX   (512U << 10)
 #define QD_UNANSWERED_ALL   (8U << 20)
 #define QD_UNANSWERED_LEAST (16U << 10)
-#define QD_GUARD_HEAP_BYTES ((size_t)320 << 20)
 #define QD_CAPTIVE_MS       1000U
 #define QD_CAPTIVE_IDLE_MS  10000U /* of one that has sent less than QD_UNANSWERED_LEAST */
 #define QD_PEER_TEXT_MAX    80U
 #define QD_GUARD_REPORTS    16U
-#define QD_GUARD_BANS       256U /* addresses; the oldest is forgotten for a new one */
 #define QD_GUARD_BAN_MS     2000U
-
-/* An address that may not connect for a while. */
-struct qd_ban {
-    uint8_t address[16];
-    uint64_t until_ms; /* 0: none */
-};
 
 struct qd_guard {
     struct qd_connection_figures *figures;
     pthread_mutex_t lock; /* of all that follows */
     pthread_cond_t heard; /* on the monotonic clock */
     struct qd_connections connections;
-    struct qd_ban bans[QD_GUARD_BANS];
-    uint32_t next_ban;
+    struct qd_bans bans;
+    struct qd_heap heap;
     char reported[QD_GUARD_REPORTS][QD_PEER_TEXT_MAX];
     uint32_t reports;
-    size_t heap_before; /* in use when nobody could be cut off */
-    uint64_t heap_ms;   /* when that was */
-    int handed;         /* the descriptor that is being handed over; -1: none */
+    int handed; /* the descriptor that is being handed over; -1: none */
     uint64_t handed_ms;
-    uint64_t swept_ms; /* for a cap that refused */
-    uint64_t next_ms;  /* when to look again, on the monotonic clock */
-    bool trims;        /* something was cut off: memory goes back to the system when it is quiet */
+    uint64_t swept_ms;     /* for a cap that refused */
+    uint64_t next_ms;      /* when to look again, on the monotonic clock */
+    uint64_t next_heap_ms; /* and at the heap */
+    uint64_t faded_ms;
+    bool quiet; /* little came before the last look */
+    bool trims; /* something was cut off: memory goes back to the system when it is quiet */
     bool stopping;
     bool started;
     pthread_t thread;

@@ -51,7 +51,7 @@ struct qd_rpc_thread {
     uint32_t in_hand;         /* calls begun and not ended */
     uint32_t streams;         /* of them, those that last */
     uint32_t strangers;       /* of these, Health's, which ask for no credentials */
-    uint64_t crowd_looked_ms; /* crowd.c */
+    uint64_t crowd_next_ms; /* crowd.c */
     uint32_t posted[QD_METHODS_MAX];
     unsigned lane_count;
     struct qd_lane lanes[QD_LANES];

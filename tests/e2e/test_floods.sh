@@ -117,6 +117,8 @@ X3_rapid_resets() {
     serves_again
     flood_by reset-call
     serves_again
+    flood_by reset-report
+    serves_again
 }
 
 X3_hpack_bombs() {
@@ -136,6 +138,8 @@ X3_a_megabyte_of_metadata() {
 X3_slow_readers() {
     flood_by slow
     serves_again
+    flood_by slow-report
+    serves_again
 }
 
 X3_ping_floods() {
@@ -154,6 +158,8 @@ X3_settings_floods() {
 
 X3_ten_thousand_streams_on_a_connection() {
     flood_by streams -c 4
+    serves_again
+    flood_by watch -c 4
     serves_again
 }
 

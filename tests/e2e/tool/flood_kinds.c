@@ -87,13 +87,17 @@ static size_t header(uint8_t *block, const char *name, const char *value)
     return 3 + name_len + len;
 }
 
-static size_t call_headers(uint8_t *block)
+#define CHECK_PATH  "/quota.v1.QuotaService/CheckQuota"
+#define REPORT_PATH "/quota.v1.QuotaService/ReportUsage"
+#define WATCH_PATH  "/grpc.health.v1.Health/Watch"
+
+static size_t call_headers(uint8_t *block, const char *path)
 {
     size_t n = 0;
 
     block[n++] = 0x83; /* :method POST */
     block[n++] = 0x86; /* :scheme http */
-    n += header(block + n, ":path", "/quota.v1.QuotaService/CheckQuota");
+    n += header(block + n, ":path", path);
     n += header(block + n, ":authority", "quotad");
     n += header(block + n, "content-type", "application/grpc");
     n += header(block + n, "te", "trailers");
@@ -104,17 +108,47 @@ static size_t call_headers(uint8_t *block)
 static const uint8_t call_message[] = {0,   0,   0,   0,    11, 0x0a, 4,    'a',
                                        'c', 'm', 'e', 0x12, 1,  'm',  0x60, 1};
 
-static void begin_call(struct flood_bytes *out, uint32_t stream)
+static void begin(struct flood_bytes *out, uint32_t stream, const char *path)
 {
     uint8_t block[256];
 
-    frame(out, HEADERS, END_HEADERS, stream, block, call_headers(block));
+    frame(out, HEADERS, END_HEADERS, stream, block, call_headers(block, path));
+}
+
+static void begin_call(struct flood_bytes *out, uint32_t stream)
+{
+    begin(out, stream, CHECK_PATH);
 }
 
 void flood_call(struct flood_bytes *out, uint32_t stream)
 {
     begin_call(out, stream);
     frame(out, DATA, END_STREAM, stream, call_message, sizeof(call_message));
+}
+
+/* Post-paid usage of tenant "acme", model "m", each under an id of its own: it is booked on disk.
+ */
+static void report(struct flood_bytes *out, uint32_t stream)
+{
+    static uint32_t number;
+    uint8_t message[] = {0,   0,    0, 0,   20, 0x12, 4, 'a', 'c', 'm', 'e', 0x1a, 1,
+                         'm', 0x42, 9, 'r', 0,  0,    0, 0,   0,   0,   0,   0};
+
+    number++;
+    for (size_t i = 0; i < 8; i++) {
+        message[sizeof(message) - 1 - i] = (uint8_t) "0123456789abcdef"[number >> 4 * i & 15];
+    }
+    begin(out, stream, REPORT_PATH);
+    frame(out, DATA, END_STREAM, stream, message, sizeof(message));
+}
+
+/* A stream that stays open: it is told whenever the node's state changes. */
+static void watch(struct flood_bytes *out, uint32_t stream)
+{
+    static const uint8_t message[5] = {0};
+
+    begin(out, stream, WATCH_PATH);
+    frame(out, DATA, END_STREAM, stream, message, sizeof(message));
 }
 
 static void reset(struct flood_bytes *out, uint32_t stream)
@@ -182,11 +216,11 @@ static bool idle(struct flood_peer *peer)
     return false;
 }
 
-static bool resets(struct flood_peer *peer, bool whole)
+static bool resets(struct flood_peer *peer, void (*call)(struct flood_bytes *, uint32_t))
 {
     (void)begins(peer, 65535);
     for (int i = 0; i < CHUNK_FRAMES; i++) {
-        (whole ? flood_call : begin_call)(&peer->out, peer->stream);
+        call(&peer->out, peer->stream);
         reset(&peer->out, peer->stream);
         peer->stream += 2;
     }
@@ -195,12 +229,17 @@ static bool resets(struct flood_peer *peer, bool whole)
 
 static bool resets_of_headers(struct flood_peer *peer)
 {
-    return resets(peer, false);
+    return resets(peer, begin_call);
 }
 
 static bool resets_of_calls(struct flood_peer *peer)
 {
-    return resets(peer, true);
+    return resets(peer, flood_call);
+}
+
+static bool resets_of_reports(struct flood_peer *peer)
+{
+    return resets(peer, report);
 }
 
 static bool pings(struct flood_peer *peer)
@@ -267,7 +306,7 @@ static bool hpack_headers(struct flood_peer *peer)
 static bool metadata(struct flood_peer *peer)
 {
     uint8_t block[FRAME_MAX];
-    size_t n = call_headers(block);
+    size_t n = call_headers(block, CHECK_PATH);
     char value[101];
 
     (void)begins(peer, 65535);
@@ -287,26 +326,38 @@ static bool metadata(struct flood_peer *peer)
     return peer->stream < STREAM_LAST;
 }
 
+/* So many calls, and no more. */
+static bool calls(struct flood_peer *peer, uint32_t window, uint32_t count,
+                  void (*call)(struct flood_bytes *, uint32_t))
+{
+    (void)begins(peer, window);
+    for (int i = 0; i < CHUNK_FRAMES && peer->stream < count * 2; i++) {
+        call(&peer->out, peer->stream);
+        peer->stream += 2;
+    }
+    return peer->stream < count * 2;
+}
+
 /* Calls whose answers find no room on their way. */
 static bool slow(struct flood_peer *peer)
 {
-    (void)begins(peer, 0);
-    for (int i = 0; i < CHUNK_FRAMES && peer->stream < SLOW_CALLS * 2; i++) {
-        flood_call(&peer->out, peer->stream);
-        peer->stream += 2;
-    }
-    return peer->stream < SLOW_CALLS * 2;
+    return calls(peer, 0, SLOW_CALLS, flood_call);
+}
+
+static bool slow_reports(struct flood_peer *peer)
+{
+    return calls(peer, 0, SLOW_CALLS, report);
 }
 
 /* Calls that are begun, and wait for their message. */
 static bool streams(struct flood_peer *peer)
 {
-    (void)begins(peer, 65535);
-    for (int i = 0; i < CHUNK_FRAMES && peer->stream < STREAMS * 2; i++) {
-        begin_call(&peer->out, peer->stream);
-        peer->stream += 2;
-    }
-    return peer->stream < STREAMS * 2;
+    return calls(peer, 65535, STREAMS, begin_call);
+}
+
+static bool watches(struct flood_peer *peer)
+{
+    return calls(peer, 65535, STREAMS, watch);
 }
 
 const struct flood_kind flood_kinds[] = {
@@ -318,6 +369,8 @@ const struct flood_kind flood_kinds[] = {
     {"garbage", "random bytes", garbage, true, true},
     {"reset", "HEADERS and RST_STREAM, again and again", resets_of_headers, true, true},
     {"reset-call", "whole calls and RST_STREAM", resets_of_calls, true, true},
+    {"reset-report", "whole reports, each of another request, and RST_STREAM", resets_of_reports,
+     true, true},
     {"ping", "PING", pings, true, true},
     {"ping-unread", "PING, without reading the answers", pings, false, true},
     {"settings", "SETTINGS", settings, true, true},
@@ -327,6 +380,8 @@ const struct flood_kind flood_kinds[] = {
     {"hpack-headers", "a header block without an end", hpack_headers, true, true},
     {"metadata", "calls with a megabyte of metadata", metadata, true, true},
     {"slow", "calls whose answers nobody takes", slow, false, true},
+    {"slow-report", "reports whose answers nobody takes", slow_reports, false, true},
+    {"watch", "10,000 Health.Watch at once on a connection", watches, true, true},
     {"streams", "10,000 calls at once on a connection", streams, true, true},
     {NULL, NULL, NULL, false, false},
 };

@@ -215,6 +215,31 @@ Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)
     leave(pair);
 }
 
+/* The flood's connections have gone, what they left is still in use: no second wave on top of it.
+ */
+Test(guard, X3_an_address_that_was_cut_off_waits_for_the_heap)
+{
+    static char *left[QD_HEAP_OVER_MAX / (64U << 10) + 1024];
+    struct pair busy = join("127.0.0.1");
+    struct pair again;
+
+    exchange(busy, 2 * QD_UNANSWERED_MAX, 0);
+    cr_assert(is_cut_within(busy, WAIT_MS));
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        left[i] = malloc(64U << 10);
+    }
+    leave(busy);
+    pause_ms(2 * QD_GUARD_BAN_MS);
+    cr_expect_eq(try_join("127.0.0.1", &again), QD_REFUSED_CUT);
+    leave(again);
+    leave(join("127.0.0.2"));
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        free(left[i]);
+    }
+    pause_ms(2 * QD_GUARD_BAN_MS);
+    leave(join("127.0.0.1"));
+}
+
 /* A machine that is short of time hands over slowly, too. */
 Test(guard, X3_who_is_handed_over_slowly_stays)
 {

@@ -1,0 +1,34 @@
+/* Addresses that may not connect for a while (X3).
+ *
+ * Layer:    rpc
+ * Threads:  one at a time.
+ * Memory:   the caller's struct; zeros are an empty one.
+ * Units:    milliseconds of any clock that does not go back.
+ */
+#ifndef QD_RPC_BANS_H
+#define QD_RPC_BANS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define QD_BANS_MAX 256U /* the oldest is forgotten for a new one */
+
+struct qd_ban {
+    uint8_t address[16]; /* as qd_connections_address writes it */
+    uint64_t until_ms;   /* 0: none */
+};
+
+struct qd_bans {
+    struct qd_ban list[QD_BANS_MAX];
+    uint32_t next;
+};
+
+/* Ban an address until then; a ban that it has lasts no shorter. */
+void qd_bans_add(struct qd_bans *bans, const uint8_t address[16], uint64_t until_ms);
+
+bool qd_bans_has(const struct qd_bans *bans, const uint8_t address[16], uint64_t now_ms);
+
+/* Those that hold now last until then, at least. */
+void qd_bans_extend(struct qd_bans *bans, uint64_t now_ms, uint64_t until_ms);
+
+#endif /* QD_RPC_BANS_H */
