@@ -80,8 +80,11 @@ static grpc_server *make_server(const struct qd_rpc *rpc, grpc_resource_quota *q
      * stays small (guard.h). Messages are small, too. */
     args[n++] = int_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
-    args[n++] = int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    /* X3: no strikes. After the last one gRPC 1.51 adds an error to a list for each further ping,
+     * and goes through all of it, as long as its last words are on their way: that costs far more
+     * than the answers do. */
+    args[n++] = int_arg(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
     /* Of gRPC's own listeners: two servers on one port would share it silently. */
     args[n++] = int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0);
     if (rpc->config.connection_age_s > 0) {

@@ -48,9 +48,9 @@ struct qd_rpc_thread {
     struct qd_call *pool; /* free call objects; under pool_lock: booking threads don't touch it */
     uint32_t call_count;  /* made so far */
     struct qd_call *made[QD_CALLS_MAX];
-    uint32_t in_hand;         /* calls begun and not ended */
-    uint32_t streams;         /* of them, those that last */
-    uint32_t strangers;       /* of these, Health's, which ask for no credentials */
+    uint32_t in_hand;       /* calls begun and not ended */
+    uint32_t streams;       /* of them, those that last */
+    uint32_t strangers;     /* of these, Health's, which ask for no credentials */
     uint64_t crowd_next_ms; /* crowd.c */
     uint32_t posted[QD_METHODS_MAX];
     unsigned lane_count;

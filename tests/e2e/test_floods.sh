@@ -7,6 +7,7 @@ flood=${QUOTAD_BUILD_DIR:?run through ctest}/tests/e2e/flood
 
 SECONDS_OF_FLOOD=3
 PEERS=10
+STREAMERS=4
 CONNECTS=3000
 AT_ONCE=600
 # X3 says 10 s, and --long asks for that; a machine that runs other tests beside this one may need more.
@@ -14,6 +15,7 @@ AFTER_S=30
 if [ -n "${QD_LONG:-}" ]; then
     SECONDS_OF_FLOOD=20
     PEERS=50
+    STREAMERS=20
     CONNECTS=100000
     AFTER_S=10
     AT_ONCE=6000 # more than one address may have: what is over is turned away, and comes again
@@ -75,6 +77,15 @@ others_are_served() {
     [ "$served" -gt 0 ] || qd_fail "nobody else was served: $(cat "$T/call.out")"
 }
 
+# floods_of KIND...: each in turn; others are served meanwhile, everybody after it.
+floods_of() {
+    for kind in "$@"; do
+        flood_by "$kind"
+        others_are_served
+        serves_again
+    done
+}
+
 X3_connections_that_say_nothing() {
     flood_by silent -c "$AT_ONCE" -n "$CONNECTS"
     others_are_served
@@ -82,21 +93,15 @@ X3_connections_that_say_nothing() {
 }
 
 X3_stalls_in_the_preface() {
-    flood_by half-preface
-    others_are_served
-    serves_again
+    floods_of half-preface
 }
 
 X3_stalls_before_the_settings() {
-    flood_by no-settings
-    others_are_served
-    serves_again
+    floods_of no-settings
 }
 
 X3_a_tls_hello_on_a_plain_port() {
-    flood_by client-hello
-    others_are_served
-    serves_again
+    floods_of client-hello
 }
 
 X3_idle_connections() {
@@ -106,61 +111,40 @@ X3_idle_connections() {
 }
 
 X3_garbage_bytes() {
-    flood_by garbage
-    others_are_served
-    serves_again
+    floods_of garbage
 }
 
-# While gRPC 1.51 has resets, or calls without answers, at hand it gets to little else.
 X3_rapid_resets() {
-    flood_by reset
-    serves_again
-    flood_by reset-call
-    serves_again
-    flood_by reset-report
-    serves_again
+    floods_of reset reset-call reset-report
 }
 
 X3_hpack_bombs() {
-    for bomb in hpack-number hpack-string hpack-headers; do
-        flood_by "$bomb"
-        serves_again
-    done
+    floods_of hpack-number hpack-string hpack-headers
     [ "$(metric 'quotad_connections_cut_total{reason="unanswered"}')" -gt 0 ] || qd_fail "nobody was cut off"
 }
 
 X3_a_megabyte_of_metadata() {
-    flood_by metadata
-    others_are_served
-    serves_again
+    floods_of metadata
 }
 
 X3_slow_readers() {
-    flood_by slow
-    serves_again
-    flood_by slow-report
-    serves_again
+    floods_of slow slow-report
 }
 
 X3_ping_floods() {
-    flood_by ping
-    serves_again
-    flood_by ping-unread
-    serves_again
+    floods_of ping ping-unread
 }
 
 X3_settings_floods() {
-    flood_by settings
-    serves_again
-    flood_by settings-unread
-    serves_again
+    floods_of settings settings-unread
 }
 
 X3_ten_thousand_streams_on_a_connection() {
-    flood_by streams -c 4
-    serves_again
-    flood_by watch -c 4
-    serves_again
+    for kind in streams watch; do
+        flood_by "$kind" -c "$STREAMERS"
+        others_are_served
+        serves_again
+    done
 }
 
 # A silent connection is closed after 5 s, wherever it stalls.

@@ -131,7 +131,7 @@ void flood_call(struct flood_bytes *out, uint32_t stream)
 static void report(struct flood_bytes *out, uint32_t stream)
 {
     static uint32_t number;
-    uint8_t message[] = {0,   0,    0, 0,   20, 0x12, 4, 'a', 'c', 'm', 'e', 0x1a, 1,
+    uint8_t message[] = {0,   0,    0, 0,   20, 0x12, 4, 'b', 'u', 'l', 'k', 0x1a, 1,
                          'm', 0x42, 9, 'r', 0,  0,    0, 0,   0,   0,   0,   0};
 
     number++;
