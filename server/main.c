@@ -58,19 +58,22 @@ static void *stop_main(void *argument)
     return NULL;
 }
 
-/* As `quotactl drain`: no new reservations; reports and extensions go on. */
+/* Load balancers see it, and send elsewhere; whoever does not yet is served as before. */
 static void on_unready(void *context)
 {
     struct app *app = context;
 
-    atomic_store(&app->boot.node->draining, true);
+    atomic_store(&app->boot.node->leaving, true);
     qd_rpc_set_serving(app->rpc, false);
 }
 
+/* As `quotactl drain`: no new reservations; reports and extensions go on, as long as it takes to
+ * stop. */
 static void on_drain(void *context)
 {
     struct app *app = context;
 
+    atomic_store(&app->boot.node->draining, true);
     app->stopping = pthread_create(&app->stopper, NULL, stop_main, app) == 0;
     if (!app->stopping) {
         qd_loop_end(app->loop);

@@ -252,6 +252,7 @@ static bool is_ready(struct qd_node *node)
 
     qd_ledger_status(node->ledger, &status);
     return !atomic_load_explicit(&node->draining, memory_order_relaxed) &&
+           !atomic_load_explicit(&node->leaving, memory_order_relaxed) &&
            atomic_load_explicit(&node->revision, memory_order_relaxed) > 0 && !status.failed;
 }
 

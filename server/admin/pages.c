@@ -102,7 +102,8 @@ static unsigned ready(void *context, const struct qd_http_request *request, FILE
 {
     const struct qd_loop_config *config = context;
     struct qd_node *node = config->node;
-    bool draining = atomic_load_explicit(&node->draining, memory_order_relaxed);
+    bool draining = atomic_load_explicit(&node->draining, memory_order_relaxed) ||
+                    atomic_load_explicit(&node->leaving, memory_order_relaxed);
     bool good = check(body, request->verbose, !draining, "serving", draining ? "draining" : "");
     good = check_policy(node, body, request->verbose) && good;
     good = check_ledger(node, body, request->verbose) && good;

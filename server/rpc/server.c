@@ -7,6 +7,7 @@
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
+#include <grpc/compression.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
@@ -67,13 +68,17 @@ static grpc_server *make_server(const struct qd_rpc *rpc, grpc_resource_quota *q
         const char *in;
         char *out;
     } key = {.in = GRPC_ARG_RESOURCE_QUOTA};
-    grpc_arg args[14 + QD_ACCEPT_PORTS_MAX];
+    grpc_arg args[16 + QD_ACCEPT_PORTS_MAX];
     size_t n = qd_accept_args(rpc->accept, args);
     args[n] = (grpc_arg){.type = GRPC_ARG_POINTER, .key = key.out};
     args[n].value.pointer.p = quota;
     args[n++].value.pointer.vtable = grpc_resource_quota_arg_vtable();
     args[n++] = int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, WIRE_BYTES_MAX);
     args[n++] = int_arg(GRPC_ARG_MAX_METADATA_SIZE, QD_METADATA_BYTES_MAX);
+    /* gRPC inflates a message before it looks at its size, and before anybody asks who sent it: 0.9
+     * MB on the wire were 900 MB in memory. Messages of bytes as they are only. */
+    args[n++] =
+        int_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
     args[n++] = int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)rpc->config.streams_max);
     args[n++] = int_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, HANDSHAKE_MS);
     /* X3: windows that do not grow with the line's bandwidth: what is under way and not answered
@@ -92,6 +97,7 @@ static grpc_server *make_server(const struct qd_rpc *rpc, grpc_resource_quota *q
             int_arg(GRPC_ARG_MAX_CONNECTION_AGE_MS, (int)rpc->config.connection_age_s * 1000);
         args[n++] = int_arg(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 30000);
     }
+    assert(n <= sizeof(args) / sizeof(args[0]));
     grpc_channel_args channel_args = {n, args};
     return grpc_server_create(&channel_args, NULL);
 }

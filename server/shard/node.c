@@ -84,6 +84,7 @@ struct qd_node *qd_node_new(const struct qd_node_config *config, struct qd_error
     node->name_hash = qd_hash64_bytes(node->name, strlen(node->name), 0);
     atomic_init(&node->published, NULL);
     atomic_init(&node->draining, false);
+    atomic_init(&node->leaving, false);
     atomic_init(&node->evicted, false);
     atomic_init(&node->revision, 0);
     atomic_init(&node->reload_failures, 0);

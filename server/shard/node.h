@@ -137,6 +137,7 @@ struct qd_node {
     struct qd_wall_ns started_at;
     _Atomic(struct qd_published *) published;
     _Atomic bool draining;
+    _Atomic bool leaving; /* not ready, so that nobody is sent here; still serves as before */
     _Atomic bool runtime_shadow; /* some run-time tenant had a limit that only watches */
     _Atomic bool evicted;        /* some counter's state lies in the store */
     bool booting; /* the ledger is being counted: slices have counted no more than a part of it */
