@@ -17,10 +17,10 @@
 #define COST_SHARE    20                    /* a look may take this part of a processor's time */
 #define SWEEP_FULL_MS 20                    /* while a cap refuses */
 /* The machine, or the process, stood still: nobody could answer. The next look tells more. */
-#define LATE_MS    500
-#define FADE_MS    1000
-#define ALIKE      4U   /* who has this part of the greatest excess, or more, is like it */
-#define CLEARED_MS 3000 /* so long after a cut, what can be cleared away soon has been */
+#define LATE_MS 500
+#define FADE_MS 1000
+#define ALIKE   4U /* who has this part of the greatest excess, or more, is like it */
+#define TRIM_MS 5000
 
 static uint64_t ms_of(clockid_t clock)
 {
@@ -310,15 +310,15 @@ static void look_at_heap(struct qd_guard *guard)
     guard->next_heap_ms = next_look(guard, HEAP_QUIET_MS, worked_ms() - began_ms);
 }
 
-/* The heap keeps what a flood made it take, unless it is told. Not under the lock: it takes a
- * while. */
+/* The heap keeps what a flood made it take, unless it is told. gRPC clears away for a while: it is
+ * told again and again until that is long ago. Not under the lock: it takes a while. */
 static void trim(struct qd_guard *guard, uint64_t now_ms)
 {
-    if (!guard->trims || !guard->quiet || qd_heap_is_high(&guard->heap) ||
-        now_ms - guard->heap.cut_ms < CLEARED_MS) {
+    if (!guard->trims || !guard->quiet || now_ms < guard->next_trim_ms) {
         return;
     }
-    guard->trims = false;
+    guard->trims = qd_heap_was_cut(&guard->heap, now_ms);
+    guard->next_trim_ms = now_ms + TRIM_MS;
     (void)pthread_mutex_unlock(&guard->lock);
     (void)malloc_trim(0);
     (void)pthread_mutex_lock(&guard->lock);

@@ -62,6 +62,7 @@ struct qd_guard {
     uint64_t next_ms;      /* when to look again, on the monotonic clock */
     uint64_t next_heap_ms; /* and at the heap */
     uint64_t faded_ms;
+    uint64_t next_trim_ms;
     bool quiet; /* little came before the last look */
     bool trims; /* something was cut off: memory goes back to the system when it is quiet */
     bool stopping;

@@ -22,10 +22,16 @@ if [ -n "${QD_LONG:-}" ]; then
 fi
 # What a flood may cost: what the guard lets the heap grow by (server/rpc/guard.h), and what is read until it looks again.
 MEMORY_MB=1024
+GIVEN_BACK_MB=150
 if nm "$QUOTAD_BIN" 2>/dev/null | grep -q __asan_init; then
     MEMORY_MB=3000
+    GIVEN_BACK_MB=3000 # it keeps what is freed for a while, and gives nothing back
     AFTER_S=60
 fi
+
+# Set for a node that speaks TLS; unquoted: no words, or several.
+flood_tls=
+ctl_tls=
 
 rss_mb() {
     awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$QD_PID/status"
@@ -49,9 +55,9 @@ rise() {
 
 # serves_again: every call of a client where the flood came from, and of another one's, succeeds.
 serves_again() {
-    "$flood" until "$QD_GRPC" -t "$AFTER_S" || qd_fail "does not serve $AFTER_S s after the flood's end"
-    "$flood" until "$QD_GRPC" -t "$AFTER_S" -f 127.0.0.2 >/dev/null || qd_fail "does not serve others"
-    expect_exit 0 "$QUOTACTL_BIN" --address "$QD_GRPC" check acme --model m
+    "$flood" until "$QD_GRPC" -t "$AFTER_S" $flood_tls || qd_fail "does not serve $AFTER_S s after the flood's end"
+    "$flood" until "$QD_GRPC" -t "$AFTER_S" -f 127.0.0.2 $flood_tls >/dev/null || qd_fail "does not serve others"
+    expect_exit 0 "$QUOTACTL_BIN" --address "$QD_GRPC" check acme --model m $ctl_tls
     expect_match "$(curl -s -m 5 "http://$QD_ADMIN/livez")" '^ok'
 }
 
@@ -60,9 +66,9 @@ flood_by() {
     kind=$1
     shift
     : >"$T/flood.out"
-    "$flood" "$kind" "$QD_GRPC" -c "$PEERS" -t "$SECONDS_OF_FLOOD" "$@" >"$T/flood.out" &
+    "$flood" "$kind" "$QD_GRPC" -c "$PEERS" -t "$SECONDS_OF_FLOOD" $flood_tls "$@" >"$T/flood.out" &
     flooding=$!
-    "$flood" call "$QD_GRPC" -t "$SECONDS_OF_FLOOD" -f 127.0.0.2 >"$T/call.out" &
+    "$flood" call "$QD_GRPC" -t "$SECONDS_OF_FLOOD" -f 127.0.0.2 $flood_tls >"$T/call.out" &
     calling=$!
     rise=$(rise)
     wait "$flooding" || qd_fail "flood: $(cat "$T/flood.out")"
@@ -82,6 +88,16 @@ floods_of() {
     for kind in "$@"; do
         flood_by "$kind"
         others_are_served
+        serves_again
+    done
+}
+
+# waves_of KIND...: floods whose first wave holds everybody up for a second or more. Others are served as soon as it is cut
+# off: a short flood may be over by then.
+waves_of() {
+    for kind in "$@"; do
+        flood_by "$kind"
+        [ -z "${QD_LONG:-}" ] || others_are_served
         serves_again
     done
 }
@@ -115,11 +131,11 @@ X3_garbage_bytes() {
 }
 
 X3_rapid_resets() {
-    floods_of reset reset-call reset-report
+    waves_of reset reset-call reset-report
 }
 
 X3_hpack_bombs() {
-    floods_of hpack-number hpack-string hpack-headers
+    waves_of hpack-number hpack-string hpack-headers
     [ "$(metric 'quotad_connections_cut_total{reason="unanswered"}')" -gt 0 ] || qd_fail "nobody was cut off"
 }
 
@@ -128,23 +144,20 @@ X3_a_megabyte_of_metadata() {
 }
 
 X3_slow_readers() {
-    floods_of slow slow-report
+    waves_of slow slow-report
 }
 
 X3_ping_floods() {
-    floods_of ping ping-unread
+    waves_of ping ping-unread
 }
 
 X3_settings_floods() {
-    floods_of settings settings-unread
+    waves_of settings settings-unread
 }
 
 X3_ten_thousand_streams_on_a_connection() {
-    for kind in streams watch; do
-        flood_by "$kind" -c "$STREAMERS"
-        others_are_served
-        serves_again
-    done
+    PEERS=$STREAMERS
+    waves_of streams watch
 }
 
 # A silent connection is closed after 5 s, wherever it stalls.
@@ -163,7 +176,18 @@ X3_half_requests_at_the_admin_port() {
     done
 }
 
+# What a flood made the heap take is the system's again: gRPC clears away for a while, and 30 s after the last cut the heap
+# is given back for the last time.
+X3_memory_is_given_back() {
+    deadline=$(($(date +%s) + 60))
+    while [ "$(rss_mb)" -gt $((rss_at_start + GIVEN_BACK_MB)) ]; do
+        [ "$(date +%s)" -lt "$deadline" ] || qd_fail "$(rss_mb) MB, $rss_at_start MB at the start"
+        sleep 0.5
+    done
+}
+
 qd_start --dev
+rss_at_start=$(rss_mb)
 qd_run X3_stalled_handshakes_end \
     X3_half_requests_at_the_admin_port \
     X3_connections_that_say_nothing \
@@ -178,8 +202,48 @@ qd_run X3_stalled_handshakes_end \
     X3_slow_readers \
     X3_ping_floods \
     X3_settings_floods \
-    X3_ten_thousand_streams_on_a_connection
+    X3_ten_thousand_streams_on_a_connection \
+    X3_memory_is_given_back
 qd_stop TERM || qd_bad=$((qd_bad + 1))
+
+# --- over TLS: what costs nothing to send costs a handshake, and more to read ---
+
+C=$T/certs
+mkdir "$C"
+sh "$QUOTAD_SOURCE_DIR/tests/lib/certs.sh" "$C" 2>"$T/certs.err" || qd_fail "$(cat "$T/certs.err")"
+
+X3_floods_over_tls() {
+    waves_of reset reset-call hpack-headers slow ping settings
+}
+
+# Whoever shakes no hands: nothing, half a ClientHello, HTTP/2 in clear. Each is closed.
+X3_tls_handshakes_that_stall_end() {
+    for kind in silent client-hello half-preface; do
+        "$flood" "$kind" "$QD_GRPC" -c 5 -n 5 -t $((AFTER_S * 3)) >"$T/stall.out"
+        expect_match "$(cat "$T/stall.out")" '^connects=5 closed=5 '
+    done
+    flood_tls=
+    for kind in silent client-hello garbage; do
+        : >"$T/flood.out"
+        "$flood" "$kind" "$QD_GRPC" -c 200 -t "$SECONDS_OF_FLOOD" >"$T/flood.out" &
+        flooding=$!
+        "$flood" call "$QD_GRPC" -t "$SECONDS_OF_FLOOD" -f 127.0.0.2 -s >"$T/call.out"
+        wait "$flooding"
+        served=$(sed 's/calls=\([0-9]*\) failed=\([0-9]*\).*/\1 \2/' "$T/call.out" | awk '{ print $1 - $2 }')
+        others_are_served
+    done
+    flood_tls=-s
+    serves_again
+}
+
+qd_start --dev --tls-cert "$C/node.pem" --tls-key "$C/node.key"
+rss_at_start=$(rss_mb)
+flood_tls=-s
+ctl_tls="--tls-ca $C/ca.pem"
+qd_run X3_tls_handshakes_that_stall_end X3_floods_over_tls X3_memory_is_given_back
+qd_stop TERM || qd_bad=$((qd_bad + 1))
+flood_tls=
+ctl_tls=
 
 # --- descriptors ---
 

@@ -1,23 +1,23 @@
 /* Floods for a port of quotad (X3), on loopback only, and a client that calls meanwhile.
  *
- *   flood KIND HOST:PORT [-c CONNECTIONS] [-t SECONDS] [-n CONNECTS] [-b BYTES] [-f FROM]
+ *   flood KIND HOST:PORT [-c CONNECTIONS] [-t SECONDS] [-n CONNECTS] [-b BYTES] [-f FROM] [-s]
  *       So many connections at once, for so long; those that the server closes are made again, at
  *       most CONNECTS in all. At most BYTES are sent on each. Ends sooner when nothing is left to
  *       do. Prints: `connects=N closed=N sent=BYTES heard=BYTES`.
- *   flood call HOST:PORT [-t SECONDS] [-f FROM]
+ *   flood call HOST:PORT [-t SECONDS] [-f FROM] [-s]
  *       One call after another, each on a connection of its own, 20 a second. Prints:
  *       `calls=N failed=N slowest_ms=N`. Exit 0.
- *   flood until HOST:PORT [-t SECONDS] [-n CALLS] [-f FROM]
+ *   flood until HOST:PORT [-t SECONDS] [-n CALLS] [-f FROM] [-s]
  *       Calls until CALLS (20) succeed one after the other on one connection, then exit 0; 1 after
  *       SECONDS without.
+ *   -s: over TLS, whoever answers.
  */
 #include "tests/e2e/tool/flood.h"
+#include "tests/e2e/tool/wire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,10 +37,11 @@
 struct options {
     struct sockaddr_in to, from;
     uint64_t connections, seconds, connects, bytes;
+    bool tls;
 };
 
 struct link {
-    int fd; /* -1: none */
+    struct wire wire;
     bool ended;
     uint64_t bytes;
     struct flood_peer peer;
@@ -69,53 +70,32 @@ static void pause_ms(long ms)
     (void)nanosleep(&pause, NULL);
 }
 
-/* A socket that does not block, on its way; -1: no. */
-static int dial(const struct options *o)
+static bool dial(struct wire *wire, const struct options *o)
 {
-    struct linger none = {.l_onoff = 1};
-    int one = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0) {
-        return -1;
-    }
-    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-    if (bind(fd, (const struct sockaddr *)&o->from, sizeof(o->from)) != 0 ||
-        (connect(fd, (const struct sockaddr *)&o->to, sizeof(o->to)) != 0 &&
-         errno != EINPROGRESS)) {
-        (void)close(fd);
-        return -1;
-    }
-    return fd;
+    return wire_dial(wire, &o->from, &o->to, o->tls);
 }
 
 /* --- a flood --- */
 
 static void hang_up(struct flood *f, struct link *l)
 {
-    (void)close(l->fd);
+    wire_close(&l->wire);
     free(l->peer.out.data);
-    memset(l, 0, sizeof(*l));
-    l->fd = -1;
+    *l = (struct link){.wire = {.fd = -1}};
     f->open--;
 }
 
 static void make(struct flood *f, struct link *l)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = l}};
-    int fd = dial(f->options);
-
-    if (fd < 0) {
+    memset(l, 0, sizeof(*l));
+    if (!dial(&l->wire, f->options)) {
         return;
     }
-    memset(l, 0, sizeof(*l));
-    l->fd = fd;
     l->ended = f->kind->next == NULL;
     f->open++;
     f->connects++;
-    (void)epoll_ctl(f->epoll, EPOLL_CTL_ADD, fd, &event);
+    (void)epoll_ctl(f->epoll, EPOLL_CTL_ADD, l->wire.fd, &event);
 }
 
 /* False: the connection is gone. */
@@ -124,7 +104,7 @@ static bool listen_to(struct flood *f, struct link *l)
     static char heard[65536];
 
     for (;;) {
-        ssize_t n = recv(l->fd, heard, sizeof(heard), 0);
+        ssize_t n = wire_receive(&l->wire, heard, sizeof(heard));
         if (n > 0) {
             f->heard += (uint64_t)n;
         } else {
@@ -145,7 +125,7 @@ static bool say(struct flood *f, struct link *l)
     if (p->sent == p->out.size) {
         return true;
     }
-    ssize_t n = send(l->fd, p->out.data + p->sent, p->out.size - p->sent, MSG_NOSIGNAL);
+    ssize_t n = wire_send(&l->wire, p->out.data + p->sent, p->out.size - p->sent);
     if (n < 0) {
         return errno == EAGAIN || errno == ENOTCONN || errno == EINTR;
     }
@@ -181,7 +161,7 @@ static void go_round(struct flood *f)
             hang_up(f, l);
         } else if (!l->ended || l->peer.sent < l->peer.out.size) { /* edges: ask again */
             struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = l}};
-            (void)epoll_ctl(f->epoll, EPOLL_CTL_MOD, l->fd, &event);
+            (void)epoll_ctl(f->epoll, EPOLL_CTL_MOD, l->wire.fd, &event);
         }
     }
 }
@@ -192,7 +172,7 @@ static void run_flood(struct flood *f)
     uint64_t next = 0;
 
     for (uint64_t i = 0; i < f->options->connections; i++) {
-        f->links[i].fd = -1;
+        f->links[i].wire.fd = -1;
     }
     while (now_ms() < end && (f->open > 0 || may_connect(f))) {
         for (int made = 0;
@@ -200,7 +180,7 @@ static void run_flood(struct flood *f)
              (f->kind->returns || f->connects < f->options->connections);
              next++) {
             struct link *l = &f->links[next % f->options->connections];
-            if (l->fd < 0) {
+            if (l->wire.fd < 0) {
                 make(f, l);
                 made++;
             }
@@ -208,7 +188,7 @@ static void run_flood(struct flood *f)
         go_round(f);
     }
     for (uint64_t i = 0; i < f->options->connections; i++) {
-        if (f->links[i].fd >= 0) {
+        if (f->links[i].wire.fd >= 0) {
             hang_up(f, &f->links[i]);
         }
     }
@@ -244,13 +224,13 @@ static bool wait_for(int fd, short events, uint64_t end)
     return now < end && poll(&ready, 1, (int)(end - now)) == 1;
 }
 
-static bool read_whole(int fd, uint8_t *bytes, size_t size, uint64_t end)
+static bool read_whole(struct wire *wire, uint8_t *bytes, size_t size, uint64_t end)
 {
     for (size_t got = 0; got < size;) {
-        ssize_t n = recv(fd, bytes + got, size - got, 0);
+        ssize_t n = wire_receive(wire, bytes + got, size - got);
         if (n > 0) {
             got += (size_t)n;
-        } else if (n == 0 || errno != EAGAIN || !wait_for(fd, POLLIN, end)) {
+        } else if (n == 0 || errno != EAGAIN || !wait_for(wire->fd, POLLIN, end)) {
             return false;
         }
     }
@@ -258,15 +238,15 @@ static bool read_whole(int fd, uint8_t *bytes, size_t size, uint64_t end)
 }
 
 /* Only a call that succeeds is answered by a message. */
-static bool answered(int fd, uint32_t stream, uint64_t end)
+static bool answered(struct wire *wire, uint32_t stream, uint64_t end)
 {
     uint8_t head[9], payload[65536];
 
-    while (read_whole(fd, head, sizeof(head), end)) {
+    while (read_whole(wire, head, sizeof(head), end)) {
         size_t size = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
         uint32_t on =
             (uint32_t)head[5] << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 | head[8];
-        if (size > sizeof(payload) || !read_whole(fd, payload, size, end)) {
+        if (size > sizeof(payload) || !read_whole(wire, payload, size, end)) {
             return false;
         }
         if (head[3] == 0 && on == stream) {
@@ -279,7 +259,20 @@ static bool answered(int fd, uint32_t stream, uint64_t end)
     return false;
 }
 
-static bool call(int fd, uint32_t stream)
+static bool write_whole(struct wire *wire, const uint8_t *bytes, size_t size, uint64_t end)
+{
+    for (size_t gone = 0; gone < size;) {
+        ssize_t n = wire_send(wire, bytes + gone, size - gone);
+        if (n > 0) {
+            gone += (size_t)n;
+        } else if (n == 0 || errno != EAGAIN || !wait_for(wire->fd, POLLIN | POLLOUT, end)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool call(struct wire *wire, uint32_t stream)
 {
     struct flood_bytes out = {0};
     uint64_t end = now_ms() + CALL_MS;
@@ -288,9 +281,8 @@ static bool call(int fd, uint32_t stream)
         flood_preface(&out, 65535);
     }
     flood_call(&out, stream);
-    bool ok = wait_for(fd, POLLOUT, end) &&
-              send(fd, out.data, out.size, MSG_NOSIGNAL) == (ssize_t)out.size &&
-              answered(fd, stream, end);
+    bool ok = wait_for(wire->fd, POLLOUT, end) && write_whole(wire, out.data, out.size, end) &&
+              answered(wire, stream, end);
     free(out.data);
     return ok;
 }
@@ -302,9 +294,9 @@ static int call_main(const struct options *o)
 
     while (now_ms() < end) {
         uint64_t began = now_ms();
-        int fd = dial(o);
-        bool ok = fd >= 0 && call(fd, 1);
-        (void)close(fd);
+        struct wire wire;
+        bool ok = dial(&wire, o) && call(&wire, 1);
+        wire_close(&wire);
         calls++;
         failed += !ok;
         slowest = now_ms() - began > slowest ? now_ms() - began : slowest;
@@ -316,13 +308,13 @@ static int call_main(const struct options *o)
 
 static bool calls_succeed(const struct options *o)
 {
-    int fd = dial(o);
-    bool ok = fd >= 0;
+    struct wire wire;
+    bool ok = dial(&wire, o);
 
     for (uint32_t i = 0; ok && i < o->connects; i++) {
-        ok = call(fd, 2 * i + 1);
+        ok = call(&wire, 2 * i + 1);
     }
-    (void)close(fd);
+    wire_close(&wire);
     return ok;
 }
 
@@ -346,7 +338,7 @@ static int until_main(const struct options *o)
 static int usage(void)
 {
     (void)fprintf(stderr, "flood KIND|call|until HOST:PORT [-c CONNECTIONS] [-t SECONDS] "
-                          "[-n COUNT] [-b BYTES] [-f FROM]\n");
+                          "[-n COUNT] [-b BYTES] [-f FROM] [-s]\n");
     for (const struct flood_kind *k = flood_kinds; k->name != NULL; k++) {
         (void)fprintf(stderr, "  %-16s %s\n", k->name, k->text);
     }
@@ -373,7 +365,7 @@ static bool parse(int argc, char **argv, struct options *o)
     bool ok = argc > 2 && parse_address(argv[2], &o->to) && parse_address("127.0.0.1", &o->from);
 
     optind = 3;
-    while (ok && (option = getopt(argc, argv, "c:t:n:b:f:")) != -1) {
+    while (ok && (option = getopt(argc, argv, "c:t:n:b:f:s")) != -1) {
         switch (option) {
         case 'c':
             o->connections = strtoull(optarg, NULL, 10);
@@ -386,6 +378,9 @@ static bool parse(int argc, char **argv, struct options *o)
             break;
         case 'b':
             o->bytes = strtoull(optarg, NULL, 10);
+            break;
+        case 's':
+            o->tls = true;
             break;
         case 'f':
             ok = parse_address(optarg, &o->from);
