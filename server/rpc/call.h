@@ -133,6 +133,7 @@ struct qd_watching {
     struct qd_call *link; /* in the list of watchers */
     bool listed;          /* from its start to its close */
     bool begun;           /* its initial metadata is sent */
+    bool readmit; /* credentials have changed while a batch was under way: ask again behind it */
     /* Health. */
     bool dirty;   /* there is news */
     bool unknown; /* asks after a service that is not served */

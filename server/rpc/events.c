@@ -195,15 +195,27 @@ void qd_call_handle(struct qd_place *place, struct qd_call *call)
     qd_call_reply(place, call, code, &error);
 }
 
+enum qd_error_code qd_call_admit_by(const struct qd_credentials *credentials,
+                                    const struct qd_call *call, struct qd_caller *ret_caller,
+                                    struct qd_error *ret_error)
+{
+    const struct qd_method *method = call->method;
+    enum qd_error_code code =
+        qd_caller_identify(credentials, call->call, &call->metadata, ret_caller, ret_error);
+
+    return code != QD_ERROR_NONE ? code
+                                 : qd_caller_may_call(ret_caller, method->path, method->roles,
+                                                      method->bound, ret_error);
+}
+
 enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_error)
 {
     struct qd_rpc_thread *thread = call->thread;
-    const struct qd_method *method = call->method;
     _Atomic(struct qd_credentials *) *published = &thread->rpc->credentials;
     /* With checks in the lanes the worker has entered. */
     bool entered = thread->lane_count > 0;
 
-    if ((method->roles & QD_ROLES_OPEN) != 0 ||
+    if ((call->method->roles & QD_ROLES_OPEN) != 0 ||
         atomic_load_explicit(published, memory_order_relaxed) == NULL) { /* never NULL again */
         qd_caller_anyone(&call->caller);
         return QD_ERROR_NONE;
@@ -211,15 +223,12 @@ enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_erro
     if (!entered) {
         (void)qd_worker_enter(thread->place.worker);
     }
-    enum qd_error_code code =
-        qd_caller_identify(atomic_load_explicit(published, memory_order_seq_cst), call->call,
-                           &call->metadata, &call->caller, ret_error);
+    enum qd_error_code code = qd_call_admit_by(
+        atomic_load_explicit(published, memory_order_seq_cst), call, &call->caller, ret_error);
     if (!entered) {
         qd_worker_leave(thread->place.worker);
     }
-    return code != QD_ERROR_NONE ? code
-                                 : qd_caller_may_call(&call->caller, method->path, method->roles,
-                                                      method->bound, ret_error);
+    return code;
 }
 
 static void await_close(struct qd_call *call)

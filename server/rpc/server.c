@@ -399,8 +399,9 @@ void qd_rpc_publish_credentials(struct qd_rpc *rpc, struct qd_credentials *crede
 {
     struct qd_node *node = rpc->node;
 
-    (void)pthread_mutex_lock(&node->admin); /* as above */
+    (void)pthread_mutex_lock(&node->admin); /* as above; and these stay until it is unlocked */
     struct qd_credentials *old = atomic_exchange(&rpc->credentials, credentials);
+    qd_watch_admit_all(rpc, credentials);
     if (old != NULL) {
         (void)qd_quiesce_retire(&node->quiesce, old, qd_credentials_free);
     }

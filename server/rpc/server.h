@@ -85,7 +85,7 @@ int qd_rpc_admin_port(const struct qd_rpc *rpc);
 void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set);
 
 /* Callers are known by these credentials from now on, which become the server's: also the streams
- * that are open, with their next message. */
+ * that are open, with their next message; watches at once. */
 void qd_rpc_publish_credentials(struct qd_rpc *rpc, struct qd_credentials *credentials);
 
 /* Health turns NOT_SERVING (or SERVING again); watchers are told. */

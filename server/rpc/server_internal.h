@@ -126,6 +126,10 @@ enum qd_error_code qd_message_check(const struct qd_call *call, struct qd_str by
 /* X1: who calls, and may that one? Names the caller, or *ret_error says why not. On the call's
  * completion-queue thread. */
 enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_error);
+/* The same by this set, which must stay for the duration; on any thread, while the call lives. */
+enum qd_error_code qd_call_admit_by(const struct qd_credentials *credentials,
+                                    const struct qd_call *call, struct qd_caller *ret_caller,
+                                    struct qd_error *ret_error);
 /* Run the call's handler on its message and start the reply. */
 void qd_call_handle(struct qd_place *place, struct qd_call *call);
 
@@ -172,6 +176,9 @@ void qd_watch_begin(struct qd_place *place, struct qd_call *call);
 void qd_watch_sent(struct qd_rpc *rpc, struct qd_call *call);
 /* The call has closed: nothing is begun for it any more. */
 void qd_watch_close(struct qd_rpc *rpc, struct qd_call *call);
+/* X1: credentials have been replaced by these, which must stay for the duration: watches that would
+ * not be let in any more end, one whose message is under way behind it. */
+void qd_watch_admit_all(struct qd_rpc *rpc, const struct qd_credentials *credentials);
 /* Tell all watchers what they have not heard yet and end them; what is left after `wait_ms`, at
  * most a second, is cancelled. */
 void qd_watch_end_all(struct qd_rpc *rpc, uint32_t wait_ms);

@@ -1,7 +1,8 @@
 /* Watches: streams that are told what happens, when it happens: whether the node serves (I4), its
  * events (I2). One batch of each is under way at a time; nobody waits for a slow one.
  *
- * Order of locks: the broadcast's -> watch_lock -> a watcher's queue. */
+ * Order of locks: the node's admin -> the broadcast's -> watch_lock -> a watcher's queue. */
+#include "server/log/log.h"
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
@@ -69,14 +70,81 @@ static void go_on(struct qd_rpc *rpc, struct qd_call *call)
     }
 }
 
-static void start(struct qd_rpc *rpc, struct qd_call *call)
+/* --- whether it may still hear (X1) --- */
+
+/* A tenant that the caller is not bound to any more is not its to hear of. */
+static enum qd_error_code reaches(const struct qd_call *call, const struct qd_caller *caller,
+                                  struct qd_error *ret_error)
+{
+    const struct qd_watch *events = call->watch.events;
+
+    return events != NULL ? qd_caller_reaches(caller, qd_watch_tenant(events), ret_error)
+                          : QD_ERROR_NONE;
+}
+
+/* By the credentials in force. On the call's completion-queue thread. */
+static enum qd_error_code admit_again(struct qd_call *call, struct qd_error *ret_error)
+{
+    enum qd_error_code code = qd_call_admit(call, ret_error);
+
+    return code != QD_ERROR_NONE ? code : reaches(call, &call->caller, ret_error);
+}
+
+static enum qd_error_code admit_by(const struct qd_credentials *credentials,
+                                   const struct qd_call *call, struct qd_error *ret_error)
+{
+    struct qd_caller caller;
+    enum qd_error_code code = qd_call_admit_by(credentials, call, &caller, ret_error);
+
+    return code != QD_ERROR_NONE ? code : reaches(call, &caller, ret_error);
+}
+
+static void end_refused(struct qd_call *call, enum qd_error_code code, const struct qd_error *error)
+{
+    call->half_closed = true;
+    qd_call_stream_status(call, code, error);
+    qd_log(QD_LOG_INFO, "a watch ends: its credentials are not good any more", "reason=%s why=%s",
+           qd_error_reason(code), qd_log_quote(error->text).text);
+}
+
+void qd_watch_admit_all(struct qd_rpc *rpc, const struct qd_credentials *credentials)
+{
+    struct qd_error error;
+
+    (void)pthread_mutex_lock(&rpc->watch_lock);
+    for (struct qd_call *call = rpc->watchers; call != NULL; call = call->watch.link) {
+        if ((call->method->roles & QD_ROLES_OPEN) != 0 || call->half_closed) {
+            continue;
+        }
+        if (call->reading) {
+            call->watch.readmit = true;
+            continue;
+        }
+        enum qd_error_code code = admit_by(credentials, call, &error);
+        if (code != QD_ERROR_NONE) {
+            end_refused(call, code, &error);
+        }
+    }
+    (void)pthread_mutex_unlock(&rpc->watch_lock);
+}
+
+/* --- its life --- */
+
+/* Credentials may have been replaced since it was let in, and whoever did so has not seen it in the
+ * list: asked again under the lock, it is either refused here or seen there. */
+static enum qd_error_code start(struct qd_rpc *rpc, struct qd_call *call,
+                                struct qd_error *ret_error)
 {
     (void)pthread_mutex_lock(&rpc->watch_lock);
-    call->watch.listed = true;
-    call->watch.link = rpc->watchers;
-    rpc->watchers = call;
-    go_on(rpc, call);
+    enum qd_error_code code = admit_again(call, ret_error);
+    if (code == QD_ERROR_NONE) {
+        call->watch.listed = true;
+        call->watch.link = rpc->watchers;
+        rpc->watchers = call;
+        go_on(rpc, call);
+    }
     (void)pthread_mutex_unlock(&rpc->watch_lock);
+    return code;
 }
 
 static void unlist(struct qd_rpc *rpc, struct qd_call *call)
@@ -114,8 +182,9 @@ void qd_watch_begin(struct qd_place *place, struct qd_call *call)
     }
     grpc_slice_unref(slice);
     if (code == QD_ERROR_NONE) {
-        start(place->rpc, call);
-    } else {
+        code = start(place->rpc, call, &error);
+    }
+    if (code != QD_ERROR_NONE) {
         call->half_closed = true;
         qd_call_stream_refuse(place, call, code, &error);
     }
@@ -138,6 +207,14 @@ void qd_watch_sent(struct qd_rpc *rpc, struct qd_call *call)
 {
     (void)pthread_mutex_lock(&rpc->watch_lock);
     call->reading = false;
+    if (call->watch.readmit) {
+        struct qd_error error;
+        call->watch.readmit = false;
+        enum qd_error_code code = admit_again(call, &error);
+        if (code != QD_ERROR_NONE && call->watch.listed && !call->half_closed) {
+            end_refused(call, code, &error);
+        }
+    }
     go_on(rpc, call);
     (void)pthread_mutex_unlock(&rpc->watch_lock);
 }

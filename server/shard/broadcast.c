@@ -163,6 +163,11 @@ bool qd_watch_next(struct qd_watch *watch, struct qd_event *ret_event, uint64_t 
     return found;
 }
 
+struct qd_str qd_watch_tenant(const struct qd_watch *watch)
+{
+    return (struct qd_str){watch->filter.tenant, watch->tenant_len};
+}
+
 uint32_t qd_broadcast_watchers(struct qd_broadcast *broadcast)
 {
     (void)pthread_mutex_lock(&broadcast->lock);

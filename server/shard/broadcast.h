@@ -56,6 +56,9 @@ void qd_broadcast_tell(struct qd_broadcast *broadcast, const struct qd_event *ev
  * a slice's ring (those may have been others'). ret_event->lost says nothing more. */
 bool qd_watch_next(struct qd_watch *watch, struct qd_event *ret_event, uint64_t *ret_lost);
 
+/* The filter's, while the watcher has not left. */
+struct qd_str qd_watch_tenant(const struct qd_watch *watch);
+
 uint32_t qd_broadcast_watchers(struct qd_broadcast *broadcast);
 
 #endif /* QD_SHARD_BROADCAST_H */

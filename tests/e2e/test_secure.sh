@@ -126,21 +126,31 @@ X1_health_is_open_and_livez_lives() {
     expect_eq "$(curl -s "http://$QD_ADMIN/livez")" ok
 }
 
-# Waits until a line is in the server's log.
-await_log() {
+# await PATTERN FILE: until a line of it matches.
+await() {
     qd_tries=0
-    until grep -q "$1" "$QD_LOG"; do
+    until grep -q "$1" "$2"; do
         qd_tries=$((qd_tries + 1))
-        [ "$qd_tries" -lt 600 ] || qd_fail "no \"$1\" in the log"
+        [ "$qd_tries" -lt 600 ] || qd_fail "no \"$1\" in $2"
         sleep 0.05
     done
+}
+
+await_log() {
+    await "$1" "$QD_LOG"
 }
 
 X1_credentials_are_read_again() {
     sed '/acme-billing/d' "$T/credentials.yaml" >"$T/fewer.yaml"
     cp "$T/credentials.yaml" "$T/kept.yaml"
+    ctl events --tls-ca "$C/ca.pem" --token-file "$T/acme.token" >"$T/events" 2>"$T/events.err" &
+    watcher=$!
+    await "watching" "$T/events.err"
     mv "$T/fewer.yaml" "$T/credentials.yaml"
     await_log 'msg="credentials reloaded" .*count=3'
+    await_log 'msg="a watch ends: its credentials are not good any more" reason=UNKNOWN_CREDENTIALS'
+    wait "$watcher" && qd_fail "quotactl events went on without a credential"
+    expect_match "$(cat "$T/events.err")" "nobody has this token"
     expect_exit 1 ctl usage acme --tls-ca "$C/ca.pem" --token-file "$T/acme.token"
     expect_match "$err" "nobody has this token"
     echo 'rubbish: [' >"$T/credentials.yaml"

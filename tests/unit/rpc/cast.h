@@ -12,6 +12,8 @@
 /* All of them, or all but one. */
 struct qd_credentials *cast_all(void);
 struct qd_credentials *cast_without(const char *name);
+/* One alone: "role: billing, tenant: globex". */
+struct qd_credentials *cast_one(const char *name, const char *rest);
 
 /* served_config() with them, and a reload that does nothing. */
 struct qd_rpc_config cast_config(void);

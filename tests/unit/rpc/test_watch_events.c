@@ -1,5 +1,6 @@
 /* WatchEvents over a real server (I2): what a stream tells, what it refuses, and how it ends. */
 #include "quota/v1/usage.pb-c.h"
+#include "tests/unit/rpc/cast.h"
 #include "tests/unit/rpc/served.h"
 
 #include <criterion/criterion.h>
@@ -56,6 +57,14 @@ static void watch(struct watcher *w, const Quota__V1__WatchEventsRequest *asked)
     memset(ops, 0, sizeof(ops));
     grpc_metadata_array_init(&w->initial);
     grpc_metadata_array_init(&w->trailing);
+    char bearer[64] = "";
+    grpc_metadata metadata = {.key = grpc_slice_from_static_string("authorization")};
+    if (s.token != NULL) {
+        (void)snprintf(bearer, sizeof(bearer), "Bearer %s", s.token);
+        ops[0].data.send_initial_metadata.count = 1;
+        ops[0].data.send_initial_metadata.metadata = &metadata;
+    }
+    metadata.value = grpc_slice_from_copied_string(bearer);
     w->call = grpc_channel_create_call(s.channel, NULL, GRPC_PROPAGATE_DEFAULTS, s.queue, name,
                                        NULL, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
@@ -67,7 +76,8 @@ static void watch(struct watcher *w, const Quota__V1__WatchEventsRequest *asked)
     cr_assert_eq(grpc_call_start_batch(w->call, ops, 4, &w->initial, NULL), GRPC_CALL_OK);
     pluck(&w->initial);
     grpc_byte_buffer_destroy(request);
-    ops[0].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+    grpc_slice_unref(metadata.value);
+    ops[0] = (grpc_op){.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
     ops[0].data.recv_status_on_client.trailing_metadata = &w->trailing;
     ops[0].data.recv_status_on_client.status = &w->status;
     ops[0].data.recv_status_on_client.status_details = &w->details;
@@ -346,4 +356,134 @@ Test(watch_events, X5_a_stop_ends_the_streams_behind_what_was_told)
     cr_expect_eq(end(&w, NULL), GRPC_STATUS_UNAVAILABLE);
     (void)pthread_join(stopper, NULL);
     cr_expect_eq(qd_broadcast_watchers(&s.node->broadcast), 0);
+}
+
+/* --- credentials (X1) --- */
+
+static void setup_known(void)
+{
+    struct qd_rpc_config config = cast_config();
+
+    served_open_config(&s, &config);
+    served_dial(&s, grpc_insecure_credentials_create());
+}
+
+TestSuite(watch_known, .init = setup_known, .fini = teardown, .timeout = 60);
+
+static void expect_ended(struct watcher *w, grpc_status_code status, const char *says)
+{
+    char details[512];
+
+    cr_expect_null(hear(w));
+    cr_expect_eq(end(w, details), status);
+    cr_expect_not_null(strstr(details, says), "%s", details);
+}
+
+Test(watch_known, X1_a_watch_ends_when_its_credential_is_taken_away_and_no_other_does)
+{
+    struct watcher gone;
+    struct watcher stays;
+
+    s.token = "billing";
+    watch_tenant(&gone, "");
+    s.token = "acme-billing";
+    watch_tenant(&stays, "");
+    qd_rpc_publish_credentials(s.rpc, cast_without("billing"));
+    expect_ended(&gone, GRPC_STATUS_UNAUTHENTICATED, "nobody has this token");
+    tell_expired("acme", 1);
+    Quota__V1__Event *event = hear(&stays);
+    cr_expect_str_eq(event->tenant, "acme");
+    forget(event);
+    cancel(&stays);
+    wait_for_watchers(0);
+}
+
+Test(watch_known, X1_a_watch_ends_when_its_caller_gets_another_role_or_tenant)
+{
+    static const struct {
+        const char *rest;
+        grpc_status_code status; /* OK: it goes on */
+        const char *says;
+    } cases[] = {
+        {"role: gateway", GRPC_STATUS_PERMISSION_DENIED, "WatchEvents is not for role gateway"},
+        {"role: billing, tenant: globex", GRPC_STATUS_PERMISSION_DENIED, "is bound to"},
+        {"role: admin, tenant: acme", GRPC_STATUS_OK, NULL},
+        {"role: billing", GRPC_STATUS_OK, NULL},
+    };
+
+    s.token = "acme-billing";
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct watcher w;
+        qd_rpc_publish_credentials(s.rpc, cast_all());
+        watch_tenant(&w, "");
+        qd_rpc_publish_credentials(s.rpc, cast_one("acme-billing", cases[i].rest));
+        if (cases[i].status != GRPC_STATUS_OK) {
+            expect_ended(&w, cases[i].status, cases[i].says);
+            continue;
+        }
+        tell_expired("acme", i + 1);
+        forget(hear(&w));
+        cancel(&w);
+    }
+}
+
+/* Its message is under way, and nobody takes it: it ends behind that one. */
+Test(watch_known, X1_a_watch_that_does_not_read_ends_behind_the_message_that_is_under_way)
+{
+    enum {
+        EVENTS = 20000
+    };
+    char tenant[400];
+    struct watcher slow;
+    unsigned heard = 0;
+
+    memset(tenant, 'x', sizeof(tenant) - 1);
+    tenant[sizeof(tenant) - 1] = '\0';
+    s.token = "billing";
+    watch_tenant(&slow, "");
+    for (uint64_t i = 1; i <= EVENTS; i++) { /* 8 MB: more than the windows on the way take */
+        tell_expired(tenant, i);
+    }
+    qd_rpc_publish_credentials(s.rpc, cast_without("billing"));
+    Quota__V1__Event *event;
+    while ((event = hear(&slow)) != NULL) {
+        heard++;
+        forget(event);
+    }
+    cr_expect_lt(heard, EVENTS - QD_WATCH_EVENTS, "what waited in the queue is not told");
+    cr_expect_eq(end(&slow, NULL), GRPC_STATUS_UNAUTHENTICATED);
+    wait_for_watchers(0);
+}
+
+static void *publish_a_moment_later(void *delay_ns)
+{
+    struct qd_credentials *fewer = cast_without("billing");
+    struct timespec begun;
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &begun);
+    do {
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - begun.tv_sec) * 1000000000 + now.tv_nsec - begun.tv_nsec <
+             *(const long *)delay_ns);
+    qd_rpc_publish_credentials(s.rpc, fewer);
+    return NULL;
+}
+
+/* Whatever the moment: none is left that nobody asked. */
+Test(watch_known, X1_a_watch_that_begins_while_its_credential_is_taken_away_ends)
+{
+    s.token = "billing";
+    for (long i = 0; i < 1000; i++) {
+        struct watcher w;
+        pthread_t publisher;
+        long delay_ns = i % 500 * 1000;
+        qd_rpc_publish_credentials(s.rpc, cast_all());
+        cr_assert_eq(pthread_create(&publisher, NULL, publish_a_moment_later, &delay_ns), 0);
+        watch_tenant(&w, "");
+        (void)pthread_join(publisher, NULL);
+        cr_expect_null(hear(&w));
+        cr_expect_eq(end(&w, NULL), GRPC_STATUS_UNAUTHENTICATED);
+    }
+    wait_for_watchers(0);
 }
