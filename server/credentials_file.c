@@ -1,13 +1,11 @@
 #include "server/credentials_file.h"
 
-#include "server/ledger/ticker.h"
 #include "server/log/log.h"
 #include "server/look.h"
+#include "server/reread.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define LOOK_MS 1000U
 
 struct qd_credentials *qd_credentials_file_load(const char *path, uint64_t *ret_look,
                                                 char **ret_why)
@@ -32,42 +30,38 @@ struct qd_credentials_watch {
     const char *path;
     struct qd_node *node; /* its figures */
     struct qd_rpc *rpc;
-    uint64_t loaded;  /* what the file looked like */
-    uint64_t seen;    /* at the last look */
-    uint64_t refused; /* the last one that was, and was told of; tried again all the same: what was
-                       * missing may have been a descriptor */
-    struct qd_ticker *ticker;
+    uint64_t refused; /* what it looked like: the last one that was, and was told of */
+    struct qd_reread *reread;
 };
 
-/* Once it looks the same twice, whoever writes it has ended. */
-static void watch(void *context)
+static uint64_t look(void *context)
+{
+    const struct qd_credentials_watch *w = context;
+
+    return qd_look_at(w->path, 0);
+}
+
+static bool reload(void *context, uint64_t *ret_look)
 {
     struct qd_credentials_watch *w = context;
-    uint64_t now = qd_look_at(w->path, 0);
-    bool settled = now == w->seen;
     char *why;
+    struct qd_credentials *set = qd_credentials_file_load(w->path, ret_look, &why);
 
-    w->seen = now;
-    if (!settled || now == w->loaded) {
-        return;
-    }
-    uint64_t looked = 0;
-    struct qd_credentials *set = qd_credentials_file_load(w->path, &looked, &why);
     atomic_store_explicit(&w->node->credentials_are_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
-        if (now != w->refused) {
+        if (*ret_look != w->refused) {
             qd_log(QD_LOG_ERROR, "credentials refused; those in force stay", "file=%s why=%s",
                    qd_log_quote(w->path).text, qd_log_quote(why != NULL ? why : "").text);
         }
-        w->refused = now;
+        w->refused = *ret_look;
         free(why);
-        return;
+        return false;
     }
-    w->loaded = looked;
     size_t count = qd_credentials_count(set);
     qd_rpc_publish_credentials(w->rpc, set);
     qd_log(QD_LOG_INFO, "credentials reloaded", "file=%s count=%zu", qd_log_quote(w->path).text,
            count);
+    return true;
 }
 
 struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64_t loaded,
@@ -78,12 +72,9 @@ struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64
     if (w == NULL) {
         return NULL;
     }
-    w->path = path;
-    w->node = node;
-    w->rpc = rpc;
-    w->loaded = loaded;
-    w->ticker = qd_ticker_start(LOOK_MS, watch, w);
-    if (w->ticker == NULL) {
+    *w = (struct qd_credentials_watch){.path = path, .node = node, .rpc = rpc};
+    w->reread = qd_reread_start(&(struct qd_reread_config){look, reload, w}, loaded);
+    if (w->reread == NULL) {
         free(w);
         return NULL;
     }
@@ -93,7 +84,7 @@ struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64
 void qd_credentials_watch_stop(struct qd_credentials_watch *watch)
 {
     if (watch != NULL) {
-        qd_ticker_stop(watch->ticker);
+        qd_reread_stop(watch->reread);
         free(watch);
     }
 }

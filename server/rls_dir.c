@@ -1,19 +1,17 @@
 #include "server/rls_dir.h"
 
-#include "server/ledger/ticker.h"
 #include "server/log/log.h"
 #include "server/look.h"
+#include "server/reread.h"
 #include "server/rls/folder.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_MS 1000U
-
 /* --- what it looks like --- */
 
 /* Of the files that a load would read; 0: they cannot be listed. */
-static uint64_t look(const char *dir)
+static uint64_t look_at(const char *dir)
 {
     struct qd_rls_folder folder = {0};
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
@@ -56,7 +54,7 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, uint64
     struct qd_rls_set *set = NULL;
 
     *ret_why = NULL;
-    *ret_look = look(dir); /* before: what changes meanwhile is loaded next time */
+    *ret_look = look_at(dir); /* before: what changes meanwhile is loaded next time */
     struct qd_rls_rules *rules = problems != NULL ? qd_rls_rules_load_dir(dir, problems) : NULL;
     if (rules != NULL && qd_rls_rules_failed_count(rules) == 0 &&
         !has_reserved(rules, reserved, problems)) {
@@ -80,31 +78,30 @@ struct qd_rls_watch {
     const char *reserved;
     struct qd_node *node; /* its figures */
     struct qd_rpc *rpc;
-    uint64_t loaded; /* what the folder looked like */
-    uint64_t seen;   /* at the last look */
-    struct qd_ticker *ticker;
+    struct qd_reread *reread;
 };
 
-/* Once it looks the same twice, whoever writes it has ended. */
-static void watch(void *context)
+static uint64_t look(void *context)
+{
+    const struct qd_rls_watch *w = context;
+
+    return look_at(w->dir);
+}
+
+/* A wrong folder is not tried again until it changes: it may be large. */
+static bool reload(void *context, uint64_t *ret_look)
 {
     struct qd_rls_watch *w = context;
-    uint64_t now = look(w->dir);
-    bool settled = now == w->seen;
     char *why;
+    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, ret_look, &why);
 
-    w->seen = now;
-    if (!settled || now == w->loaded) {
-        return;
-    }
-    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, &w->loaded, &why);
     atomic_store_explicit(&w->node->rls_is_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
         atomic_fetch_add_explicit(&w->node->rls_refused, 1, memory_order_relaxed);
         qd_log(QD_LOG_ERROR, "rate limits refused; those in force stay", "dir=%s why=%s",
                qd_log_quote(w->dir).text, qd_log_quote(why != NULL ? why : "").text);
         free(why);
-        return;
+        return true;
     }
     if (why != NULL && why[0] != '\0') {
         qd_log(QD_LOG_WARN, "rate limits have warnings", "why=%s", qd_log_quote(why).text);
@@ -112,6 +109,7 @@ static void watch(void *context)
     free(why);
     qd_rpc_publish_rls(w->rpc, set);
     qd_log(QD_LOG_INFO, "rate limits reloaded", "dir=%s", qd_log_quote(w->dir).text);
+    return true;
 }
 
 struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, uint64_t loaded,
@@ -122,13 +120,9 @@ struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, u
     if (w == NULL) {
         return NULL;
     }
-    w->dir = dir;
-    w->reserved = reserved;
-    w->node = node;
-    w->rpc = rpc;
-    w->loaded = loaded;
-    w->ticker = qd_ticker_start(LOOK_MS, watch, w);
-    if (w->ticker == NULL) {
+    *w = (struct qd_rls_watch){.dir = dir, .reserved = reserved, .node = node, .rpc = rpc};
+    w->reread = qd_reread_start(&(struct qd_reread_config){look, reload, w}, loaded);
+    if (w->reread == NULL) {
         free(w);
         return NULL;
     }
@@ -138,7 +132,7 @@ struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, u
 void qd_rls_watch_stop(struct qd_rls_watch *watch)
 {
     if (watch != NULL) {
-        qd_ticker_stop(watch->ticker);
+        qd_reread_stop(watch->reread);
         free(watch);
     }
 }

@@ -1,0 +1,88 @@
+/* What is read again when its files change (X1, I3): when, and how often. */
+#include "server/reread.h"
+
+#include <criterion/criterion.h>
+#include <stdatomic.h>
+#include <time.h>
+
+TestSuite(reread, .timeout = 60);
+
+/* A file that looks as it is told to. */
+struct fake {
+    _Atomic uint64_t now;
+    _Atomic unsigned looks;
+    _Atomic unsigned loads;
+    _Atomic bool bad; /* to be tried again */
+    bool restless;    /* it looks different each time */
+};
+
+static uint64_t look(void *context)
+{
+    struct fake *fake = context;
+
+    (void)atomic_fetch_add(&fake->looks, 1);
+    return fake->restless ? atomic_fetch_add(&fake->now, 1) : atomic_load(&fake->now);
+}
+
+static bool load(void *context, uint64_t *ret_look)
+{
+    struct fake *fake = context;
+
+    *ret_look = atomic_load(&fake->now);
+    (void)atomic_fetch_add(&fake->loads, 1);
+    return !atomic_load(&fake->bad);
+}
+
+static struct qd_reread *start(struct fake *fake, uint64_t loaded)
+{
+    struct qd_reread *reread =
+        qd_reread_start(&(struct qd_reread_config){look, load, fake}, loaded);
+
+    cr_assert_not_null(reread);
+    return reread;
+}
+
+static void wait_for(const _Atomic unsigned *count, unsigned at_least)
+{
+    while (atomic_load(count) < at_least) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+}
+
+Test(reread, X1_what_has_changed_is_loaded_once)
+{
+    struct fake fake = {.now = 1};
+    struct qd_reread *reread = start(&fake, 1);
+
+    wait_for(&fake.looks, 2);
+    cr_expect_eq(atomic_load(&fake.loads), 0);
+    atomic_store(&fake.now, 2);
+    wait_for(&fake.loads, 1);
+    wait_for(&fake.looks, atomic_load(&fake.looks) + 2);
+    cr_expect_eq(atomic_load(&fake.loads), 1);
+    qd_reread_stop(reread);
+}
+
+Test(reread, X1_what_could_not_be_loaded_is_tried_again)
+{
+    struct fake fake = {.now = 2, .bad = true};
+    struct qd_reread *reread = start(&fake, 1);
+
+    wait_for(&fake.loads, 2);
+    atomic_store(&fake.bad, false);
+    wait_for(&fake.loads, 3);
+    unsigned loads = atomic_load(&fake.loads);
+    wait_for(&fake.looks, atomic_load(&fake.looks) + 2);
+    cr_expect_leq(atomic_load(&fake.loads), loads + 1);
+    qd_reread_stop(reread);
+}
+
+Test(reread, I3_what_is_still_being_written_is_left_alone)
+{
+    struct fake fake = {.now = 2, .restless = true};
+    struct qd_reread *reread = start(&fake, 1);
+
+    wait_for(&fake.looks, 3);
+    cr_expect_eq(atomic_load(&fake.loads), 0);
+    qd_reread_stop(reread);
+}
