@@ -1,7 +1,7 @@
 #include "server/credentials_file.h"
 
 #include "server/log/log.h"
-#include "server/look.h"
+#include "server/policy/look.h"
 #include "server/reread.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 #include "server/rls_dir.h"
 
 #include "server/log/log.h"
-#include "server/look.h"
+#include "server/policy/look.h"
 #include "server/reread.h"
 #include "server/rls/folder.h"
 

@@ -3,13 +3,13 @@
 #include "server/admin/pages.h"
 #include "server/admin/reloader.h"
 #include "server/log/log.h"
+#include "server/policy/look.h"
 
 #include <ev.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #define TICK_S         0.25
@@ -18,17 +18,9 @@
 #define WATCHED_MAX    16U /* the policy file and what it imports */
 #define WATCH_PERIOD_S 1.0
 
-/* A file as it was last seen; all 0 while it is missing. */
-struct seen {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec changed;
-};
-
 struct watched {
     char *path;
-    struct seen seen;
+    uint64_t seen; /* what it looked like */
 };
 
 struct qd_loop {
@@ -50,23 +42,6 @@ struct qd_loop {
     _Atomic bool want_end;
     bool draining;
 };
-
-/* What the path leads to now. Not inotify: it holds on to the file that a link once led to, and
- * Kubernetes changes a ConfigMap by turning a link on the way there. */
-static struct seen look(const char *path)
-{
-    struct stat now;
-    if (stat(path, &now) != 0) {
-        return (struct seen){0};
-    }
-    return (struct seen){now.st_dev, now.st_ino, now.st_size, now.st_mtim};
-}
-
-static bool is_same(const struct seen *a, const struct seen *b)
-{
-    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
-}
 
 static void unwatch(struct watched *watched, size_t count)
 {
@@ -96,7 +71,7 @@ static void watch_file(struct qd_loop *loop, const char *path, const struct watc
             return;
         }
     }
-    file->seen = look(path);
+    file->seen = qd_look_at(path, 0);
 }
 
 /* Watch the policy file and what the policy in force imports. */
@@ -135,8 +110,8 @@ static void on_watch_timer(struct ev_loop *ev, struct ev_timer *watcher, int eve
     watch_policy_in_force(loop); /* ReloadPolicy doesn't tell the loop */
     bool changed = false;
     for (size_t i = 0; i < loop->watched_count; i++) {
-        struct seen now = look(loop->watched[i].path);
-        changed |= !is_same(&now, &loop->watched[i].seen);
+        uint64_t now = qd_look_at(loop->watched[i].path, 0);
+        changed |= now != loop->watched[i].seen;
         loop->watched[i].seen = now;
     }
     if (changed) {

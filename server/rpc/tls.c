@@ -1,31 +1,15 @@
 #include "server/rpc/tls.h"
 
 #include "server/log/log.h"
+#include "server/policy/look.h"
 #include "server/rpc/pem.h"
 
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #define LOOK_NS INT64_C(1000000000)
-
-/* What a file looked like. */
-struct look {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified;
-    struct timespec changed;
-};
-
-struct looks {
-    struct look cert;
-    struct look key;
-    struct look client_ca;
-};
 
 struct material {
     struct qd_pem cert;
@@ -45,7 +29,7 @@ struct qd_tls {
     pthread_mutex_t lock; /* of all below; ports shake hands on many threads */
     struct material material;
     uint64_t generation; /* counts what was loaded */
-    struct looks looks;  /* of what was tried last */
+    uint64_t seen;       /* what the files looked like that were tried last */
     int64_t looked_ns;   /* monotonic */
     struct port ports[QD_TLS_PORTS_MAX];
     size_t port_count;
@@ -58,33 +42,11 @@ static bool asks_clients(const struct qd_tls *tls)
 
 /* --- the files --- */
 
-static struct look look_at(const char *path)
+static uint64_t look(const struct qd_tls *tls)
 {
-    struct stat st;
-    struct look look;
+    uint64_t seen = qd_look_at(tls->files.key, qd_look_at(tls->files.cert, 0));
 
-    memset(&look, 0, sizeof(look)); /* compared with its padding */
-    if (stat(path, &st) == 0) {
-        look.device = st.st_dev;
-        look.inode = st.st_ino;
-        look.size = st.st_size;
-        look.modified = st.st_mtim;
-        look.changed = st.st_ctim;
-    }
-    return look;
-}
-
-static struct looks look(const struct qd_tls *tls)
-{
-    struct looks looks;
-
-    memset(&looks, 0, sizeof(looks));
-    looks.cert = look_at(tls->files.cert);
-    looks.key = look_at(tls->files.key);
-    if (asks_clients(tls)) {
-        looks.client_ca = look_at(tls->files.client_ca);
-    }
-    return looks;
+    return asks_clients(tls) ? qd_look_at(tls->files.client_ca, seen) : seen;
 }
 
 static void release(struct material *m)
@@ -127,7 +89,7 @@ static bool load(struct qd_tls *tls, struct qd_error *ret_error)
 {
     struct material fresh = {.cert = {NULL, 0}};
 
-    tls->looks = look(tls); /* before: what changes meanwhile is loaded next time */
+    tls->seen = look(tls); /* before: what changes meanwhile is loaded next time */
     bool good = read_all(tls, &fresh, ret_error);
     tell_figures(tls->files.figures, good, fresh.ends_s);
     if (!good) {
@@ -159,8 +121,7 @@ static void look_again(struct qd_tls *tls)
         return;
     }
     tls->looked_ns = now;
-    struct looks seen = look(tls);
-    if (memcmp(&seen, &tls->looks, sizeof(seen)) == 0) {
+    if (look(tls) == tls->seen) {
         return;
     }
     if (load(tls, &error)) {

@@ -1,8 +1,9 @@
-#include "server/look.h"
+#include "server/policy/look.h"
+
+#include "server/core/hash.h"
 
 #include <string.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 uint64_t qd_look_at(const char *path, uint64_t seed)
 {
@@ -20,6 +21,6 @@ uint64_t qd_look_at(const char *path, uint64_t seed)
                            1};
         memcpy(seen, now, sizeof(seen));
     }
-    uint64_t name = XXH3_64bits_withSeed(path, strlen(path), seed);
-    return XXH3_64bits_withSeed(seen, sizeof(seen), name);
+    uint64_t name = qd_hash64_bytes(path, strlen(path), seed);
+    return qd_hash64_bytes(seen, sizeof(seen), name);
 }
