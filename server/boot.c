@@ -139,8 +139,8 @@ enum qd_error_code qd_boot_reload(void *context, uint64_t expected_revision,
             "expected_revision: r%llu is not running, r%llu is; run: quotactl policy show",
             (unsigned long long)expected_revision, (unsigned long long)revision);
     }
-    switch (qd_reload_file(boot->node, boot->policy_file,
-                           problems)) { /* the loop watches the new one's files */
+    switch (qd_reload_file(boot->node, boot->policy_file, problems,
+                           NULL)) { /* the loop watches the new one's files */
     case QD_RELOAD_DONE:
         qd_log(QD_LOG_INFO, "policy reloaded", "revision=r%llu by=ReloadPolicy",
                (unsigned long long)atomic_load(&boot->node->revision));
@@ -626,7 +626,7 @@ static char *load_rls(struct qd_boot *boot, const struct qd_config *config)
     char *why = NULL;
 
     if (dir[0] != '\0') {
-        boot->rls = qd_rls_dir_load(dir, reserved, &boot->rls_look, &why);
+        boot->rls = qd_rls_dir_load(dir, reserved, &boot->rls_mark, &why);
         if (boot->rls != NULL) {
             (void)fputs(why != NULL ? why : "", stderr); /* warnings */
             free(why);
@@ -641,7 +641,7 @@ static char *load_credentials(struct qd_boot *boot, const char *path)
     char *why = NULL;
 
     if (path[0] != '\0') {
-        boot->credentials = qd_credentials_file_load(path, &boot->credentials_look, &why);
+        boot->credentials = qd_credentials_file_load(path, &boot->credentials_mark, &why);
     }
     return why;
 }

@@ -13,6 +13,7 @@
 #include "server/ledger/tenant_store.h"
 #include "server/ledger/ticker.h"
 #include "server/ledger/tidemark.h"
+#include "server/reread.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/server.h"
 #include "server/shard/evicted.h"
@@ -37,9 +38,9 @@ struct qd_boot {
     struct qd_evicted_sweep evicted;
     struct qd_tidemark *tidemark;
     struct qd_rls_set *rls;             /* of --rls-config, until the server takes it; NULL: none */
-    uint64_t rls_look;                  /* of its folder, when it was loaded */
+    struct qd_reread_mark rls_mark;     /* of its folder, when it was loaded */
     struct qd_credentials *credentials; /* of --credentials; likewise */
-    uint64_t credentials_look;
+    struct qd_reread_mark credentials_mark;
     const char *policy_file; /* NULL: --dev */
     int store_files;         /* descriptors that the store may have, set before; 0: its default */
     const char *data_dir;

@@ -2,25 +2,27 @@
 
 #include "server/log/log.h"
 #include "server/policy/look.h"
-#include "server/reread.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct qd_credentials *qd_credentials_file_load(const char *path, uint64_t *ret_look,
+struct qd_credentials *qd_credentials_file_load(const char *path, struct qd_reread_mark *ret_mark,
                                                 char **ret_why)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
     struct qd_credentials *set = NULL;
 
     *ret_why = NULL;
-    *ret_look = qd_look_at(path, 0); /* before: what changes meanwhile is loaded next time */
+    ret_mark->look = qd_look_at(path, 0); /* before: what changes meanwhile is loaded next time */
     if (problems != NULL) {
         set = qd_credentials_load(path, problems);
         *ret_why = set == NULL ? qd_problems_text(problems) : NULL;
     }
     if (set == NULL && *ret_why == NULL) {
         *ret_why = strdup("out of memory");
+    }
+    if (set != NULL) {
+        ret_mark->content = qd_credentials_content(set);
     }
     qd_problems_free(problems);
     return set;
@@ -41,19 +43,19 @@ static uint64_t look(void *context)
     return qd_look_at(w->path, 0);
 }
 
-static bool reload(void *context, uint64_t *ret_look)
+static bool reload(void *context, struct qd_reread_mark *ret_mark)
 {
     struct qd_credentials_watch *w = context;
     char *why;
-    struct qd_credentials *set = qd_credentials_file_load(w->path, ret_look, &why);
+    struct qd_credentials *set = qd_credentials_file_load(w->path, ret_mark, &why);
 
     atomic_store_explicit(&w->node->credentials_are_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
-        if (*ret_look != w->refused) {
+        if (ret_mark->look != w->refused) {
             qd_log(QD_LOG_ERROR, "credentials refused; those in force stay", "file=%s why=%s",
                    qd_log_quote(w->path).text, qd_log_quote(why != NULL ? why : "").text);
         }
-        w->refused = *ret_look;
+        w->refused = ret_mark->look;
         free(why);
         return false;
     }
@@ -64,7 +66,8 @@ static bool reload(void *context, uint64_t *ret_look)
     return true;
 }
 
-struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64_t loaded,
+struct qd_credentials_watch *qd_credentials_watch_start(const char *path,
+                                                        struct qd_reread_mark loaded,
                                                         struct qd_node *node, struct qd_rpc *rpc)
 {
     struct qd_credentials_watch *w = calloc(1, sizeof(*w));
@@ -73,7 +76,14 @@ struct qd_credentials_watch *qd_credentials_watch_start(const char *path, uint64
         return NULL;
     }
     *w = (struct qd_credentials_watch){.path = path, .node = node, .rpc = rpc};
-    w->reread = qd_reread_start(&(struct qd_reread_config){look, reload, w}, loaded);
+    w->reread = qd_reread_start(&(struct qd_reread_config){.look = look,
+                                                           .load = reload,
+                                                           .context = w,
+                                                           .action = "ReloadCredentials",
+                                                           .subject = "(credentials)",
+                                                           .path = path,
+                                                           .node = node},
+                                loaded);
     if (w->reread == NULL) {
         free(w);
         return NULL;

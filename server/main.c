@@ -3,11 +3,13 @@
 #include "server/admin/event_log.h"
 #include "server/admin/loop.h"
 #include "server/boot.h"
+#include "server/certificate_file.h"
 #include "server/config.h"
 #include "server/credentials_file.h"
 #include "server/descriptors.h"
 #include "server/log/log.h"
 #include "server/rls_dir.h"
+#include "server/rpc/audit.h"
 #include "server/rpc/rls_http.h"
 #include "server/rpc/server.h"
 
@@ -28,7 +30,8 @@ struct app {
     struct qd_loop *loop;
     struct qd_rls_watch *rls;
     struct qd_credentials_watch *credentials;
-    struct qd_rls_http *http; /* NULL: --http-listen is not given */
+    struct qd_reread *certificate; /* NULL: plaintext */
+    struct qd_rls_http *http;      /* NULL: --http-listen is not given */
     pthread_t stopper;
     bool stopping;
 };
@@ -42,14 +45,21 @@ static int fail(const char *text)
 /* --- stopping (X5): not serving -> drain-delay -> finish what is in flight -> sync -> exit 0 ---
  */
 
-static void *stop_main(void *argument)
+static void stop_rereading(struct app *app)
 {
-    struct app *app = argument;
-
     qd_rls_watch_stop(app->rls);
     app->rls = NULL;
     qd_credentials_watch_stop(app->credentials);
     app->credentials = NULL;
+    qd_reread_stop(app->certificate);
+    app->certificate = NULL;
+}
+
+static void *stop_main(void *argument)
+{
+    struct app *app = argument;
+
+    stop_rereading(app);
     qd_rls_http_stop(app->http);
     app->http = NULL;
     qd_rpc_stop(app->rpc, (uint32_t)qd_config_number(&app->config, QD_SET_DRAIN_GRACE));
@@ -207,7 +217,7 @@ static bool watch_rls(struct app *app)
         return true;
     }
     app->rls = qd_rls_watch_start(dir, qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
-                                  app->boot.rls_look, app->boot.node, app->rpc);
+                                  app->boot.rls_mark, app->boot.node, app->rpc);
     return app->rls != NULL;
 }
 
@@ -219,8 +229,19 @@ static bool watch_credentials(struct app *app)
         return true;
     }
     app->credentials =
-        qd_credentials_watch_start(path, app->boot.credentials_look, app->boot.node, app->rpc);
+        qd_credentials_watch_start(path, app->boot.credentials_mark, app->boot.node, app->rpc);
     return app->credentials != NULL;
+}
+
+static bool watch_certificate(struct app *app)
+{
+    const char *path = qd_config_get(&app->config, QD_SET_TLS_CERT);
+
+    if (path[0] == '\0') {
+        return true;
+    }
+    app->certificate = qd_certificate_watch_start(path, app->boot.node, app->rpc);
+    return app->certificate != NULL;
 }
 
 static void host_of(const char *address, char *host, size_t size)
@@ -265,6 +286,25 @@ static void warn_of_network(const struct app *app, enum qd_setting_id listen)
     }
 }
 
+/* X6 */
+static void on_policy_reloaded(void *context, const struct qd_reload_change *change)
+{
+    const struct app *app = context;
+    char detail[512];
+    int len = snprintf(detail, sizeof(detail), "r%llu to r%llu, %s",
+                       (unsigned long long)change->before_revision,
+                       (unsigned long long)change->after_revision, app->boot.policy_file);
+
+    qd_audit_write_by(
+        app->boot.node, QD_ACTOR_FILE,
+        &(struct qd_audit_action){
+            .action = "ReloadPolicy",
+            .subject = qd_slice_of("(policy)"),
+            .detail = {detail, (size_t)len < sizeof(detail) ? (size_t)len : sizeof(detail) - 1},
+            .before = qd_slice_of(change->before_sha256),
+            .after = qd_slice_of(change->after_sha256)});
+}
+
 static bool start_loop(struct app *app, const char *host, const char *config_text,
                        char error[QD_LOOP_ERROR_MAX])
 {
@@ -278,6 +318,7 @@ static bool start_loop(struct app *app, const char *host, const char *config_tex
         .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
         .config_text = config_text,
         .drain_delay_ms = qd_config_number(&app->config, QD_SET_DRAIN_DELAY),
+        .reloaded = on_policy_reloaded,
         .unready = on_unready,
         .drain = on_drain,
         .abort = on_abort,
@@ -378,6 +419,8 @@ static int serve(struct app *app, const char *config_text)
         code = fail("cannot watch --rls-config: out of memory or threads");
     } else if (!watch_credentials(app)) {
         code = fail("cannot watch --credentials: out of memory or threads");
+    } else if (!watch_certificate(app)) {
+        code = fail("cannot watch --tls-cert: out of memory or threads");
     } else if (!write_ports(app)) {
         code = fail("cannot write --port-file");
     } else {
@@ -391,8 +434,7 @@ static int serve(struct app *app, const char *config_text)
     if (app->stopping) {
         (void)pthread_join(app->stopper, NULL);
     }
-    qd_rls_watch_stop(app->rls);
-    qd_credentials_watch_stop(app->credentials);
+    stop_rereading(app);
     qd_rls_http_stop(app->http);
     qd_rpc_stop(app->rpc, 0);
     qd_node_tick(app->boot.node); /* P3: a threshold that was reached last is told, too */

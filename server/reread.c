@@ -1,6 +1,7 @@
 #include "server/reread.h"
 
 #include "server/ledger/ticker.h"
+#include "server/rpc/audit.h"
 
 #include <stdlib.h>
 
@@ -8,10 +9,24 @@
 
 struct qd_reread {
     struct qd_reread_config config;
-    uint64_t loaded; /* what it looked like */
-    uint64_t seen;   /* at the last look */
+    struct qd_reread_mark loaded;
+    uint64_t seen; /* at the last look */
     struct qd_ticker *ticker;
 };
+
+static void audit(const struct qd_reread_config *c, const struct qd_hash128 *before,
+                  const struct qd_hash128 *after)
+{
+    if (c->node == NULL || qd_hash128_equal(*before, *after)) {
+        return;
+    }
+    qd_audit_write_by(c->node, QD_ACTOR_FILE,
+                      &(struct qd_audit_action){.action = c->action,
+                                                .subject = qd_slice_of(c->subject),
+                                                .detail = qd_slice_of(c->path),
+                                                .before = {(const char *)before, sizeof(*before)},
+                                                .after = {(const char *)after, sizeof(*after)}});
+}
 
 static void look(void *context)
 {
@@ -20,15 +35,18 @@ static void look(void *context)
     bool settled = now == r->seen;
 
     r->seen = now;
-    if (settled && now != r->loaded) {
-        uint64_t read = 0;
-        if (r->config.load(r->config.context, &read)) {
-            r->loaded = read;
-        }
+    if (!settled || now == r->loaded.look) {
+        return;
+    }
+    struct qd_reread_mark mark = r->loaded;
+    if (r->config.load(r->config.context, &mark)) {
+        audit(&r->config, &r->loaded.content, &mark.content);
+        r->loaded = mark;
     }
 }
 
-struct qd_reread *qd_reread_start(const struct qd_reread_config *config, uint64_t loaded)
+struct qd_reread *qd_reread_start(const struct qd_reread_config *config,
+                                  struct qd_reread_mark loaded)
 {
     struct qd_reread *r = calloc(1, sizeof(*r));
 

@@ -1,5 +1,6 @@
 /* What is read again when its files change: a thread that looks once a second, and has it loaded
- * once it looks the same twice: then whoever writes it has ended.
+ * once it looks the same twice: then whoever writes it has ended. What then says something else
+ * leaves an audit record (X6); what was refused changes nothing: the log tells of it.
  *
  * Layer:    composition (main.c)
  * Threads:  one starts and stops; `look` and `load` run on a thread of its own, never twice at
@@ -8,22 +9,34 @@
 #ifndef QD_SERVER_REREAD_H
 #define QD_SERVER_REREAD_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "server/shard/node.h"
 
 struct qd_reread; /* opaque */
 
-struct qd_reread_config {
-    uint64_t (*look)(void *context); /* look.h: of all its files */
-    /* Load what is there, and put it in force or tell why not. True: it is done with until it looks
-     * different from *ret_look, which it looked like before it was read. False: it is tried again
-     * with the next look, for what was missing may have been a descriptor. */
-    bool (*load)(void *context, uint64_t *ret_look);
-    void *context;
+/* What was loaded. */
+struct qd_reread_mark {
+    uint64_t look;             /* look.h, of all its files, before they were read */
+    struct qd_hash128 content; /* of what they say */
 };
 
-/* `loaded`: what it looked like when it was loaded last. NULL: out of memory or threads. */
-struct qd_reread *qd_reread_start(const struct qd_reread_config *config, uint64_t loaded);
+struct qd_reread_config {
+    uint64_t (*look)(void *context);
+    /* Load what is there, and put it in force or tell why not. True: it is done with until it looks
+     * different from ret_mark->look. False: it is tried again with the next look, for what was
+     * missing may have been a descriptor. ret_mark->content is what was in force until now, and is
+     * left so by what is refused. */
+    bool (*load)(void *context, struct qd_reread_mark *ret_mark);
+    void *context;
+    /* Of the audit record. */
+    const char *action;   /* "ReloadCredentials" */
+    const char *subject;  /* "(credentials)" */
+    const char *path;     /* must outlive it */
+    struct qd_node *node; /* NULL: there is none */
+};
+
+/* `loaded` last. NULL: out of memory or threads. */
+struct qd_reread *qd_reread_start(const struct qd_reread_config *config,
+                                  struct qd_reread_mark loaded);
 void qd_reread_stop(struct qd_reread *reread); /* waits for a load under way; NULL is fine */
 
 #endif /* QD_SERVER_REREAD_H */

@@ -2,7 +2,6 @@
 
 #include "server/log/log.h"
 #include "server/policy/look.h"
-#include "server/reread.h"
 #include "server/rls/folder.h"
 
 #include <stdlib.h>
@@ -47,18 +46,20 @@ static bool has_reserved(const struct qd_rls_rules *rules, const char *reserved,
     return domain != NULL;
 }
 
-struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, uint64_t *ret_look,
-                                   char **ret_why)
+struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved,
+                                   struct qd_reread_mark *ret_mark, char **ret_why)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
     struct qd_rls_set *set = NULL;
 
     *ret_why = NULL;
-    *ret_look = look_at(dir); /* before: what changes meanwhile is loaded next time */
+    ret_mark->look = look_at(dir); /* before: what changes meanwhile is loaded next time */
     struct qd_rls_rules *rules = problems != NULL ? qd_rls_rules_load_dir(dir, problems) : NULL;
     if (rules != NULL && qd_rls_rules_failed_count(rules) == 0 &&
         !has_reserved(rules, reserved, problems)) {
+        struct qd_hash128 content = qd_rls_rules_content(rules);
         set = qd_rls_set_new(rules);
+        ret_mark->content = set != NULL ? content : ret_mark->content;
     } else {
         qd_rls_rules_free(rules);
     }
@@ -89,11 +90,11 @@ static uint64_t look(void *context)
 }
 
 /* A wrong folder is not tried again until it changes: it may be large. */
-static bool reload(void *context, uint64_t *ret_look)
+static bool reload(void *context, struct qd_reread_mark *ret_mark)
 {
     struct qd_rls_watch *w = context;
     char *why;
-    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, ret_look, &why);
+    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, ret_mark, &why);
 
     atomic_store_explicit(&w->node->rls_is_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
@@ -112,8 +113,9 @@ static bool reload(void *context, uint64_t *ret_look)
     return true;
 }
 
-struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, uint64_t loaded,
-                                        struct qd_node *node, struct qd_rpc *rpc)
+struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved,
+                                        struct qd_reread_mark loaded, struct qd_node *node,
+                                        struct qd_rpc *rpc)
 {
     struct qd_rls_watch *w = calloc(1, sizeof(*w));
 
@@ -121,7 +123,14 @@ struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, u
         return NULL;
     }
     *w = (struct qd_rls_watch){.dir = dir, .reserved = reserved, .node = node, .rpc = rpc};
-    w->reread = qd_reread_start(&(struct qd_reread_config){look, reload, w}, loaded);
+    w->reread = qd_reread_start(&(struct qd_reread_config){.look = look,
+                                                           .load = reload,
+                                                           .context = w,
+                                                           .action = "ReloadRateLimits",
+                                                           .subject = "(rate limits)",
+                                                           .path = dir,
+                                                           .node = node},
+                                loaded);
     if (w->reread == NULL) {
         free(w);
         return NULL;

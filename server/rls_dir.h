@@ -8,21 +8,23 @@
 #ifndef QD_SERVER_RLS_DIR_H
 #define QD_SERVER_RLS_DIR_H
 
+#include "server/reread.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/server.h"
 
 /* NULL: something is wrong with one of its files, or it has the domain `reserved`, which is that of
  * the policy's tenants (empty: none is). *ret_why says what, or is a set's warnings; to be
- * freed; NULL or empty: none. *ret_look:
- * what the folder looked like. */
-struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, uint64_t *ret_look,
-                                   char **ret_why);
+ * freed; NULL or empty: none. *ret_mark:
+ * what the folder looked like, and says. */
+struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved,
+                                   struct qd_reread_mark *ret_mark, char **ret_why);
 
 /* Publish what the folder says, each time that it looks different from `loaded`, and then from what
  * was loaded last. A folder with a wrong file
  * changes nothing, and is logged and counted in `node`. NULL: no memory or threads. */
-struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved, uint64_t loaded,
-                                        struct qd_node *node, struct qd_rpc *rpc);
+struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved,
+                                        struct qd_reread_mark loaded, struct qd_node *node,
+                                        struct qd_rpc *rpc);
 void qd_rls_watch_stop(struct qd_rls_watch *watch); /* before the server stops; NULL is fine */
 
 #endif /* QD_SERVER_RLS_DIR_H */

@@ -44,11 +44,12 @@ static const struct ctl_option audit_options[] = {
 };
 
 const struct ctl_command ctl_audit_commands[] = {
-    {"audit", "", "who changed what: tenants, grants, corrections, the policy, the node",
+    {"audit", "", "who changed what: tenants, grants, corrections, files, the node",
      "Oldest first. \"who\" is the credential's name and role in the node's --credentials file,\n"
-     "\"local\" where nobody is asked for credentials. With -o json each has the hashes of what "
-     "was\n"
-     "changed, before and after.\n",
+     "\"local\" where nobody is asked for credentials, \"file\" where a file of the node has "
+     "changed:\n"
+     "its policy, rate limits, credentials, certificate. With -o json each has the hashes of what\n"
+     "was changed, before and after.\n",
      "  quotactl audit\n  quotactl audit --count 1000 -o json\n", audit_options, 0, 0, run_audit},
     {.name = NULL},
 };

@@ -203,7 +203,13 @@ static void on_wake(struct ev_loop *ev, struct ev_async *watcher, int events)
 }
 
 /* On the reloader's thread. */
-static void on_reloaded(void *context)
+static void on_reloaded(void *context, const struct qd_reload_change *change)
+{
+    const struct qd_loop *loop = context;
+    loop->config.reloaded(loop->config.context, change);
+}
+
+static void on_reload_done(void *context)
 {
     struct qd_loop *loop = context;
     ev_async_send(loop->ev, &loop->wake);
@@ -268,7 +274,8 @@ struct qd_loop *qd_loop_new(const struct qd_loop_config *config, char error[QD_L
     start_watchers(loop);
     struct qd_reloader_config reloader = {.node = config->node,
                                           .policy_file = config->policy_file,
-                                          .done = on_reloaded,
+                                          .reloaded = on_reloaded,
+                                          .done = on_reload_done,
                                           .context = loop};
     loop->reloader = qd_reloader_new(&reloader);
     if (!loop->reloader) {

@@ -13,7 +13,7 @@
 #ifndef QD_ADMIN_LOOP_H
 #define QD_ADMIN_LOOP_H
 
-#include "server/shard/node.h"
+#include "server/shard/reload.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +30,9 @@ struct qd_loop_config {
     size_t metrics_tenants;
     const char *config_text; /* for /debug/config; holds no secrets (X7) */
     int64_t drain_delay_ms;  /* from unready to drain; 0: none */
+    /* The policy file, or one that it imports, has changed and is in force. On a thread that may
+     * block. */
+    void (*reloaded)(void *context, const struct qd_reload_change *change);
     /* Be seen as not ready, and go on answering: must not block. */
     void (*unready)(void *context);
     /* Begin to stop: must not block; call qd_loop_end when all is done. */

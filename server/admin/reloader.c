@@ -1,7 +1,6 @@
 #include "server/admin/reloader.h"
 
 #include "server/log/log.h"
-#include "server/shard/reload.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -38,12 +37,14 @@ static void reload(const struct qd_reloader_config *config)
         qd_log(QD_LOG_ERROR, "out of memory; the policy was not reloaded", NULL);
         return;
     }
-    enum qd_reload result = qd_reload_file(config->node, config->policy_file, problems);
+    struct qd_reload_change change;
+    enum qd_reload result = qd_reload_file(config->node, config->policy_file, problems, &change);
     log_problems(problems);
     uint64_t revision = atomic_load_explicit(&config->node->revision, memory_order_relaxed);
     switch (result) {
     case QD_RELOAD_DONE:
         qd_log(QD_LOG_INFO, "policy reloaded", "revision=r%" PRIu64, revision);
+        config->reloaded(config->context, &change);
         break;
     case QD_RELOAD_UNCHANGED:
         qd_log(QD_LOG_INFO, "policy unchanged", "revision=r%" PRIu64, revision);

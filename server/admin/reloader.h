@@ -8,12 +8,14 @@
 #ifndef QD_ADMIN_RELOADER_H
 #define QD_ADMIN_RELOADER_H
 
-#include "server/shard/node.h"
+#include "server/shard/reload.h"
 
 struct qd_reloader_config {
     struct qd_node *node;
     const char *policy_file; /* NULL: --dev, nothing to reload */
-    /* On the reloader's thread: a reload is over, another policy may be in force. */
+    /* On the reloader's thread: another policy is in force, this is what changed. */
+    void (*reloaded)(void *context, const struct qd_reload_change *change);
+    /* Likewise, after it: a reload is over, another policy may be in force. */
     void (*done)(void *context);
     void *context;
 };

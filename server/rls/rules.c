@@ -23,6 +23,7 @@ struct qd_rls_rules {
     struct loaded_file *files;
     size_t count;
     size_t failed;
+    struct qd_hash128 content;
     const struct qd_rls_domain *domains[TABLE_SIZE]; /* by name; at least half of them are NULL */
 };
 
@@ -174,6 +175,8 @@ static bool load_file(struct load *l, const char *path)
         l->rules->failed++;
     } else {
         l->bytes += content.size;
+        l->rules->content = qd_hash_bytes(
+            content.bytes, content.size, qd_hash64_bytes(path, strlen(path), l->rules->content.lo));
         good = load_bytes(l, file, content.bytes, content.size);
     }
     qd_file_release(&content);
@@ -235,6 +238,11 @@ const struct qd_rls_file *qd_rls_rules_file(const struct qd_rls_rules *rules, si
 {
     assert(index < rules->count);
     return &rules->files[index].info;
+}
+
+struct qd_hash128 qd_rls_rules_content(const struct qd_rls_rules *rules)
+{
+    return rules->content;
 }
 
 size_t qd_rls_rules_failed_count(const struct qd_rls_rules *rules)

@@ -91,6 +91,8 @@ void qd_rls_rules_free(struct qd_rls_rules *rules);
 size_t qd_rls_rules_file_count(const struct qd_rls_rules *rules);
 const struct qd_rls_file *qd_rls_rules_file(const struct qd_rls_rules *rules, size_t index);
 size_t qd_rls_rules_failed_count(const struct qd_rls_rules *rules);
+/* A hash of the files' paths and texts. */
+struct qd_hash128 qd_rls_rules_content(const struct qd_rls_rules *rules);
 
 /* The domain of a name, or NULL (point 2). One look into a hash table. */
 const struct qd_rls_domain *qd_rls_rules_domain(const struct qd_rls_rules *rules,

@@ -1,12 +1,20 @@
-/* Audit records of admin actions that change no tenant's record (X6).
+/* Audit records of what changes no tenant's record: admin actions, and files that were read again
+ * (X6).
  *
  * Layer:    rpc
- * Threads:  the handler's; blocks for a synced write.
+ * Threads:  any that may block: for a synced write.
  */
 #ifndef QD_RPC_AUDIT_H
 #define QD_RPC_AUDIT_H
 
-#include "server/rpc/call.h"
+#include "server/shard/node.h"
+
+struct qd_call;  /* call.h */
+struct qd_place; /* likewise */
+
+/* Who: whoever wrote a file that was read again. Nobody else is: a caller has "/ROLE" behind its
+ * name, or is "local". */
+#define QD_ACTOR_FILE "file"
 
 /* What was done, to be told of. Texts; empty ones tell of nothing. */
 struct qd_audit_action {
@@ -17,8 +25,10 @@ struct qd_audit_action {
     struct qd_str after;
 };
 
-/* After it was done: by the call's caller. An action goes through where the store takes no writes
+/* After it was done: by `actor`, a C string. An action goes through where the store takes no writes
  * (X4): then the log has it. */
+void qd_audit_write_by(struct qd_node *node, const char *actor, const struct qd_audit_action *done);
+/* By the call's caller; on the handler's thread. */
 void qd_audit_write(struct qd_place *place, const struct qd_call *call,
                     const struct qd_audit_action *done);
 

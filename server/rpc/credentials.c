@@ -1,5 +1,6 @@
 #include "server/rpc/credentials.h"
 
+#include "server/core/hash.h"
 #include "server/core/policy.h"
 #include "server/policy/compile.h"
 #include "server/policy/file.h"
@@ -36,6 +37,7 @@ struct entry {
 
 struct qd_credentials {
     struct qd_arena arena;
+    struct qd_hash128 content;
     struct entry *entries;
     size_t count;
     const struct entry **spiffe; /* by text */
@@ -420,6 +422,7 @@ struct qd_credentials *qd_credentials_load_bytes(const char *name, const void *b
         qd_credentials_free(set);
         return NULL;
     }
+    set->content = qd_hash_bytes(bytes, size, 0);
     return set;
 }
 
@@ -450,6 +453,11 @@ void qd_credentials_free(void *credentials)
         qd_arena_release(&set->arena);
         free(set);
     }
+}
+
+struct qd_hash128 qd_credentials_content(const struct qd_credentials *set)
+{
+    return set->content;
 }
 
 size_t qd_credentials_count(const struct qd_credentials *set)

@@ -53,6 +53,8 @@ struct qd_credentials *qd_credentials_load_bytes(const char *name, const void *b
                                                  struct qd_problems *problems);
 void qd_credentials_free(void *credentials); /* NULL is fine */
 
+/* A hash of the file's text. */
+struct qd_hash128 qd_credentials_content(const struct qd_credentials *set);
 size_t qd_credentials_count(const struct qd_credentials *set);
 
 /* NULL: nobody. A token's time says nothing of the hashes in the file. */

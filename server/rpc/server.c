@@ -383,6 +383,16 @@ static void drain_queue(grpc_completion_queue *cq)
     grpc_completion_queue_destroy(cq);
 }
 
+uint64_t qd_rpc_tls_look(const struct qd_rpc *rpc)
+{
+    return qd_tls_look(rpc->tls);
+}
+
+struct qd_hash128 qd_rpc_tls_read_again(struct qd_rpc *rpc, uint64_t *ret_look)
+{
+    return qd_tls_read_again(rpc->tls, ret_look);
+}
+
 void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set)
 {
     struct qd_node *node = rpc->node;

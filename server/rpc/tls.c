@@ -1,5 +1,6 @@
 #include "server/rpc/tls.h"
 
+#include "server/core/hash.h"
 #include "server/log/log.h"
 #include "server/policy/look.h"
 #include "server/rpc/pem.h"
@@ -28,9 +29,10 @@ struct qd_tls {
     struct qd_tls_files files;
     pthread_mutex_t lock; /* of all below; ports shake hands on many threads */
     struct material material;
-    uint64_t generation; /* counts what was loaded */
-    uint64_t seen;       /* what the files looked like that were tried last */
-    int64_t looked_ns;   /* monotonic */
+    uint64_t generation;       /* counts what was loaded */
+    struct qd_hash128 content; /* of the certificate and the authorities in force */
+    uint64_t seen;             /* what the files looked like that were tried last */
+    int64_t looked_ns;         /* monotonic */
     struct port ports[QD_TLS_PORTS_MAX];
     size_t port_count;
 };
@@ -84,6 +86,14 @@ static void tell_figures(struct qd_tls_figures *figures, bool good, int64_t ends
     }
 }
 
+/* Not of the key: it goes with its certificate. */
+static struct qd_hash128 content_of(const struct material *m)
+{
+    struct qd_hash128 cert = qd_hash_bytes(m->cert.text, m->cert.size, 0);
+
+    return qd_hash_bytes(m->client_ca.text, m->client_ca.size, cert.lo);
+}
+
 /* Load what is there now. False: what was in force stays. */
 static bool load(struct qd_tls *tls, struct qd_error *ret_error)
 {
@@ -99,6 +109,7 @@ static bool load(struct qd_tls *tls, struct qd_error *ret_error)
     release(&tls->material);
     tls->material = fresh;
     tls->generation++;
+    tls->content = content_of(&fresh);
     return true;
 }
 
@@ -112,15 +123,10 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void look_again(struct qd_tls *tls)
+static void read_again(struct qd_tls *tls)
 {
-    int64_t now = now_ns();
     struct qd_error error;
 
-    if (now - tls->looked_ns < LOOK_NS) {
-        return;
-    }
-    tls->looked_ns = now;
     if (look(tls) == tls->seen) {
         return;
     }
@@ -130,6 +136,16 @@ static void look_again(struct qd_tls *tls)
     } else {
         qd_log(QD_LOG_WARN, "TLS files refused; those in force stay", "why=%s",
                qd_log_quote(error.text).text);
+    }
+}
+
+static void look_again(struct qd_tls *tls)
+{
+    int64_t now = now_ns();
+
+    if (now - tls->looked_ns >= LOOK_NS) {
+        tls->looked_ns = now;
+        read_again(tls);
     }
 }
 
@@ -179,6 +195,21 @@ struct qd_tls *qd_tls_open(const struct qd_tls_files *files, struct qd_error *re
         return NULL;
     }
     return tls;
+}
+
+uint64_t qd_tls_look(const struct qd_tls *tls)
+{
+    return look(tls);
+}
+
+struct qd_hash128 qd_tls_read_again(struct qd_tls *tls, uint64_t *ret_look)
+{
+    (void)pthread_mutex_lock(&tls->lock);
+    read_again(tls);
+    struct qd_hash128 content = tls->content;
+    *ret_look = tls->seen;
+    (void)pthread_mutex_unlock(&tls->lock);
+    return content;
 }
 
 void qd_tls_free(struct qd_tls *tls)

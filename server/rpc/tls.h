@@ -2,11 +2,12 @@
  * files change (X1, X7).
  *
  * Layer:    rpc
- * Threads:  open and free: the server's starter; gRPC asks for the newest at each handshake, on its
- * own threads.
+ * Threads:  open and free: the server's starter; look and read_again: any; gRPC asks for the newest
+ * at each handshake, on its own threads.
  * Memory:   opaque; must outlive the credentials made of it, and so the server.
  *
- * gRPC accepts TLS 1.2 and 1.3 only. At most once a second a handshake looks at the files. What
+ * gRPC accepts TLS 1.2 and 1.3 only. At most once a second a handshake looks at the files, and
+ * whoever calls qd_tls_read_again. What
  * does not load, or does not belong together, is told once, and what was in force stays: a
  * certificate and its key may be replaced one after the other. Connections that live keep what they
  * began with.
@@ -36,6 +37,13 @@ struct qd_tls; /* opaque */
 /* NULL: *ret_error says which file is wrong, and what is accepted. */
 struct qd_tls *qd_tls_open(const struct qd_tls_files *files, struct qd_error *ret_error);
 void qd_tls_free(struct qd_tls *tls); /* NULL is fine */
+
+/* What the files look like now (look.h). */
+uint64_t qd_tls_look(const struct qd_tls *tls);
+/* Load them now if they have changed since they were tried last, as the next handshake would.
+ * Returns a hash of the certificate and the authorities in force; *ret_look: what was tried last.
+ */
+struct qd_hash128 qd_tls_read_again(struct qd_tls *tls, uint64_t *ret_look);
 
 /* For one port, released by the caller. At most QD_TLS_PORTS_MAX. */
 grpc_server_credentials *qd_tls_credentials(struct qd_tls *tls);

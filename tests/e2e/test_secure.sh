@@ -170,6 +170,15 @@ X1_a_renewed_certificate_is_served() {
     await_log 'msg="TLS certificate reloaded"'
 }
 
+X6_what_was_read_again_from_files_is_in_the_audit() {
+    sleep 2 # the certificate's own look, once it looks the same twice
+    expect_exit 0 ctl audit --tls-ca "$C/other.pem" --token-file "$T/admin.token"
+    expect_match "$out" "file +ReloadCredentials +\\(credentials\\) +$T/credentials\\.yaml"
+    expect_match "$out" "file +ReloadCertificate +\\(certificate\\) +$C/server\\.pem"
+    expect_eq "$(echo "$out" | grep -c ReloadCredentials)" 2 # and none of what was refused
+    expect_eq "$(echo "$out" | grep -c ReloadCertificate)" 1
+}
+
 # --- listening beyond this machine
 
 X1_a_port_that_everybody_may_use_is_warned_of() {
@@ -213,7 +222,7 @@ qd_start --dev --tls-cert "$C/server.pem" --tls-key "$C/server.key" --tls-client
     --tls-client-auth optional --credentials "$T/credentials.yaml"
 qd_run X1_a_certificate_or_a_token_is_asked_for X7_a_token_file_that_others_can_read_is_refused \
     X7_no_token_is_in_the_log X6_the_audit_tells_who_acted X1_health_is_open_and_livez_lives X1_credentials_are_read_again \
-    X1_a_renewed_certificate_is_served
+    X1_a_renewed_certificate_is_served X6_what_was_read_again_from_files_is_in_the_audit
 qd_stop
 
 qd_start --dev --listen 127.0.0.1:0 --admin-rpc-listen 0.0.0.0:0 --port-file "$T/ports"

@@ -251,7 +251,7 @@ static void *reloader(void *argument)
     (void)argument;
     (void)pthread_barrier_wait(&start);
     for (unsigned i = 0; i < RELOADS || atomic_load(&node->revision) < 5; i++) {
-        REQUIRE(qd_reload_file(node, policy_path, problems) != QD_RELOAD_BAD);
+        REQUIRE(qd_reload_file(node, policy_path, problems, NULL) != QD_RELOAD_BAD);
     }
     qd_problems_free(problems);
     atomic_fetch_sub(&reloads, 1);

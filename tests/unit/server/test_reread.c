@@ -24,11 +24,11 @@ static uint64_t look(void *context)
     return fake->restless ? atomic_fetch_add(&fake->now, 1) : atomic_load(&fake->now);
 }
 
-static bool load(void *context, uint64_t *ret_look)
+static bool load(void *context, struct qd_reread_mark *ret_mark)
 {
     struct fake *fake = context;
 
-    *ret_look = atomic_load(&fake->now);
+    ret_mark->look = atomic_load(&fake->now);
     (void)atomic_fetch_add(&fake->loads, 1);
     return !atomic_load(&fake->bad);
 }
@@ -36,7 +36,8 @@ static bool load(void *context, uint64_t *ret_look)
 static struct qd_reread *start(struct fake *fake, uint64_t loaded)
 {
     struct qd_reread *reread =
-        qd_reread_start(&(struct qd_reread_config){look, load, fake}, loaded);
+        qd_reread_start(&(struct qd_reread_config){.look = look, .load = load, .context = fake},
+                        (struct qd_reread_mark){.look = loaded});
 
     cr_assert_not_null(reread);
     return reread;
