@@ -117,15 +117,28 @@ func (q *quota) check(h *hold, maxOutput *int64) *refusal {
 		return &refusal{http.StatusServiceUnavailable, "quota cannot be checked at present",
 			map[string]string{"retry-after": "1"}}
 	case answer.Verdict != pb.Verdict_VERDICT_ALLOWED:
+		slog.Info("denied", "request", h.requestID, "why", answer.Message)
 		return denial(answer)
 	}
 	h.token = answer.Reservation.GetToken()
 	return nil
 }
 
+// told is what the tenant's users may read of a denial or a stop: of a limit of money no amounts, which are what it
+// costs us.
+func told(limit *pb.LimitState, reason pb.Reason, message string) string {
+	switch {
+	case limit.GetUnit() != "nano_usd":
+		return message
+	case reason == pb.Reason_REASON_NEVER_FITS:
+		return limit.Name + " does not allow a request of this size"
+	}
+	return limit.Name + " is used up"
+}
+
 // denial is a denied check as HTTP: 429 for what is used up, 503 for what is quotad's, 403 for the rest.
 func denial(answer *pb.CheckQuotaResponse) *refusal {
-	no := &refusal{http.StatusForbidden, answer.Message, map[string]string{}}
+	no := &refusal{http.StatusForbidden, told(answer.Limit, answer.Reason, answer.Message), map[string]string{}}
 	switch answer.Reason {
 	case pb.Reason_REASON_LIMIT, pb.Reason_REASON_NEVER_FITS:
 		no.status = http.StatusTooManyRequests
@@ -154,7 +167,11 @@ func (q *quota) extend(h *hold, used usage) (stop bool, why string) {
 		slog.Warn("extension", "request", h.requestID, "error", err)
 		return false, ""
 	}
-	return answer.Continuation == pb.Continuation_CONTINUATION_STOP, answer.Message
+	if answer.Continuation != pb.Continuation_CONTINUATION_STOP {
+		return false, ""
+	}
+	slog.Info("stopped", "request", h.requestID, "why", answer.Message)
+	return true, told(answer.Limit, answer.Reason, answer.Message)
 }
 
 // report books what was used. What could not be booked is in the log, whole. The client's going ends no report.

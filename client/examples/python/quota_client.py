@@ -96,6 +96,7 @@ class Quota:
             return self.unanswered(hold, error)
         if answer.verdict == pb.VERDICT_ALLOWED:
             return hold._replace(token=answer.reservation.token)
+        log.info("%s is denied: %s", request_id, answer.message)
         raise denial(answer)
 
     def unanswered(self, hold, error):
@@ -116,7 +117,10 @@ class Quota:
         except grpc.RpcError as error:
             log.warning("extension of %s: %s: %s", hold.request_id, error.code().name, error.details())
             return None
-        return answer.message or "quota used up" if answer.continuation == pb.CONTINUATION_STOP else None
+        if answer.continuation != pb.CONTINUATION_STOP:
+            return None
+        log.info("%s is stopped: %s", hold.request_id, answer.message)
+        return told(answer)
 
     def report(self, hold, outcome, used, tier=0):
         """Books `used` (a usage.Usage). True: it is on disk. What could not be booked is in the log, whole."""
@@ -153,10 +157,19 @@ def amounts(meters):
     return [{"meter": meter, "amount": amount} for meter, amount in meters.items()]
 
 
+def told(answer):
+    """What the tenant's users may read of a denial or a stop: of a limit of money no amounts, our own cost."""
+    if answer.limit.unit != "nano_usd":
+        return answer.message or "quota used up"
+    if answer.reason == pb.REASON_NEVER_FITS:
+        return f"{answer.limit.name} does not allow a request of this size"
+    return f"{answer.limit.name} is used up"
+
+
 def denial(answer):
     """A denied check as HTTP: 429 for what is used up, 503 for what is quotad's, 403 for the rest."""
     headers = {header.name: header.value for header in answer.headers}
     if answer.retry_useful and answer.retry_after_ns > 0:
         headers["retry-after"] = str(math.ceil(answer.retry_after_ns / 1e9))
     status = 503 if answer.reason in BUSY else 429 if answer.reason in THROTTLED else 403
-    return Refused(status, answer.message, headers)
+    return Refused(status, told(answer), headers)

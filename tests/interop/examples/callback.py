@@ -34,6 +34,14 @@ CONFIG = {
             },
         },
         {
+            "model_name": "dear-model",
+            "litellm_params": {
+                "model": "openai/small-model",
+                "api_base": world.vendor_url + "/v1",
+                "api_key": "none",
+            },
+        },
+        {
             "model_name": "claude",
             "litellm_params": {
                 "model": "anthropic/claude-sonnet-4-5",
@@ -208,6 +216,15 @@ def a_denied_one_is_429_and_never_sent():
     booked("few", "OK")
 
 
+def of_a_budget_of_money_nobody_is_told_amounts():
+    proxy.chat("sk-money", "tokens=200", stream=False, model="dear-model")[1].read()
+    booked("money", "OK")
+    response = proxy.chat("sk-money", "tokens=1", stream=False, model="dear-model")[1]
+    text = response.read().decode()
+    same(response.status, 429)
+    assert "money.cost is used up" in text and "$" not in text, text
+
+
 def a_vendor_that_fails_is_reported():
     response = proxy.chat("sk-failed", "status=400", stream=False)[1]
     assert response.status >= 400, response.status
@@ -251,6 +268,7 @@ try:
             openais_responses_are_booked,
             a_stream_of_openais_responses_is_booked,
             a_denied_one_is_429_and_never_sent,
+            of_a_budget_of_money_nobody_is_told_amounts,
             a_vendor_that_fails_is_reported,
             a_client_that_goes_is_reported,
             nothing_stays_held,

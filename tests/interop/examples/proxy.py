@@ -31,6 +31,7 @@ CASES = [
     "failed",
     "nowhere",
     "budget",
+    "money",
     "closed",
     "open",
     "back",
@@ -198,6 +199,18 @@ def a_budget_that_is_used_up_stops_the_output():
     until("the vendor is told", lambda: seen["closed"])
 
 
+def of_a_budget_of_money_nobody_is_told_amounts():
+    text = proxy.chat("sk-money", "tokens=4000 pause_ms=5", model="dear-model")[1].read().decode()
+    stopped = text[text.rindex("event: error") :]
+    response = proxy.chat("sk-money", "tokens=1", model="dear-model")[1]
+    denied = response.read().decode()
+    same(response.status, 429)
+    for told in (stopped, denied):
+        assert "money.cost is used up" in told and "$" not in told, told
+    log = (world.folder / "proxy.log").read_text()
+    assert "money.cost $" in log, "the operator is told amounts"
+
+
 def nothing_stays_held():
     until("no reservation is open", lambda: quotad.ctl("reservations", "ls", "-o", "json").find('"r_') < 0)
 
@@ -274,6 +287,7 @@ try:
             a_vendor_that_fails_costs_nothing,
             a_vendor_that_is_not_there_is_502_and_not_dispatched,
             a_budget_that_is_used_up_stops_the_output,
+            of_a_budget_of_money_nobody_is_told_amounts,
             nothing_stays_held,
             away_and_closed_is_503,
             away_and_open_is_served_and_booked_later,
