@@ -13,7 +13,21 @@
 #define PEM_BYTES_MAX   ((size_t)1 << 20)
 #define TOKEN_BYTES_MAX ((size_t)1024)
 
-/* The file's text, to be freed; NULL with *error. A secret is refused if others can read it. */
+/* X7: nothing of a secret stays behind in freed memory. NULL is fine. */
+static void forget(char *text, size_t size)
+{
+    if (text != NULL) {
+        explicit_bzero(text, size);
+        free(text);
+    }
+}
+
+static void forget_text(char *text)
+{
+    forget(text, text != NULL ? strlen(text) : 0);
+}
+
+/* The file's text, to be forgotten; NULL with *error. A secret is refused if others can read it. */
 static char *read_file(const char *path, size_t max, bool secret, struct quota_error *error)
 {
     struct stat st;
@@ -28,12 +42,13 @@ static char *read_file(const char *path, size_t max, bool secret, struct quota_e
         free(text);
         text = NULL;
     } else {
+        (void)setvbuf(file, NULL, _IONBF, 0); /* a buffer of its own would keep a copy */
         size = fread(text, 1, max + 1, file);
         text[size] = '\0';
         if (ferror(file) != 0 || size == 0 || size > max || strlen(text) != size) {
             lq_error_set(error, QUOTA_INVALID, "%s: accepted are texts of 1 to %zu bytes", path,
                          max);
-            free(text);
+            forget(text, size);
             text = NULL;
         }
     }
@@ -51,7 +66,7 @@ static char *read_pem(const char *path, bool secret, struct quota_error *error)
 
     if (text != NULL && (strstr(text, "-----BEGIN ") == NULL || strstr(text, what) == NULL)) {
         lq_error_set(error, QUOTA_INVALID, "%s: accepted is PEM: -----BEGIN %s-----", path, what);
-        free(text);
+        forget_text(text);
         text = NULL;
     }
     return text;
@@ -109,11 +124,12 @@ static bool read_token(const struct quota_config *config, struct lq_secure *secu
         secure->authorization.key = grpc_slice_from_static_string("authorization");
         secure->authorization.value = grpc_slice_from_copied_buffer(bearer, (size_t)n);
         secure->has_token = true;
+        explicit_bzero(bearer, sizeof bearer);
     } else {
         lq_error_set(error, QUOTA_INVALID, "%s: one line with a token is accepted",
                      config->token_file);
     }
-    free(token);
+    forget_text(token);
     return good;
 }
 
@@ -138,7 +154,7 @@ static grpc_channel_credentials *open_tls(const struct quota_config *config,
     }
     free(roots);
     free(cert);
-    free(key);
+    forget_text(key); /* gRPC has a copy of its own */
     return credentials;
 }
 

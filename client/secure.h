@@ -1,7 +1,8 @@
 /* How a client shows who it is, and knows its server: TLS and a token, from files.
  *
  * Layer:    client. Threads: once made it is immutable.
- * Memory:   the client's.
+ * Memory:   the client's. What was read of a secret is cleared before it is freed (X7); gRPC keeps
+ *           a copy while the client lives, and frees it as it is.
  */
 #ifndef LQ_SECURE_H
 #define LQ_SECURE_H
