@@ -1,7 +1,5 @@
 #include "tests/unit/rpc/cast.h"
 
-#include "tests/unit/rpc/served.h"
-
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -81,13 +79,9 @@ static enum qd_error_code reload(void *context, uint64_t expected_revision,
     return QD_ERROR_NONE;
 }
 
-struct qd_rpc_config cast_config(void)
+struct served_with cast_with(void)
 {
-    struct qd_rpc_config config = served_config();
-
-    config.credentials = cast_all();
-    config.hooks.reload = reload;
-    return config;
+    return (struct served_with){.rpc = {.credentials = cast_all(), .hooks = {.reload = reload}}};
 }
 
 char *cast_text(const char *text)

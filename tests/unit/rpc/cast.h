@@ -7,7 +7,7 @@
 #define QD_TESTS_UNIT_RPC_CAST_H
 
 #include "server/rpc/credentials.h"
-#include "server/rpc/server.h"
+#include "tests/unit/rpc/served.h"
 
 /* All of them, or all but one. */
 struct qd_credentials *cast_all(void);
@@ -15,8 +15,8 @@ struct qd_credentials *cast_without(const char *name);
 /* One alone: "role: billing, tenant: globex". */
 struct qd_credentials *cast_one(const char *name, const char *rest);
 
-/* served_config() with them, and a reload that does nothing. */
-struct qd_rpc_config cast_config(void);
+/* A server that knows them, and a reload that does nothing. */
+struct served_with cast_with(void);
 
 /* The text as protobuf-c wants it. */
 char *cast_text(const char *text);

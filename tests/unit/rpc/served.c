@@ -33,9 +33,9 @@ static struct qd_policy *load_policy(const char *yaml)
     return loaded;
 }
 
-static void open_node(struct served *s, const struct served_node *node)
+static void open_node(struct served *s, const struct served_with *with)
 {
-    uint32_t counters = node->counters > 0 ? node->counters : 64;
+    uint32_t counters = with->counters > 0 ? with->counters : 64;
     struct qd_ledger_config in_ledger = {0};
     struct qd_error error;
     struct qd_core_config slice = {.hash_seed = 7,
@@ -51,7 +51,7 @@ static void open_node(struct served *s, const struct served_node *node)
                                    .name_bytes = 65536};
     struct qd_node_config config = {.shards = {.count = 1, .slice = slice, .common = slice},
                                     .clock =
-                                        node->clock.wall != NULL ? node->clock : qd_clock_system,
+                                        with->clock.wall != NULL ? with->clock : qd_clock_system,
                                     .name = "test",
                                     .incarnation = 1,
                                     .tenants_max = 10};
@@ -65,19 +65,11 @@ static void open_node(struct served *s, const struct served_node *node)
     s->node = qd_node_new(&config, &error);
     cr_assert_not_null(s->node);
     s->node->tenants = s->tenants;
-    qd_node_publish(s->node, load_policy(node->policy != NULL ? node->policy : small_policy), NULL);
-}
-
-void served_open_node(struct served *s, struct qd_clock_source clock)
-{
-    const struct served_node node = {.clock = clock};
-
-    open_node(s, &node);
+    qd_node_publish(s->node, load_policy(with->policy != NULL ? with->policy : small_policy), NULL);
 }
 
 struct qd_rpc_config served_config(void)
 {
-    /* One booking thread: the next report waits in the queue. */
     return (struct qd_rpc_config){.listen = "127.0.0.1:0",
                                   .threads = 1,
                                   .booking_threads = 1,
@@ -85,26 +77,33 @@ struct qd_rpc_config served_config(void)
                                   .streams_max = 64};
 }
 
-static void open_server(struct served *s, const struct served_node *node,
-                        const struct qd_rpc_config *config)
+static void open_server(struct served *s, struct qd_rpc_config config)
 {
+    const struct qd_rpc_config usual = served_config();
     struct qd_error error;
 
-    s->token = NULL;
-    s->metadata_count = 0;
-    s->channel = NULL;
-    open_node(s, node);
-    s->rpc = qd_rpc_start(s->node, config, &error);
+    config.listen = config.listen != NULL ? config.listen : usual.listen;
+    config.threads = config.threads > 0 ? config.threads : usual.threads;
+    config.booking_threads =
+        config.booking_threads > 0 ? config.booking_threads : usual.booking_threads;
+    config.booking_queue = config.booking_queue > 0 ? config.booking_queue : usual.booking_queue;
+    config.streams_max = config.streams_max > 0 ? config.streams_max : usual.streams_max;
+    s->rpc = qd_rpc_start(s->node, &config, &error);
     cr_assert_not_null(s->rpc, "%s", error.text);
     grpc_init();
     s->queue = grpc_completion_queue_create_for_pluck(NULL);
 }
 
-void served_open_config(struct served *s, const struct qd_rpc_config *config)
+void served_open(struct served *s, const struct served_with *with)
 {
-    static const struct served_node usual = {0};
-
-    open_server(s, &usual, config);
+    memset(s, 0, sizeof(*s));
+    open_node(s, with);
+    if (!with->no_server) {
+        open_server(s, with->rpc);
+    }
+    if (!with->no_server && !with->no_channel) {
+        served_dial(s, grpc_insecure_credentials_create());
+    }
 }
 
 void served_dial(struct served *s, grpc_channel_credentials *credentials)
@@ -119,43 +118,7 @@ void served_dial(struct served *s, grpc_channel_credentials *credentials)
     grpc_channel_credentials_release(credentials);
 }
 
-void served_close_node(struct served *s)
-{
-    qd_node_free(s->node);
-    qd_tenant_store_close(s->tenants);
-    qd_ledger_close(s->ledger);
-    qd_store_close(s->store);
-}
-
-void served_open(struct served *s)
-{
-    struct qd_rpc_config config = served_config();
-
-    served_open_config(s, &config);
-    served_dial(s, grpc_insecure_credentials_create());
-}
-
-void served_open_with(struct served *s, struct qd_rpc_config config)
-{
-    static const struct served_node usual = {0};
-
-    served_open_on(s, &usual, config);
-}
-
-void served_open_on(struct served *s, const struct served_node *node, struct qd_rpc_config config)
-{
-    struct qd_rpc_config usual = served_config();
-
-    config.listen = usual.listen;
-    config.threads = usual.threads;
-    config.booking_threads = usual.booking_threads;
-    config.booking_queue = usual.booking_queue;
-    config.streams_max = usual.streams_max;
-    open_server(s, node, &config);
-    served_dial(s, grpc_insecure_credentials_create());
-}
-
-void served_close(struct served *s)
+static void close_server(struct served *s)
 {
     if (s->channel != NULL) {
         grpc_channel_destroy(s->channel);
@@ -163,8 +126,22 @@ void served_close(struct served *s)
     grpc_completion_queue_shutdown(s->queue);
     grpc_completion_queue_destroy(s->queue);
     qd_rpc_stop(s->rpc, 5000);
-    served_close_node(s);
-    grpc_shutdown_blocking();
+}
+
+void served_close(struct served *s)
+{
+    bool server = s->queue != NULL;
+
+    if (server) {
+        close_server(s);
+    }
+    qd_node_free(s->node);
+    qd_tenant_store_close(s->tenants);
+    qd_ledger_close(s->ledger);
+    qd_store_close(s->store);
+    if (server) {
+        grpc_shutdown_blocking();
+    }
 }
 
 static void *unpack(grpc_byte_buffer *received, const ProtobufCMessageDescriptor *type)

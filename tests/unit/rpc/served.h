@@ -29,29 +29,24 @@ struct served {
     size_t metadata_count;
 };
 
-void served_open(struct served *s);
-/* What served_open listens with, to be changed. */
-struct qd_rpc_config served_config(void);
-/* The same without a channel. */
-void served_open_config(struct served *s, const struct qd_rpc_config *config);
-/* Another channel, on a connection of its own, with these credentials, which it takes. The channel
- * before it is the caller's from then on. */
-void served_dial(struct served *s, grpc_channel_credentials *credentials);
-/* As served_open, on these terms: `listen`, `threads` and what counts bookings and streams are set.
- */
-void served_open_with(struct served *s, struct qd_rpc_config config);
-/* And on a node that is otherwise than usual. */
-struct served_node {
+/* How it is otherwise than usual; all 0: as usual. */
+struct served_with {
     const char *policy;           /* NULL: a small one */
     struct qd_clock_source clock; /* all NULL: the system's */
     uint32_t counters;            /* of each kind, and bindings; 0: 64 */
+    struct qd_rpc_config rpc;     /* what served_config sets and is 0 here is as there */
+    bool no_channel;              /* the test dials itself */
+    bool no_server;               /* only the node and what is below it */
 };
-void served_open_on(struct served *s, const struct served_node *node, struct qd_rpc_config config);
+void served_open(struct served *s, const struct served_with *with);
 void served_close(struct served *s);
 
-/* Only the node and what is below it, with a clock of its own. */
-void served_open_node(struct served *s, struct qd_clock_source clock);
-void served_close_node(struct served *s);
+/* On any port of 127.0.0.1, with one booking thread: the next report waits in the queue. */
+struct qd_rpc_config served_config(void);
+
+/* Another channel, on a connection of its own, with these credentials, which it takes. The channel
+ * before it is the caller's from then on. */
+void served_dial(struct served *s, grpc_channel_credentials *credentials);
 
 /* A unary call under way. */
 struct served_pending {

@@ -121,7 +121,7 @@ Test(accept, X2_connections_over_the_cap_are_closed_and_counted)
     struct served s;
     int fds[3];
 
-    served_open_with(&s, (struct qd_rpc_config){.connections_max = 3});
+    served_open(&s, &(struct served_with){.rpc = {.connections_max = 3}});
     for (int i = 0; i < 3; i++) {
         fds[i] = join_from(&s, "127.0.0.1");
         cr_expect(is_taken(fds[i]));
@@ -144,8 +144,8 @@ Test(accept, X2_one_address_leaves_room_for_others)
 {
     struct served s;
 
-    served_open_with(&s,
-                     (struct qd_rpc_config){.connections_max = 100, .connections_per_address = 2});
+    served_open(
+        &s, &(struct served_with){.rpc = {.connections_max = 100, .connections_per_address = 2}});
     int first = join_from(&s, "127.0.0.1");
     int second = join_from(&s, "127.0.0.1");
     cr_expect(is_taken(first) && is_taken(second));
@@ -182,7 +182,7 @@ Test(accept, X3_serves_again_after_descriptors_ran_out)
     int fds[MANY];
     int taken = 0;
 
-    served_open_with(&s, (struct qd_rpc_config){.connections_max = 1000});
+    served_open(&s, &(struct served_with){.rpc = {.connections_max = 1000}});
     for (int i = 0; i < MANY; i++) {
         fds[i] = new_socket("127.0.0.1");
     }
@@ -213,7 +213,7 @@ Test(accept, X3_a_server_stops_while_others_connect)
     struct served s;
     int fds[MANY];
 
-    served_open_with(&s, (struct qd_rpc_config){.connections_max = 1000});
+    served_open(&s, &(struct served_with){.rpc = {.connections_max = 1000}});
     for (int i = 0; i < MANY; i++) {
         fds[i] = join_from(&s, "127.0.0.1");
     }
@@ -234,7 +234,7 @@ Test(accept, X3_another_grpc_listens_by_itself)
               grpc_g_stands_for());
     cr_expect_not(qd_handover_supported("galley"));
     cr_expect_not(qd_handover_supported(""));
-    served_open_with(&s, (struct qd_rpc_config){.grpc_listener = true});
+    served_open(&s, &(struct served_with){.rpc = {.grpc_listener = true}});
     cr_expect(serves(&s));
     cr_expect_eq(atomic_load(&s.node->connections.accepted), 0);
     served_close(&s);

@@ -250,12 +250,11 @@ static void report(const char *id)
 
 static void setup(void)
 {
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
 
-    config.hooks.reload = reload;
-    config.hooks.checkpoint = make_checkpoint;
-    served_open_config(&s, &config);
-    served_dial(&s, grpc_insecure_credentials_create());
+    with.rpc.hooks.reload = reload;
+    with.rpc.hooks.checkpoint = make_checkpoint;
+    served_open(&s, &with);
     s.token = "admin";
     report("one");
     report("two");

@@ -146,7 +146,7 @@ Test(call_log, X8_traceparent_comes_with_the_call_and_X7_what_it_said_does_not)
 {
     struct served s = {0};
 
-    served_open(&s);
+    served_open(&s, &(struct served_with){0});
     (void)logged();
     s.metadata[0].key = grpc_slice_from_static_string("traceparent");
     s.metadata[0].value = grpc_slice_from_static_string("00-" TRACE "-" SPAN "-01");

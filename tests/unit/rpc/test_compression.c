@@ -40,7 +40,7 @@ Test(compression, X2_compressed_messages_are_not_inflated)
         "/quota.v1.QuotaService/CheckQuota", "/quota.v1.QuotaService/StreamQuota",
         "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", "/nobody/Knows"};
 
-    served_open(&s);
+    served_open(&s, &(struct served_with){0});
     /* What is inside is too long a name: the message arrived, and was read. */
     cr_expect_eq(ask(paths[0], NULL), GRPC_STATUS_INVALID_ARGUMENT);
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {

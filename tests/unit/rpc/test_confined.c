@@ -107,10 +107,9 @@ static void record(const char *tenant)
 
 static void setup(void)
 {
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
 
-    served_open_config(&s, &config);
-    served_dial(&s, grpc_insecure_credentials_create());
+    served_open(&s, &with);
     for (size_t i = 0; i < TENANTS; i++) {
         report(tenants[i], "r"); /* entry i + 1 */
         hold(i);

@@ -15,10 +15,8 @@ TestSuite(listeners, .timeout = 120);
 
 static void open_both(void)
 {
-    struct qd_rpc_config config = served_config();
-
-    config.admin_listen = "127.0.0.1:0";
-    served_open_config(&s, &config);
+    served_open(&s,
+                &(struct served_with){.rpc = {.admin_listen = "127.0.0.1:0"}, .no_channel = true});
     cr_assert_neq(qd_rpc_admin_port(s.rpc), 0);
     cr_assert_neq(qd_rpc_admin_port(s.rpc), qd_rpc_port(s.rpc));
 }
@@ -63,9 +61,7 @@ Test(listeners, X1_administration_is_served_at_its_own_address_only)
 
 Test(listeners, X1_without_an_address_of_its_own_it_is_served_with_all)
 {
-    struct qd_rpc_config config = served_config();
-
-    served_open_config(&s, &config);
+    served_open(&s, &(struct served_with){.no_channel = true});
     cr_expect_eq(qd_rpc_admin_port(s.rpc), 0);
     cr_expect_eq(ask(qd_rpc_port(s.rpc), "/quota.v1.AdminService/GetStatus"), GRPC_STATUS_OK);
     served_close(&s);

@@ -14,7 +14,7 @@ static struct served s;
 
 static void setup(void)
 {
-    served_open(&s);
+    served_open(&s, &(struct served_with){0});
 }
 
 static void teardown(void)

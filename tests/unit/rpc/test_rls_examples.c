@@ -50,7 +50,7 @@ static struct world *world_new(struct qd_rls_rules *rules)
     struct world *w = calloc(1, sizeof(*w));
 
     now_ns = INT64_C(1600000000) * QD_NS_PER_S; /* 26:40 into an hour, a Sunday */
-    served_open_node(&w->served, (struct qd_clock_source){mono, wall, NULL});
+    served_open(&w->served, &(struct served_with){.clock = {mono, wall, NULL}, .no_server = true});
     w->rpc.node = w->served.node;
     w->rpc.config.rls_options.metadata = true;
     atomic_init(&w->rpc.rls, qd_rls_set_new(rules));
@@ -63,7 +63,7 @@ static void world_free(struct world *w)
 {
     qd_place_release(&w->place);
     qd_rls_set_free(atomic_load(&w->rpc.rls));
-    served_close_node(&w->served);
+    served_close(&w->served);
     free(w);
 }
 

@@ -22,8 +22,6 @@ TestSuite(rls_tenant, .timeout = 120);
 #define FACTS_MAX 5
 #define LONG_MS   60000
 
-static const struct qd_rpc_config tenants = {.tenant_domain = DOMAIN};
-
 typedef Envoy__Service__Ratelimit__V3__RateLimitResponse rls_answer;
 
 enum {
@@ -315,15 +313,17 @@ Test(rls_tenant, I3_requests_and_usage_count_as_by_native_calls)
         "  '*': {plan: pro}\n"
         "prices: {big: {input_token: $10/1M, output_token: $40/1M, request: $0.001}}\n"
         "unknown_price: unpriced\n";
-    const struct served_node node = {
-        .policy = policy, .clock = {mono, wall, NULL}, .counters = 1024};
+    const struct served_with tenants = {.policy = policy,
+                                        .clock = {mono, wall, NULL},
+                                        .counters = 1024,
+                                        .rpc = {.tenant_domain = DOMAIN}};
     struct served rls, native;
     struct qd_prng g;
     unsigned over = 0;
 
     qd_prng_init(&g, qd_prng_seed("rls_tenant", 20));
-    served_open_on(&rls, &node, tenants);
-    served_open_on(&native, &node, tenants);
+    served_open(&rls, &tenants);
+    served_open(&native, &tenants);
     for (unsigned i = 0; i < 1500; i++) {
         struct asked asked = draw(&g);
         int by_rls = ask_rls(&rls, &asked);
@@ -352,7 +352,7 @@ Test(rls_tenant, I3_requests_and_usage_count_as_by_native_calls)
 static const char budget[] = "version: 1\nplans: {free: {requests: 100/month, concurrency: 3}}\n"
                              "tenants: {'*': {plan: free}}\n";
 
-static const struct served_node slow = {.policy = budget};
+static const struct served_with slow = {.policy = budget, .rpc = {.tenant_domain = DOMAIN}};
 
 static void begin(struct served *s, const struct asked *asked, int64_t deadline_ms,
                   struct served_pending *ret_pending)
@@ -406,7 +406,7 @@ Test(rls_tenant, X2_what_finds_the_queue_full_holds_nothing)
     int64_t held = 0;
     unsigned ok = 0;
 
-    served_open_on(&s, &slow, tenants);
+    served_open(&s, &slow);
     cr_assert_eq(ask_rls(&s, &asked), OK);
     gate_shut(s.store);
     begin(&s, &asked, LONG_MS, &pending[0]);
@@ -435,7 +435,7 @@ Test(rls_tenant, I9_what_comes_too_late_to_the_disk_is_not_booked)
     struct served s;
     int64_t held = 0;
 
-    served_open_on(&s, &slow, tenants);
+    served_open(&s, &slow);
     gate_shut(s.store);
     begin(&s, &asked, LONG_MS, &first);
     gate_await_writer(s.store);
@@ -462,7 +462,7 @@ Test(rls_tenant, L2_nothing_is_allowed_before_it_is_on_disk)
     struct served_pending first;
     struct served s;
 
-    served_open_on(&s, &slow, tenants);
+    served_open(&s, &slow);
     gate_shut(s.store);
     begin(&s, &asked, LONG_MS, &first);
     gate_await_writer(s.store);
@@ -481,12 +481,13 @@ Test(rls_tenant, L2_nothing_is_allowed_before_it_is_on_disk)
 Test(rls_tenant, X1_a_stranger_is_over_its_limit_for_a_bound_caller)
 {
     static const char *const strangers[] = {"globex", "acme-2", "acm", "nobody", "a//b"};
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
     struct served s;
     int64_t held = 0;
 
-    config.tenant_domain = DOMAIN;
-    served_open_on(&s, &slow, config);
+    with.policy = budget;
+    with.rpc.tenant_domain = DOMAIN;
+    served_open(&s, &with);
     s.token = "acme-gateway";
     for (size_t i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++) {
         const struct asked asked = {strangers[i], "", "", "", "", 1};

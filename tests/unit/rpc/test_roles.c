@@ -183,10 +183,9 @@ static const char *answers_of(const char *path)
 
 static void open_cast(void)
 {
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
 
-    served_open_config(&s, &config);
-    served_dial(&s, grpc_insecure_credentials_create());
+    served_open(&s, &with);
 }
 
 Test(roles, X1_each_role_against_each_method)
@@ -217,12 +216,11 @@ Test(roles, X1_each_role_against_each_method)
 Test(roles, X1_without_credentials_everybody_may_do_everything)
 {
     const struct qd_method *const *services;
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
 
-    qd_credentials_free(config.credentials);
-    config.credentials = NULL;
-    served_open_config(&s, &config);
-    served_dial(&s, grpc_insecure_credentials_create());
+    qd_credentials_free(with.rpc.credentials);
+    with.rpc.credentials = NULL;
+    served_open(&s, &with);
     uint32_t count = qd_rpc_methods(&services);
     for (uint32_t i = 0; i < count; i++) {
         for (const struct qd_method *m = services[i]; m->path != NULL; m++) {
@@ -337,14 +335,15 @@ static void open_at(const char *host, const struct qd_tls_files *tls,
 {
     char listen[64];
     char address[64];
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
 
     (void)snprintf(listen, sizeof(listen), "%s:0", host);
-    config.listen = listen;
+    with.no_channel = true;
+    with.rpc.listen = listen;
     if (tls != NULL) {
-        config.tls = *tls;
+        with.rpc.tls = *tls;
     }
-    served_open_config(&s, &config);
+    served_open(&s, &with);
     (void)snprintf(address, sizeof(address), "%s:%d", host, qd_rpc_port(s.rpc));
     s.channel = grpc_channel_create(address, credentials, NULL);
     grpc_channel_credentials_release(credentials);
@@ -420,15 +419,15 @@ static const char *status_as(const char *own)
 
 Test(roles, X1_a_certificate_names_its_owner)
 {
-    struct qd_rpc_config config = served_config();
+    struct served_with with = {.no_channel = true};
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
 
-    config.tls = make_files("IP:127.0.0.1");
-    config.tls.client_ca = qd_tempdir_path(&dir, "ca.pem", paths[2]);
-    config.tls.client_optional = true;
-    config.credentials =
+    with.rpc.tls = make_files("IP:127.0.0.1");
+    with.rpc.tls.client_ca = qd_tempdir_path(&dir, "ca.pem", paths[2]);
+    with.rpc.tls.client_optional = true;
+    with.rpc.credentials =
         qd_credentials_load_bytes("c.yaml", by_certificate, strlen(by_certificate), problems);
-    cr_assert_not_null(config.credentials);
+    cr_assert_not_null(with.rpc.credentials);
     qd_problems_free(problems);
     certs_make(&dir, "ops", "ca", "DNS:Ops.example", 2);
     certs_make(&dir, "edge", "ca", "URI:spiffe://prod/ns/edge/gw", 2);
@@ -436,7 +435,7 @@ Test(roles, X1_a_certificate_names_its_owner)
     /* The right text in the wrong place is not the right name. */
     certs_make(&dir, "wrong-kind", "ca", "email:ops@ops.example,URI:https://ops.example", 2);
     certs_make(&dir, "wrong-uri", "ca", "URI:spiffe://prod/ns/other/gw", 2);
-    served_open_config(&s, &config);
+    served_open(&s, &with);
     cr_expect_str_eq(status_as("ops"), "OK");
     cr_expect_str_eq(status_as("edge"), "ROLE_FORBIDS");
     cr_expect_eq(call_empty("/quota.v1.QuotaService/StreamQuota"), GRPC_STATUS_OK);

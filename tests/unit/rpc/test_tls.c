@@ -45,15 +45,15 @@ enum clients {
 
 static void open_tls(enum clients clients)
 {
-    struct qd_rpc_config config = served_config();
+    struct served_with with = {.no_channel = true};
 
-    config.tls = (struct qd_tls_files){.cert = cert, .key = key};
+    with.rpc.tls = (struct qd_tls_files){.cert = cert, .key = key};
     if (clients != NO_CLIENT_CERTS) {
         certs_authority(&dir, "client-ca");
-        config.tls.client_ca = client_ca;
-        config.tls.client_optional = clients == CLIENT_CERTS_OPTIONAL;
+        with.rpc.tls.client_ca = client_ca;
+        with.rpc.tls.client_optional = clients == CLIENT_CERTS_OPTIONAL;
     }
-    served_open_config(&s, &config);
+    served_open(&s, &with);
 }
 
 /* One call on a new connection: its status. */

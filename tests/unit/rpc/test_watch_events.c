@@ -16,7 +16,7 @@ static struct served s;
 
 static void setup(void)
 {
-    served_open(&s);
+    served_open(&s, &(struct served_with){0});
 }
 
 static void teardown(void)
@@ -362,10 +362,9 @@ Test(watch_events, X5_a_stop_ends_the_streams_behind_what_was_told)
 
 static void setup_known(void)
 {
-    struct qd_rpc_config config = cast_config();
+    struct served_with with = cast_with();
 
-    served_open_config(&s, &config);
-    served_dial(&s, grpc_insecure_credentials_create());
+    served_open(&s, &with);
 }
 
 TestSuite(watch_known, .init = setup_known, .fini = teardown, .timeout = 60);
