@@ -626,7 +626,7 @@ static char *load_rls(struct qd_boot *boot, const struct qd_config *config)
     char *why = NULL;
 
     if (dir[0] != '\0') {
-        boot->rls = qd_rls_dir_load(dir, reserved, &boot->rls_mark, &why);
+        boot->rls = qd_rls_dir_load(dir, reserved, false, &boot->rls_mark, &why);
         if (boot->rls != NULL) {
             (void)fputs(why != NULL ? why : "", stderr); /* warnings */
             free(why);

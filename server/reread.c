@@ -10,7 +10,11 @@
 struct qd_reread {
     struct qd_reread_config config;
     struct qd_reread_mark loaded;
-    uint64_t seen; /* at the last look */
+    uint64_t seen;      /* at the last look */
+    uint32_t unsettled; /* looks since it was loaded or rested */
+    bool refused;       /* what it looked like since it was loaded, at last like this */
+    uint64_t refused_look;
+    uint32_t waited; /* looks since then */
     struct qd_ticker *ticker;
 };
 
@@ -28,20 +32,37 @@ static void audit(const struct qd_reread_config *c, const struct qd_hash128 *bef
                                                 .after = {(const char *)after, sizeof(*after)}});
 }
 
+static bool rests(struct qd_reread *r, uint64_t now)
+{
+    r->unsettled = now == r->seen ? QD_REREAD_UNSETTLED_MAX : r->unsettled + 1;
+    r->seen = now;
+    if (r->unsettled < QD_REREAD_UNSETTLED_MAX) {
+        return false;
+    }
+    r->unsettled = 0;
+    return true;
+}
+
 static void look(void *context)
 {
     struct qd_reread *r = context;
     uint64_t now = r->config.look(r->config.context);
-    bool settled = now == r->seen;
 
-    r->seen = now;
-    if (!settled || now == r->loaded.look) {
+    if (!rests(r, now) || (now == r->loaded.look && !r->refused)) {
+        return;
+    }
+    if (r->refused && now == r->refused_look && ++r->waited < r->config.retry_looks) {
         return;
     }
     struct qd_reread_mark mark = r->loaded;
     if (r->config.load(r->config.context, &mark)) {
         audit(&r->config, &r->loaded.content, &mark.content);
         r->loaded = mark;
+        r->refused = false;
+    } else {
+        r->refused = true;
+        r->refused_look = now;
+        r->waited = 0;
     }
 }
 

@@ -1,6 +1,7 @@
 /* What is read again when its files change: a thread that looks once a second, and has it loaded
- * once it looks the same twice: then whoever writes it has ended. What then says something else
- * leaves an audit record (X6); what was refused changes nothing: the log tells of it.
+ * once it looks the same twice: then whoever writes it has ended. What never rests is loaded every
+ * QD_REREAD_UNSETTLED_MAX looks. What then says something else leaves an audit record (X6); what
+ * was refused changes nothing: the log tells of it.
  *
  * Layer:    composition (main.c)
  * Threads:  one starts and stops; `look` and `load` run on a thread of its own, never twice at
@@ -10,6 +11,8 @@
 #define QD_SERVER_REREAD_H
 
 #include "server/shard/node.h"
+
+#define QD_REREAD_UNSETTLED_MAX 5U
 
 struct qd_reread; /* opaque */
 
@@ -22,11 +25,12 @@ struct qd_reread_mark {
 struct qd_reread_config {
     uint64_t (*look)(void *context);
     /* Load what is there, and put it in force or tell why not. True: it is done with until it looks
-     * different from ret_mark->look. False: it is tried again with the next look, for what was
+     * different from ret_mark->look. False: it is tried again after `retry_looks`, for what was
      * missing may have been a descriptor. ret_mark->content is what was in force until now, and is
      * left so by what is refused. */
     bool (*load)(void *context, struct qd_reread_mark *ret_mark);
     void *context;
+    uint32_t retry_looks; /* 1: with the next */
     /* Of the audit record. */
     const char *action;   /* "ReloadCredentials" */
     const char *subject;  /* "(credentials)" */

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A wrong folder may be large. */
+#define RETRY_LOOKS 60U
+
 /* --- what it looks like --- */
 
 /* Of the files that a load would read; 0: they cannot be listed. */
@@ -46,7 +49,21 @@ static bool has_reserved(const struct qd_rls_rules *rules, const char *reserved,
     return domain != NULL;
 }
 
-struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved,
+/* Somebody moved the files, or a ConfigMap has gone: that must not be the end of all limits. */
+static bool is_emptied(const char *dir, const struct qd_rls_rules *rules, bool serving,
+                       struct qd_problems *problems)
+{
+    bool emptied = serving && qd_rls_rules_file_count(rules) == 0;
+
+    if (emptied) {
+        qd_problems_add(problems, QD_SEVERITY_ERROR, dir, 0, 0,
+                        "its files have gone, and nothing would be limited any more; if that is "
+                        "meant, restart without --rls-config");
+    }
+    return emptied;
+}
+
+struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, bool serving,
                                    struct qd_reread_mark *ret_mark, char **ret_why)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
@@ -56,7 +73,7 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved,
     ret_mark->look = look_at(dir); /* before: what changes meanwhile is loaded next time */
     struct qd_rls_rules *rules = problems != NULL ? qd_rls_rules_load_dir(dir, problems) : NULL;
     if (rules != NULL && qd_rls_rules_failed_count(rules) == 0 &&
-        !has_reserved(rules, reserved, problems)) {
+        !is_emptied(dir, rules, serving, problems) && !has_reserved(rules, reserved, problems)) {
         struct qd_hash128 content = qd_rls_rules_content(rules);
         set = qd_rls_set_new(rules);
         ret_mark->content = set != NULL ? content : ret_mark->content;
@@ -89,12 +106,11 @@ static uint64_t look(void *context)
     return look_at(w->dir);
 }
 
-/* A wrong folder is not tried again until it changes: it may be large. */
 static bool reload(void *context, struct qd_reread_mark *ret_mark)
 {
     struct qd_rls_watch *w = context;
     char *why;
-    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, ret_mark, &why);
+    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, true, ret_mark, &why);
 
     atomic_store_explicit(&w->node->rls_is_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
@@ -102,7 +118,7 @@ static bool reload(void *context, struct qd_reread_mark *ret_mark)
         qd_log(QD_LOG_ERROR, "rate limits refused; those in force stay", "dir=%s why=%s",
                qd_log_quote(w->dir).text, qd_log_quote(why != NULL ? why : "").text);
         free(why);
-        return true;
+        return false;
     }
     if (why != NULL && why[0] != '\0') {
         qd_log(QD_LOG_WARN, "rate limits have warnings", "why=%s", qd_log_quote(why).text);
@@ -126,6 +142,7 @@ struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved,
     w->reread = qd_reread_start(&(struct qd_reread_config){.look = look,
                                                            .load = reload,
                                                            .context = w,
+                                                           .retry_looks = RETRY_LOOKS,
                                                            .action = "ReloadRateLimits",
                                                            .subject = "(rate limits)",
                                                            .path = dir,

@@ -13,15 +13,15 @@
 #include "server/rpc/server.h"
 
 /* NULL: something is wrong with one of its files, or it has the domain `reserved`, which is that of
- * the policy's tenants (empty: none is). *ret_why says what, or is a set's warnings; to be
- * freed; NULL or empty: none. *ret_mark:
- * what the folder looked like, and says. */
-struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved,
+ * the policy's tenants (empty: none is), or, `serving`, its files have all gone. *ret_why says
+ * what, or is a set's warnings; to be freed; NULL or empty: none. *ret_mark: what the folder looked
+ * like, and says. */
+struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, bool serving,
                                    struct qd_reread_mark *ret_mark, char **ret_why);
 
 /* Publish what the folder says, each time that it looks different from `loaded`, and then from what
- * was loaded last. A folder with a wrong file
- * changes nothing, and is logged and counted in `node`. NULL: no memory or threads. */
+ * was loaded last. A folder with a wrong file, or without any, changes nothing, is logged and
+ * counted in `node`, and tried again once a minute. NULL: no memory or threads. */
 struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved,
                                         struct qd_reread_mark loaded, struct qd_node *node,
                                         struct qd_rpc *rpc);

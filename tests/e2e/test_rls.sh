@@ -388,13 +388,19 @@ refused() { # DIR
         --rls-config "$1" --data-dir "$T/none" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
 }
 
-I3_a_folder_without_files_says_so() {
+# A ConfigMap that has gone is not the end of all limits.
+I3_a_folder_that_was_emptied_changes_nothing() {
     mkdir -p "$T/empty"
     mv "$T"/rls/*.yaml "$T/rls/more" "$T/empty"
-    reloaded 'rate limits have warnings' 0
-    expect_match "$(grep 'have warnings' "$QD_LOG")" 'yaml'
+    refusals=$(grep -c 'rate limits refused' "$QD_LOG") || true
+    reloaded 'rate limits refused' "$refusals"
+    expect_in "$(grep 'rate limits refused' "$QD_LOG" | tail -n 1)" "nothing would be limited any more"
+    ask "$(one path /buy)"
+    expect_code OVER_LIMIT
+    expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_rls_last_reload_successful 0'
     mv "$T"/empty/* "$T/rls"
-    reloaded 'rate limits reloaded' 1
+    reloaded 'rate limits reloaded' 0
+    expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_rls_last_reload_successful 1'
     ask "$(one path /buy)"
     expect_code OVER_LIMIT
 }
@@ -425,7 +431,7 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
     I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
-qd_run X5_a_restart_remembers I3_a_folder_without_files_says_so P1_a_wrong_folder_does_not_start
+qd_run X5_a_restart_remembers I3_a_folder_that_was_emptied_changes_nothing P1_a_wrong_folder_does_not_start
 qd_stop || qd_fail "it ended with $qd_code"
 switches="--rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Reset --rls-metadata --rls-stop-when-over --rls-sliding other,nobody"
 # shellcheck disable=SC2086 # several words

@@ -14,6 +14,7 @@ struct fake {
     _Atomic unsigned loads;
     _Atomic bool bad; /* to be tried again */
     bool restless;    /* it looks different each time */
+    uint32_t retry_looks;
 };
 
 static uint64_t look(void *context)
@@ -35,9 +36,10 @@ static bool load(void *context, struct qd_reread_mark *ret_mark)
 
 static struct qd_reread *start(struct fake *fake, uint64_t loaded)
 {
-    struct qd_reread *reread =
-        qd_reread_start(&(struct qd_reread_config){.look = look, .load = load, .context = fake},
-                        (struct qd_reread_mark){.look = loaded});
+    struct qd_reread *reread = qd_reread_start(
+        &(struct qd_reread_config){
+            .look = look, .load = load, .context = fake, .retry_looks = fake->retry_looks},
+        (struct qd_reread_mark){.look = loaded});
 
     cr_assert_not_null(reread);
     return reread;
@@ -78,6 +80,36 @@ Test(reread, X1_what_could_not_be_loaded_is_tried_again)
     qd_reread_stop(reread);
 }
 
+Test(reread, I3_what_was_refused_is_tried_again_after_a_while)
+{
+    struct fake fake = {.now = 2, .bad = true, .retry_looks = 3};
+    struct qd_reread *reread = start(&fake, 1);
+
+    wait_for(&fake.loads, 2);
+    cr_expect_geq(atomic_load(&fake.looks), 2 + 3);
+    unsigned loads = atomic_load(&fake.loads);
+    atomic_store(&fake.now, 3); /* what has changed does not wait for that */
+    unsigned looks = atomic_load(&fake.looks);
+    wait_for(&fake.loads, loads + 1);
+    cr_expect_leq(atomic_load(&fake.looks), looks + 3);
+    qd_reread_stop(reread);
+}
+
+/* What was in force is there again: whoever was told that it is not hears that it is. */
+Test(reread, I3_what_was_taken_back_is_loaded)
+{
+    struct fake fake = {.now = 2, .bad = true, .retry_looks = 100};
+    struct qd_reread *reread = start(&fake, 1);
+
+    wait_for(&fake.loads, 1);
+    atomic_store(&fake.bad, false);
+    atomic_store(&fake.now, 1);
+    wait_for(&fake.loads, 2);
+    wait_for(&fake.looks, atomic_load(&fake.looks) + 2);
+    cr_expect_eq(atomic_load(&fake.loads), 2);
+    qd_reread_stop(reread);
+}
+
 Test(reread, I3_what_is_still_being_written_is_left_alone)
 {
     struct fake fake = {.now = 2, .restless = true};
@@ -85,5 +117,16 @@ Test(reread, I3_what_is_still_being_written_is_left_alone)
 
     wait_for(&fake.looks, 3);
     cr_expect_eq(atomic_load(&fake.loads), 0);
+    qd_reread_stop(reread);
+}
+
+/* Somebody touches it more often than it is looked at: a token that was taken out must end. */
+Test(reread, X1_what_never_rests_is_loaded_all_the_same)
+{
+    struct fake fake = {.now = 2, .restless = true};
+    struct qd_reread *reread = start(&fake, 1);
+
+    wait_for(&fake.loads, 2);
+    cr_expect_geq(atomic_load(&fake.looks), 2 * QD_REREAD_UNSETTLED_MAX);
     qd_reread_stop(reread);
 }
