@@ -16,14 +16,18 @@
 struct qd_descriptors {
     int store;            /* files that the store keeps open, at most */
     uint32_t connections; /* gRPC connections, at most */
+    uint32_t admin;       /* connections of the admin HTTP port, at most */
+    uint32_t http;        /* of --http-listen; 0: there is no such port */
 };
 
-/* Divide `limit` descriptors, at least QD_DESCRIPTORS_MIN. */
-void qd_descriptors_share(uint64_t limit, uint32_t connections_max,
+/* Divide `limit` descriptors, at least QD_DESCRIPTORS_MIN: of connections no more than are wanted.
+ * The store takes what it is given. */
+void qd_descriptors_share(uint64_t limit, const struct qd_descriptors *wanted,
                           struct qd_descriptors *ret_descriptors);
 
 /* Raise this process's limit as far as it may go, and divide it. NULL, or what is wrong, to be
- * freed. Fewer than `connections_max` are told by a log line. */
-char *qd_descriptors_take(uint32_t connections_max, struct qd_descriptors *ret_descriptors);
+ * freed. Fewer gRPC connections than are wanted are told by a log line. */
+char *qd_descriptors_take(const struct qd_descriptors *wanted,
+                          struct qd_descriptors *ret_descriptors);
 
 #endif /* QD_SERVER_DESCRIPTORS_H */

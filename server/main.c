@@ -1,6 +1,7 @@
 /* quotad: the composition root. Reads the configuration, opens what is durable, makes the node,
  * serves until told to stop. Nothing else happens here. */
 #include "server/admin/event_log.h"
+#include "server/admin/http.h"
 #include "server/admin/loop.h"
 #include "server/boot.h"
 #include "server/certificate_file.h"
@@ -205,7 +206,7 @@ static bool start_http(struct app *app, struct qd_error *error)
     if (address[0] == '\0') {
         return true;
     }
-    app->http = qd_rls_http_start(app->rpc, address, error);
+    app->http = qd_rls_http_start(app->rpc, address, app->descriptors.http, error);
     return app->http != NULL;
 }
 
@@ -312,6 +313,7 @@ static bool start_loop(struct app *app, const char *host, const char *config_tex
         .node = app->boot.node,
         .policy_file = app->boot.policy_file,
         .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_LISTEN),
+        .admin_connections = app->descriptors.admin,
         .grpc_host = host,
         .grpc_port = (uint16_t)qd_rpc_port(app->rpc),
         .grpc_tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0',
@@ -443,6 +445,17 @@ static int serve(struct app *app, const char *config_text)
     return code;
 }
 
+static char *take_descriptors(struct app *app)
+{
+    bool http = *qd_config_get(&app->config, QD_SET_HTTP_LISTEN) != '\0';
+    struct qd_descriptors wanted = {
+        .connections = (uint32_t)qd_config_number(&app->config, QD_SET_MAX_CONNECTIONS),
+        .admin = QD_HTTP_CONNECTIONS_MAX,
+        .http = http ? QD_RLS_HTTP_CONNECTIONS_MAX : 0};
+
+    return qd_descriptors_take(&wanted, &app->descriptors);
+}
+
 int main(int argc, char **argv)
 {
     struct app app;
@@ -463,8 +476,7 @@ int main(int argc, char **argv)
         (void)fputs(config_text != NULL ? config_text : "", stdout);
     } else {
         qd_log_set_level((enum qd_log_level)qd_config_number(&app.config, QD_SET_LOG_LEVEL));
-        char *why = qd_descriptors_take(
-            (uint32_t)qd_config_number(&app.config, QD_SET_MAX_CONNECTIONS), &app.descriptors);
+        char *why = take_descriptors(&app);
         app.boot.store_files = app.descriptors.store;
         if (why == NULL) {
             why = qd_boot_open(&app.boot, &app.config);

@@ -1,5 +1,8 @@
 #include "server/admin/http.h"
 
+#include "server/ledger/ticker.h"
+#include "server/net/gate.h"
+
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -9,8 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SWEEP_MS 1000U
+
 struct qd_http {
     struct MHD_Daemon *daemon;
+    struct qd_gate *gate;
+    struct qd_ticker *sweeper;
     const struct qd_http_page *pages;
     void *context;
     uint16_t port;
@@ -166,30 +173,55 @@ static uint16_t port_of(int fd)
     return ntohs(four.sin_port);
 }
 
-struct qd_http *qd_http_new(const char *address, const struct qd_http_page *pages, void *context,
-                            char error[QD_HTTP_ERROR_MAX])
+static void completed(void *context, struct MHD_Connection *connection, void **state,
+                      enum MHD_RequestTerminationCode why)
+{
+    struct qd_http *http = context;
+    (void)state;
+    (void)why;
+    qd_gate_answered(http->gate, connection);
+}
+
+/* On `fd`, which is the daemon's once it has started. */
+static bool start(struct qd_http *http, int fd, const struct qd_http_config *config)
+{
+    http->gate = qd_gate_new(config->connections, config->cut);
+    if (!http->gate) {
+        return false;
+    }
+    http->daemon = MHD_start_daemon(
+        MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, config->connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        QD_GATE_IDLE_S, MHD_OPTION_NOTIFY_CONNECTION, qd_gate_notify, http->gate,
+        MHD_OPTION_NOTIFY_COMPLETED, completed, http, MHD_OPTION_END);
+    http->sweeper = http->daemon ? qd_ticker_start(SWEEP_MS, qd_gate_sweep, http->gate) : NULL;
+    return http->daemon != NULL;
+}
+
+struct qd_http *qd_http_new(const struct qd_http_config *config, char error[QD_HTTP_ERROR_MAX])
 {
     struct qd_http *http = calloc(1, sizeof(*http));
     if (!http) {
         snprintf(error, QD_HTTP_ERROR_MAX, "out of memory");
         return NULL;
     }
-    int fd = listen_on(address, error);
+    int fd = listen_on(config->address, error);
     if (fd < 0) {
         free(http);
         return NULL;
     }
-    http->pages = pages;
-    http->context = context;
+    http->pages = config->pages;
+    http->context = config->context;
     http->port = port_of(fd);
-    http->daemon = MHD_start_daemon(
-        MHD_USE_POLL_INTERNAL_THREAD, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, QD_HTTP_CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        QD_HTTP_PER_ADDRESS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, QD_HTTP_TIMEOUT_S, MHD_OPTION_END);
-    if (!http->daemon) {
-        snprintf(error, QD_HTTP_ERROR_MAX, "cannot start HTTP on %s", address);
+    if (!start(http, fd, config)) {
+        snprintf(error, QD_HTTP_ERROR_MAX, "cannot start HTTP on %s", config->address);
         close(fd);
-        free(http);
+        qd_http_free(http);
+        return NULL;
+    }
+    if (!http->sweeper) {
+        snprintf(error, QD_HTTP_ERROR_MAX, "cannot start a thread: out of memory or threads");
+        qd_http_free(http);
         return NULL;
     }
     return http;
@@ -200,9 +232,11 @@ void qd_http_free(struct qd_http *http)
     if (!http) {
         return;
     }
+    qd_ticker_stop(http->sweeper);
     if (http->daemon) {
         MHD_stop_daemon(http->daemon);
     }
+    qd_gate_free(http->gate);
     free(http);
 }
 

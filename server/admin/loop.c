@@ -266,7 +266,13 @@ struct qd_loop *qd_loop_new(const struct qd_loop_config *config, char error[QD_L
         qd_loop_free(loop);
         return NULL;
     }
-    loop->http = qd_http_new(config->admin_listen, qd_pages, &loop->config, error);
+    loop->http =
+        qd_http_new(&(struct qd_http_config){.address = config->admin_listen,
+                                             .pages = qd_pages,
+                                             .context = &loop->config,
+                                             .connections = config->admin_connections,
+                                             .cut = config->node->http_cut[QD_HTTP_PORT_ADMIN]},
+                    error);
     if (!loop->http) {
         qd_loop_free(loop);
         return NULL;

@@ -24,6 +24,7 @@ struct qd_loop_config {
     struct qd_node *node;
     const char *policy_file; /* NULL: --dev, nothing to reload */
     const char *admin_listen;
+    uint32_t admin_connections; /* of that port, at most */
     const char *grpc_host;
     uint16_t grpc_port;
     bool grpc_tls; /* it speaks TLS: /livez does too */

@@ -3,6 +3,7 @@
 #include "server/admin/exposition.h"
 #include "server/admin/metrics_parts.h"
 #include "server/admin/process.h"
+#include "server/net/gate.h"
 #include "server/shard/rls_stats.h"
 
 #include <inttypes.h>
@@ -320,6 +321,30 @@ static void write_connections(struct qd_node *node, FILE *out)
     }
 }
 
+_Static_assert(QD_HTTP_CUTS == (unsigned)QD_GATE_CUTS, "the gate counts there");
+
+static void write_http(struct qd_node *node, FILE *out)
+{
+    static const char name[] = "quotad_http_connections_cut_total";
+    static const char *const ports[QD_HTTP_PORTS] = {
+        [QD_HTTP_PORT_ADMIN] = "admin",
+        [QD_HTTP_PORT_RLS] = "http",
+    };
+    static const char *const cuts[QD_HTTP_CUTS] = {
+        [QD_GATE_CROWDED] = "crowded",
+        [QD_GATE_SLOW] = "slow",
+    };
+    qd_expose_head(out, name, "counter",
+                   "Connections of --admin-listen and --http-listen that were cut: others came and "
+                   "had no place, or they were not answered for too long.");
+    for (size_t i = 0; i < QD_HTTP_PORTS; i++) {
+        for (size_t k = 0; k < QD_HTTP_CUTS; k++) {
+            fprintf(out, "%s{port=\"%s\",reason=\"%s\"} %" PRIu64 "\n", name, ports[i], cuts[k],
+                    atomic_load_explicit(&node->http_cut[i][k], memory_order_relaxed));
+        }
+    }
+}
+
 static void write_events(struct qd_node *node, const struct qd_core_stats *s, FILE *out)
 {
     static const char *const kinds[QD_EVENT_KINDS] = {
@@ -395,6 +420,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     sum_stats(node, &stats);
     write_node(node, out);
     write_connections(node, out);
+    write_http(node, out);
     write_tls(&node->tls, out);
     write_policy(node, out);
     write_process(out);

@@ -1,6 +1,7 @@
 #include "server/rpc/connections.h"
 
 #include "server/core/hash.h"
+#include "server/net/address.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -65,23 +66,6 @@ void qd_connections_release(struct qd_connections *connections)
 }
 
 /* --- addresses --- */
-
-void qd_connections_address(const struct sockaddr_storage *peer, uint8_t ret_address[16])
-{
-    uint8_t *address = ret_address;
-
-    memset(address, 0, 16);
-    if (peer->ss_family == AF_INET6) {
-        struct sockaddr_in6 six;
-        memcpy(&six, peer, sizeof(six));
-        memcpy(address, &six.sin6_addr, IN6_IS_ADDR_V4MAPPED(&six.sin6_addr) ? 16 : 8);
-    } else {
-        struct sockaddr_in four;
-        memcpy(&four, peer, sizeof(four));
-        address[10] = address[11] = 0xff; /* as IPv6 writes it */
-        memcpy(address + 12, &four.sin_addr, 4);
-    }
-}
 
 static uint32_t *bucket_of(struct qd_connections *c, const uint8_t address[16])
 {
@@ -161,7 +145,7 @@ enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
     if (c->by_fd[fd].inode != 0) { /* its number came back: that one is closed */
         forget(c, (uint32_t)fd);
     }
-    qd_connections_address(peer, address);
+    qd_address_of((const struct sockaddr *)peer, address);
     uint32_t known = find(c, address);
     if (c->open >= c->max) {
         return QD_REFUSED_TOTAL;

@@ -8,9 +8,7 @@
  * descriptor that has another, or none, is no longer that connection. So each is remembered by
  * (descriptor, inode), and looked at again by a sweep, or when its number comes back. Between
  * sweeps closed ones count as open, never the other way round.
- *
- * An address is an IPv4 address, or the first 64 bits of an IPv6 address: who has one of these has
- * all 2^64.
+ * Addresses are counted as server/net/address.h says.
  */
 #ifndef QD_RPC_CONNECTIONS_H
 #define QD_RPC_CONNECTIONS_H
@@ -72,9 +70,6 @@ void qd_connections_release(struct qd_connections *connections);
  * remembered then; after a sweep it may fit. */
 enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
                                    const struct sockaddr_storage *peer);
-
-/* A peer's address as the caps count it. */
-void qd_connections_address(const struct sockaddr_storage *peer, uint8_t ret_address[16]);
 
 /* Forget what is closed. */
 void qd_connections_sweep(struct qd_connections *connections);

@@ -1,6 +1,7 @@
 #include "server/rpc/guard.h"
 
 #include "server/log/log.h"
+#include "server/net/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -74,7 +75,7 @@ static bool is_banned(const struct qd_guard *guard, const struct sockaddr_storag
 {
     uint8_t address[16];
 
-    qd_connections_address(peer, address);
+    qd_address_of((const struct sockaddr *)peer, address);
     return qd_bans_has(&guard->bans, address, now_ms);
 }
 

@@ -1,5 +1,7 @@
 #include "server/rpc/rls_http.h"
 
+#include "server/ledger/ticker.h"
+#include "server/net/gate.h"
 #include "server/rpc/call.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/rls_json.h"
@@ -12,9 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define SWEEP_MS 1000U
+
 struct qd_rls_http {
     struct qd_rpc *rpc;
     struct qd_place place; /* the HTTP thread's */
+    struct qd_gate *gate;
+    struct qd_ticker *sweeper;
     struct MHD_Daemon *daemon;
     uint8_t request[QD_MESSAGE_BYTES_MAX]; /* as gRPC would have sent it */
 };
@@ -253,9 +259,10 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 static void completed(void *context, struct MHD_Connection *connection, void **state,
                       enum MHD_RequestTerminationCode why)
 {
-    (void)context;
-    (void)connection;
+    struct qd_rls_http *http = context;
+
     (void)why;
+    qd_gate_answered(http->gate, connection);
     free(*state);
     *state = NULL;
 }
@@ -287,21 +294,32 @@ static struct addrinfo *resolve(const char *address, struct qd_error *ret_error)
     return list;
 }
 
-static bool listen_on(struct qd_rls_http *http, const struct addrinfo *where)
+static bool listen_on(struct qd_rls_http *http, const struct addrinfo *where, uint32_t connections)
 {
     /* Not epoll: libmicrohttpd 0.9.75, once it had all the connections it may have, sometimes took
      * no new one until these timed out, though they were closed. */
     unsigned flags = MHD_USE_POLL_INTERNAL_THREAD;
 
     flags |= where->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0U;
-    http->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR, where->ai_addr,
-        MHD_OPTION_CONNECTION_LIMIT, QD_RLS_HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        QD_RLS_HTTP_TIMEOUT_S, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_END);
+    http->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR, where->ai_addr,
+                         MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+                         QD_GATE_IDLE_S, MHD_OPTION_NOTIFY_CONNECTION, qd_gate_notify, http->gate,
+                         MHD_OPTION_NOTIFY_COMPLETED, completed, http, MHD_OPTION_END);
     return http->daemon != NULL;
 }
 
-struct qd_rls_http *qd_rls_http_start(struct qd_rpc *rpc, const char *address,
+static bool prepare(struct qd_rls_http *http, struct qd_rpc *rpc, uint32_t connections)
+{
+    http->rpc = rpc;
+    http->place.node = qd_rpc_node(rpc);
+    http->gate = qd_gate_new(connections, http->place.node->http_cut[QD_HTTP_PORT_RLS]);
+    http->sweeper =
+        http->gate != NULL ? qd_ticker_start(SWEEP_MS, qd_gate_sweep, http->gate) : NULL;
+    return http->sweeper != NULL && qd_place_init(&http->place, rpc);
+}
+
+struct qd_rls_http *qd_rls_http_start(struct qd_rpc *rpc, const char *address, uint32_t connections,
                                       struct qd_error *ret_error)
 {
     struct addrinfo *list = resolve(address, ret_error);
@@ -309,25 +327,19 @@ struct qd_rls_http *qd_rls_http_start(struct qd_rpc *rpc, const char *address,
         return NULL;
     }
     struct qd_rls_http *http = calloc(1, sizeof(*http));
-    bool started = false;
+    bool prepared = http != NULL && prepare(http, rpc, connections);
+    bool started = prepared && listen_on(http, list, connections);
 
-    if (http != NULL) {
-        http->rpc = rpc;
-        http->place.node = qd_rpc_node(rpc);
-        started = qd_place_init(&http->place, rpc);
-    }
-    if (!started) {
-        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory");
-    } else if (!listen_on(http, list)) {
+    if (!prepared) {
+        (void)qd_error_set(ret_error, QD_ERROR_INTERNAL, "out of memory or threads");
+    } else if (!started) {
         (void)qd_error_set(ret_error, QD_ERROR_INTERNAL,
                            "%s: cannot listen: %s; choose another address with --http-listen",
                            address, strerror(errno));
-        qd_place_release(&http->place);
-        started = false;
     }
     freeaddrinfo(list);
     if (!started) {
-        free(http);
+        qd_rls_http_stop(http);
         return NULL;
     }
     return http;
@@ -342,9 +354,14 @@ uint16_t qd_rls_http_port(const struct qd_rls_http *http)
 
 void qd_rls_http_stop(struct qd_rls_http *http)
 {
-    if (http != NULL) {
-        MHD_stop_daemon(http->daemon);
-        qd_place_release(&http->place);
-        free(http);
+    if (http == NULL) {
+        return;
     }
+    qd_ticker_stop(http->sweeper);
+    if (http->daemon != NULL) {
+        MHD_stop_daemon(http->daemon);
+    }
+    qd_gate_free(http->gate);
+    qd_place_release(&http->place);
+    free(http);
 }

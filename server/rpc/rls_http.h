@@ -8,21 +8,21 @@
  * Nothing here is encrypted: it is for a sidecar or the loopback. With --credentials whoever asks
  * brings a gateway's token, which is taken from loopback only (X1).
  *
- * Bounds (X2): connections, their idle time, a body of QD_MESSAGE_BYTES_MAX.
+ * Bounds (X2): connections, their idle time and that until they are answered, a body of
+ * QD_MESSAGE_BYTES_MAX. Who sends or reads slowly gives way to others (server/net/gate.h).
  */
 #ifndef QD_RPC_RLS_HTTP_H
 #define QD_RPC_RLS_HTTP_H
 
 #include "server/rpc/server.h"
 
-#define QD_RLS_HTTP_CONNECTIONS_MAX 256U
-#define QD_RLS_HTTP_TIMEOUT_S       10U /* of an idle connection */
+#define QD_RLS_HTTP_CONNECTIONS_MAX 256U /* the most that are of any use */
 
 struct qd_rls_http;
 
-/* Listen on `address` ("127.0.0.1:8080"; port 0: any) and serve by `rpc`. NULL: *ret_error says
- * why. */
-struct qd_rls_http *qd_rls_http_start(struct qd_rpc *rpc, const char *address,
+/* Listen on `address` ("127.0.0.1:8080"; port 0: any) and serve by `rpc`, so many `connections` at
+ * once (at least QD_GATE_PLACES_MIN). NULL: *ret_error says why. */
+struct qd_rls_http *qd_rls_http_start(struct qd_rpc *rpc, const char *address, uint32_t connections,
                                       struct qd_error *ret_error);
 
 /* The port in use. */

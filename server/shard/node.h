@@ -105,6 +105,15 @@ struct qd_connection_figures {
     _Atomic uint64_t open; /* a closed one may be counted for a second more */
 };
 
+/* The ports that libmicrohttpd serves, and why a connection of theirs was cut: as server/net/gate.h
+ * has it. */
+enum qd_http_port {
+    QD_HTTP_PORT_ADMIN,
+    QD_HTTP_PORT_RLS,
+    QD_HTTP_PORTS
+};
+#define QD_HTTP_CUTS 2U
+
 /* Of the gRPC port's TLS, written by whoever loads its files. */
 struct qd_tls_figures {
     _Atomic int64_t ends_s; /* the certificate in force, Unix time; 0: no TLS */
@@ -164,6 +173,7 @@ struct qd_node {
     struct qd_frontier frontier; /* which entries of the ledger the counters have counted */
     struct qd_snapshot_figures snapshot;
     struct qd_connection_figures connections;
+    _Atomic uint64_t http_cut[QD_HTTP_PORTS][QD_HTTP_CUTS];
     struct qd_broadcast broadcast;     /* of events, to whoever watches (I2) */
     struct qd_node_listener listener;  /* set once, before any thread tells; on_event may be NULL */
     _Atomic uint64_t rebuild_left_out; /* entries whose budgets found no room at boot */

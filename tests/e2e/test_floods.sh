@@ -186,10 +186,35 @@ X3_memory_is_given_back() {
     done
 }
 
+# drip PORT COUNT KIND: requests without an end from 127.0.0.3, a byte a second on each, until the case ends.
+drip() {
+    : >"$T/drip.$1"
+    "$QUOTAD_BUILD_DIR/tests/e2e/drip" "$1" "$2" 127.0.0.3 "$3" >"$T/drip.$1" &
+    drips="${drips:-} $!"
+    trap 'kill $drips 2>/dev/null || true' EXIT
+    tries=0
+    until grep -q open "$T/drip.$1"; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || qd_fail "no connections"
+        sleep 0.1
+    done
+}
+
+# Nor on those that are busy: at the address where they come from, too.
+X2_a_drip_at_the_admin_port_leaves_room() {
+    drip "${QD_ADMIN##*:}" 300 head
+    for address in 127.0.0.2 127.0.0.3 127.0.0.2 127.0.0.3; do
+        expect_match "$(curl -s -m 5 --interface "$address" "http://$QD_ADMIN/livez")" '^ok'
+        sleep 0.3
+    done
+    [ "$(metric 'quotad_http_connections_cut_total{port="admin",reason="crowded"}')" -gt 0 ] || qd_fail "nobody was cut"
+}
+
 qd_start --dev
 rss_at_start=$(rss_mb)
 qd_run X3_stalled_handshakes_end \
     X3_half_requests_at_the_admin_port \
+    X2_a_drip_at_the_admin_port_leaves_room \
     X3_connections_that_say_nothing \
     X3_stalls_in_the_preface \
     X3_stalls_before_the_settings \
@@ -263,13 +288,34 @@ X3_sixty_four_descriptors_and_five_hundred_connections() {
     done
     wait "$flooding"
     [ "$booked" -gt 0 ] || qd_fail "the flood was over at once"
-    [ "$(metric quotad_connections)" -le 12 ] || qd_fail "$(metric quotad_connections) connections"
+    [ "$(metric quotad_connections)" -le 8 ] || qd_fail "$(metric quotad_connections) connections"
     serves_again
     expect_exit 0 report after
     expect_eq "$(metric quotad_ledger_errors_total)" 0
 }
 
-# Two addresses may take all that there is (12). Who asks whether the node lives is turned away by it, so it does.
+# All three ports at once: the store is not short of descriptors, and each port serves.
+X3_sixty_four_descriptors_and_floods_of_every_port() {
+    drip "$http_port" 100 body
+    drip "${QD_ADMIN##*:}" 100 body
+    : >"$T/flood.out"
+    "$flood" silent "$QD_GRPC" -c 100 -t "$SECONDS_OF_FLOOD" -f 127.0.0.3 >"$T/flood.out" &
+    flooding=$!
+    booked=0
+    while [ ! -s "$T/flood.out" ]; do
+        booked=$((booked + 1))
+        expect_exit 0 report "every-$booked"
+        expect_match "$(curl -s -m 5 --interface 127.0.0.2 "http://$QD_ADMIN/livez")" '^ok'
+        curl -s -m 5 -o "$T/page" --interface 127.0.0.2 "http://127.0.0.1:$http_port/healthcheck" || qd_fail "no answer"
+    done
+    wait "$flooding"
+    [ "$booked" -gt 0 ] || qd_fail "the flood was over at once"
+    expect_eq "$(metric quotad_ledger_errors_total)" 0
+    open=$(find "/proc/$QD_PID/fd" | wc -l)
+    [ "$open" -lt 64 ] || qd_fail "$open descriptors are in use"
+}
+
+# Two addresses may take all that there is. Who asks whether the node lives is turned away by it, so it does.
 X3_a_full_node_is_alive() {
     : >"$T/flood.out"
     "$flood" idle "$QD_GRPC" -c 6 -t 10 -f 127.0.0.3 >"$T/flood.out" &
@@ -303,7 +349,8 @@ SH
 chmod +x "$T/quotad64"
 QUOTAD_REAL=$QUOTAD_BIN
 QUOTAD_BIN=$T/quotad64
-qd_start --dev --data-dir "$T/data64"
+qd_start --dev --data-dir "$T/data64" --http-listen 127.0.0.1:0
+http_port=$(qd_port 'rate limits over HTTP at port ')
 QUOTAD_BIN=$QUOTAD_REAL
-qd_run X3_sixty_four_descriptors_and_five_hundred_connections X3_a_full_node_is_alive X3_fewer_descriptors_than_a_node_needs
+qd_run X3_sixty_four_descriptors_and_five_hundred_connections X3_sixty_four_descriptors_and_floods_of_every_port X3_a_full_node_is_alive X3_fewer_descriptors_than_a_node_needs
 qd_done

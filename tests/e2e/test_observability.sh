@@ -96,7 +96,7 @@ I6_no_label_but_tenant_has_values_of_users() {
     expect_eq "$(grep -cE 'model-[0-9]|user-[0-9]|team-[0-9]' "$T/page")" 0
     expect_eq "$(grep -oE 'tenant="[^"]*"' "$T/page" | sort -u | wc -l | tr -d ' ')" 4
     sed -n 's/^[a-z_]*{\(.*\)} .*/\1/p' "$T/page" | tr ',' '\n' | sed 's/=.*//' | sort -u | tr '\n' ' ' >"$T/names"
-    expect_eq "$(cat "$T/names")" "domain kind le method outcome reason result rule tenant verdict version "
+    expect_eq "$(cat "$T/names")" "domain kind le method outcome port reason result rule tenant verdict version "
 }
 
 # With TLS, before the node that all else is about.

@@ -91,20 +91,77 @@ X2_a_body_is_bounded() {
     expect_eq "$code" 429
 }
 
-# More connections than are taken, which send half a request: whoever is let in is served, and all are after these have gone.
-X2_connections_are_bounded() {
-    "$QUOTAD_BUILD_DIR/tests/e2e/half_open" "${http_at##*:}" 300 >"$T/half" 2>&1 &
-    half=$!
+# drip NUMBER FROM KIND: so many requests without an end, in the background.
+drip() {
+    : >"$T/drip.$3"
+    "$QUOTAD_BUILD_DIR/tests/e2e/drip" "${http_at##*:}" "$@" >"$T/drip.$3" 2>&1 &
+    dripping=$!
+    drips="${drips:-} $dripping"
+    trap 'kill $drips 2>/dev/null || true' EXIT # of this case
     tries=0
-    until grep -q open "$T/half"; do
+    until grep -q open "$T/drip.$3"; do
         tries=$((tries + 1))
-        [ $tries -lt 100 ] || qd_fail "no connections: $(cat "$T/half")"
+        [ $tries -lt 100 ] || qd_fail "no connections: $(cat "$T/drip.$3")"
         sleep 0.1
     done
-    kill "$half"
-    wait "$half" 2>/dev/null || true
-    http --retry 20 --retry-connrefused --retry-delay 1 "http://$http_at/healthcheck"
+}
+
+drip_ends() {
+    kill "$dripping" 2>/dev/null || true
+    wait "$dripping" 2>/dev/null || true
+}
+
+answered_from() { # ADDRESS
+    http --interface "$1" -m 5 "http://$http_at/healthcheck"
     expect_eq "$code" 200
+    http --interface "$1" -m 5 -d "$buy" "http://$http_at/json"
+    expect_eq "$code" 429
+}
+
+# More connections than are taken, of an address that sends a byte a second on each: others are answered meanwhile, and so is
+# the sidecar at this very address. And afterwards all are.
+X2_a_drip_of_requests_leaves_room() {
+    for kind in body head none; do
+        drip 300 127.0.0.1 "$kind"
+        for _ in 1 2 3 4; do
+            answered_from 127.0.0.2
+            answered_from 127.0.0.1
+            sleep 0.5
+        done
+        [ "$(sed -n 's/open //p' "$T/drip.$kind" | tail -n 1)" -le 192 ] || qd_fail "$(tail -n 1 "$T/drip.$kind"), of $kind"
+        drip_ends
+        answered_from 127.0.0.1
+    done
+    [ "$(cuts crowded)" -gt 0 ] || qd_fail "nobody was cut"
+}
+
+# Whoever shares the node's connections among many addresses keeps nobody out either.
+X2_a_drip_of_many_addresses_leaves_room() {
+    for i in 3 4 5 6; do
+        drip 100 "127.0.0.$i" body
+    done
+    answered_from 127.0.0.2
+    answered_from 127.0.0.3
+}
+
+# A byte a second keeps a connection from being idle, but not for ever.
+X2_a_request_without_an_end_is_cut() {
+    drip 5 127.0.0.1 head
+    drip 5 127.0.0.1 body
+    for kind in head body; do
+        tries=0
+        until grep -q '^open 0$' "$T/drip.$kind"; do
+            tries=$((tries + 1))
+            [ $tries -lt 300 ] || qd_fail "$kind: $(tail -n 1 "$T/drip.$kind") after so many seconds: $(wc -l <"$T/drip.$kind")"
+            sleep 0.2
+        done
+    done
+    [ "$(cuts slow)" -ge 10 ] || qd_fail "$(cuts slow) were cut"
+}
+
+cuts() { # REASON: connections of this port
+    curl -s -m 5 "http://$QD_ADMIN/metrics" |
+        sed -n "s/^quotad_http_connections_cut_total{port=\"http\",reason=\"$1\"} //p"
 }
 
 grpc_health() { # SERVICE
@@ -181,7 +238,7 @@ start() { # ARGUMENT...
 
 start --rls-config "$T/rls" --rls-headers --rls-metadata --port-file "$T/ports"
 qd_run I3_point_16_json_decides_as_grpc_does I3_point_16_errors_are_400 I3_point_16_other_methods_and_pages X2_a_body_is_bounded \
-    X2_connections_are_bounded I4_the_service_ratelimit_is_healthy I10_ports_are_written_down I10_a_port_that_is_taken_is_said I3_draining_is_not_healthy
+    X2_a_drip_of_requests_leaves_room X2_a_drip_of_many_addresses_leaves_room X2_a_request_without_an_end_is_cut I4_the_service_ratelimit_is_healthy I10_ports_are_written_down I10_a_port_that_is_taken_is_said I3_draining_is_not_healthy
 qd_stop || qd_fail "it ended with $qd_code"
 start --data-dir "$T/bare"
 qd_run I4_without_rate_limits_there_is_no_such_service
