@@ -475,6 +475,9 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
     if (boot->node->rls_stats == NULL) {
         return sentence("out of memory");
     }
+    if (boot->rls != NULL) {
+        qd_rls_set_keep_stats(boot->rls, boot->node->rls_stats);
+    }
     struct load_tenants load = {.directory = boot->node->directory, .policy = policy};
     struct qd_store_error store_error;
     if (qd_tenant_store_list(boot->tenants, (struct qd_str){NULL, 0}, (struct qd_str){NULL, 0},

@@ -387,7 +387,7 @@ static void put_label(FILE *out, const char *name, const char *value)
     fputc('"', out);
 }
 
-static void write_rules(const struct qd_rls_stats *stats, FILE *out)
+static void write_rules(struct qd_rls_stats *stats, FILE *out)
 {
     static const char name[] = "quotad_rls_rule_hits_total";
     if (!stats) {
@@ -395,12 +395,13 @@ static void write_rules(const struct qd_rls_stats *stats, FILE *out)
     }
     qd_expose_head(
         out, name, "counter",
-        "Hits of Envoy's rate limits, by rule: the first rules that were met, all others as "
-        "`other`, without a domain. Outcomes overlap: total_hits has all, near_limit is a part of "
-        "the rest.");
-    for (size_t i = 0; i < qd_rls_stats_count(stats); i++) {
+        "Hits of Envoy's rate limits, by rule: those that the files name, then such as have values "
+        "of requests in their names, in the order of their coming, all others as `other`, without "
+        "a domain. Outcomes overlap: total_hits has all, near_limit is a part of the rest.");
+    struct qd_rls_table *table = qd_rls_stats_hold(stats);
+    for (size_t i = 0; i < qd_rls_table_count(table); i++) {
         struct qd_rls_series series;
-        qd_rls_stats_get(stats, i, &series);
+        qd_rls_table_get(table, i, &series);
         for (unsigned k = 0; k < QD_RLS_OUTCOMES; k++) {
             fprintf(out, "%s{", name);
             put_label(out, "domain", series.domain);
@@ -410,6 +411,7 @@ static void write_rules(const struct qd_rls_stats *stats, FILE *out)
                     qd_rls_outcome_name((enum qd_rls_outcome)k), series.hits[k]);
         }
     }
+    qd_rls_table_release(table);
 }
 
 void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)

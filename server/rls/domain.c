@@ -157,6 +157,13 @@ static bool read_limit(struct build *b, const struct qd_at *at, const struct qd_
 /* --- descriptors --------------------------------------------------------------------------------
  */
 
+/* What is on the way to a level, from the top. */
+struct way {
+    const char *path; /* "domain.key_value" */
+    bool open;        /* a step takes values that the file does not name */
+    bool shown;       /* and such a value is in the names of all rules below */
+};
+
 /* A descriptor while it is read. */
 struct draft {
     const struct qd_node *yaml;
@@ -197,7 +204,8 @@ static void warn_without_limit(struct build *b, const struct qd_at *at, const st
     }
 }
 
-static bool read_rule(struct build *b, const struct qd_at *at, struct draft *d)
+/* NULL: it has none, or what there is is wrong and was reported. */
+static struct qd_rls_rule *read_rule(struct build *b, const struct qd_at *at, struct draft *d)
 {
     const struct qd_node *yaml = d->fields.value[QD_RLS_KEY_RATE_LIMIT];
     struct qd_at here = qd_rls_field_at(at, QD_RLS_KEY_RATE_LIMIT);
@@ -209,10 +217,10 @@ static bool read_rule(struct build *b, const struct qd_at *at, struct draft *d)
     good &= read_metadata(b, at, d, rule);
     if (yaml == NULL) {
         warn_without_limit(b, at, d);
-        return good;
+        return NULL;
     }
     if (!read_limit(b, &here, yaml, rule) || !good) {
-        return false;
+        return NULL;
     }
     rule->path = d->path;
     rule->line = d->node->line;
@@ -220,7 +228,7 @@ static bool read_rule(struct build *b, const struct qd_at *at, struct draft *d)
                              sizeof(struct qd_rls_rule *));
     b->rules[b->domain->rule_count++] = rule;
     d->node->rule = rule;
-    return true;
+    return rule;
 }
 
 /* share_threshold and value_to_metric, where they make sense. */
@@ -244,7 +252,7 @@ static bool read_wildcard(struct build *b, const struct qd_at *at, struct draft 
 }
 
 /* Key and value: the node, but for what hangs from it. */
-static bool read_identity(struct build *b, const struct qd_at *at, const char *parent,
+static bool read_identity(struct build *b, const struct qd_at *at, const struct way *way,
                           struct draft *d)
 {
     struct qd_str key;
@@ -273,17 +281,28 @@ static bool read_identity(struct build *b, const struct qd_at *at, const char *p
         node->pattern = pattern;
     }
     d->node = node;
-    d->path = qd_arena_printf(b->arena, "%s.%s", parent, node->text);
+    d->path = qd_arena_printf(b->arena, "%s.%s", way->path, node->text);
     return true;
 }
 
+/* The way with one more step. One counter for all values of a wildcard has the wildcard's name. */
+static struct way way_on(const struct way *way, const struct draft *d)
+{
+    const struct qd_rls_node *node = d->node;
+    bool any = node->pattern != NULL ? !node->share_threshold : node->key_len == node->len;
+
+    return (struct way){.path = d->path,
+                        .open = way->open || any,
+                        .shown = way->shown || (any && node->value_to_metric)};
+}
+
 static const struct qd_rls_level *read_level(struct build *b, const struct qd_at *at,
-                                             const struct qd_node *list, const char *parent,
+                                             const struct qd_node *list, const struct way *way,
                                              unsigned depth);
 
 /* One of a list; NULL and reported if it is wrong. */
 static const struct qd_rls_node *read_descriptor(struct build *b, const struct qd_at *at,
-                                                 const struct qd_node *yaml, const char *parent,
+                                                 const struct qd_node *yaml, const struct way *way,
                                                  struct qd_rls_level *level, unsigned depth)
 {
     struct draft d = {.yaml = yaml};
@@ -292,7 +311,7 @@ static const struct qd_rls_node *read_descriptor(struct build *b, const struct q
         return NULL;
     }
     if (!qd_rls_fields_read(b->c, at, yaml, QD_RLS_PLACE_DESCRIPTOR, &d.fields) ||
-        !read_identity(b, at, parent, &d)) {
+        !read_identity(b, at, way, &d)) {
         return NULL;
     }
     const struct qd_rls_node *twin = qd_rls_level_add(level, d.node);
@@ -302,17 +321,21 @@ static const struct qd_rls_node *read_descriptor(struct build *b, const struct q
     }
     const struct qd_node *below = d.fields.value[QD_RLS_KEY_DESCRIPTORS];
     struct qd_at here = qd_rls_field_at(at, QD_RLS_KEY_DESCRIPTORS);
-    (void)read_rule(b, at, &d);
+    struct qd_rls_rule *rule = read_rule(b, at, &d);
     (void)read_wildcard(b, at, &d);
+    struct way on = way_on(way, &d);
+    if (rule != NULL) {
+        rule->named_by_file = !on.shown && !(rule->detailed_metric && on.open);
+    }
     if (below != NULL) {
-        d.node->below = read_level(b, &here, below, d.path, depth + 1);
+        d.node->below = read_level(b, &here, below, &on, depth + 1);
     }
     return d.node;
 }
 
 /* NULL for an empty list, and for one that is wrong; that has been reported. */
 static const struct qd_rls_level *read_level(struct build *b, const struct qd_at *at,
-                                             const struct qd_node *list, const char *parent,
+                                             const struct qd_node *list, const struct way *way,
                                              unsigned depth)
 {
     if (list->kind != QD_NODE_LIST) {
@@ -336,7 +359,7 @@ static const struct qd_rls_level *read_level(struct build *b, const struct qd_at
         char index[INDEX_TEXT_MAX];
         (void)snprintf(index, sizeof index, "[%zu]", i);
         struct qd_at below = {at, index};
-        nodes[count] = read_descriptor(b, &below, list->items[i], parent, level, depth);
+        nodes[count] = read_descriptor(b, &below, list->items[i], way, level, depth);
         count += nodes[count] != NULL;
     }
     const struct qd_rls_node *over = qd_rls_level_index(b->arena, level, nodes, count);
@@ -370,8 +393,8 @@ struct qd_rls_domain *qd_rls_domain_compile(struct qd_compiler *c, const struct 
     b.domain->name = keep(&b, name);
     b.domain->file = qd_arena_text(arena, c->file, strlen(c->file));
     if (fields.value[QD_RLS_KEY_DESCRIPTORS] != NULL) {
-        b.domain->top =
-            read_level(&b, &at, fields.value[QD_RLS_KEY_DESCRIPTORS], b.domain->name.ptr, 1);
+        struct way way = {.path = b.domain->name.ptr};
+        b.domain->top = read_level(&b, &at, fields.value[QD_RLS_KEY_DESCRIPTORS], &way, 1);
     }
     b.domain->rules = b.rules;
     return qd_problems_errors(c->problems) == errors ? b.domain : NULL;

@@ -41,7 +41,8 @@ struct qd_rls_rule {
     bool shadow_mode;
     bool quota_mode;
     bool detailed_metric;
-    const char *name;            /* NULL: none */
+    bool named_by_file; /* its name in metrics is its path: no value of a request belongs into it */
+    const char *name;   /* NULL: none */
     const char *const *replaces; /* names of other rules (point 11), none of them its own */
     size_t replace_count;
     const struct qd_rls_value *metadata; /* a struct; NULL: none (point 13) */

@@ -12,38 +12,6 @@
 
 #include <stdlib.h>
 
-/* --- the published configuration --- */
-
-struct qd_rls_set *qd_rls_set_new(struct qd_rls_rules *rules)
-{
-    struct qd_rls_set *set = calloc(1, sizeof(*set));
-    bool whole = set != NULL;
-
-    for (int i = 0; whole && i < QD_RLS_WINDOW_KINDS * QD_RLS_UNIT_MAX; i++) {
-        int unit = i % QD_RLS_UNIT_MAX + 1;
-        bool slides = i >= QD_RLS_UNIT_MAX;
-        set->limits[slides][unit] = qd_rls_limit(qd_rls_unit_seconds(unit) * QD_NS_PER_S, slides);
-        whole = set->limits[slides][unit] != NULL;
-    }
-    if (!whole) {
-        free(set);
-        qd_rls_rules_free(rules);
-        return NULL;
-    }
-    set->rules = rules;
-    return set;
-}
-
-void qd_rls_set_free(void *thing)
-{
-    struct qd_rls_set *set = thing;
-
-    if (set != NULL) {
-        qd_rls_rules_free(set->rules);
-        free(set);
-    }
-}
-
 /* --- one call --- */
 
 enum aim {
@@ -159,19 +127,18 @@ static void set_name(struct qd_rls_work *w, const struct qd_rls_domain *domain, 
 }
 
 /* What a descriptor did, for its rule's series; refunds are in none. */
-static void tell_stats(struct qd_place *place, const struct qd_rls_domain *domain, size_t i,
-                       int64_t before, int64_t amount)
+static void tell_stats(struct qd_rls_work *w, const struct qd_rls_set *set,
+                       const struct qd_rls_domain *domain, size_t i, int64_t before, int64_t amount)
 {
-    struct qd_rls_work *w = place->rls;
     const struct qd_rls_descriptor *d = &w->request.descriptors[i];
     const struct qd_rls_rule *rule = rule_of(&w->decided[i]);
     size_t skip = domain->name.len + 1; /* "domain." */
 
-    if (place->node->rls_stats == NULL || d->negative) {
+    if (set->series == NULL || d->negative) {
         return;
     }
     qd_rls_stats_add(
-        place->node->rls_stats,
+        set->series,
         &(struct qd_rls_seen){.domain = domain->name,
                               .rule = {w->name + skip, w->name_len > skip ? w->name_len - skip : 0},
                               .before = before,
@@ -222,7 +189,7 @@ static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set 
     struct qd_worker_figures *figures = &place->worker->figures;
     bool over = counted.over; /* points 4 and 14 */
     qd_count(over ? &figures->rls_over : &figures->rls_ok);
-    tell_stats(place, domain, i, counted.before, hits.amount);
+    tell_stats(w, set, domain, i, counted.before, hits.amount);
     status->has_limit = true;
     status->requests_per_unit = at_most_uint32(hits.amount);
     status->unit = rule != NULL ? (uint32_t)rule->unit : w->request.descriptors[i].limit_unit;
@@ -293,7 +260,7 @@ static enum qd_error_code decide(struct qd_place *place, const struct qd_rls_set
         w->answer.statuses[i].limit_remaining = unlimited ? UINT32_MAX : 0; /* point 8 */
         if (unlimited) {
             set_name(w, domain, i);
-            tell_stats(place, domain, i, 0, INT64_MAX);
+            tell_stats(w, set, domain, i, 0, INT64_MAX);
         }
         qd_count(&place->worker->figures.rls_unlimited);
         return QD_ERROR_NONE;

@@ -3,7 +3,7 @@
  *
  * Layer:    rpc
  * Threads:  a set is immutable; publishing: as qd_rpc_publish_rls says.
- * Memory:   a set owns its rules.
+ * Memory:   a set owns its rules; it is freed before the statistics that it keeps.
  */
 #ifndef QD_RPC_RLS_H
 #define QD_RPC_RLS_H
@@ -15,14 +15,22 @@
 /* Windows on multiples of their length, and such as slide. */
 #define QD_RLS_WINDOW_KINDS 2
 
+struct qd_rls_stats; /* server/shard/rls_stats.h */
+struct qd_rls_table;
+
 struct qd_rls_set {
     struct qd_rls_rules *rules;
+    struct qd_rls_table *series; /* where hits are counted by rule; NULL: nowhere */
     const struct qd_limit *limits[QD_RLS_WINDOW_KINDS][QD_RLS_UNIT_MAX + 1]; /* by unit */
 };
 
 /* Takes the rules, also when it fails. NULL: out of memory or limits. */
 struct qd_rls_set *qd_rls_set_new(struct qd_rls_rules *rules);
 void qd_rls_set_free(void *thing); /* NULL is fine */
+
+/* Before the set is published: the rules that its files name have series in `stats` from now on,
+ * others only after them. One set at a time. */
+void qd_rls_set_keep_stats(struct qd_rls_set *set, struct qd_rls_stats *stats);
 
 struct qd_call; /* call.h */
 struct qd_place;

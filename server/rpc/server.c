@@ -398,6 +398,9 @@ void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set)
     struct qd_node *node = rpc->node;
 
     (void)pthread_mutex_lock(&node->admin); /* the list of what is retired */
+    if (node->rls_stats != NULL) {
+        qd_rls_set_keep_stats(set, node->rls_stats);
+    }
     struct qd_rls_set *old = atomic_exchange(&rpc->rls, set);
     if (old != NULL) {
         (void)qd_quiesce_retire(&node->quiesce, old, qd_rls_set_free);

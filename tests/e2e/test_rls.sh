@@ -222,16 +222,53 @@ I3_metrics_by_rule() {
     expect_eq "$(printf '%s' "$page" | grep -c 'unknown_x')" 0
 }
 
-I3_metrics_by_rule_are_bounded() {
-    for i in 1 2 3; do
+few_rules() { # KEY...: a file with a rule for each, and one with values of requests in its name
+    {
+        echo 'domain: shop'
+        echo 'descriptors:'
+        echo '  - {key: loud, detailed_metric: true, rate_limit: {unit: day, requests_per_unit: 5}}'
+        for key in "$@"; do
+            echo "  - {key: $key, rate_limit: {unit: day, requests_per_unit: 5}}"
+        done
+    } >"$T/few.yaml"
+    mkdir -p "$T/few"
+    mv "$T/few.yaml" "$T/few/a.yaml"
+}
+
+# There are three series. Values that a client invents take what the rules of the files leave, and no more, whatever is loaded
+# afterwards; what a rule has counted goes on.
+X2_no_flood_of_values_takes_the_series_of_a_rule() {
+    ask "$(one first x)"
+    for i in 1 2 3 4 5; do
         ask "$(one loud "v$i")"
     done
     page=$(curl -s "http://$QD_ADMIN/metrics")
+    hits_of first total_hits 1
     hits_of loud_v1 total_hits 1
     hits_of loud_v2 total_hits 1
     expect_eq "$(printf '%s' "$page" | grep -c 'loud_v3')" 0
-    expect_in "$page" 'quotad_rls_rule_hits_total{domain="",rule="other",outcome="total_hits"} 1
+    expect_in "$page" 'quotad_rls_rule_hits_total{domain="",rule="other",outcome="total_hits"} 3
 '
+    few_rules first second third
+    reloaded 'rate limits reloaded' 0
+    for i in 1 2 3 4 5; do
+        ask "$(one loud "v$i") $(one first x)"
+    done
+    ask "$(one third x)"
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    hits_of first total_hits 6
+    hits_of second total_hits 0
+    hits_of third total_hits 1
+    expect_eq "$(printf '%s' "$page" | grep -c 'loud_')" 0
+    few_rules second
+    reloaded 'rate limits reloaded' 1
+    for i in 6 7 8; do
+        ask "$(one loud "v$i")"
+    done
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    hits_of loud_v6 total_hits 1
+    hits_of loud_v7 total_hits 1
+    expect_eq "$(printf '%s' "$page" | grep -c -e 'rule="first"' -e 'rule="third"' -e loud_v8)" 0
 }
 
 I3_any_bytes_make_a_counter_that_no_listing_shows() {
@@ -443,8 +480,12 @@ qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" $switches || exit 1
 qd_run X5_a_sliding_window_outlives_a_restart_and_a_reload
 qd_stop || qd_fail "it ended with $qd_code"
-qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow --metrics-rules 2 || exit 1
-qd_run I3_metrics_by_rule_are_bounded I3_point_6_global_shadow_flips_the_whole_only
+qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow || exit 1
+qd_run I3_point_6_global_shadow_flips_the_whole_only
+qd_stop || qd_fail "it ended with $qd_code"
+few_rules first
+qd_start --dev --rls-config "$T/few" --data-dir "$T/series" --metrics-rules 3 || exit 1
+qd_run X2_no_flood_of_values_takes_the_series_of_a_rule
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --data-dir "$T/fresh" || exit 1
 qd_run I3_without_a_folder_a_call_says_what_is_missing

@@ -3,6 +3,7 @@
  */
 #include "helper.h"
 
+#include "server/rls/level.h"
 #include "tests/lib/prng.h"
 
 #include <criterion/criterion.h>
@@ -23,6 +24,7 @@ struct model {
     char key[TEXT_MAX];
     char value[TEXT_MAX];
     bool shares;
+    bool in_metric;
     uint32_t limit; /* its own number; 0: no rate_limit */
     struct model *children[CHILDREN_MAX];
     size_t count;
@@ -31,6 +33,8 @@ struct model {
 static struct model nodes[NODES_MAX];
 static size_t node_count;
 static struct qd_prng g;
+static size_t named; /* descriptors that met a rule whose name is the file's; and another */
+static size_t unnamed;
 
 /* `min` to `max` letters, short ones more often. */
 static void random_text(char text[TEXT_MAX], size_t min, size_t max, const char *letters)
@@ -72,6 +76,7 @@ static void grow(struct model *parent, unsigned depth)
             random_text(node->value, 1, 4, "ab_*");
         }
         node->shares = strchr(node->value, '*') != NULL && qd_prng_chance(&g, 1, 2);
+        node->in_metric = qd_prng_chance(&g, 1, 8);
         node->limit = qd_prng_chance(&g, 2, 3) ? (uint32_t)node_count : 0;
         if (is_twin(parent, node)) {
             continue;
@@ -91,6 +96,9 @@ static void print(FILE *out, const struct model *node)
         if (child->limit > 0) {
             (void)fprintf(out, ", rate_limit: {unit: day, requests_per_unit: %u}", child->limit);
         }
+        (void)fputs(child->limit > 0 && child->limit % 3 == 0 ? ", detailed_metric: true" : "",
+                    out);
+        (void)fputs(child->in_metric ? ", value_to_metric: true" : "", out);
         (void)fputs(", descriptors: [", out);
         print(out, child);
         (void)fputs("]}", out);
@@ -176,6 +184,42 @@ static void check_counter(struct seen *seen, size_t count)
     }
 }
 
+/* An entry meets a text in two ways: ("a", "b") and ("a_b", any) both have that of {key: a, value:
+ * b}. Only the first is what the file means. */
+static bool is_meant(const struct qd_rls_match *match, const struct qd_rls_entry *entries)
+{
+    for (size_t i = 0; i < match->depth; i++) {
+        const struct qd_rls_step *step = &match->path[i];
+        bool has_value = qd_rls_node_value(step->node).ptr != NULL;
+        if (entries[i].value.len == 0 || (step->found == (int)QD_RLS_FOUND_KEY && has_value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* X2: a name of the file's is no client's to choose; any other has a value that is. */
+static void check_name(const struct qd_rls_match *match, const struct qd_rls_entry *entries)
+{
+    char name[TUPLE_MAX];
+    bool free = false;
+
+    (void)qd_rls_match_name(match, entries, name, sizeof(name));
+    for (size_t i = 0; i < match->depth; i++) {
+        const struct qd_rls_step *step = &match->path[i];
+        bool any = (step->found == (int)QD_RLS_FOUND_WILDCARD && !step->node->share_threshold) ||
+                   step->found == (int)QD_RLS_FOUND_KEY;
+        free = free || (any && (step->node->value_to_metric || match->rule->detailed_metric));
+    }
+    if (match->rule->named_by_file) {
+        cr_assert_str_eq(name, match->rule->path);
+        named++;
+    } else {
+        cr_assert(free || strcmp(name, match->rule->path) == 0, "%s %s", name, match->rule->path);
+        unnamed += free;
+    }
+}
+
 static size_t ask(const struct model *root, const struct qd_rls_domain *domain, const char *yaml)
 {
     static struct seen seen[ASKED];
@@ -198,6 +242,9 @@ static size_t ask(const struct model *root, const struct qd_rls_domain *domain, 
             seen[met].counter = match.counter;
             check_counter(seen, met);
             met++;
+            if (is_meant(&match, entries)) {
+                check_name(&match, entries);
+            }
         }
     }
     return met;
@@ -226,4 +273,6 @@ Test(match_model, I3_point_10_matches_as_a_naive_matcher_says)
     }
     printf("%zu of %d descriptors met a rule\n", met, ROUNDS * ASKED);
     cr_expect_gt(met, ROUNDS * ASKED / 40);
+    cr_expect_gt(named, met / 10);
+    cr_expect_gt(unnamed, met / 20);
 }
