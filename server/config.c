@@ -323,6 +323,7 @@ bool qd_config_check(const struct qd_config *config, char error[QD_CONFIG_ERROR_
     bool policy = *qd_config_get(config, QD_SET_POLICY) != '\0';
     bool dev = qd_config_number(config, QD_SET_DEV) != 0;
     int64_t shards = qd_config_number(config, QD_SET_SHARDS);
+    const char *when_full = qd_config_get(config, QD_SET_RLS_WHEN_FULL);
     const char *wrong = NULL;
     if (policy && dev) {
         wrong = "--policy and --dev contradict each other; pass one of them";
@@ -332,6 +333,8 @@ bool qd_config_check(const struct qd_config *config, char error[QD_CONFIG_ERROR_
         wrong = "--shards must be a power of two: 1, 2, 4, ... 256";
     } else if (*qd_config_get(config, QD_SET_DATA_DIR) == '\0') {
         wrong = "no data directory: pass --data-dir DIR";
+    } else if (strcmp(when_full, "error") != 0 && strcmp(when_full, "deny") != 0) {
+        wrong = "--rls-when-full: accepted are error and deny";
     } else {
         wrong = check_tls(config);
     }

@@ -41,6 +41,9 @@ enum qd_setting_kind {
       "Envoy's rate limits: decide and count, but answer OK")                                     \
     X(RLS_STOP_WHEN_OVER, "rls-stop-when-over", NULL, FLAG, 0, 1, "false",                        \
       "Envoy's rate limits: where one descriptor is over, the others count nothing")              \
+    X(RLS_WHEN_FULL, "rls-when-full", "HOW", TEXT, 0, 0, "error",                                 \
+      "Envoy's rate limits without room for another counter: error (Envoy's failure_mode_deny "   \
+      "decides), or deny")                                                                        \
     X(RLS_SLIDING, "rls-sliding", "DOMAINS", TEXT, 0, 0, "",                                      \
       "Envoy's rate limits: these domains' windows slide; with commas between them, or `*`")      \
     X(DEV, "dev", NULL, FLAG, 0, 1, "false", "no policy: any tenant, any model, generous limits") \

@@ -131,6 +131,7 @@ static bool read_rls_options(const struct qd_config *config, struct qd_rls_optio
     options->metadata = qd_config_number(config, QD_SET_RLS_METADATA) != 0;
     options->shadow = qd_config_number(config, QD_SET_RLS_SHADOW) != 0;
     options->stop_when_over = qd_config_number(config, QD_SET_RLS_STOP_WHEN_OVER) != 0;
+    options->deny_when_full = strcmp(qd_config_get(config, QD_SET_RLS_WHEN_FULL), "deny") == 0;
     if (!qd_rls_options_header_names(options, qd_config_get(config, QD_SET_RLS_HEADER_NAMES))) {
         (void)qd_error_set(error, QD_ERROR_INVALID_FIELD,
                            "--rls-header-names: not three names of headers with commas between "

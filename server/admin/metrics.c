@@ -34,6 +34,7 @@
     X(rls_over)          \
     X(rls_unlimited)     \
     X(rls_shadowed)      \
+    X(rls_full)          \
     X(bad_requests)
 
 void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures)
@@ -123,6 +124,10 @@ static void write_requests(FILE *out, const struct qd_figures *f)
     qd_expose_one(out, "quotad_rls_shadowed_total", "counter",
                   "ShouldRateLimit calls that --rls-shadow answered with OK though they were over.",
                   f->rls_shadowed);
+    qd_expose_one(out, "quotad_rls_full_total", "counter",
+                  "Descriptors of Envoy's rate limit service that --rls-when-full denied for want "
+                  "of room for a counter; they are among the over_limit ones.",
+                  f->rls_full);
     qd_expose_one(out, "quotad_bad_requests_total", "counter", "Requests refused as invalid.",
                   f->bad_requests);
     qd_expose_one(out, "quotad_failed_open_total", "counter",

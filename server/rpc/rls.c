@@ -170,6 +170,23 @@ static void fill_hits(const struct qd_rls_set *set, const struct qd_rls_domain *
     ret_hits->if_it_fits = w->slides;
 }
 
+/* --rls-when-full: a full table denies, instead of an error that Envoy may let pass. Nothing is
+ * counted; there may be room in a second. What is given back is lost. False: `code` stands. */
+static bool is_denied(const struct qd_place *place, enum qd_error_code code,
+                      const struct qd_rls_hits *hits, struct qd_rls_counted *ret_counted)
+{
+    if (code != QD_ERROR_OVERLOADED || !place->rpc->config.rls_options.deny_when_full) {
+        return false;
+    }
+    struct qd_wall_ns now = qd_clock_now(&place->node->clock);
+    *ret_counted = (struct qd_rls_counted){.before = hits->amount,
+                                           .used = hits->amount,
+                                           .over = hits->hits >= 0,
+                                           .now = now,
+                                           .resets_at = {now.ns + QD_NS_PER_S}};
+    return true;
+}
+
 static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set *set,
                                 const struct qd_rls_domain *domain, size_t i,
                                 struct qd_error *ret_error)
@@ -182,11 +199,13 @@ static enum qd_error_code count(struct qd_place *place, const struct qd_rls_set 
 
     fill_hits(set, domain, w, i, place->node->shards.seed, &hits);
     hits.hits = w->looks[i] ? 0 : hits.hits;
+    struct qd_worker_figures *figures = &place->worker->figures;
     enum qd_error_code code = qd_rls_count(place->worker, &hits, &counted, ret_error);
-    if (code != QD_ERROR_NONE) {
+    if (is_denied(place, code, &hits, &counted)) {
+        qd_count(&figures->rls_full);
+    } else if (code != QD_ERROR_NONE) {
         return code;
     }
-    struct qd_worker_figures *figures = &place->worker->figures;
     bool over = counted.over; /* points 4 and 14 */
     qd_count(over ? &figures->rls_over : &figures->rls_ok);
     tell_stats(w, set, domain, i, counted.before, hits.amount);
@@ -235,7 +254,7 @@ static enum qd_error_code stop_when_over(struct qd_place *place, const struct qd
         int64_t asked = hits.hits;
         hits.hits = 0;
         enum qd_error_code code = qd_rls_count(place->worker, &hits, &counted, ret_error);
-        if (code != QD_ERROR_NONE) {
+        if (code != QD_ERROR_NONE && !is_denied(place, code, &hits, &counted)) {
             return code;
         }
         w->looks[i] = counted.before + asked <= hits.amount;

@@ -27,6 +27,7 @@ struct qd_rls_options {
     bool metadata;                                   /* point 13 */
     bool shadow;         /* point 6: the whole answer is never OVER_LIMIT */
     bool stop_when_over; /* where one descriptor is over, the others count nothing */
+    bool deny_when_full; /* what finds no room for its counter is over, instead of an error */
     bool all_sliding;    /* every domain's windows slide */
     size_t sliding_count;
     struct qd_str sliding[QD_RLS_SLIDING_MAX]; /* these domains' do */

@@ -227,6 +227,58 @@ X1_json_asks_who_calls() {
     expect_eq "$code" 200
 }
 
+# new_values FROM: 40 requests of 64 values each that nobody has asked with. $statuses, each with how often; $page: all of them. There are fewer
+# places for counters than that, and a counter makes room only once it was idle for a while.
+new_values() {
+    awk -v from="$1" -v at="http://$http_at/json" -v page="$T/page" 'BEGIN {
+        for (r = from; r < from + 40; r++) {
+            if (r > from) print "next"
+            printf "url = %s\noutput = %s.%d\nwrite-out = \"%%{http_code}\\n\"\n", at, page, r - from
+            printf "data = \"{\\\"domain\\\": \\\"few\\\", \\\"descriptors\\\": ["
+            for (i = 0; i < 64; i++)
+                printf "%s{\\\"entries\\\": [{\\\"key\\\": \\\"user\\\", \\\"value\\\": \\\"%d-%d\\\"}]}", i ? ", " : "", r, i
+            print "]}\""
+        }
+    }' >"$T/curl.cfg"
+    statuses=$(curl -s -m 60 -K "$T/curl.cfg" | sort | uniq -c | awk '{ printf "%s:%d ", $2, $1 }')
+    page=$(cat "$T"/page.*)
+}
+
+one_of_few() { # VALUE [MORE]
+    post "{\"domain\": \"few\", \"descriptors\": [{\"entries\": [{\"key\": \"user\", \"value\": \"$1\"}]${2:-}}]}"
+}
+
+D12_without_room_for_counters_a_call_is_an_error() {
+    new_values 0
+    expect_match "$statuses" '^200:[0-9]+ 400:[0-9]+ $'
+    expect_in "$page" 'OVERLOADED no room for another counter'
+}
+
+# A look is denied as well: it is what Envoy asks before a request whose usage it tells afterwards. What was denied has counted
+# nothing, and what had been counted is there once there is room.
+D12_without_room_for_counters_new_values_are_denied_if_told_so() {
+    one_of_few known
+    expect_match "$code $page" '^200 .*"limitRemaining":4,'
+    new_values 0
+    expect_match "$statuses" '^200:[0-9]+ 429:[0-9]+ $'
+    expect_in "$page" '{"code":"OVER_LIMIT","currentLimit":{"requestsPerUnit":5,"unit":"YEAR"},"durationUntilReset":"1s"}'
+    tries=0
+    until one_of_few known && [ "$code" = 200 ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || qd_fail "$code $page"
+        sleep 0.1
+    done
+    expect_match "$page" '"limitRemaining":3,'
+    tries=0
+    until one_of_few "look-$tries" ', "hitsAddend": 0' && [ "$code" = 429 ]; do # counters make room meanwhile
+        tries=$((tries + 1))
+        [ $tries -lt 20 ] || qd_fail "$code $page"
+        new_values $((tries * 1000))
+    done
+    full=$(curl -s -m 5 "http://$QD_ADMIN/metrics" | sed -n 's/^quotad_rls_full_total //p')
+    [ "$full" -gt 64 ] || qd_fail "$full were denied"
+}
+
 credential() { # NAME ROLE [MORE]
     echo "- {name: $1, role: $2, token_sha256: $(printf %s "$1" | sha256sum | cut -d ' ' -f 1)${3:-}}"
 }
@@ -243,6 +295,21 @@ qd_stop || qd_fail "it ended with $qd_code"
 start --data-dir "$T/bare"
 qd_run I4_without_rate_limits_there_is_no_such_service
 qd_stop || qd_fail "it ended with $qd_code"
+mkdir -p "$T/few"
+cat >"$T/few/few.yaml" <<'YAML'
+domain: few
+descriptors:
+  - {key: user, rate_limit: {unit: year, requests_per_unit: 5}}
+YAML
+for how in error deny; do
+    start --rls-config "$T/few" --shards 1 --max-counters 1024 --rls-when-full "$how" --data-dir "$T/$how"
+    if [ "$how" = error ]; then
+        qd_run D12_without_room_for_counters_a_call_is_an_error
+    else
+        qd_run D12_without_room_for_counters_new_values_are_denied_if_told_so
+    fi
+    qd_stop || qd_fail "it ended with $qd_code"
+done
 {
     credential gate gateway
     credential bill billing

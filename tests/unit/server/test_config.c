@@ -106,6 +106,12 @@ Test(config, I10_shards_must_be_a_power_of_two)
     refused("--shards=6", "QUOTAD_DEV=true", "--shards must be a power of two: 1, 2, 4, ... 256");
 }
 
+Test(config, I10_what_a_full_table_answers_is_one_of_two_words)
+{
+    refused("--rls-when-full=pass", "QUOTAD_DEV=true",
+            "--rls-when-full: accepted are error and deny");
+}
+
 Test(config, X1_TLS_settings_go_together)
 {
     refused("--tls-cert=x", "QUOTAD_DEV=true",
