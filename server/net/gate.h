@@ -46,13 +46,13 @@ struct qd_gate *qd_gate_new(uint32_t places, _Atomic uint64_t *cut);
 void qd_gate_free(struct qd_gate *gate);
 
 /* For MHD_OPTION_NOTIFY_CONNECTION, with the gate as its context. */
-void qd_gate_notify(void *gate, struct MHD_Connection *connection, void **socket_context,
+void qd_gate_notify(void *context, struct MHD_Connection *connection, void **socket_context,
                     enum MHD_ConnectionNotificationCode code);
 
 /* From MHD_OPTION_NOTIFY_COMPLETED: a request has its whole answer. */
 void qd_gate_answered(struct qd_gate *gate, struct MHD_Connection *connection);
 
-/* Cut who has waited too long. `gate`: a struct qd_gate. */
-void qd_gate_sweep(void *gate);
+/* Cut who has waited too long. The context is the gate. */
+void qd_gate_sweep(void *context);
 
 #endif /* QD_NET_GATE_H */

@@ -14,7 +14,7 @@
 #define QD_BANS_MAX 256U /* the oldest is forgotten for a new one */
 
 struct qd_ban {
-    uint8_t address[16]; /* as qd_connections_address writes it */
+    uint8_t address[16]; /* as qd_address_of writes it */
     uint64_t until_ms;   /* 0: none */
 };
 
