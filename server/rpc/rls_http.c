@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define SWEEP_MS 1000U
 
@@ -28,6 +29,7 @@ struct qd_rls_http {
 /* A request while its body comes in. */
 struct body {
     size_t used;
+    bool too_large; /* what came after is thrown away: MHD takes an answer at its end only */
     char bytes[QD_MESSAGE_BYTES_MAX]; /* untouched pages cost nothing */
 };
 
@@ -104,9 +106,28 @@ static bool is_loopback(struct MHD_Connection *connection)
     }
     if (info->client_addr->sa_family == AF_INET6) {
         memcpy(&six, info->client_addr, sizeof(six));
-        return IN6_IS_ADDR_LOOPBACK(&six.sin6_addr);
+        bool mapped = IN6_IS_ADDR_V4MAPPED(&six.sin6_addr);
+        return IN6_IS_ADDR_LOOPBACK(&six.sin6_addr) || (mapped && six.sin6_addr.s6_addr[12] == 127);
     }
     return false;
+}
+
+struct authorization {
+    const char *value; /* the last one's */
+    size_t count;
+};
+
+static enum MHD_Result find_authorization(void *context, enum MHD_ValueKind kind, const char *key,
+                                          const char *value)
+{
+    struct authorization *found = context;
+
+    (void)kind;
+    if (value != NULL && strcasecmp(key, MHD_HTTP_HEADER_AUTHORIZATION) == 0) {
+        found->value = value;
+        found->count++;
+    }
+    return MHD_YES;
 }
 
 /* X1: where there are credentials, whoever asks brings a gateway's token. With the worker entered.
@@ -121,16 +142,20 @@ static enum qd_error_code admit(struct qd_rls_http *http, struct MHD_Connection 
     if (credentials == NULL) {
         return QD_ERROR_NONE;
     }
-    const char *value =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
-    if (value == NULL) {
+    struct authorization given = {0};
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, find_authorization, &given);
+    if (given.count > 1) { /* who is meant? */
+        return qd_error_set(ret_error, QD_ERROR_UNKNOWN_CREDENTIALS,
+                            "Authorization: given %zu times; once is accepted", given.count);
+    }
+    if (given.value == NULL) {
         return qd_error_set(
             ret_error, QD_ERROR_NO_CREDENTIALS,
             "this node asks who calls: bring a token (Authorization: Bearer TOKEN)");
     }
     enum qd_error_code code =
         qd_caller_by_token(credentials, is_loopback(connection),
-                           (struct qd_str){value, strlen(value)}, &caller, ret_error);
+                           (struct qd_str){given.value, strlen(given.value)}, &caller, ret_error);
     return code != QD_ERROR_NONE
                ? code
                : qd_caller_may_call(&caller, "/json", QD_ROLE_GATEWAY | QD_ROLE_ADMIN,
@@ -202,6 +227,12 @@ static bool is_too_large(struct MHD_Connection *connection)
     return length != NULL && strtoull(length, NULL, 10) > QD_MESSAGE_BYTES_MAX;
 }
 
+static enum MHD_Result answer_too_large(struct MHD_Connection *connection)
+{
+    return answer_text(connection, MHD_HTTP_CONTENT_TOO_LARGE,
+                       "a request has at most 262144 bytes\n");
+}
+
 /* After the headers: what needs no body is answered at once. */
 static enum MHD_Result begin(struct qd_rls_http *http, struct MHD_Connection *connection,
                              const char *url, const char *method, void **state)
@@ -221,14 +252,14 @@ static enum MHD_Result begin(struct qd_rls_http *http, struct MHD_Connection *co
         return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "POST a request\n");
     }
     if (is_too_large(connection)) {
-        return answer_text(connection, MHD_HTTP_CONTENT_TOO_LARGE,
-                           "a request has at most 262144 bytes\n");
+        return answer_too_large(connection);
     }
     struct body *body = malloc(sizeof(*body));
     if (body == NULL) {
         return MHD_NO;
     }
     body->used = 0;
+    body->too_large = false;
     *state = body;
     return MHD_YES;
 }
@@ -244,14 +275,17 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     if (body == NULL) {
         return begin(http, connection, url, method, state);
     }
+    if (*upload_size == 0 && body->too_large) {
+        return answer_too_large(connection);
+    }
     if (*upload_size == 0) {
         return answer_json(http, connection, (struct qd_str){body->bytes, body->used});
     }
-    if (*upload_size > sizeof(body->bytes) - body->used) {
-        return MHD_NO; /* without a length, and too large: the connection ends */
+    body->too_large |= *upload_size > sizeof(body->bytes) - body->used; /* it had no length */
+    if (!body->too_large) {
+        memcpy(body->bytes + body->used, upload, *upload_size);
+        body->used += *upload_size;
     }
-    memcpy(body->bytes + body->used, upload, *upload_size);
-    body->used += *upload_size;
     *upload_size = 0;
     return MHD_YES;
 }
@@ -300,7 +334,13 @@ static bool listen_on(struct qd_rls_http *http, const struct addrinfo *where, ui
      * no new one until these timed out, though they were closed. */
     unsigned flags = MHD_USE_POLL_INTERNAL_THREAD;
 
-    flags |= where->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0U;
+    if (where->ai_family == AF_INET6) {
+        struct sockaddr_in6 six;
+        memcpy(&six, where->ai_addr, sizeof(six));
+        /* Any host is any host of IPv4, too, as at the other ports. */
+        bool any = IN6_IS_ADDR_UNSPECIFIED(&six.sin6_addr);
+        flags |= any ? MHD_USE_DUAL_STACK : MHD_USE_IPv6;
+    }
     http->daemon =
         MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR, where->ai_addr,
                          MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,

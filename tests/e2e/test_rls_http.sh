@@ -80,7 +80,7 @@ X2_a_body_is_bounded() {
     http -d "@$T/large" "http://$http_at/json" # asks before it sends
     expect_eq "$code" 413
     http -H 'Transfer-Encoding: chunked' --data-binary "@$T/large" "http://$http_at/json"
-    expect_match "$code" '^(000|413)$' # closed
+    expect_eq "$code $page" '413 a request has at most 262144 bytes'
     head -c 262000 /dev/zero | tr '\0' ' ' >"$T/fits"
     printf '%s' "$buy" >>"$T/fits"
     http -H 'Transfer-Encoding: chunked' --data-binary "@$T/fits" "http://$http_at/json"
@@ -215,6 +215,8 @@ X1_json_asks_who_calls() {
     expect_match "$code $page" '^401 NO_CREDENTIALS ' # before anything of it is read
     http -H 'Authorization: Bearer nobody' -d "$buy" "http://$http_at/json"
     expect_match "$code $page" '^401 UNKNOWN_CREDENTIALS '
+    http -H 'Authorization: Bearer gate' -H 'Authorization: Bearer bill' -d "$buy" "http://$http_at/json"
+    expect_match "$code $page" '^401 UNKNOWN_CREDENTIALS Authorization: given 2 times'
     http -H 'Authorization: Basic gate' -d "$buy" "http://$http_at/json"
     expect_match "$code $page" '^401 UNKNOWN_CREDENTIALS '
     http -H 'Authorization: Bearer bill' -d "$buy" "http://$http_at/json"
@@ -225,6 +227,14 @@ X1_json_asks_who_calls() {
     expect_match "$code $page" '^200 .*"limitRemaining":1,' # the others counted nothing
     http "http://$http_at/healthcheck"
     expect_eq "$code" 200
+}
+
+# As at the other ports: IPv4 is served as well, and loopback is loopback.
+I10_any_host_of_IPv6_is_any_host() {
+    for host in 127.0.0.1 '[::1]'; do
+        http -H 'Authorization: Bearer gate' -d "$buy" "http://$host:${http_at##*:}/json"
+        expect_match "$code $page" '^(200|429) '
+    done
 }
 
 # new_values FROM: 40 requests of 64 values each that nobody has asked with. $statuses, each with how often; $page: all of them. There are fewer
@@ -283,8 +293,10 @@ credential() { # NAME ROLE [MORE]
     echo "- {name: $1, role: $2, token_sha256: $(printf %s "$1" | sha256sum | cut -d ' ' -f 1)${3:-}}"
 }
 
+http_host=127.0.0.1
+
 start() { # ARGUMENT...
-    qd_start --dev --http-listen 127.0.0.1:0 "$@" || exit 1
+    qd_start --dev --http-listen "$http_host:0" "$@" || exit 1
     http_at=127.0.0.1:$(qd_port 'rate limits over HTTP at port ')
 }
 
@@ -317,4 +329,10 @@ done
 } >"$T/credentials.yaml"
 start --rls-config "$T/rls" --credentials "$T/credentials.yaml" --data-dir "$T/known"
 qd_run X1_json_asks_who_calls
+qd_stop || qd_fail "it ended with $qd_code"
+if [ -e /proc/net/if_inet6 ]; then
+    http_host='[::]'
+    start --rls-config "$T/rls" --credentials "$T/credentials.yaml" --data-dir "$T/six"
+    qd_run I10_any_host_of_IPv6_is_any_host
+fi
 qd_done
