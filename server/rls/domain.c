@@ -14,7 +14,7 @@ struct build {
     struct qd_rls_domain *domain;
     const struct qd_rls_rule **rules;
     size_t rule_capacity;
-    size_t *budget;
+    struct qd_rls_budget *budget;
 };
 
 static struct qd_str keep(struct build *b, struct qd_str text)
@@ -343,7 +343,7 @@ static const struct qd_rls_level *read_level(struct build *b, const struct qd_at
                 qd_node_kind_text(list));
         return NULL;
     }
-    if (depth > QD_RLS_DEPTH_MAX || list->count > *b->budget) { /* X2 */
+    if (depth > QD_RLS_DEPTH_MAX || list->count > b->budget->nodes) { /* X2 */
         qd_fail(b->c, at, list, "too many descriptors; at most %u in all files, and %d levels",
                 QD_RLS_NODES_MAX, QD_RLS_DEPTH_MAX);
         return NULL;
@@ -351,7 +351,7 @@ static const struct qd_rls_level *read_level(struct build *b, const struct qd_at
     if (list->count == 0) {
         return NULL;
     }
-    *b->budget -= list->count;
+    b->budget->nodes -= list->count;
     struct qd_rls_level *level = qd_rls_level_new(b->arena, list->count);
     const struct qd_rls_node **nodes = qd_arena_array(b->c->arena, list->count, sizeof *nodes);
     size_t count = 0;
@@ -362,17 +362,19 @@ static const struct qd_rls_level *read_level(struct build *b, const struct qd_at
         nodes[count] = read_descriptor(b, &below, list->items[i], way, level, depth);
         count += nodes[count] != NULL;
     }
-    const struct qd_rls_node *over = qd_rls_level_index(b->arena, level, nodes, count);
+    const struct qd_rls_node *over =
+        qd_rls_level_index(b->arena, b->c->arena, level, nodes, count, b->budget);
     if (over != NULL) {
         struct qd_node place = {.line = over->line, .column = list->column};
-        qd_fail(b->c, at, &place, "too many wildcards; at most %d of one key are accepted",
-                QD_RLS_WILDCARDS_MAX);
+        qd_fail(b->c, at, &place,
+                "too many wildcards; at most %u bytes of them are accepted in all files",
+                QD_RLS_WILDCARD_BYTES_MAX);
     }
     return level;
 }
 
 struct qd_rls_domain *qd_rls_domain_compile(struct qd_compiler *c, const struct qd_node *root,
-                                            struct qd_arena *arena, size_t *budget)
+                                            struct qd_arena *arena, struct qd_rls_budget *budget)
 {
     struct build b = {.c = c, .arena = arena};
     struct qd_at top = {0};

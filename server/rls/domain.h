@@ -11,9 +11,9 @@
 #include "server/rls/level.h"
 
 /* Compile the nodes of a file. `c` says where problems go, and its arena holds what is only needed
- * meanwhile. `budget` is how many descriptors the set has room for; it goes down. NULL if there is
+ * meanwhile. `budget` is what the set has room for; it goes down. NULL if there is
  * an error; all that are found are reported. */
 struct qd_rls_domain *qd_rls_domain_compile(struct qd_compiler *c, const struct qd_node *root,
-                                            struct qd_arena *arena, size_t *budget);
+                                            struct qd_arena *arena, struct qd_rls_budget *budget);
 
 #endif /* QD_RLS_DOMAIN_H */

@@ -73,10 +73,57 @@ const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
     return NULL;
 }
 
-const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_rls_level *level,
-                                             const struct qd_rls_node *const *nodes, size_t count)
+static void add_wildcard(struct qd_arena *arena, const struct qd_rls_level *level,
+                         const struct qd_rls_node *node)
 {
     uint32_t steps = 0;
+    struct qd_str key = qd_rls_node_key(node);
+    uint64_t hash = qd_hash64_bytes(key.ptr, key.len, SEED);
+    struct qd_rls_wildcards *w = find_wildcards(level, key, hash, &steps);
+    w->hash = hash;
+    w->key = key;
+    w->nodes = qd_arena_grow(arena, w->nodes, w->count, &w->capacity, sizeof(struct qd_rls_node *));
+    w->nodes[w->count++] = node;
+}
+
+/* Whether no comparison needs to look for anything: what it costs does not depend on the value. */
+static bool is_quickly_tried(const struct qd_rls_wildcards *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->nodes[i]->pattern->middle_count > 0) {
+            return false;
+        }
+    }
+    return w->count <= QD_RLS_TRIED_MAX;
+}
+
+/* False: there is no room. */
+static bool make_automaton(struct qd_arena *arena, struct qd_arena *meanwhile,
+                           struct qd_rls_wildcards *w, struct qd_rls_budget *budget)
+{
+    size_t bytes = 0;
+    if (is_quickly_tried(w)) {
+        return true;
+    }
+    const struct qd_rls_pattern **patterns =
+        qd_arena_array(meanwhile, w->count, sizeof(struct qd_rls_pattern *));
+    for (size_t i = 0; i < w->count; i++) {
+        patterns[i] = w->nodes[i]->pattern;
+        bytes += qd_rls_node_value(w->nodes[i]).len;
+    }
+    if (bytes > budget->wildcard_bytes) {
+        return false;
+    }
+    budget->wildcard_bytes -= bytes;
+    w->automaton = qd_rls_automaton_make(arena, meanwhile, patterns, w->count);
+    return true;
+}
+
+const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_arena *meanwhile,
+                                             struct qd_rls_level *level,
+                                             const struct qd_rls_node *const *nodes, size_t count,
+                                             struct qd_rls_budget *budget)
+{
     size_t wild = 0;
     for (size_t i = 0; i < count; i++) {
         wild += nodes[i]->pattern != NULL;
@@ -88,20 +135,15 @@ const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_r
     level->wildcards = qd_arena_array(arena, size, sizeof *level->wildcards);
     level->wildcard_mask = size - 1;
     for (size_t i = 0; i < count; i++) {
-        if (nodes[i]->pattern == NULL) {
-            continue;
+        if (nodes[i]->pattern != NULL) {
+            add_wildcard(arena, level, nodes[i]);
         }
-        struct qd_str key = qd_rls_node_key(nodes[i]);
-        uint64_t hash = qd_hash64_bytes(key.ptr, key.len, SEED);
-        struct qd_rls_wildcards *w = find_wildcards(level, key, hash, &steps);
-        if (w->count == QD_RLS_WILDCARDS_MAX) {
-            return nodes[i];
+    }
+    for (size_t i = 0; i < size; i++) {
+        struct qd_rls_wildcards *w = &level->wildcards[i];
+        if (!make_automaton(arena, meanwhile, w, budget)) {
+            return w->nodes[w->count - 1];
         }
-        w->hash = hash;
-        w->key = key;
-        w->nodes =
-            qd_arena_grow(arena, w->nodes, w->count, &w->capacity, sizeof(struct qd_rls_node *));
-        w->nodes[w->count++] = nodes[i];
     }
     return NULL;
 }
@@ -126,10 +168,14 @@ static const struct qd_rls_node *find_exact(const struct qd_rls_level *level, st
     return find_slot(level, text, qd_hash64_bytes(text.ptr, text.len, SEED), steps)->node;
 }
 
-static const struct qd_rls_node *find_wildcard(const struct qd_rls_level *level, struct qd_str key,
-                                               uint64_t hash, struct qd_str value, uint32_t *steps)
+static const struct qd_rls_node *find_wildcard(const struct qd_rls_wildcards *w,
+                                               struct qd_str value, struct qd_rls_scratch *scratch,
+                                               uint32_t *steps)
 {
-    const struct qd_rls_wildcards *w = find_wildcards(level, key, hash, steps);
+    if (w->automaton != NULL && scratch != NULL && qd_rls_automaton_begin(w->automaton, scratch)) {
+        size_t i = qd_rls_automaton_find(w->automaton, scratch, value, steps);
+        return i < w->count ? w->nodes[i] : NULL;
+    }
     for (size_t i = 0; i < w->count; i++) {
         ++*steps;
         if (qd_rls_pattern_matches(w->nodes[i]->pattern, value)) {
@@ -139,11 +185,12 @@ static const struct qd_rls_node *find_wildcard(const struct qd_rls_level *level,
     return NULL;
 }
 
-enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_str key,
-                                    struct qd_str value, uint32_t *steps,
+enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_rls_entry entry,
+                                    struct qd_rls_scratch *scratch, uint32_t *steps,
                                     const struct qd_rls_node **ret_node)
 {
-    const struct qd_rls_node *node = find_exact(level, key, value, steps);
+    struct qd_str key = entry.key;
+    const struct qd_rls_node *node = find_exact(level, key, entry.value, steps);
     if (node != NULL) {
         *ret_node = node;
         return QD_RLS_FOUND_EXACT;
@@ -152,7 +199,9 @@ enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_
         return QD_RLS_FOUND_NOTHING;
     }
     uint64_t hash = qd_hash64_bytes(key.ptr, key.len, SEED);
-    node = level->wildcards != NULL ? find_wildcard(level, key, hash, value, steps) : NULL;
+    if (level->wildcards != NULL) {
+        node = find_wildcard(find_wildcards(level, key, hash, steps), entry.value, scratch, steps);
+    }
     if (node != NULL) {
         *ret_node = node;
         return QD_RLS_FOUND_WILDCARD;

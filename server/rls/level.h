@@ -12,7 +12,7 @@
 #ifndef QD_RLS_LEVEL_H
 #define QD_RLS_LEVEL_H
 
-#include "server/rls/pattern.h"
+#include "server/rls/automaton.h"
 #include "server/rls/rules.h"
 
 #define QD_RLS_NODE_TEXT_MAX (2 * QD_RLS_TEXT_MAX + 1)
@@ -61,6 +61,13 @@ struct qd_rls_wildcards {
     const struct qd_rls_node **nodes;
     size_t count;
     size_t capacity;
+    const struct qd_rls_automaton *automaton; /* NULL: few and simple, tried one by one */
+};
+
+/* What a set still has room for. */
+struct qd_rls_budget {
+    size_t nodes;
+    size_t wildcard_bytes; /* of those in automata */
 };
 
 struct qd_rls_level {
@@ -79,10 +86,12 @@ struct qd_rls_level *qd_rls_level_new(struct qd_arena *arena, size_t count);
 const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
                                            const struct qd_rls_node *node);
 
-/* Make the wildcards of `nodes`, which have been added, known. The first node that is over
- * QD_RLS_WILDCARDS_MAX for its key, or NULL. */
-const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_rls_level *level,
-                                             const struct qd_rls_node *const *nodes, size_t count);
+/* Make the wildcards of `nodes`, which have been added, known. NULL, or the last wildcard of a key
+ * for which there is no room left. `meanwhile` holds what is only needed until this returns. */
+const struct qd_rls_node *qd_rls_level_index(struct qd_arena *arena, struct qd_arena *meanwhile,
+                                             struct qd_rls_level *level,
+                                             const struct qd_rls_node *const *nodes, size_t count,
+                                             struct qd_rls_budget *budget);
 
 /* How an entry came to a node. */
 enum qd_rls_found {
@@ -93,10 +102,11 @@ enum qd_rls_found {
 };
 
 /* The node of an entry: its exact "key_value", else the first wildcard of the key that matches the
- * value, else the bare key (point 10). `steps` goes up by one for each slot and each wildcard that
- * is looked at. */
-enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_str key,
-                                    struct qd_str value, uint32_t *steps,
+ * value, else the bare key (point 10). `scratch` may be NULL: then, and if there is no memory for
+ * it, wildcards are tried one by one. `steps` goes up by one for each slot and each wildcard that
+ * is looked at, and as automaton.h says. */
+enum qd_rls_found qd_rls_level_find(const struct qd_rls_level *level, struct qd_rls_entry entry,
+                                    struct qd_rls_scratch *scratch, uint32_t *steps,
                                     const struct qd_rls_node **ret_node);
 
 #endif /* QD_RLS_LEVEL_H */

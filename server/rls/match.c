@@ -15,7 +15,7 @@ static bool is_shared(const struct qd_rls_step *step)
  */
 
 static bool walk(const struct qd_rls_domain *domain, const struct qd_rls_entry *entries,
-                 size_t count, struct qd_rls_match *m)
+                 size_t count, struct qd_rls_scratch *scratch, struct qd_rls_match *m)
 {
     const struct qd_rls_level *level = domain->top;
     for (size_t i = 0; i < count; i++) {
@@ -24,8 +24,7 @@ static bool walk(const struct qd_rls_domain *domain, const struct qd_rls_entry *
         }
         assert(i < QD_RLS_DEPTH_MAX);
         struct qd_rls_step *step = &m->path[i];
-        step->found =
-            (int)qd_rls_level_find(level, entries[i].key, entries[i].value, &m->steps, &step->node);
+        step->found = (int)qd_rls_level_find(level, entries[i], scratch, &m->steps, &step->node);
         if (step->found == (int)QD_RLS_FOUND_NOTHING) {
             return false;
         }
@@ -57,14 +56,15 @@ static void add_to_counter(struct qd_hasher *h, struct qd_str key, struct qd_str
 }
 
 bool qd_rls_match(const struct qd_rls_domain *domain, const struct qd_rls_entry *entries,
-                  size_t count, uint64_t seed, struct qd_rls_match *ret_match)
+                  size_t count, uint64_t seed, struct qd_rls_scratch *scratch,
+                  struct qd_rls_match *ret_match)
 {
     struct qd_hasher h;
     ret_match->rule = NULL;
     ret_match->steps = 0;
     ret_match->depth = 0;
     ret_match->domain = domain;
-    if (!walk(domain, entries, count, ret_match)) {
+    if (!walk(domain, entries, count, scratch, ret_match)) {
         return false;
     }
     begin_counter(&h, domain, seed);

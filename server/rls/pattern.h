@@ -24,8 +24,9 @@ bool qd_rls_is_pattern(struct qd_str text);
 /* Take a text with a `*` apart. */
 struct qd_rls_pattern qd_rls_pattern_make(struct qd_arena *arena, struct qd_str text);
 
-/* Whether `value` matches, case-sensitive (point 10). Takes time in proportion to the value and the
- * pattern, whatever they are: each middle is found leftmost, and never again. */
+/* Whether `value` matches, case-sensitive (point 10). Each middle is found leftmost, and never
+ * again: takes as long as memmem over the value once; without middles, as long as the pattern is.
+ * Values from elsewhere go to an automaton if there are middles. */
 bool qd_rls_pattern_matches(const struct qd_rls_pattern *pattern, struct qd_str value);
 
 #endif /* QD_RLS_PATTERN_H */

@@ -32,8 +32,8 @@ struct load {
     struct qd_rls_rules *rules;
     struct qd_problems *problems;
     struct qd_arena scratch; /* what is only needed while one file is compiled */
-    size_t budget;           /* descriptors that the set has room for */
-    size_t bytes;            /* of all files so far */
+    struct qd_rls_budget budget;
+    size_t bytes; /* of all files so far */
 };
 
 static void out_of_memory(struct qd_problems *problems, const char *name)
@@ -189,8 +189,9 @@ struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, struct qd_problems *
     if (!qd_rls_folder_list(dir, &folder, problems)) {
         return NULL;
     }
-    struct load l = {
-        .rules = new_rules(folder.count), .problems = problems, .budget = QD_RLS_NODES_MAX};
+    struct load l = {.rules = new_rules(folder.count),
+                     .problems = problems,
+                     .budget = {QD_RLS_NODES_MAX, QD_RLS_WILDCARD_BYTES_MAX}};
     bool good = l.rules != NULL;
     if (!good) {
         out_of_memory(problems, dir);
@@ -214,7 +215,9 @@ struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, struct qd_problems *
 struct qd_rls_rules *qd_rls_rules_load_bytes(const char *name, const void *bytes, size_t size,
                                              struct qd_problems *problems)
 {
-    struct load l = {.rules = new_rules(1), .problems = problems, .budget = QD_RLS_NODES_MAX};
+    struct load l = {.rules = new_rules(1),
+                     .problems = problems,
+                     .budget = {QD_RLS_NODES_MAX, QD_RLS_WILDCARD_BYTES_MAX}};
     if (l.rules == NULL) {
         out_of_memory(problems, name);
         return NULL;

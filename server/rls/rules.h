@@ -26,10 +26,13 @@ struct qd_rls_value; /* value.h */
 #define QD_RLS_BYTES_MAX      (64U << 20) /* of all files together */
 #define QD_RLS_NODES_MAX      500000U     /* descriptors of all files, aliases counted each time */
 #define QD_RLS_DEPTH_MAX      16          /* descriptors below each other */
-#define QD_RLS_WILDCARDS_MAX  1000        /* of one key at one level: these are tried in order */
 #define QD_RLS_TEXT_MAX       2048        /* bytes of a domain, key, value or name */
 #define QD_RLS_REPLACES_MAX   64          /* of one rule */
 #define QD_RLS_METADATA_MAX   256         /* values of one rule */
+/* Bytes of the wildcards in all files. Those of a key that has few at one level, and none of them
+ * with more than a beginning and an end ("a*z"), do not count: they are tried one by one. */
+#define QD_RLS_WILDCARD_BYTES_MAX (8U << 20)
+#define QD_RLS_TRIED_MAX          8
 
 /* One rate_limit with what its descriptor says of it. */
 struct qd_rls_rule {
@@ -46,6 +49,12 @@ struct qd_rls_rule {
     const char *const *replaces; /* names of other rules (point 11), none of them its own */
     size_t replace_count;
     const struct qd_rls_value *metadata; /* a struct; NULL: none (point 13) */
+};
+
+/* One key and value of a request's descriptor. The value may be empty. */
+struct qd_rls_entry {
+    struct qd_str key;
+    struct qd_str value;
 };
 
 struct qd_rls_level; /* level.h */

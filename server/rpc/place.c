@@ -69,7 +69,7 @@ void qd_place_release(struct qd_place *place)
     free(place->out_memory);
     free(place->arena.memory);
     place->worker = NULL;
-    free(place->rls);
+    qd_rls_work_free(place->rls);
     place->rls = NULL;
     place->out_memory = NULL;
     place->arena.memory = NULL;

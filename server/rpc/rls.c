@@ -34,6 +34,7 @@ struct qd_rls_work {
     bool looks[QD_RLS_DESCRIPTORS_MAX]; /* counts nothing */
     const struct qd_rls_rule *passed[QD_RLS_DESCRIPTORS_MAX];
     struct qd_rls_header_room headers;
+    struct qd_rls_scratch scratch;
     bool slides;
     /* Of what is counted: "domain.key_value.key". */
     size_t name_len;
@@ -43,6 +44,14 @@ struct qd_rls_work {
 struct qd_rls_work *qd_rls_work_new(void)
 {
     return calloc(1, sizeof(struct qd_rls_work));
+}
+
+void qd_rls_work_free(struct qd_rls_work *work)
+{
+    if (work != NULL) {
+        qd_rls_scratch_release(&work->scratch);
+        free(work);
+    }
 }
 
 struct qd_rls_request *qd_rls_work_request(struct qd_rls_work *work)
@@ -60,11 +69,13 @@ static const struct qd_rls_rule *rule_of(const struct decided *decided)
     return decided->aim == AIM_RULE ? decided->match.rule : NULL;
 }
 
-static enum qd_error_code aim(const struct qd_rls_domain *domain, uint64_t seed,
-                              const struct qd_rls_descriptor *d, size_t index,
-                              struct decided *ret_decided, struct qd_error *ret_error)
+/* What the request's descriptor `index` counts in. */
+static enum qd_error_code aim(struct qd_rls_work *w, const struct qd_rls_domain *domain,
+                              uint64_t seed, size_t index, struct qd_error *ret_error)
 {
-    ret_decided->aim = AIM_NOTHING;
+    const struct qd_rls_descriptor *d = &w->request.descriptors[index];
+    struct decided *decided = &w->decided[index];
+    decided->aim = AIM_NOTHING;
     if (domain == NULL) {
         return QD_ERROR_NONE; /* point 2 */
     }
@@ -74,9 +85,10 @@ static enum qd_error_code aim(const struct qd_rls_domain *domain, uint64_t seed,
                                 "descriptors[%zu].limit.unit: %u is no unit of time", index,
                                 (unsigned)d->limit_unit);
         }
-        ret_decided->aim = AIM_OVERRIDE;
-    } else if (qd_rls_match(domain, d->entries, d->entry_count, seed, &ret_decided->match)) {
-        ret_decided->aim = AIM_RULE;
+        decided->aim = AIM_OVERRIDE;
+    } else if (qd_rls_match(domain, d->entries, d->entry_count, seed, &w->scratch,
+                            &decided->match)) {
+        decided->aim = AIM_RULE;
     }
     return QD_ERROR_NONE;
 }
@@ -356,13 +368,12 @@ static enum qd_error_code refuse(const struct qd_rls_set *set, const struct qd_r
     return QD_ERROR_NONE;
 }
 
-/* What each descriptor of the request counts in. */
+/* What each of them counts in. */
 static enum qd_error_code aim_all(struct qd_rls_work *w, const struct qd_rls_domain *domain,
                                   uint64_t seed, struct qd_error *ret_error)
 {
     for (size_t i = 0; i < w->request.descriptor_count; i++) {
-        enum qd_error_code code =
-            aim(domain, seed, &w->request.descriptors[i], i, &w->decided[i], ret_error);
+        enum qd_error_code code = aim(w, domain, seed, i, ret_error);
         if (code != QD_ERROR_NONE) {
             return code; /* those behind it are still the last request's */
         }

@@ -44,6 +44,7 @@ enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, s
 /* A handler's room: too large for a stack. */
 struct qd_rls_work;
 struct qd_rls_work *qd_rls_work_new(void);
+void qd_rls_work_free(struct qd_rls_work *work); /* NULL is fine */
 struct qd_rls_request *qd_rls_work_request(struct qd_rls_work *work);
 struct qd_rls_answer *qd_rls_work_answer(struct qd_rls_work *work);
 

@@ -35,7 +35,7 @@ static void ask(const struct qd_rls_domain *domain, const struct qd_rls_rule *ru
         count++;
         at += 1 + len;
     }
-    if (qd_rls_match(domain, entries, count, 1, &match)) {
+    if (qd_rls_match(domain, entries, count, 1, NULL, &match)) {
         size_t len = qd_rls_match_name(&match, entries, name, sizeof name);
         assert(match.rule != NULL && match.depth == count && match.steps > 0);
         assert(len >= domain->name.len && strlen(name) <= len);

@@ -90,7 +90,7 @@ bool match_words(const struct qd_rls_rules *rules, const char *domain, const cha
     size_t count = parse_entries(words, entries);
     const struct qd_rls_domain *found = qd_rls_rules_domain(rules, text(domain));
     cr_assert_not_null(found, "no domain %s", domain);
-    return qd_rls_match(found, entries, count, SEED, ret_match);
+    return qd_rls_match(found, entries, count, SEED, NULL, ret_match);
 }
 
 const char *rule_path(const struct qd_rls_rules *rules, const char *domain, const char *words)

@@ -124,17 +124,17 @@ Test(match, X2_long_and_odd_entries_match_nothing)
     struct qd_rls_match m;
     const struct qd_rls_domain *domain = qd_rls_rules_domain(rules, text("rl"));
     struct qd_rls_entry entries[] = {{{big, sizeof big}, {big, sizeof big}}};
-    cr_expect_not(qd_rls_match(domain, entries, 1, 0, &m));
+    cr_expect_not(qd_rls_match(domain, entries, 1, 0, NULL, &m));
     entries[0].key = text("user");
-    cr_assert(qd_rls_match(domain, entries, 1, 0, &m));
+    cr_assert(qd_rls_match(domain, entries, 1, 0, NULL, &m));
     cr_expect_str_eq(m.rule->path, "rl.user");
     entries[0] = (struct qd_rls_entry){text("a"), {odd, 3}};
-    cr_expect_not(qd_rls_match(domain, entries, 1, 0, &m));
+    cr_expect_not(qd_rls_match(domain, entries, 1, 0, NULL, &m));
     entries[0] = (struct qd_rls_entry){{NULL, 0}, {NULL, 0}};
-    cr_expect_not(qd_rls_match(domain, entries, 1, 0, &m));
+    cr_expect_not(qd_rls_match(domain, entries, 1, 0, NULL, &m));
     entries[0] = (struct qd_rls_entry){text("user"), {NULL, 0}};
-    cr_expect(qd_rls_match(domain, entries, 1, 0, &m));
-    cr_expect_not(qd_rls_match(domain, NULL, 0, 0, &m));
+    cr_expect(qd_rls_match(domain, entries, 1, 0, NULL, &m));
+    cr_expect_not(qd_rls_match(domain, NULL, 0, 0, NULL, &m));
 }
 
 /* --- counters -----------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ Test(match, I3_point_10_domains_and_seeds_have_counters_of_their_own)
     cr_expect_not(qd_hash128_equal(a.counter, b.counter));
     struct qd_rls_entry entries[ENTRIES_MAX];
     size_t count = parse_entries("user=bob", entries);
-    cr_assert(qd_rls_match(a.domain, entries, count, 12345, &b));
+    cr_assert(qd_rls_match(a.domain, entries, count, 12345, NULL, &b));
     cr_expect_not(qd_hash128_equal(a.counter, b.counter));
     qd_rls_rules_free(other);
 }
@@ -340,7 +340,7 @@ static struct effort effort_with(size_t count, bool is_exact)
         struct qd_rls_match m;
         (void)snprintf(value, sizeof value, "%s%zu", is_exact ? "v" : "u", i);
         struct qd_rls_entry entry = {text("k"), text(value)};
-        cr_assert(qd_rls_match(d, &entry, 1, 0, &m));
+        cr_assert(qd_rls_match(d, &entry, 1, 0, NULL, &m));
         cr_assert_eq(m.rule->path[strlen("d.k")] == '_', is_exact);
         sum += m.steps;
         e.worst = m.steps > e.worst ? m.steps : e.worst;

@@ -35,6 +35,7 @@ static size_t node_count;
 static struct qd_prng g;
 static size_t named; /* descriptors that met a rule whose name is the file's; and another */
 static size_t unnamed;
+static struct qd_rls_scratch scratch;
 
 /* `min` to `max` letters, short ones more often. */
 static void random_text(char text[TEXT_MAX], size_t min, size_t max, const char *letters)
@@ -235,7 +236,7 @@ static size_t ask(const struct model *root, const struct qd_rls_domain *domain, 
             entries[k] = (struct qd_rls_entry){text(asked[k].key), text(asked[k].value)};
         }
         uint32_t expected = oracle(root, asked, count, seen[met].tuple);
-        bool is_met = qd_rls_match(domain, entries, count, 1, &match);
+        bool is_met = qd_rls_match(domain, entries, count, 1, &scratch, &match);
         cr_assert_eq(is_met ? match.rule->requests_per_unit : 0, expected, "%s=%s... in\n%s",
                      asked[0].key, asked[0].value, yaml);
         if (is_met) {
@@ -271,6 +272,7 @@ Test(match_model, I3_point_10_matches_as_a_naive_matcher_says)
         qd_rls_rules_free(rules);
         free(yaml);
     }
+    qd_rls_scratch_release(&scratch);
     printf("%zu of %d descriptors met a rule\n", met, ROUNDS * ASKED);
     cr_expect_gt(met, ROUNDS * ASKED / 40);
     cr_expect_gt(named, met / 10);

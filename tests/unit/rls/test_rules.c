@@ -278,14 +278,45 @@ static char *many(const char *head, const char *before, const char *after, size_
     return yaml;
 }
 
-Test(rules, X2_P1_texts_wildcards_replaces_and_metadata_have_bounds)
+/* Each wildcard has 2,000 bytes and its number. */
+static char *long_wildcards(size_t count)
 {
-    char *yaml = many("domain: d\ndescriptors:\n", "- {key: k, value: 'a", "*'}\n",
-                      QD_RLS_WILDCARDS_MAX + 1);
-    expect_refused(yaml, "config.yaml:1003:1: descriptors: too many wildcards; at most 1000 of one "
-                         "key are accepted\n");
+    char before[2100];
+    int len = snprintf(before, sizeof before, "- {key: k, value: '%02000d*", 0);
+    cr_assert(len > 2000 && (size_t)len < sizeof before);
+    return many("domain: d\ndescriptors:\n", before, "'}\n", count);
+}
+
+Test(rules, X2_P1_wildcards_have_a_bound)
+{
+    size_t bound = QD_RLS_WILDCARD_BYTES_MAX / 2005; /* its number has four digits */
+    char *yaml = long_wildcards(bound);
+    qd_rls_rules_free(load_rules(yaml));
     free(yaml);
-    yaml = many("domain: d\ndescriptors:\n- key: ", "", "", 1000);
+    yaml = long_wildcards(bound + 3);
+    expect_refused(yaml, "config.yaml:4188:1: descriptors: too many wildcards; at most 8388608 "
+                         "bytes of them are accepted in all files\n");
+    free(yaml);
+}
+
+Test(rules, I3_a_key_may_have_a_hundred_thousand_wildcards)
+{
+    char *yaml = many("domain: d\ndescriptors:\n", "- {key: k, value: '*/v",
+                      "/*', rate_limit: {unlimited: true}}\n", 100000);
+    struct qd_rls_rules *rules = load_rules(yaml);
+    struct qd_rls_scratch scratch = {0};
+    struct qd_rls_match m;
+    struct qd_rls_entry entry = {text("k"), text("/api/v99998/v77777/x")};
+    cr_assert(qd_rls_match(qd_rls_rules_domain(rules, text("d")), &entry, 1, 0, &scratch, &m));
+    cr_expect_str_eq(m.rule->path, "d.k_*/v77777/*"); /* the first in the file */
+    qd_rls_scratch_release(&scratch);
+    qd_rls_rules_free(rules);
+    free(yaml);
+}
+
+Test(rules, X2_P1_texts_replaces_and_metadata_have_bounds)
+{
+    char *yaml = many("domain: d\ndescriptors:\n- key: ", "", "", 1000);
     expect_refused(yaml, "config.yaml:3:8: descriptors[0].key: too long; at most 2048 bytes are "
                          "accepted\n");
     free(yaml);
