@@ -146,15 +146,16 @@ bool qd_pem_check_authorities(const char *path, const struct qd_pem *pem,
 }
 
 /* A time that OpenSSL cannot read has passed. */
-static int64_t end_of(const X509 *certificate)
+static int64_t time_of(const ASN1_TIME *time)
 {
-    struct tm end;
+    struct tm tm;
 
-    return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1 ? timegm(&end) : 1;
+    return ASN1_TIME_to_tm(time, &tm) == 1 ? timegm(&tm) : 1;
 }
 
 bool qd_pem_check_pair(const char *cert_path, const struct qd_pem *cert, const char *key_path,
-                       const struct qd_pem *key, int64_t *ret_ends_s, struct qd_error *ret_error)
+                       const struct qd_pem *key, struct qd_pem_span *ret_span,
+                       struct qd_error *ret_error)
 {
     if (!check_certificates(cert_path, cert, ret_error)) {
         return false;
@@ -173,7 +174,8 @@ bool qd_pem_check_pair(const char *cert_path, const struct qd_pem *cert, const c
         (void)qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
                            "%s: not the key of the first certificate in %s", key_path, cert_path);
     } else {
-        *ret_ends_s = end_of(leaf);
+        *ret_span = (struct qd_pem_span){time_of(X509_get0_notBefore(leaf)),
+                                         time_of(X509_get0_notAfter(leaf))};
     }
     EVP_PKEY_free(private);
     X509_free(leaf);

@@ -22,10 +22,17 @@ struct qd_pem {
 bool qd_pem_read(const char *path, bool secret, struct qd_pem *ret_pem, struct qd_error *ret_error);
 void qd_pem_release(struct qd_pem *pem);
 
-/* There is a certificate and a key, and they belong together. *ret_ends_s: until when the
- * certificate is good, Unix time. */
+/* From when until when a certificate is good, Unix time. */
+struct qd_pem_span {
+    int64_t begins_s;
+    int64_t ends_s;
+};
+
+/* There is a certificate and a key, and they belong together. *ret_span: of the first certificate.
+ */
 bool qd_pem_check_pair(const char *cert_path, const struct qd_pem *cert, const char *key_path,
-                       const struct qd_pem *key, int64_t *ret_ends_s, struct qd_error *ret_error);
+                       const struct qd_pem *key, struct qd_pem_span *ret_span,
+                       struct qd_error *ret_error);
 /* All of it are certificates, at least one. */
 bool qd_pem_check_authorities(const char *path, const struct qd_pem *pem,
                               struct qd_error *ret_error);

@@ -4,9 +4,11 @@
 #include "server/log/log.h"
 #include "server/policy/look.h"
 #include "server/rpc/pem.h"
+#include "server/rpc/tls_trial.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -16,7 +18,7 @@ struct material {
     struct qd_pem cert;
     struct qd_pem key;
     struct qd_pem client_ca;
-    int64_t ends_s; /* the certificate */
+    struct qd_pem_span span; /* of the certificate */
 };
 
 /* What a port's gRPC was given. */
@@ -33,6 +35,8 @@ struct qd_tls {
     struct qd_hash128 content; /* of the certificate and the authorities in force */
     uint64_t seen;             /* what the files looked like that were tried last */
     int64_t looked_ns;         /* monotonic */
+    /* When what was refused because it is too early is tried again, Unix time; 0: never. */
+    _Atomic int64_t begins_s;
     struct port ports[QD_TLS_PORTS_MAX];
     size_t port_count;
 };
@@ -44,9 +48,12 @@ static bool asks_clients(const struct qd_tls *tls)
 
 /* --- the files --- */
 
+/* Files whose time has come look different from then on. */
 static uint64_t look(const struct qd_tls *tls)
 {
-    uint64_t seen = qd_look_at(tls->files.key, qd_look_at(tls->files.cert, 0));
+    int64_t begins_s = atomic_load_explicit(&tls->begins_s, memory_order_relaxed);
+    uint64_t begun = begins_s != 0 && begins_s <= (int64_t)time(NULL) ? 1 : 0;
+    uint64_t seen = qd_look_at(tls->files.key, qd_look_at(tls->files.cert, begun));
 
     return asks_clients(tls) ? qd_look_at(tls->files.client_ca, seen) : seen;
 }
@@ -61,18 +68,70 @@ static void release(struct material *m)
 static bool read_all(const struct qd_tls *tls, struct material *m, struct qd_error *ret_error)
 {
     const struct qd_tls_files *f = &tls->files;
+    bool ask = asks_clients(tls);
 
     if (!qd_pem_read(f->cert, false, &m->cert, ret_error) ||
         !qd_pem_read(f->key, true, &m->key, ret_error) ||
-        !qd_pem_check_pair(f->cert, &m->cert, f->key, &m->key, &m->ends_s, ret_error)) {
+        !qd_pem_check_pair(f->cert, &m->cert, f->key, &m->key, &m->span, ret_error)) {
         return false;
     }
-    if (m->ends_s < (int64_t)time(NULL)) {
-        qd_log(QD_LOG_WARN, "the TLS certificate has expired: clients refuse it", "file=%s",
-               qd_log_quote(f->cert).text);
+    if (ask && (!qd_pem_read(f->client_ca, false, &m->client_ca, ret_error) ||
+                !qd_pem_check_authorities(f->client_ca, &m->client_ca, ret_error))) {
+        return false;
     }
-    return !asks_clients(tls) || (qd_pem_read(f->client_ca, false, &m->client_ca, ret_error) &&
-                                  qd_pem_check_authorities(f->client_ca, &m->client_ca, ret_error));
+    struct qd_tls_trial trial = {f->cert, &m->cert, &m->key, ask ? f->client_ca : NULL,
+                                 &m->client_ca};
+    return qd_tls_trial_run(&trial, ret_error);
+}
+
+static bool is_valid(const struct qd_pem_span *span, int64_t now_s)
+{
+    return span->begins_s <= now_s && now_s <= span->ends_s;
+}
+
+#define TIME_TEXT_BYTES 32
+
+static const char *time_text(int64_t unix_s, char text[TIME_TEXT_BYTES])
+{
+    time_t time = (time_t)unix_s;
+    struct tm tm;
+
+    bool good = gmtime_r(&time, &tm) != NULL &&
+                strftime(text, TIME_TEXT_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0;
+    return good ? text : "another age";
+}
+
+/* Clients refuse a certificate out of its time, so it takes the place of a valid one never. A
+ * start, or where neither is valid, has nothing better: the clock may be what is wrong. */
+static bool check_time(struct qd_tls *tls, const struct material *m, struct qd_error *ret_error)
+{
+    int64_t now_s = (int64_t)time(NULL);
+    bool early = m->span.begins_s > now_s;
+    const char *cert = tls->files.cert;
+    char when[TIME_TEXT_BYTES];
+
+    if (is_valid(&m->span, now_s)) {
+        return true;
+    }
+    if (!is_valid(&tls->material.span, now_s)) {
+        qd_log(QD_LOG_WARN,
+               early ? "the TLS certificate is not valid yet: clients refuse it"
+                     : "the TLS certificate has expired: clients refuse it",
+               "file=%s", qd_log_quote(cert).text);
+        return true;
+    }
+    if (early) {
+        atomic_store_explicit(&tls->begins_s, m->span.begins_s, memory_order_relaxed);
+        (void)qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                           "%s: not valid before %s, and the one in force is valid; it is taken "
+                           "then",
+                           cert, time_text(m->span.begins_s, when));
+    } else {
+        (void)qd_error_set(ret_error, QD_ERROR_INVALID_FIELD,
+                           "%s: it has expired at %s, and the one in force is valid", cert,
+                           time_text(m->span.ends_s, when));
+    }
+    return false;
 }
 
 static void tell_figures(struct qd_tls_figures *figures, bool good, int64_t ends_s)
@@ -99,9 +158,10 @@ static bool load(struct qd_tls *tls, struct qd_error *ret_error)
 {
     struct material fresh = {.cert = {NULL, 0}};
 
+    atomic_store_explicit(&tls->begins_s, 0, memory_order_relaxed);
     tls->seen = look(tls); /* before: what changes meanwhile is loaded next time */
-    bool good = read_all(tls, &fresh, ret_error);
-    tell_figures(tls->files.figures, good, fresh.ends_s);
+    bool good = read_all(tls, &fresh, ret_error) && check_time(tls, &fresh, ret_error);
+    tell_figures(tls->files.figures, good, fresh.span.ends_s);
     if (!good) {
         release(&fresh);
         return false;

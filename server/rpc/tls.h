@@ -8,9 +8,10 @@
  *
  * gRPC accepts TLS 1.2 and 1.3 only. At most once a second a handshake looks at the files, and
  * whoever calls qd_tls_read_again. What
- * does not load, or does not belong together, is told once, and what was in force stays: a
- * certificate and its key may be replaced one after the other. Connections that live keep what they
- * began with.
+ * does not load, does not belong together, or OpenSSL would not serve with, is told once, and what
+ * was in force stays: a certificate and its key may be replaced one after the other. So does a
+ * valid one where the next has expired, or has not begun: that one is taken when it begins. A start
+ * takes such a one with a warning. Connections that live keep what they began with.
  */
 #ifndef QD_RPC_TLS_H
 #define QD_RPC_TLS_H
@@ -38,7 +39,8 @@ struct qd_tls; /* opaque */
 struct qd_tls *qd_tls_open(const struct qd_tls_files *files, struct qd_error *ret_error);
 void qd_tls_free(struct qd_tls *tls); /* NULL is fine */
 
-/* What the files look like now (look.h). */
+/* What the files look like now (look.h); otherwise, too, when the time of what was too early has
+ * come. */
 uint64_t qd_tls_look(const struct qd_tls *tls);
 /* Load them now if they have changed since they were tried last, as the next handshake would.
  * Returns a hash of the certificate and the authorities in force; *ret_look: what was tried last.

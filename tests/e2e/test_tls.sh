@@ -53,8 +53,20 @@ X1_the_node_is_known_by_its_authority_and_name() {
     told 'certificate verify failed' 'is it that node?' ctl --tls-ca "$certs/other.pem" status
     serve elsewhere
     told 'Peer name 127.0.0.1 is not in peer certificate' 'name the node as' trusting status
-    serve old
+}
+
+# A start has nothing better.
+X1_a_node_that_starts_with_an_expired_certificate_is_not_trusted_and_says_why() {
     told 'certificate verify failed' 'is it that node?' trusting status
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="the TLS certificate has expired: clients refuse it" file='
+}
+
+X1_an_expired_certificate_takes_no_valid_ones_place() {
+    serve node
+    expect_exit 0 trusting status
+    serve old
+    expect_exit 0 trusting status
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="TLS files refused; those in force stay" why=".*: it has expired at '
 }
 
 # serve NAME: files are looked at once a second.
@@ -97,4 +109,8 @@ qd_run X1_quotactl_brings_a_certificate X1_files_that_do_not_belong_together_are
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start "$@" || exit 1
 qd_run X1_every_way_to_call_goes_by_TLS X1_plaintext_at_a_TLS_port_names_the_flag X1_the_node_is_known_by_its_authority_and_name
+qd_stop || qd_fail "it ended with $qd_code"
+serve old
+qd_start "$@" || exit 1
+qd_run X1_a_node_that_starts_with_an_expired_certificate_is_not_trusted_and_says_why X1_an_expired_certificate_takes_no_valid_ones_place
 qd_done

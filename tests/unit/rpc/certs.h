@@ -8,6 +8,7 @@
 #include "tests/lib/tempdir.h"
 
 #include <grpc/grpc_security.h>
+#include <stdint.h>
 
 /* NAME.pem and NAME.key of an authority. */
 void certs_authority(const struct qd_tempdir *dir, const char *name);
@@ -16,6 +17,23 @@ void certs_authority(const struct qd_tempdir *dir, const char *name);
  * ("DNS:localhost,URI:spiffe://x/y"), for so many days (-1: expired). */
 void certs_make(const struct qd_tempdir *dir, const char *name, const char *authority,
                 const char *names, int days);
+
+/* What certs_make leaves open. */
+struct certs_kind {
+    const char *key;       /* "rsa:1024": openssl's -newkey; NULL: P-256 */
+    const char *digest;    /* "sha1": it is signed with this; NULL: SHA-256 */
+    const char *extension; /* "basicConstraints=CA:TRUE" */
+    int days;
+};
+void certs_make_as(const struct qd_tempdir *dir, const char *name, const char *authority,
+                   const struct certs_kind *kind);
+
+/* Give NAME.pem other dates (Unix time), signed anew by its authority. */
+void certs_date(const struct qd_tempdir *dir, const char *name, const char *authority,
+                int64_t begins_s, int64_t ends_s);
+
+/* Append the certificate of what is between `name` and its authority to NAME.pem. */
+void certs_chain(const struct qd_tempdir *dir, const char *name, const char *between);
 
 /* Replace `to`.pem and `to`.key by those of `from`. */
 void certs_replace(const struct qd_tempdir *dir, const char *from, const char *to);

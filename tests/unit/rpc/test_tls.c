@@ -251,6 +251,129 @@ Test(tls, X1_a_new_client_authority_is_asked_for)
     served_close(&s);
 }
 
+/* --- what OpenSSL or the clock refuses --- */
+
+static const char server_names[] = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+
+/* `name` in the server's place: refused, and what was in force goes on. */
+static void is_refused(const char *name)
+{
+    int64_t ends_s = atomic_load(&s.node->tls.ends_s);
+
+    certs_replace(&dir, name, "server");
+    (void)sleep(2);
+    cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_OK, "%s", name);
+    cr_expect(atomic_load(&s.node->tls.is_old), "%s: and an operator can see it", name);
+    cr_expect_eq(atomic_load(&s.node->tls.ends_s), ends_s, "%s: of the one in force", name);
+}
+
+Test(tls, X1_a_pair_that_openssl_refuses_leaves_the_one_in_force)
+{
+    certs_make_as(&dir, "short", "ca",
+                  &(struct certs_kind){.key = "rsa:1024", .extension = server_names, .days = 9});
+    certs_make_as(&dir, "sha1", "ca",
+                  &(struct certs_kind){.digest = "sha1", .extension = server_names, .days = 9});
+    certs_make_as(
+        &dir, "between", "ca",
+        &(struct certs_kind){.digest = "sha1", .extension = "basicConstraints=CA:TRUE", .days = 9});
+    certs_make(&dir, "chained", "between", "IP:127.0.0.1", 9);
+    certs_chain(&dir, "chained", "between");
+    open_tls(NO_CLIENT_CERTS);
+    is_refused("short");
+    is_refused("sha1");
+    is_refused("chained");
+    served_close(&s);
+}
+
+Test(tls, X1_a_pair_out_of_its_time_leaves_a_valid_one_in_force)
+{
+    int64_t now = (int64_t)time(NULL);
+
+    certs_make(&dir, "expired", "ca", "DNS:localhost,IP:127.0.0.1", 2);
+    certs_date(&dir, "expired", "ca", now - 7200, now - 3600);
+    certs_make(&dir, "early", "ca", "DNS:localhost,IP:127.0.0.1", 2);
+    certs_date(&dir, "early", "ca", now + 3600, now + 9 * 86400);
+    open_tls(NO_CLIENT_CERTS);
+    is_refused("expired");
+    is_refused("early");
+    served_close(&s);
+}
+
+Test(tls, X1_a_pair_whose_time_comes_is_taken_then)
+{
+    int64_t now = (int64_t)time(NULL);
+
+    open_tls(NO_CLIENT_CERTS);
+    certs_make(&dir, "early", "ca", "DNS:localhost,IP:127.0.0.1", 2);
+    certs_date(&dir, "early", "ca", now + 15, now + 9 * 86400);
+    is_refused("early");
+    while (atomic_load(&s.node->tls.ends_s) != now + 9 * 86400) { /* the test's limit ends it */
+        (void)sleep(1);
+        (void)call_with("ca", NULL);
+    }
+    cr_expect_not(atomic_load(&s.node->tls.is_old));
+    cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_OK);
+    served_close(&s);
+}
+
+/* Whoever looks, and reads again what looks different, sees it without a handshake. */
+Test(tls, X1_a_pair_whose_time_has_come_looks_different)
+{
+    struct qd_tls_files files = {.cert = cert, .key = key};
+    struct qd_error error;
+    uint64_t tried;
+    int64_t now = (int64_t)time(NULL);
+    struct qd_tls *tls = qd_tls_open(&files, &error);
+
+    cr_assert_not_null(tls);
+    certs_make(&dir, "early", "ca", "IP:127.0.0.1", 2);
+    certs_date(&dir, "early", "ca", now + 10, now + 9 * 86400);
+    certs_replace(&dir, "early", "server");
+    struct qd_hash128 before = qd_tls_read_again(tls, &tried);
+    cr_expect_eq(qd_tls_look(tls), tried);
+    while (qd_tls_look(tls) == tried) { /* the test's limit ends it */
+        (void)sleep(1);
+    }
+    struct qd_hash128 after = qd_tls_read_again(tls, &tried);
+    cr_expect_neq(memcmp(&before, &after, sizeof(before)), 0);
+    cr_expect_eq(qd_tls_look(tls), tried);
+    qd_tls_free(tls);
+}
+
+/* A start has nothing better to serve with, and the clock may be what is wrong. */
+Test(tls, X1_a_start_serves_with_an_expired_pair_until_a_better_one_comes)
+{
+    int64_t now = (int64_t)time(NULL);
+
+    certs_make(&dir, "good", "ca", "DNS:localhost,IP:127.0.0.1", 2);
+    certs_date(&dir, "server", "ca", now - 7200, now - 3600);
+    open_tls(NO_CLIENT_CERTS);
+    cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_UNAVAILABLE);
+    cr_expect_eq(atomic_load(&s.node->tls.ends_s), now - 3600);
+    certs_replace(&dir, "good", "server");
+    (void)sleep(2);
+    cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_OK);
+    served_close(&s);
+}
+
+/* What is tried at load must be no stricter than gRPC. */
+Test(tls, X1_keys_of_each_usual_kind_are_served)
+{
+    static const char *const keys[] = {"rsa:2048", "ec -pkeyopt ec_paramgen_curve:secp384r1",
+                                       "ed25519"};
+
+    open_tls(CLIENT_CERTS_OPTIONAL);
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct certs_kind kind = {.key = keys[i], .extension = server_names, .days = 20 + (int)i};
+        certs_make_as(&dir, "other", "ca", &kind);
+        certs_replace(&dir, "other", "server");
+        (void)sleep(2);
+        cr_expect_eq(call_with("ca", NULL), GRPC_STATUS_OK, "%s", keys[i]);
+        cr_expect_not(atomic_load(&s.node->tls.is_old), "%s", keys[i]);
+    }
+    served_close(&s);
+}
+
 /* --- files that are refused at the start --- */
 
 static void refused(const char *part)
@@ -311,4 +434,24 @@ Test(tls, X1_a_file_that_is_wrong_is_named)
     refused("server.key: accepted are PEM files of 1 byte to 1 MiB");
     free(bad);
     free(old);
+}
+
+Test(tls, X1_what_openssl_says_of_a_pair_is_told)
+{
+    certs_authority(&dir, "client-ca");
+    certs_make_as(&dir, "short", "ca",
+                  &(struct certs_kind){.key = "rsa:1024", .extension = server_names, .days = 9});
+    certs_replace(&dir, "short", "server");
+    refused("server.pem: OpenSSL refuses it: ee key too small");
+    certs_make_as(&dir, "sha1", "ca",
+                  &(struct certs_kind){.digest = "sha1", .extension = server_names, .days = 9});
+    certs_replace(&dir, "sha1", "server");
+    refused("server.pem: OpenSSL refuses it: ca md too weak");
+    certs_make_as(&dir, "between", "ca",
+                  &(struct certs_kind){
+                      .key = "rsa:1024", .extension = "basicConstraints=CA:TRUE", .days = 9});
+    certs_make(&dir, "chained", "between", "IP:127.0.0.1", 9);
+    certs_chain(&dir, "chained", "between");
+    certs_replace(&dir, "chained", "server");
+    refused("server.pem: OpenSSL refuses it: ca key too small");
 }
