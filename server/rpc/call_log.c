@@ -3,6 +3,7 @@
 #include "server/log/log.h"
 #include "server/rpc/trace_context.h"
 
+#include <grpc/support/alloc.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -64,22 +65,53 @@ static void trace_fields(const struct qd_call *call, char text[TRACE_FIELDS_MAX]
     }
 }
 
+#define WHO_FIELDS_MAX ((size_t)2 * QD_LOG_VALUE_MAX)
+
+/* " peer=... caller=...": what is not known is left out. */
+static void who_fields(const struct qd_call *call, enum qd_error_code code,
+                       char text[WHO_FIELDS_MAX])
+{
+    char actor[QD_ACTOR_MAX];
+    char *peer = call->call != NULL ? grpc_call_get_peer(call->call) : NULL;
+    int len = 0;
+
+    text[0] = '\0';
+    if (peer != NULL) {
+        len = snprintf(text, WHO_FIELDS_MAX, " peer=%s", qd_log_quote(peer).text);
+    }
+    gpr_free(peer);
+    /* Before it is known the call has the caller of another. */
+    if (qd_error_status(code) == QD_STATUS_PERMISSION_DENIED) {
+        (void)qd_caller_actor(&call->caller, actor);
+        (void)snprintf(text + len, WHO_FIELDS_MAX - (size_t)len, " caller=%s",
+                       qd_log_quote(actor).text);
+    }
+}
+
+/* Users choose the path of what nobody serves: it is "". */
+static const char *path_of(const struct qd_call *call)
+{
+    const char *path = call->method->path;
+
+    return path[0] != '\0' ? path : "unknown";
+}
+
 static void write_line(const struct qd_call *call, enum qd_error_code code, uint64_t ns,
                        uint64_t left_out)
 {
     char trace[TRACE_FIELDS_MAX];
-    const char *path = call->method->path; /* "": of whatever nobody serves; users choose those */
+    char who[WHO_FIELDS_MAX];
 
     trace_fields(call, trace);
+    who_fields(call, code, who);
     if (code == QD_ERROR_NONE) {
         qd_log(QD_LOG_WARN, "call was slow",
-               "method=%s duration_us=%" PRIu64 "%s left_out=%" PRIu64, path, ns / 1000, trace,
-               left_out);
+               "method=%s duration_us=%" PRIu64 "%s%s left_out=%" PRIu64, path_of(call), ns / 1000,
+               who, trace, left_out);
     } else {
         qd_log(level_of(code), "call failed",
-               "method=%s reason=%s duration_us=%" PRIu64 "%s left_out=%" PRIu64,
-               path[0] != '\0' ? path : "unknown", qd_error_reason(code), ns / 1000, trace,
-               left_out);
+               "method=%s reason=%s duration_us=%" PRIu64 "%s%s left_out=%" PRIu64, path_of(call),
+               qd_error_reason(code), ns / 1000, who, trace, left_out);
     }
 }
 
@@ -96,4 +128,20 @@ void qd_call_log(const struct qd_call *call, enum qd_measured measured, enum qd_
     if (qd_log_sample(code == QD_ERROR_NONE ? &slow : &failed[code], &left_out)) {
         write_line(call, code, ns, left_out);
     }
+}
+
+void qd_call_log_item(const struct qd_call *call, enum qd_error_code code)
+{
+    char trace[TRACE_FIELDS_MAX];
+    char who[WHO_FIELDS_MAX];
+    uint64_t left_out = 0;
+
+    if (qd_error_status(code) != QD_STATUS_PERMISSION_DENIED ||
+        !qd_log_sample(&failed[code], &left_out)) {
+        return;
+    }
+    trace_fields(call, trace);
+    who_fields(call, code, who);
+    qd_log(level_of(code), "item refused", "method=%s reason=%s%s%s left_out=%" PRIu64,
+           path_of(call), qd_error_reason(code), who, trace, left_out);
 }

@@ -70,6 +70,7 @@ bool qd_report_batch_add_item(struct qd_place *place, const struct qd_call *stre
     }
     struct qd_report_item *item = &batch->item[batch->count];
     item->call = NULL;
+    item->stream = stream;
     item->id = id;
     item->slice = grpc_empty_slice();
     return begin(place, &stream->caller, item, bytes);

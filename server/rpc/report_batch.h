@@ -13,10 +13,11 @@
 
 /* One ReportUsage: a call's, or an item's of a stream's message. */
 struct qd_report_item {
-    struct qd_call *call; /* NULL: an item of a stream's message */
-    uint64_t id;          /* the item's */
-    grpc_slice slice;     /* holds a call's message */
-    bool begun;           /* else `error` says why not */
+    struct qd_call *call;         /* NULL: an item of a stream's message */
+    const struct qd_call *stream; /* whose; or NULL */
+    uint64_t id;                  /* the item's */
+    grpc_slice slice;             /* holds a call's message */
+    bool begun;                   /* else `error` says why not */
     struct qd_error error;
     struct qd_report_args args;
 };

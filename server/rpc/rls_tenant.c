@@ -1,4 +1,5 @@
 #include "server/rpc/rls_tenant.h"
+#include "server/rpc/call_log.h"
 
 #include "server/rpc/report_batch.h"
 #include "server/rpc/rls.h"
@@ -139,6 +140,7 @@ static enum qd_error_code deny_unfit(struct qd_place *place, struct qd_call *cal
     bool written = qd_rls_put_unfit(why, asked->facts.tenant, &place->out);
 
     qd_place_count_refusal(place, why->code);
+    qd_call_log_item(call, why->code);
     asked->status = (struct qd_rls_status){.code = QD_RLS_OVER_LIMIT};
     return deny(place, call, tenants, written, ret_error);
 }

@@ -5,6 +5,7 @@
  * cancel}}; StreamQuotaResponse {1: repeated StreamResponse {1: id, 2-5: as asked, 6: ItemError {1:
  * code, 2: reason, 3: message, 4: retry_after_ms}}}. An item that fails fails alone. */
 #include "server/rpc/stream.h"
+#include "server/rpc/call_log.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/quota.h"
 #include "server/rpc/report_batch.h"
@@ -196,9 +197,11 @@ static enum qd_error_code answer_item(struct qd_place *place, struct qd_call *ca
                         (unsigned long long)item->id);
 }
 
-static void put_error(struct qd_place *place, enum qd_error_code code, const struct qd_error *error)
+static void put_error(struct qd_place *place, const struct qd_call *call, enum qd_error_code code,
+                      const struct qd_error *error)
 {
     qd_place_count_refusal(place, code);
+    qd_call_log_item(call, code);
     qd_out_number(&place->out, 1, (uint64_t)qd_error_status(code));
     qd_out_text(&place->out, 2, qd_error_reason(code));
     qd_out_text(&place->out, 3, error->text);
@@ -219,7 +222,7 @@ static void put_item(struct qd_place *place, struct qd_call *call, struct turn *
     if (code != QD_ERROR_NONE) { /* take the begun answer back, and say what is wrong instead */
         out->at = before;
         result = qd_out_begin(out, 6);
-        put_error(place, code, &error);
+        put_error(place, call, code, &error);
     }
     qd_out_end(out, result);
     qd_out_end(out, answer);
@@ -239,7 +242,7 @@ static void put_report(struct qd_place *place, const struct qd_report_item *item
     if (code == QD_ERROR_NONE) {
         qd_quota_put_report(place, answer);
     } else {
-        put_error(place, code, error);
+        put_error(place, item->stream, code, error);
     }
     qd_out_end(out, result);
     qd_out_end(out, whole);
@@ -257,7 +260,7 @@ static void take_item(struct qd_place *place, struct qd_call *call, struct turn 
     }
     if (place->reports == NULL) { /* not a booking thread: their queue was full */
         struct qd_error error;
-        const struct qd_report_item item = {.id = turn->item.id};
+        const struct qd_report_item item = {.stream = call, .id = turn->item.id};
         put_report(place, &item, qd_reports_queue_full(place->rpc, &error), NULL, &error);
         return;
     }

@@ -1,6 +1,7 @@
-/* X8: a line of a call that failed or was slow names its trace; a flood is sampled, a secret is not
- * there. */
+/* X8, X1: a line of a call that failed or was slow names its trace and its peer, and who may not do
+ * what it asks; a flood is sampled, a secret is not there. */
 #include "server/rpc/call_log.h"
+#include "tests/unit/rpc/cast.h"
 #include "tests/unit/rpc/served.h"
 
 #include "server/log/log.h"
@@ -165,4 +166,115 @@ Test(call_log, X8_traceparent_comes_with_the_call_and_X7_what_it_said_does_not)
                        got);
     cr_expect_null(strstr(got, "sesame"));
     served_close(&s);
+}
+
+/* --- who was refused --- */
+
+#define PEER " peer=ipv4:127.0.0.1:"
+
+static struct served guarded;
+
+static void open_guarded(void)
+{
+    struct served_with with = cast_with();
+
+    served_open(&guarded, &with);
+    (void)logged();
+}
+
+static const char *line_of(const char *token, const char *tenant)
+{
+    guarded.token = token;
+    (void)check(&guarded, tenant);
+    return line();
+}
+
+Test(call_log, X1_where_a_refused_call_comes_from_is_told_and_X7_its_token_is_not)
+{
+    open_guarded();
+    const char *got = line_of(NULL, "acme");
+    cr_expect_not_null(strstr(got, " reason=NO_CREDENTIALS "), "%s", got);
+    cr_expect_not_null(strstr(got, PEER), "%s", got);
+    cr_expect_str_eq(line_of("gateway", "acme"), "");
+    got = line_of("sesame", "acme"); /* the call may have been another's before */
+    cr_expect_not_null(strstr(got, " reason=UNKNOWN_CREDENTIALS "), "%s", got);
+    cr_expect_not_null(strstr(got, PEER), "%s", got);
+    cr_expect_null(strstr(got, "caller="), "%s", got);
+    cr_expect_null(strstr(got, "gateway"), "%s", got);
+    cr_expect_null(strstr(got, "sesame"), "%s", got);
+    served_close(&guarded);
+}
+
+Test(call_log, X1_a_known_caller_that_may_not_is_named)
+{
+    open_guarded();
+    const char *got = line_of("billing", "acme");
+    cr_expect_not_null(strstr(got, " reason=ROLE_FORBIDS "), "%s", got);
+    cr_expect_not_null(strstr(got, PEER), "%s", got);
+    cr_expect_not_null(strstr(got, " caller=billing/billing left_out="), "%s", got);
+    got = line_of("acme-gateway", "globex");
+    cr_expect_not_null(strstr(got, " reason=TENANT_FORBIDDEN "), "%s", got);
+    cr_expect_not_null(strstr(got, " caller=acme-gateway/gateway left_out="), "%s", got);
+    got = line_of("acme-gateway", "not a tenant");
+    cr_expect_str_neq(got, "");
+    cr_expect_null(strstr(got, "globex"), "%s", got);
+    served_close(&guarded);
+}
+
+static void send_two(const char *token, Quota__V1__StreamRequest *one,
+                     Quota__V1__StreamRequest *other)
+{
+    Quota__V1__StreamRequest *items[] = {one, other};
+    Quota__V1__StreamQuotaRequest q;
+    grpc_status_code status;
+
+    quota__v1__stream_quota_request__init(&q);
+    q.n_items = 2;
+    q.items = items;
+    guarded.token = token;
+    void *answer = served_call(&guarded, "/quota.v1.QuotaService/StreamQuota", &q.base,
+                               &quota__v1__stream_quota_response__descriptor, &status);
+    cr_assert_not_null(answer, "%s", guarded.reason);
+    protobuf_c_message_free_unpacked(answer, NULL);
+}
+
+/* They are counted as calls are: an alert sends somebody to look for them. */
+Test(call_log, X1_an_item_of_a_stream_that_its_caller_may_not_is_told)
+{
+    Quota__V1__CheckQuotaRequest own, others;
+    Quota__V1__ReportUsageRequest reported;
+    Quota__V1__StreamRequest items[3];
+
+    quota__v1__check_quota_request__init(&own);
+    quota__v1__check_quota_request__init(&others);
+    quota__v1__report_usage_request__init(&reported);
+    own.tenant = reported.tenant = cast_text("acme");
+    others.tenant = cast_text("globex");
+    own.model = others.model = reported.model = cast_text("m");
+    reported.pool = cast_text("other");
+    for (size_t i = 0; i < 3; i++) {
+        quota__v1__stream_request__init(&items[i]);
+        items[i].id = i + 1;
+        items[i].call_case = QUOTA__V1__STREAM_REQUEST__CALL_CHECK;
+    }
+    items[0].check = &own;
+    items[1].check = &others;
+    items[2].call_case = QUOTA__V1__STREAM_REQUEST__CALL_REPORT;
+    items[2].report = &reported;
+    open_guarded();
+    send_two("acme-gateway", &items[0], &items[0]);
+    cr_expect_str_eq(logged(), "");
+    send_two("acme-gateway", &items[0], &items[1]);
+    const char *got = line();
+    cr_expect_not_null(strstr(got, "msg=\"item refused\" method=/quota.v1.QuotaService/StreamQuota "
+                                   "reason=TENANT_FORBIDDEN" PEER),
+                       "%s", got);
+    cr_expect_not_null(strstr(got, " caller=acme-gateway/gateway left_out=0\n"), "%s", got);
+    send_two("pool", &items[2], &items[2]);
+    got = line();
+    cr_expect_not_null(strstr(got, "msg=\"item refused\" method=/quota.v1.QuotaService/StreamQuota "
+                                   "reason=POOL_FORBIDDEN" PEER),
+                       "%s", got);
+    cr_expect_not_null(strstr(got, " caller=pool/pool left_out=0\n"), "%s", got);
+    served_close(&guarded);
 }
