@@ -1,6 +1,7 @@
 /* quotactl policy ...: validate, diff and test run here, without a node; show and reload ask it. */
 #include "client/ctl/answer.h"
 #include "client/ctl/commands.h"
+#include "client/ctl/problems.h"
 #include "client/ctl/rpc.h"
 #include "client/ctl/show.h"
 #include "server/policy/policy_diff.h"
@@ -11,40 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- problems */
-
-static struct json_object *json_problems(const struct qd_problems *problems)
-{
-    struct json_object *array = json_object_new_array();
-    for (size_t i = 0; i < qd_problems_count(problems); i++) {
-        const struct qd_problem *problem = qd_problems_at(problems, i);
-        struct json_object *object = json_object_new_object();
-        bool error = problem->severity == QD_SEVERITY_ERROR;
-        json_object_object_add(object, "severity",
-                               json_object_new_string(error ? "ERROR" : "WARNING"));
-        json_object_object_add(object, "file", json_object_new_string(problem->file));
-        json_object_object_add(object, "line", json_object_new_int64(problem->line));
-        json_object_object_add(object, "column", json_object_new_int64(problem->column));
-        json_object_object_add(object, "message", json_object_new_string(problem->message));
-        json_object_array_add(array, object);
-    }
-    return array;
-}
-
-static void print_problems(struct ctl *ctl, const struct qd_problems *problems)
-{
-    char *text = qd_problems_text(problems);
-    if (text != NULL && text[0] != '\0') {
-        (void)fprintf(ctl->err, "%s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
-    }
-    free(text);
-}
+/* ---- validate */
 
 static struct qd_policy *load(struct ctl *ctl, const char *path, struct qd_problems *problems)
 {
     struct qd_policy *policy = qd_policy_load_file(path, problems);
     if (policy == NULL && !ctl->json) {
-        print_problems(ctl, problems);
+        ctl_print_problems(ctl, problems);
     }
     return policy;
 }
@@ -61,7 +35,7 @@ static int run_validate(struct ctl *ctl, const struct ctl_args *args)
     if (ctl->json) {
         struct json_object *object = json_object_new_object();
         json_object_object_add(object, "valid", json_object_new_boolean(policy != NULL));
-        json_object_object_add(object, "problems", json_problems(problems));
+        json_object_object_add(object, "problems", ctl_json_problems(problems));
         json_object_object_add(
             object, "summary",
             json_object_new_string(policy != NULL ? qd_policy_info(policy)->summary : ""));
@@ -70,7 +44,7 @@ static int run_validate(struct ctl *ctl, const struct ctl_args *args)
             json_object_new_string(policy != NULL ? qd_policy_info(policy)->sha256 : ""));
         (void)ctl_json_print(ctl, object);
     } else if (policy != NULL) {
-        print_problems(ctl, problems); /* warnings */
+        ctl_print_problems(ctl, problems); /* warnings */
         (void)fprintf(ctl->out, "%s%s OK%s: %s\n", ctl_green(ctl), path, ctl_plain(ctl),
                       qd_policy_info(policy)->summary);
     } else {
@@ -279,7 +253,7 @@ static void print_changes_json(struct ctl *ctl, const struct qd_policy_changes *
         json_object_array_add(array, json_change(&changes->changes[i]));
     }
     json_object_object_add(object, "valid", json_object_new_boolean(changes != NULL));
-    json_object_object_add(object, "problems", json_problems(problems));
+    json_object_object_add(object, "problems", ctl_json_problems(problems));
     json_object_object_add(object, "changes", array);
     (void)ctl_json_print(ctl, object);
 }
@@ -298,7 +272,7 @@ static int diff_files(struct ctl *ctl, const char *old_path, const char *new_pat
     } else if (changes != NULL) {
         print_changes(ctl, changes);
     } else {
-        print_problems(ctl, problems);
+        ctl_print_problems(ctl, problems);
     }
     int rc = changes != NULL ? CTL_OK : CTL_ERROR;
     qd_policy_changes_free(changes);
@@ -338,7 +312,7 @@ static int run_test(struct ctl *ctl, const struct ctl_args *args)
         rc = report->failed > 0 ? CTL_ERROR : rc;
         qd_policy_test_free(report);
     }
-    print_problems(ctl, problems);
+    ctl_print_problems(ctl, problems);
     qd_problems_free(problems);
     return rc;
 }

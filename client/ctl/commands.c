@@ -12,6 +12,7 @@ const struct ctl_command *const ctl_command_groups[] = {
     ctl_ledger_commands,
     ctl_correct_commands,
     ctl_policy_commands,
+    ctl_rls_commands,
     ctl_price_commands,
     ctl_status_commands,
     ctl_backup_commands,

@@ -15,6 +15,7 @@ extern const struct ctl_command ctl_event_commands[];
 extern const struct ctl_command ctl_ledger_commands[];
 extern const struct ctl_command ctl_correct_commands[];
 extern const struct ctl_command ctl_policy_commands[];
+extern const struct ctl_command ctl_rls_commands[];
 extern const struct ctl_command ctl_price_commands[];
 extern const struct ctl_command ctl_status_commands[];
 extern const struct ctl_command ctl_backup_commands[];

@@ -110,6 +110,7 @@ Test(ctl, I7_every_command_has_help_with_examples)
                                            "policy reload",
                                            "policy diff",
                                            "policy test",
+                                           "rls check",
                                            "prices import",
                                            "status",
                                            "top",
@@ -139,8 +140,8 @@ Test(ctl, I7_every_command_has_help_with_examples)
 
 Test(ctl, I7_every_group_has_help_with_examples)
 {
-    static const char *const groups[] = {"tenants", "counters", "reservations",
-                                         "ledger",  "policy",   "prices"};
+    static const char *const groups[] = {"tenants", "counters", "reservations", "ledger",
+                                         "policy",  "rls",      "prices"};
     static const char *const forms[] = {"%s --help", "%s -h", "help %s"};
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
         for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++) {
