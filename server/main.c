@@ -28,6 +28,8 @@ struct app {
     struct qd_descriptors descriptors;
     struct qd_boot boot;
     struct qd_rpc *rpc;
+    pthread_mutex_t shown_lock;
+    struct qd_rpc *shown; /* what the admin port looks at; NULL: it stops. Under shown_lock */
     struct qd_loop *loop;
     struct qd_rls_watch *rls;
     struct qd_credentials_watch *credentials;
@@ -46,6 +48,24 @@ static int fail(const char *text)
 /* --- stopping (X5): not serving -> drain-delay -> finish what is in flight -> sync -> exit 0 ---
  */
 
+static void set_shown(struct app *app, struct qd_rpc *rpc)
+{
+    (void)pthread_mutex_lock(&app->shown_lock);
+    app->shown = rpc;
+    (void)pthread_mutex_unlock(&app->shown_lock);
+}
+
+/* The admin port lives on while the server stops, and is asked then, too. */
+static bool show_rls(void *context, FILE *body)
+{
+    struct app *app = context;
+
+    (void)pthread_mutex_lock(&app->shown_lock);
+    bool done = app->shown != NULL && qd_rpc_show_rls(app->shown, body);
+    (void)pthread_mutex_unlock(&app->shown_lock);
+    return done;
+}
+
 static void stop_rereading(struct app *app)
 {
     qd_rls_watch_stop(app->rls);
@@ -63,6 +83,7 @@ static void *stop_main(void *argument)
     stop_rereading(app);
     qd_rls_http_stop(app->http);
     app->http = NULL;
+    set_shown(app, NULL);
     qd_rpc_stop(app->rpc, (uint32_t)qd_config_number(&app->config, QD_SET_DRAIN_GRACE));
     app->rpc = NULL;
     qd_loop_end(app->loop);
@@ -320,6 +341,7 @@ static bool start_loop(struct app *app, const char *host, const char *config_tex
         .grpc_tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0',
         .metrics_tenants = (size_t)qd_config_number(&app->config, QD_SET_METRICS_TENANTS),
         .config_text = config_text,
+        .show_rls = show_rls,
         .drain_delay_ms = qd_config_number(&app->config, QD_SET_DRAIN_DELAY),
         .reloaded = on_policy_reloaded,
         .unready = on_unready,
@@ -327,6 +349,7 @@ static bool start_loop(struct app *app, const char *host, const char *config_tex
         .abort = on_abort,
         .context = app};
 
+    set_shown(app, app->rpc);
     app->loop = qd_loop_new(&config, error);
     return app->loop != NULL;
 }
@@ -439,6 +462,7 @@ static int serve(struct app *app, const char *config_text)
     }
     stop_rereading(app);
     qd_rls_http_stop(app->http);
+    set_shown(app, NULL);
     qd_rpc_stop(app->rpc, 0);
     qd_node_tick(app->boot.node); /* P3: a threshold that was reached last is told, too */
     qd_loop_free(app->loop);
@@ -464,6 +488,7 @@ int main(int argc, char **argv)
     int code = EXIT_SUCCESS;
 
     memset(&app, 0, sizeof(app));
+    (void)pthread_mutex_init(&app.shown_lock, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     if (!qd_config_init(&app.config)) {
         return fail("out of memory");

@@ -36,6 +36,15 @@ static void refuse_reserved(struct checked *c, const char *reserved)
     }
 }
 
+/* As a running node, which keeps what it has then. */
+static void refuse_empty(struct checked *c)
+{
+    if (c->rules != NULL && qd_rls_rules_file_count(c->rules) == 0) {
+        qd_problems_add(c->problems, QD_SEVERITY_ERROR, c->dir, 0, 0,
+                        "no files: nothing would be limited");
+    }
+}
+
 /* False: out of memory. */
 static bool check(struct checked *c, const char *dir, const char *reserved)
 {
@@ -44,6 +53,7 @@ static bool check(struct checked *c, const char *dir, const char *reserved)
         return false;
     }
     c->rules = qd_rls_rules_load_dir(dir, c->problems);
+    refuse_empty(c);
     refuse_reserved(c, reserved);
     c->valid = c->rules != NULL && qd_problems_errors(c->problems) == 0 &&
                qd_rls_rules_failed_count(c->rules) == 0;

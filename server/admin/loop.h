@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define QD_LOOP_ERROR_MAX 256
 
@@ -30,7 +31,10 @@ struct qd_loop_config {
     bool grpc_tls; /* it speaks TLS: /livez does too */
     size_t metrics_tenants;
     const char *config_text; /* for /debug/config; holds no secrets (X7) */
-    int64_t drain_delay_ms;  /* from unready to drain; 0: none */
+    /* For /rlconfig: Envoy's rate limits in force, as text. On the HTTP port's thread, until
+     * qd_loop_free. False: it cannot just now. NULL: never. */
+    bool (*show_rls)(void *context, FILE *body);
+    int64_t drain_delay_ms; /* from unready to drain; 0: none */
     /* The policy file, or one that it imports, has changed and is in force. On a thread that may
      * block. */
     void (*reloaded)(void *context, const struct qd_reload_change *change);

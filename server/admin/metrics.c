@@ -206,6 +206,18 @@ static void write_tables(FILE *out, const struct qd_figures *f, const struct qd_
                   f->restores);
 }
 
+/* Without --rls-config there is no such series: 0 domains would be an alarm. */
+static void write_rls(const struct qd_rls_figures *rls, FILE *out)
+{
+    if (atomic_load_explicit(&rls->in_force, memory_order_acquire)) {
+        qd_expose_one(out, "quotad_rls_domains", "gauge",
+                      "Domains of --rls-config in force; 0: nothing is limited by its files.",
+                      atomic_load_explicit(&rls->domains, memory_order_relaxed));
+        qd_expose_one(out, "quotad_rls_rules", "gauge", "Their rate limits.",
+                      atomic_load_explicit(&rls->rules, memory_order_relaxed));
+    }
+}
+
 static void write_policy(struct qd_node *node, FILE *out)
 {
     bool refused = atomic_load_explicit(&node->reload_refused, memory_order_relaxed);
@@ -430,6 +442,7 @@ void qd_metrics_write(struct qd_node *node, size_t top, FILE *out)
     write_http(node, out);
     write_tls(&node->tls, out);
     write_policy(node, out);
+    write_rls(&node->rls, out);
     write_process(out);
     qd_metrics_write_calls(node, out);
     write_requests(out, &figures);

@@ -128,11 +128,23 @@ static unsigned debug_config(void *context, const struct qd_http_request *reques
     return HTTP_OK;
 }
 
+static unsigned rate_limits(void *context, const struct qd_http_request *request, FILE *body)
+{
+    (void)request;
+    const struct qd_loop_config *config = context;
+    if (!config->show_rls || !config->show_rls(config->context, body)) {
+        fputs("not just now: the node stops, or is very busy\n", body);
+        return HTTP_UNAVAILABLE;
+    }
+    return HTTP_OK;
+}
+
 #define TEXT "text/plain; charset=utf-8"
 const struct qd_http_page qd_pages[] = {
     {"/livez", TEXT, live},
     {"/readyz", TEXT, ready},
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", metrics},
     {"/debug/config", TEXT, debug_config},
+    {"/rlconfig", TEXT, rate_limits}, /* as the reference server's debug port has it */
     {NULL, NULL, NULL},
 };

@@ -1,4 +1,4 @@
-/* The pages of the admin port: /livez, /readyz, /metrics, /debug/config.
+/* The pages of the admin port: /livez, /readyz, /metrics, /debug/config, /rlconfig.
  *
  * Layer:    admin
  * Threads:  the HTTP port's; they read what any thread may.

@@ -1,5 +1,6 @@
 #include "server/rpc/server.h"
 
+#include "server/rls/show.h"
 #include "server/rpc/accept.h"
 #include "server/rpc/grpc_log.h"
 #include "server/rpc/report_batch.h"
@@ -311,6 +312,20 @@ static bool open_listeners(struct qd_rpc *rpc, struct qd_error *ret_error)
     return true;
 }
 
+/* What /metrics says of a set; NULL: there is none. */
+static void tell_rls(struct qd_node *node, const struct qd_rls_set *set)
+{
+    struct qd_rls_counts counts = {0, 0};
+
+    if (set != NULL) {
+        counts = qd_rls_rules_counts(set->rules);
+    }
+    atomic_store_explicit(&node->rls.domains, counts.domains, memory_order_relaxed);
+    atomic_store_explicit(&node->rls.rules, counts.rules, memory_order_relaxed);
+    /* Release: who sees that there is a set sees its counts, or newer ones. */
+    atomic_store_explicit(&node->rls.in_force, set != NULL, memory_order_release);
+}
+
 struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *config,
                             struct qd_error *ret_error)
 {
@@ -328,6 +343,7 @@ struct qd_rpc *qd_rpc_start(struct qd_node *node, const struct qd_rpc_config *co
         rpc->threads[i].cq = grpc_completion_queue_create_for_next(NULL);
     }
     atomic_init(&rpc->rls, config->rls);
+    tell_rls(node, config->rls);
     if (config->tenant_domain != NULL) {
         rpc->tenant_domain = (struct qd_str){config->tenant_domain, strlen(config->tenant_domain)};
     }
@@ -397,6 +413,7 @@ void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set)
 {
     struct qd_node *node = rpc->node;
 
+    tell_rls(node, set);                    /* before it may be replaced and freed */
     (void)pthread_mutex_lock(&node->admin); /* the list of what is retired */
     if (node->rls_stats != NULL) {
         qd_rls_set_keep_stats(set, node->rls_stats);

@@ -15,6 +15,7 @@
 #include "server/shard/node.h"
 
 #include <limits.h>
+#include <stdio.h>
 
 #define QD_MESSAGE_BYTES_MAX  (256U << 10) /* X2 */
 #define QD_METADATA_BYTES_MAX (16U << 10)  /* X2 */
@@ -83,6 +84,10 @@ int qd_rpc_admin_port(const struct qd_rpc *rpc);
 /* Decide by this set of rate limits from now on, which becomes the server's (I3). One thread at a
  * time. */
 void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set);
+
+/* The rate limits in force as text (server/rls/show.h); a comment if there are none. From any
+ * thread, before qd_rpc_stop. False: nothing was written; too many threads read just now. */
+bool qd_rpc_show_rls(struct qd_rpc *rpc, FILE *out);
 
 /* Callers are known by these credentials from now on, which become the server's: also the streams
  * that are open, with their next message; watches at once. */

@@ -120,6 +120,13 @@ struct qd_tls_figures {
     _Atomic bool is_old;    /* its files have changed and were refused */
 };
 
+/* Of Envoy's rate limits in force, written by whoever publishes them. */
+struct qd_rls_figures {
+    _Atomic bool in_force; /* false: --rls-config is not given */
+    _Atomic uint64_t domains;
+    _Atomic uint64_t rules;
+};
+
 struct qd_directory;
 struct qd_rls_stats;
 struct qd_tenant_store;
@@ -157,6 +164,7 @@ struct qd_node {
     _Atomic bool reload_refused;      /* the last one was: an older policy is in force */
     _Atomic int64_t reloaded_at;      /* the last one that was not, or the start; wall ns */
     _Atomic uint64_t rls_refused;     /* loads of --rls-config since the start that were refused */
+    struct qd_rls_figures rls;
     _Atomic bool rls_is_old;          /* the last one was: older rate limits are in force */
     _Atomic int64_t backup_at;        /* the last backup that was made, wall ns; 0: none */
     _Atomic bool credentials_are_old; /* the last load of --credentials was refused */

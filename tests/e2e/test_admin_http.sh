@@ -46,7 +46,7 @@ I6_pages_say_how_the_node_is() {
 [+]clock ok
 ready"
     get /nope
-    expect_eq "$code $page" "404 no such page; there are: /livez /readyz /metrics /debug/config"
+    expect_eq "$code $page" "404 no such page; there are: /livez /readyz /metrics /debug/config /rlconfig"
     expect_eq "$(curl -s -X POST -d x "http://$QD_ADMIN/livez")" "this port answers GET and HEAD only"
     expect_eq "$(curl -s -o /dev/null -w '%{content_type}' "http://$QD_ADMIN/metrics")" \
         "text/plain; version=0.0.4; charset=utf-8"

@@ -63,7 +63,7 @@ I6_the_dashboard_is_JSON_and_its_queries_are_valid() {
 # What alerts, their tests and the dashboard ask for is there, with those labels.
 I6_alerts_and_dashboard_ask_for_what_a_node_has() {
     curl -s "http://$QD_ADMIN/metrics" >"$T/page"
-    cat "$T/page.tls" >>"$T/page" # only a node with TLS has what is about its certificate
+    cat "$T/page.tls" >>"$T/page" # only a node with TLS and --rls-config has what is about its certificate, and its domains
     sed -n 's/^\([a-z_]*\).*/\1/p' "$T/page" | sort -u >"$T/there"
     [ "$(wc -l <"$T/there")" -gt 70 ] || qd_fail "series: $(cat "$T/there")"
     {
@@ -107,7 +107,9 @@ credentials() {
     mv "$T/new" "$T/credentials.yaml"
 }
 credentials admin
-qd_start --dev --tls-cert "$T/server.pem" --tls-key "$T/server.key" --credentials "$T/credentials.yaml" || exit 1
+mkdir "$T/rls"
+echo 'domain: shop' >"$T/rls/shop.yaml"
+qd_start --dev --tls-cert "$T/server.pem" --tls-key "$T/server.key" --credentials "$T/credentials.yaml" --rls-config "$T/rls" || exit 1
 curl -s "http://$QD_ADMIN/metrics" >"$T/page.tls"
 I6_the_end_of_the_certificate_is_known() {
     ends=$(sed -n 's/^quotad_tls_certificate_expiry_timestamp_seconds //p' "$T/page.tls")

@@ -451,6 +451,34 @@ P1_a_wrong_folder_does_not_start() {
     expect_in "$err" "$T/nowhere"
 }
 
+# The page and the gauges follow what is in force.
+I6_what_is_in_force_is_shown() {
+    page=$(curl -s "http://$QD_ADMIN/rlconfig")
+    expect_eq "$(printf '%s\n' "$page" | grep -c '^# domain ')" 2
+    expect_in "$page" "# domain other: 1 rule of $T/rls/more/other.yml
+other.path_/buy: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: false, line: 3"
+    expect_match "$page" '^shop\.path_/buy\.user: unit=YEAR requests_per_unit=2, '
+    expect_match "$page" '^shop\.seen: unit=WEEK requests_per_unit=1, shadow_mode: true, quota_mode: false, line: '
+    rules=$(printf '%s\n' "$page" | grep -vc '^#')
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    expect_match "$page" '^quotad_rls_domains 2$'
+    expect_match "$page" "^quotad_rls_rules $rules\$"
+    # Here, without a node, they are as many.
+    expect_exit 0 "$QUOTACTL_BIN" rls check "$T/rls"
+    expect_in "$out" "$T/rls OK: 2 domains, $rules rules in 2 files"
+}
+
+# It starts, and nobody is limited: that is an alarm, if a late one.
+I6_a_start_with_an_empty_folder_is_seen() {
+    expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_rls_domains 0$'
+    expect_eq "$(curl -s "http://$QD_ADMIN/rlconfig")" ''
+}
+
+I6_without_a_folder_there_is_nothing_to_show() {
+    expect_eq "$(curl -s "http://$QD_ADMIN/rlconfig")" '# there is no --rls-config DIR'
+    expect_eq "$(curl -s "http://$QD_ADMIN/metrics" | grep -cE '^quotad_rls_(domains|rules) ')" 0 # 0 would be an alarm
+}
+
 I3_without_a_folder_a_call_says_what_is_missing() {
     ask "$(one path /buy)"
     expect_match "$status" '^9 NO_RLS_CONFIG .*--rls-config DIR$'
@@ -468,7 +496,7 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
     I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
-qd_run X5_a_restart_remembers I3_a_folder_that_was_emptied_changes_nothing P1_a_wrong_folder_does_not_start
+qd_run X5_a_restart_remembers I3_a_folder_that_was_emptied_changes_nothing I6_what_is_in_force_is_shown P1_a_wrong_folder_does_not_start
 qd_stop || qd_fail "it ended with $qd_code"
 switches="--rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Reset --rls-metadata --rls-stop-when-over --rls-sliding other,nobody"
 # shellcheck disable=SC2086 # several words
@@ -487,6 +515,10 @@ few_rules first
 qd_start --dev --rls-config "$T/few" --data-dir "$T/series" --metrics-rules 3 || exit 1
 qd_run X2_no_flood_of_values_takes_the_series_of_a_rule
 qd_stop || qd_fail "it ended with $qd_code"
+mkdir "$T/without"
+qd_start --dev --rls-config "$T/without" --data-dir "$T/series" || exit 1
+qd_run I6_a_start_with_an_empty_folder_is_seen
+qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --data-dir "$T/fresh" || exit 1
-qd_run I3_without_a_folder_a_call_says_what_is_missing
+qd_run I3_without_a_folder_a_call_says_what_is_missing I6_without_a_folder_there_is_nothing_to_show
 qd_done

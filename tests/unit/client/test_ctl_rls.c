@@ -99,12 +99,11 @@ Test(ctl_rls, I3_one_wrong_folder_of_several_is_an_error)
     cr_expect_eq(last.code, 0, "%s", last.err);
 }
 
-/* The node takes such a folder, and then nothing is limited: it is said. */
-Test(ctl_rls, I3_an_empty_folder_is_warned_of)
+/* A running node refuses what would be the end of all limits. */
+Test(ctl_rls, I3_an_empty_folder_is_an_error)
 {
     run("one", "");
-    expect(0, "/one OK: 0 domains, 0 rules in 0 files\n",
-           "/one: warning: no file that ends in .yaml or .yml; every domain is unknown\n");
+    expect(1, "", "/one: no files: nothing would be limited\n");
 }
 
 Test(ctl_rls, I3_the_domain_of_the_tenants_is_taken)
