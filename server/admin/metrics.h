@@ -5,8 +5,8 @@
  * Memory:   writes to the caller's stream.
  *
  * Cardinality is bounded: a `tenant` label (root segments) only for the `top` busiest roots; all
- * others are counted together as tenant="other". Rules of Envoy's rate limits: see
- * server/shard/rls_stats.h.
+ * others are counted together as tenant="other". Rules of Envoy's rate limits, whose names may have
+ * values of requests in them: see server/shard/rls_stats.h.
  */
 #ifndef QD_ADMIN_METRICS_H
 #define QD_ADMIN_METRICS_H

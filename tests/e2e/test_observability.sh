@@ -86,8 +86,8 @@ I6_alerts_and_dashboard_ask_for_what_a_node_has() {
     done
 }
 
-# Labels whose values users choose would be one series each: only `tenant` has them, and no more than asked for (I6). `rule` and
-# `domain` are those of files, and bounded: test_rls.sh.
+# Labels whose values users choose would be one series each: of native calls only `tenant` has them, and no more than asked for (I6).
+# `rule` may have those of Envoy's requests, and is bounded, too: test_rls.sh.
 I6_no_label_but_tenant_has_values_of_users() {
     for i in $(seq 30); do
         "$QUOTACTL_BIN" check "tenant-$i/team-$i" --model "model-$i" --user "user-$i" --use input_tokens=1 >"$T/check" 2>&1 || true

@@ -18,6 +18,7 @@ static const struct {
     {"acme-gateway", "role: gateway, tenant: acme"},
     {"acme-billing", "role: billing, tenant: acme"},
     {"acme-admin", "role: admin, tenant: acme"},
+    {"acme-pool", "role: pool, pool: h100, tenant: acme"},
 };
 
 /* A line of the file: who has this token. */

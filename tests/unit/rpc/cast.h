@@ -1,7 +1,7 @@
 /* Who calls in the tests of roles: a credential of each role, each by a token that is its name.
  *
  *   gateway, pool (of "h100"), billing, admin, peer; and bound to acme: acme-gateway, acme-billing,
- *   acme-admin.
+ *   acme-admin, acme-pool (of "h100").
  */
 #ifndef QD_TESTS_UNIT_RPC_CAST_H
 #define QD_TESTS_UNIT_RPC_CAST_H

@@ -21,8 +21,9 @@ TestSuite(roles, .timeout = 120);
 
 /* --- the matrix --- */
 
-static const char *const columns[] = {NULL,   "gateway",      "pool",         "billing",   "admin",
-                                      "peer", "acme-gateway", "acme-billing", "acme-admin"};
+static const char *const columns[] = {NULL,         "gateway",  "pool",         "billing",
+                                      "admin",      "peer",     "acme-gateway", "acme-billing",
+                                      "acme-admin", "acme-pool"};
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
 
 /* Of an empty request, in the order of the columns:
@@ -35,44 +36,44 @@ static const struct {
     const char *path;
     const char *answers;
 } matrix[] = {
-    {"/quota.v1.QuotaService/CheckQuota", "nyrryrtrt"},
-    {"/quota.v1.QuotaService/ExtendReservation", "nyrryrtrt"},
-    {"/quota.v1.QuotaService/CancelReservation", "nyrryrtrt"},
-    {"/quota.v1.QuotaService/StreamQuota", "nyyryryry"}, /* its items: below */
-    {"/quota.v1.UsageService/QueryUsage", "nrryyrryy"},
-    {"/quota.v1.UsageService/ListLedgerEntries", "nrryyrryy"},
-    {"/quota.v1.UsageService/GetWatermark", "nrryyrryy"},
-    {"/quota.v1.UsageService/CorrectUsage", "nrryyrrty"},
-    {"/quota.v1.UsageService/PriceUnpriced", "nrryyrrty"},
-    {"/quota.v1.UsageService/WatchEvents", "nrryyrryy"},
-    {"/quota.v1.AdminService/GetPolicy", "nrrryrrrt"},
-    {"/quota.v1.AdminService/ValidatePolicy", "nrrryrrrt"},
-    {"/quota.v1.AdminService/ReloadPolicy", "nrrryrrrt"},
-    {"/quota.v1.AdminService/PutTenant", "nrrryrrry"},
-    {"/quota.v1.AdminService/DeleteTenant", "nrrryrrry"},
-    {"/quota.v1.AdminService/SetPlan", "nrrryrrry"},
-    {"/quota.v1.AdminService/ListTenants", "nrryyrryy"},
-    {"/quota.v1.AdminService/Block", "nrrryrrry"},
-    {"/quota.v1.AdminService/Grant", "nrryyrrty"},
-    {"/quota.v1.AdminService/Boost", "nrrryrrry"},
-    {"/quota.v1.AdminService/ResetCounter", "nrrryrrrt"},
-    {"/quota.v1.AdminService/GetEffectiveLimits", "nrryyrryy"},
-    {"/quota.v1.AdminService/ExplainCheck", "nrrryrrry"},
-    {"/quota.v1.AdminService/ListCounters", "nrrryrrry"},
-    {"/quota.v1.AdminService/ListReservations", "nrrryrrry"},
-    {"/quota.v1.AdminService/ReleaseReservation", "nrrryrrry"},
-    {"/quota.v1.AdminService/GetStatus", "nrrryrrrt"},
-    {"/quota.v1.AdminService/VerifyLedger", "nrrryrrrt"},
-    {"/quota.v1.AdminService/RebuildRollups", "nrrryrrrt"},
-    {"/quota.v1.AdminService/Checkpoint", "nrrryrrrt"},
-    {"/quota.v1.AdminService/Drain", "nrrryrrrt"},
-    {"/quota.v1.AdminService/ListAuditRecords", "nrrryrrrt"},
-    {"/grpc.health.v1.Health/Check", "yyyyyyyyy"},
-    {"/grpc.health.v1.Health/Watch", "yyyyyyyyy"},
-    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "nyyyyyyyy"},
-    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "nyyyyyyyy"},
-    {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", "nyrryrtrt"},
-    {"/quota.v1.QuotaService/ReportUsage", "nypryrtrt"},
+    {"/quota.v1.QuotaService/CheckQuota", "nyrryrtrtr"},
+    {"/quota.v1.QuotaService/ExtendReservation", "nyrryrtrtr"},
+    {"/quota.v1.QuotaService/CancelReservation", "nyrryrtrtr"},
+    {"/quota.v1.QuotaService/StreamQuota", "nyyryryryy"}, /* its items: below */
+    {"/quota.v1.UsageService/QueryUsage", "nrryyrryyr"},
+    {"/quota.v1.UsageService/ListLedgerEntries", "nrryyrryyr"},
+    {"/quota.v1.UsageService/GetWatermark", "nrryyrryyr"},
+    {"/quota.v1.UsageService/CorrectUsage", "nrryyrrtyr"},
+    {"/quota.v1.UsageService/PriceUnpriced", "nrryyrrtyr"},
+    {"/quota.v1.UsageService/WatchEvents", "nrryyrryyr"},
+    {"/quota.v1.AdminService/GetPolicy", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/ValidatePolicy", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/ReloadPolicy", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/PutTenant", "nrrryrrryr"},
+    {"/quota.v1.AdminService/DeleteTenant", "nrrryrrryr"},
+    {"/quota.v1.AdminService/SetPlan", "nrrryrrryr"},
+    {"/quota.v1.AdminService/ListTenants", "nrryyrryyr"},
+    {"/quota.v1.AdminService/Block", "nrrryrrryr"},
+    {"/quota.v1.AdminService/Grant", "nrryyrrtyr"},
+    {"/quota.v1.AdminService/Boost", "nrrryrrryr"},
+    {"/quota.v1.AdminService/ResetCounter", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/GetEffectiveLimits", "nrryyrryyr"},
+    {"/quota.v1.AdminService/ExplainCheck", "nrrryrrryr"},
+    {"/quota.v1.AdminService/ListCounters", "nrrryrrryr"},
+    {"/quota.v1.AdminService/ListReservations", "nrrryrrryr"},
+    {"/quota.v1.AdminService/ReleaseReservation", "nrrryrrryr"},
+    {"/quota.v1.AdminService/GetStatus", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/VerifyLedger", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/RebuildRollups", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/Checkpoint", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/Drain", "nrrryrrrtr"},
+    {"/quota.v1.AdminService/ListAuditRecords", "nrrryrrrtr"},
+    {"/grpc.health.v1.Health/Check", "yyyyyyyyyy"},
+    {"/grpc.health.v1.Health/Watch", "yyyyyyyyyy"},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "nyyyyyyyyy"},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "nyyyyyyyyy"},
+    {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", "nyrryrtrtr"},
+    {"/quota.v1.QuotaService/ReportUsage", "nypryrtrtt"},
 };
 #define ROWS (sizeof(matrix) / sizeof(matrix[0]))
 
@@ -210,6 +211,28 @@ Test(roles, X1_each_role_against_each_method)
     }
     cr_expect_eq(seen, ROWS, "a row is of no method");
     served_close(&s);
+}
+
+/* The file of --credentials refuses a peer that is bound (test_credentials), so there is no column
+ * for it. If one were there all the same, it could do no more than any caller. */
+Test(roles, X1_a_peer_that_is_bound_could_do_nothing)
+{
+    struct qd_caller peer = {
+        .role = QD_ROLE_PEER, .tenant_len = 4, .name = "acme-peer", .tenant = "acme"};
+    const struct qd_method *const *services;
+    uint32_t count = qd_rpc_methods(&services);
+
+    for (uint32_t i = 0; i < count; i++) {
+        for (const struct qd_method *m = services[i]; m->path != NULL; m++) {
+            struct qd_error error;
+            bool open = (m->roles & QD_ROLES_OPEN) != 0; /* these ask nobody */
+            bool all = strstr(m->path, "ServerReflection") != NULL;
+            enum qd_error_code code =
+                qd_caller_may_call(&peer, m->path, m->roles, m->bound, &error);
+            cr_expect(open || code == (all ? QD_ERROR_NONE : QD_ERROR_ROLE_FORBIDS), "%s: %s",
+                      m->path, qd_error_reason(code));
+        }
+    }
 }
 
 /* Without --credentials it is as on a laptop. */
