@@ -64,18 +64,6 @@ func refuse(w http.ResponseWriter, no *refusal) {
 	w.Write(errorBody(kind, no.message))
 }
 
-// outputBound is the most output that a request allows, or nil.
-func outputBound(body object) *int64 {
-	for _, name := range []string{"max_completion_tokens", "max_output_tokens", "max_tokens"} {
-		if number, ok := body[name].(float64); ok {
-			choices, _ := body["n"].(float64)
-			bound := int64(number) * max(1, int64(choices))
-			return &bound
-		}
-	}
-	return nil
-}
-
 // read is the request's tenant, its body, and the body's size.
 func (p *proxy) read(r *http.Request) (string, object, int64, *refusal) {
 	key := r.Header.Get("x-api-key")
@@ -90,9 +78,9 @@ func (p *proxy) read(r *http.Request) (string, object, int64, *refusal) {
 	if err != nil || len(raw) > bodyMax {
 		return "", nil, 0, &refusal{status: http.StatusRequestEntityTooLarge, message: "the body is too large"}
 	}
-	var body object
-	if json.Unmarshal(raw, &body) != nil || body == nil {
-		return "", nil, 0, &refusal{status: http.StatusBadRequest, message: "the body is no JSON object"}
+	body := decode(raw)
+	if body == nil {
+		return "", nil, 0, badRequest("the body is no JSON object")
 	}
 	if body["stream"] == true && strings.HasSuffix(r.URL.Path, "/chat/completions") { // else OpenAI says nothing of usage
 		options, _ := body["stream_options"].(object)
@@ -105,16 +93,26 @@ func (p *proxy) read(r *http.Request) (string, object, int64, *refusal) {
 	return tenant, body, int64(len(raw)), nil
 }
 
+func (p *proxy) check(h *hold, body object) (no *refusal) {
+	var bound *int64
+	if h.model, no = modelOf(body); no != nil {
+		return no
+	}
+	if bound, no = outputBound(body); no != nil {
+		return no
+	}
+	return p.quota.check(h, bound)
+}
+
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tenant, body, size, no := p.read(r)
 	if no != nil {
 		refuse(w, no)
 		return
 	}
-	model, _ := body["model"].(string)
 	// An id of our own: a client that chose it could repeat one, and be served twice for one reservation.
-	h := &hold{tenant: tenant, model: model, requestID: rand.Text(), inputTokens: guess(size, 0)}
-	if no := p.quota.check(h, outputBound(body)); no != nil {
+	h := &hold{tenant: tenant, requestID: rand.Text(), inputTokens: guess(size, 0)}
+	if no := p.check(h, body); no != nil {
 		refuse(w, no)
 		return
 	}

@@ -107,15 +107,8 @@ func (q *quota) check(h *hold, maxOutput *int64) *refusal {
 	defer cancel()
 	answer, err := q.service.CheckQuota(ctx, request)
 	switch {
-	case status.Code(err) == codes.InvalidArgument:
-		return &refusal{status: http.StatusBadRequest, message: status.Convert(err).Message()}
 	case err != nil:
-		slog.Warn("check", "request", h.requestID, "error", err)
-		if q.failOpen {
-			return nil
-		}
-		return &refusal{http.StatusServiceUnavailable, "quota cannot be checked at present",
-			map[string]string{"retry-after": "1"}}
+		return q.unanswered(h, err)
 	case answer.Verdict != pb.Verdict_VERDICT_ALLOWED:
 		slog.Info("denied", "request", h.requestID, "why", answer.Message)
 		return denial(answer)
@@ -134,6 +127,22 @@ func told(limit *pb.LimitState, reason pb.Reason, message string) string {
 		return limit.Name + " does not allow a request of this size"
 	}
 	return limit.Name + " is used up"
+}
+
+// unanswered says what becomes of a request that was not checked. Only silence is served unchecked: no request may choose
+// that it is not counted.
+func (q *quota) unanswered(h *hold, err error) *refusal {
+	slog.Warn("check", "request", h.requestID, "error", err)
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.ResourceExhausted: // the request's fault: a message that is too large, too
+		return badRequest("%s", status.Convert(err).Message())
+	case codes.Unavailable, codes.DeadlineExceeded:
+		if q.failOpen {
+			return nil
+		}
+	}
+	return &refusal{http.StatusServiceUnavailable, "quota cannot be checked at present",
+		map[string]string{"retry-after": "1"}}
 }
 
 // denial is a denied check as HTTP: 429 for what is used up, 503 for what is quotad's, 403 for the rest.

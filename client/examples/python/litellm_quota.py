@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
-from proxy import output_bound
+from proxy import model_of, output_bound
 from quota_client import Hold, Quota, Refused, Tls, log, pb
 from usage import TIERS, Usage, guess, meters
 
@@ -69,9 +69,9 @@ class QuotaCallback(CustomLogger):
         self.reports.submit(self.quota.report, hold, outcome, used, tier)
 
     async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
-        tenant, model = tenant_of(user_api_key_dict), str(data.get("model") or "")
+        tenant = tenant_of(user_api_key_dict)
         try:
-            ask = (tenant, model, str(uuid.uuid4()), guess(size_of(data)), output_bound(data))
+            ask = (tenant, model_of(data), str(uuid.uuid4()), guess(size_of(data)), output_bound(data))
             hold = await asyncio.get_running_loop().run_in_executor(self.checks, self.quota.check, *ask)
         except Refused as no:
             raise HTTPException(no.status, no.message, no.headers) from None

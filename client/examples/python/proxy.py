@@ -25,6 +25,9 @@ from quota_client import Quota, Refused, Tls, log, pb
 from usage import Answer, Usage, guess
 
 BODY_MAX = 8 << 20
+MODEL_MAX = 127  # bytes: what quotad takes for a name
+OUTPUT_MAX = 1 << 46
+CHOICES_MAX = 128  # times OUTPUT_MAX it is the most that quotad counts, 2^53
 UPSTREAM_S = 600  # the longest silence of the upstream
 NOTHING = Usage({})
 
@@ -33,12 +36,28 @@ class ClientGone(Exception):
     pass
 
 
+def model_of(body):
+    """The model that a request names, or ""."""
+    model = "" if body.get("model") is None else body["model"]
+    if isinstance(model, str) and model.isprintable() and len(model.encode()) <= MODEL_MAX:
+        return model
+    raise Refused(400, f"model: a name of at most {MODEL_MAX} bytes is accepted")
+
+
+def count_of(body, name, most):
+    value = body.get(name)
+    if value is None or type(value) is int and 0 <= value <= most:
+        return value
+    raise Refused(400, f"{name}: a whole number from 0 to {most} is accepted")
+
+
 def output_bound(body):
     """The most output that a request allows, or None."""
+    choices = count_of(body, "n", CHOICES_MAX) or 1
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        if isinstance(body.get(name), int):
-            choices = body.get("n")
-            return body[name] * max(1, choices if isinstance(choices, int) else 1)
+        bound = count_of(body, name, OUTPUT_MAX)
+        if bound is not None:
+            return bound * choices
     return None
 
 
@@ -57,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             tenant, body = self.read_request()
             # An id of our own: a client that chose it could repeat one, and be served twice for one reservation.
             hold = self.server.quota.check(
-                tenant, str(body.get("model", "")), str(uuid.uuid4()), guess(self.size), output_bound(body)
+                tenant, model_of(body), str(uuid.uuid4()), guess(self.size), output_bound(body)
             )
         except Refused as no:
             return self.refuse(no)
@@ -74,8 +93,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.quota.report(hold, outcome, used, answer.tier)
 
     def read_request(self):
-        self.size = int(self.headers.get("content-length") or 0)
         self.close_connection = True
+        try:
+            self.size = int(self.headers.get("content-length") or 0)
+        except ValueError:
+            raise Refused(400, "content-length: no number") from None
         if not 0 < self.size <= BODY_MAX:
             raise Refused(413 if self.size else 411, f"a body of 1 to {BODY_MAX} bytes is accepted")
         raw = self.rfile.read(self.size)
@@ -86,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(401, "unknown API key")
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise Refused(400, "the body is no JSON object")

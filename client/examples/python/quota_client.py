@@ -33,6 +33,9 @@ SERVICE_CONFIG = {
     ]
 }
 BUSY = (pb.REASON_CAPACITY, pb.REASON_DRAINING, pb.REASON_UNDECIDED)  # not the tenant's fault
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# The request's fault; the second is gRPC's, for a message that is too large.
+AT_FAULT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
 THROTTLED = (pb.REASON_LIMIT, pb.REASON_NEVER_FITS)
 
 
@@ -100,10 +103,11 @@ class Quota:
         raise denial(answer)
 
     def unanswered(self, hold, error):
-        if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+        """Only silence is served unchecked: no request may choose that it is not counted."""
+        if error.code() in AT_FAULT:
             raise Refused(400, error.details()) from None
         log.warning("check of %s: %s: %s", hold.request_id, error.code().name, error.details())
-        if not self.fail_open:
+        if not self.fail_open or error.code() not in AWAY:
             raise Refused(503, "quota cannot be checked at present", {"retry-after": "1"}) from None
         return hold
 

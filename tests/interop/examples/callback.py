@@ -225,6 +225,16 @@ def of_a_budget_of_money_nobody_is_told_amounts():
     assert "money.cost is used up" in text and "$" not in text, text
 
 
+def a_wrong_one_is_400_and_never_sent():
+    before = len(vendor.seen)
+    for wrong in ({"max_tokens": 10**30}, {"max_tokens": -1}, {"model": "m" * 1_200_000}):
+        (field,) = wrong
+        response = proxy.chat("sk-bad", "tokens=1", stream=False, **wrong)[1]
+        text = response.read().decode()
+        assert response.status == 400 and f"{field}: a" in text, (response.status, text[:1000])
+    same(len(vendor.seen), before)
+
+
 def a_vendor_that_fails_is_reported():
     response = proxy.chat("sk-failed", "status=400", stream=False)[1]
     assert response.status >= 400, response.status
@@ -269,6 +279,7 @@ try:
             a_stream_of_openais_responses_is_booked,
             a_denied_one_is_429_and_never_sent,
             of_a_budget_of_money_nobody_is_told_amounts,
+            a_wrong_one_is_400_and_never_sent,
             a_vendor_that_fails_is_reported,
             a_client_that_goes_is_reported,
             nothing_stays_held,

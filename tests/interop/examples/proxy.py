@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from world import World, run_cases, secure_quotad, until
+from world import Quotad, World, run_cases, secure_quotad, until
 
 name, command = sys.argv[1], sys.argv[2:]
 temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
@@ -37,13 +37,16 @@ CASES = [
     "back",
     "secure",
     "stranger",
+    "bad",
+    "unproven",
 ]
 ALL = {"input_tokens": 139, "cached_input_tokens": 1024, "reasoning_tokens": 3}
 
 
 def start_proxy(mode, url, tag, node=quotad):
     keys = world.folder / "keys.json"
-    keys.write_text(json.dumps({f"sk-{case}": f"{case}/{name}" for case in CASES}))
+    tenants = {f"sk-{case}": f"{case}/{name}" for case in CASES}
+    keys.write_text(json.dumps({**tenants, "sk-vast": "v" * 1_200_000}))
     flags = f"--listen 127.0.0.1:0 --quotad {node.address} --upstream {url} --keys {keys} {mode}"
     patient = "--extend-every 0.2 --check-timeout 10"  # the machine may be busy with other tests
     return world.run(command + flags.split() + patient.split(), world.folder / f"{tag}.log").listening()
@@ -215,6 +218,52 @@ def nothing_stays_held():
     until("no reservation is open", lambda: quotad.ctl("reservations", "ls", "-o", "json").find('"r_') < 0)
 
 
+def refused(response, status, what):
+    same(response.status, status)
+    error = json.loads(response.read())["error"]
+    assert error["type"] and what in error["message"], error
+
+
+def what_a_request_gets_wrong_is_400_and_never_sent():
+    before = len(vendor.seen)
+    models = ["m" * 1_200_000, "m" * 128, "\ud800", "small\nmodel", 7, ["small-model"]]
+    counts = [10**30, 1e30, -1, 1.5, "many", True, [4]]
+    for wrong in [{"model": model} for model in models] + [
+        {field: count} for field in ("max_tokens", "max_completion_tokens", "n") for count in counts
+    ]:
+        (field,) = wrong
+        refused(proxy.chat("sk-bad", "tokens=1", **{"max_tokens": 5, **wrong})[1], 400, field)
+    for text in (" ", "{", "[1]", "[" * 100_000, '{"n":' + "9" * 5000 + "}"):
+        refused(proxy.post("/v1/chat/completions", "sk-bad", text)[1], 400, "")
+    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
+        raw.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: here\r\ncontent-length: ten\r\n\r\n")
+        assert b" 400 " in raw.recv(100)
+    same(len(vendor.seen), before)
+    same(quotad.ctl("ledger", "export", f"bad/{name}"), "")
+    response = proxy.chat("sk-bad", "tokens=1", model="m" * 127, max_tokens=None, n=2)[1]
+    assert response.read().endswith(b"data: [DONE]\n\n")
+    entry("bad", "OK")
+
+
+def only_silence_is_served_unchecked():
+    brave = start_proxy("--fail-open", world.vendor_url, "brave")
+    before = len(vendor.seen)
+    refused(brave.chat("sk-bad", "tokens=1", model="m" * 1_200_000)[1], 400, "model")
+    refused(brave.chat("sk-vast", "tokens=1")[1], 400, "")  # gRPC takes no such message
+    brave.stop()
+    folder = world.folder / "unproven"
+    folder.mkdir()
+    (folder / "credentials.yaml").write_text("- {name: edge, role: gateway, san: edge.example}\n")
+    strict = Quotad(folder, ("--credentials", folder / "credentials.yaml"))
+    try:
+        stranger = start_proxy("--fail-open", world.vendor_url, "unproven", strict)
+        refused(stranger.chat("sk-unproven", "tokens=1")[1], 503, "")
+        stranger.stop()
+    finally:
+        strict.process.kill()
+    same(len(vendor.seen), before)
+
+
 def away_and_closed_is_503():
     quotad.stop()
     before = len(vendor.seen)
@@ -288,6 +337,8 @@ try:
             a_vendor_that_is_not_there_is_502_and_not_dispatched,
             a_budget_that_is_used_up_stops_the_output,
             of_a_budget_of_money_nobody_is_told_amounts,
+            what_a_request_gets_wrong_is_400_and_never_sent,
+            only_silence_is_served_unchecked,
             nothing_stays_held,
             away_and_closed_is_503,
             away_and_open_is_served_and_booked_later,

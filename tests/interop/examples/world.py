@@ -116,11 +116,12 @@ class Program:
         assert code == 0, f"exit {code}: {self.log.read_text()[-2000:]}"
 
     def post(self, path, key, body, timeout=60):
+        """The body is what is dumped as JSON, or already text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         connection.request(
             "POST",
             path,
-            json.dumps(body),
+            body if isinstance(body, str) else json.dumps(body),
             {"content-type": "application/json", "authorization": "Bearer " + key},
         )
         return connection, connection.getresponse()

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode"
+)
+
+const (
+	modelMax   = 127 // bytes: what quotad takes for a name
+	outputMax  = 1 << 46
+	choicesMax = 128 // times outputMax it is the most that quotad counts, 2^53
+)
+
+func badRequest(format string, values ...any) *refusal {
+	return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf(format, values...)}
+}
+
+// modelOf is the model that a request names, or "". encoding/json makes U+FFFD of what is no text.
+func modelOf(body object) (string, *refusal) {
+	model, isText := body["model"].(string)
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	if (body["model"] != nil && !isText) || len(model) > modelMax || strings.ContainsFunc(model, unprintable) {
+		return "", badRequest("model: a name of at most %d bytes is accepted", modelMax)
+	}
+	return model, nil
+}
+
+// countOf is a count that a request gives, or nil.
+func countOf(body object, name string, most int64) (*int64, *refusal) {
+	if body[name] == nil {
+		return nil, nil
+	}
+	number, _ := body[name].(json.Number)
+	count, err := number.Int64()
+	if err != nil || count < 0 || count > most {
+		return nil, badRequest("%s: a whole number from 0 to %d is accepted", name, most)
+	}
+	return &count, nil
+}
+
+// outputBound is the most output that a request allows, or nil.
+func outputBound(body object) (*int64, *refusal) {
+	choices, no := countOf(body, "n", choicesMax)
+	if no != nil {
+		return nil, no
+	}
+	for _, name := range []string{"max_completion_tokens", "max_output_tokens", "max_tokens"} {
+		bound, no := countOf(body, name, outputMax)
+		if no != nil {
+			return nil, no
+		}
+		if bound != nil && choices != nil {
+			*bound *= max(1, *choices)
+		}
+		if bound != nil {
+			return bound, nil
+		}
+	}
+	return nil, nil
+}
+
+// decode keeps numbers as they were written: what is sent on is what the client sent.
+func decode(raw []byte) object {
+	var body object
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if decoder.Decode(&body) != nil || decoder.Decode(&struct{}{}) != io.EOF {
+		return nil
+	}
+	return body
+}
