@@ -2,8 +2,8 @@
 //
 //	proxy -quotad 127.0.0.1:7070 -upstream http://127.0.0.1:8000 -keys keys.json -fail-closed
 //
-// keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY. Plain HTTP on
-// loopback only: put it behind what ends TLS.
+// keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY. It listens in plain
+// HTTP, on loopback only: put it behind what ends TLS. The upstream may speak TLS (https://HOST/PREFIX).
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -157,10 +158,11 @@ func (p *proxy) send(r *http.Request, body object) (*http.Response, pb.Outcome) 
 	}
 	response, err := http.DefaultClient.Do(request)
 	var dial *net.OpError
+	var untrusted *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return response, pb.Outcome_OUTCOME_OK
-	case errors.As(err, &dial) && dial.Op == "dial":
+	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &untrusted):
 		return nil, pb.Outcome_OUTCOME_NOT_DISPATCHED
 	case r.Context().Err() != nil:
 		return nil, pb.Outcome_OUTCOME_DISCONNECTED
@@ -227,6 +229,11 @@ func (p *proxy) copyStream(w http.ResponseWriter, r *http.Request, response *htt
 	return pb.Outcome_OUTCOME_FAILED
 }
 
+func isUpstream(to *url.URL) bool {
+	return (to.Scheme == "http" || to.Scheme == "https") && to.Hostname() != "" && to.User == nil && to.RawQuery == "" &&
+		to.Fragment == ""
+}
+
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 func main() {
@@ -236,7 +243,7 @@ func main() {
 	flag.StringVar(&files.ca, "quotad-ca", "", "PEM: the node speaks TLS")
 	flag.StringVar(&files.cert, "quotad-cert", "", "PEM: and asks for a certificate")
 	flag.StringVar(&files.key, "quotad-key", "", "PEM")
-	upstream := flag.String("upstream", "", "where requests go: http://HOST:PORT")
+	upstream := flag.String("upstream", "", "where requests go: http[s]://HOST[:PORT][/PREFIX]")
 	keys := flag.String("keys", "", "JSON file of API keys and their tenants")
 	every := flag.Float64("extend-every", 2, "seconds between two extensions")
 	checkTimeout := flag.Float64("check-timeout", 0.5, "seconds that a check may take")
@@ -244,8 +251,8 @@ func main() {
 	failClosed := flag.Bool("fail-closed", false, "answer 503 while quotad is away")
 	flag.Parse()
 	to, err := url.Parse(strings.TrimSuffix(*upstream, "/"))
-	if err != nil || to.Host == "" || *failOpen == *failClosed {
-		log.Fatal("give -upstream http://HOST:PORT, and one of -fail-open and -fail-closed")
+	if err != nil || !isUpstream(to) || *failOpen == *failClosed {
+		log.Fatal("give -upstream http[s]://HOST[:PORT][/PREFIX], and one of -fail-open and -fail-closed")
 	}
 	q, err := newQuota(*quotad, files, *failOpen, seconds(*checkTimeout))
 	if err != nil {

@@ -3,8 +3,8 @@
 
   proxy.py --quotad 127.0.0.1:7070 --upstream http://127.0.0.1:8000 --keys keys.json --fail-closed
 
-keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY. Plain HTTP on loopback
-only: put it behind what ends TLS.
+keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY. It listens in plain HTTP, on
+loopback only: put it behind what ends TLS. The upstream may speak TLS (https://HOST/PREFIX).
 """
 
 import argparse
@@ -12,6 +12,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -19,7 +20,6 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 from quota_client import Quota, Refused, Tls, log, pb
 from usage import Answer, Usage, guess
@@ -98,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
             self.size = int(self.headers.get("content-length") or 0)
         except ValueError:
             raise Refused(400, "content-length: no number") from None
+        if not self.path.startswith("/"):
+            raise Refused(400, "a path is accepted, no address")
         if not 0 < self.size <= BODY_MAX:
             raise Refused(413 if self.size else 411, f"a body of 1 to {BODY_MAX} bytes is accepted")
         raw = self.rfile.read(self.size)
@@ -140,14 +142,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def forward(self, hold, body, answer):
         """Sends the request on and the answer back; the outcome. `self.began`: the upstream served it."""
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=UPSTREAM_S)
+        upstream = self.server.connection(self.server.host, timeout=UPSTREAM_S)
         try:
             upstream.connect()
         except OSError as error:
             self.refuse(Refused(502, f"the upstream cannot be reached: {error}"))
             return pb.OUTCOME_NOT_DISPATCHED
         try:
-            upstream.request("POST", self.path, json.dumps(body).encode(), self.server.upstream_headers)
+            upstream.request("POST", self.server.prefix + self.path, json.dumps(body).encode(), self.server.upstream_headers)
             response = upstream.getresponse()
         except (OSError, http.client.HTTPException) as error:
             upstream.close()
@@ -190,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
             for line in lines_of(response):
                 self.send_chunk(line)
                 answer.take_line(line)
-                if line == b"\n" and time.monotonic() >= extend_at:
+                if line in (b"\n", b"\r\n") and time.monotonic() >= extend_at:
                     extend_at = time.monotonic() + self.server.extend_s
                     why = self.server.quota.extend(hold, answer.used(hold.input_tokens))
                     if why is not None:
@@ -233,6 +235,16 @@ def lines_of(response):
         yield line
 
 
+def upstream_of(url):
+    """The kind of connection, the host and what goes before each path."""
+    found = re.fullmatch(r"(https?)://((?:[\w.-]+|\[[\da-f:]+\])(?::\d+)?)(/[^?#\s]*)?", url, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{url!r}: http[s]://HOST[:PORT][/PREFIX] is accepted")
+    scheme, host, prefix = found.groups(default="")
+    connections = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    return connections[scheme], host, prefix.rstrip("/")
+
+
 def main():
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -242,7 +254,7 @@ def main():
     arguments.add_argument("--quotad-ca", default="", metavar="PEM", help="the node speaks TLS")
     arguments.add_argument("--quotad-cert", default="", metavar="PEM", help="and asks for a certificate")
     arguments.add_argument("--quotad-key", default="", metavar="PEM")
-    arguments.add_argument("--upstream", required=True)
+    arguments.add_argument("--upstream", required=True, type=upstream_of, metavar="URL")
     arguments.add_argument("--keys", required=True)
     arguments.add_argument("--extend-every", type=float, default=2, metavar="SECONDS")
     arguments.add_argument("--check-timeout", type=float, default=0.5, metavar="SECONDS")
@@ -256,7 +268,7 @@ def main():
     server.daemon_threads = False  # a stop waits for the open answers, and for their reports
     tls = Tls(options.quotad_ca, options.quotad_cert, options.quotad_key)
     server.quota = Quota(options.quotad, options.fail_open, options.check_timeout, tls)
-    server.upstream = urlsplit(options.upstream).netloc
+    server.connection, server.host, server.prefix = options.upstream
     key = os.environ.get("UPSTREAM_API_KEY", "")
     server.upstream_headers = {
         "content-type": "application/json",

@@ -8,11 +8,13 @@ Prints "ok NAME_CASE" or "not ok NAME_CASE" a case; exits 1 when one is not.
 import json
 import pathlib
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 
-from world import Quotad, World, run_cases, secure_quotad, until
+import upstream
+from world import Quotad, World, make_certificates, run_cases, secure_quotad, until
 
 name, command = sys.argv[1], sys.argv[2:]
 temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
@@ -39,17 +41,19 @@ CASES = [
     "stranger",
     "bad",
     "unproven",
+    "https",
 ]
 ALL = {"input_tokens": 139, "cached_input_tokens": 1024, "reasoning_tokens": 3}
 
 
-def start_proxy(mode, url, tag, node=quotad):
+def start_proxy(mode, url, tag, node=quotad, **environment):
     keys = world.folder / "keys.json"
     tenants = {f"sk-{case}": f"{case}/{name}" for case in CASES}
-    keys.write_text(json.dumps({**tenants, "sk-vast": "v" * 1_200_000}))
+    keys.write_text(json.dumps({**tenants, "sk-crlf": f"budget/crlf-{name}", "sk-vast": "v" * 1_200_000}))
     flags = f"--listen 127.0.0.1:0 --quotad {node.address} --upstream {url} --keys {keys} {mode}"
     patient = "--extend-every 0.2 --check-timeout 10"  # the machine may be busy with other tests
-    return world.run(command + flags.split() + patient.split(), world.folder / f"{tag}.log").listening()
+    log = world.folder / f"{tag}.log"
+    return world.run(command + flags.split() + patient.split(), log, environment).listening()
 
 
 def entry(case, outcome, node=quotad):
@@ -218,6 +222,42 @@ def nothing_stays_held():
     until("no reservation is open", lambda: quotad.ctl("reservations", "ls", "-o", "json").find('"r_') < 0)
 
 
+def a_stream_whose_lines_end_with_CR_LF_is_stopped_too():
+    text = proxy.chat("sk-crlf", "tokens=4000 pause_ms=5 crlf=1")[1].read()
+    assert b"quota_exceeded" in text and b"[DONE]" not in text, text[-300:]
+    (found,) = quotad.entries(f"budget/crlf-{name}", 1)
+    same(quantities(found)["output_tokens"], text.count(b'"content": "t'))
+
+
+def an_upstream_by_TLS_below_a_prefix():
+    folder = world.folder / "upstream"
+    make_certificates(folder)
+    far = upstream.start((folder / "node.pem", folder / "node.key"))
+    url = f"https://localhost:{far.server_address[1]}/some/prefix/"
+    secret = {"UPSTREAM_API_KEY": "sk-upstream"}
+    known = start_proxy("--fail-closed", url, "https", SSL_CERT_FILE=str(folder / "ca.pem"), **secret)
+    text = known.chat("sk-https", "tokens=5")[1].read()
+    assert text.endswith(b"data: [DONE]\n\n"), text[-100:]
+    same(
+        (far.seen[0]["path"], far.seen[0]["key"]), ("/some/prefix/v1/chat/completions", "sk-upstream")
+    )
+    known.stop()
+    same(entry("https", "OK")["output_tokens"], 5)
+    doubting = start_proxy("--fail-closed", url, "doubting", SSL_CERT_FILE=str(folder / "other.pem"), **secret)
+    same(doubting.chat("sk-nowhere", "tokens=1")[1].status, 502)
+    doubting.stop()
+    same([each["outcome"] for each in quotad.entries(f"nowhere/{name}", 2)], ["NOT_DISPATCHED"] * 2)
+    same(len(far.seen), 1)
+
+
+def an_upstream_of_another_kind_is_refused_at_the_start():
+    keys = world.folder / "keys.json"
+    for url in ("ftp://here", "here:80", "http://", "http://me:secret@here", "http://here/?a=b", "http://here:x"):
+        flags = ["--listen", "127.0.0.1:0", "--keys", str(keys), "--fail-closed", "--upstream", url]
+        done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=20)
+        assert done.returncode != 0 and "http[s]://HOST[:PORT][/PREFIX]" in done.stderr, (url, done.stderr)
+
+
 def refused(response, status, what):
     same(response.status, status)
     error = json.loads(response.read())["error"]
@@ -337,6 +377,9 @@ try:
             a_vendor_that_is_not_there_is_502_and_not_dispatched,
             a_budget_that_is_used_up_stops_the_output,
             of_a_budget_of_money_nobody_is_told_amounts,
+            a_stream_whose_lines_end_with_CR_LF_is_stopped_too,
+            an_upstream_by_TLS_below_a_prefix,
+            an_upstream_of_another_kind_is_refused_at_the_start,
             what_a_request_gets_wrong_is_400_and_never_sent,
             only_silence_is_served_unchecked,
             nothing_stays_held,

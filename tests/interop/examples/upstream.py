@@ -2,12 +2,14 @@
 
 tokens=40 pause_ms=20            so many deltas of one token, then what they took, as OpenAI streams
 tokens=40 cut=10                 breaks off after ten
+tokens=40 crlf=1                 ends its lines with CR LF
 file=openai_chat.json            that body of testdata, a line at a time if it is a stream
 status=500                       fails
 """
 
 import json
 import pathlib
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         first = body["messages"][0]["content"] if "messages" in body else body["input"]
         first = first if isinstance(first, str) else first[0]["text"]
         plan = dict(word.split("=") for word in first.split())
-        seen = {"path": self.path, "body": body, "sent": 0, "closed": False}
+        seen = {"path": self.path, "key": self.headers["x-api-key"], "body": body, "sent": 0, "closed": False}
         self.server.seen.append(seen)
         try:
             self.answer(plan, body, seen)
@@ -63,7 +65,10 @@ class Handler(BaseHTTPRequestHandler):
         elif not body.get("stream"):
             self.whole(200, json.dumps(dict(self.usage(int(plan["tokens"])), choices=[])).encode())
         else:
-            self.stream(self.deltas(plan, body), int(plan.get("pause_ms", 1)) / 1000, seen, "cut" in plan)
+            deltas = self.deltas(plan, body)
+            if "crlf" in plan:
+                deltas = (delta.replace(b"\n", b"\r\n") for delta in deltas)
+            self.stream(deltas, int(plan.get("pause_ms", 1)) / 1000, seen, "cut" in plan)
 
     def usage(self, tokens):
         return {"usage": {**USAGE, "completion_tokens": tokens + 3, "total_tokens": 1163 + tokens + 3}}
@@ -100,9 +105,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def start():
-    """A server on a free port, in a thread; `.seen` is what came."""
+def start(tls=None):
+    """A server on a free port, in a thread; `.seen` is what came. tls: its certificate and key, as files."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.seen = []
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -136,12 +136,16 @@ class Program:
         return self.post("/v1/chat/completions", key, body)
 
 
-def secure_quotad(folder):
-    """One that speaks TLS and asks for certificates, and what a client of it is given: authority, certificate, key."""
+def make_certificates(folder):
     folder.mkdir()
     subprocess.run(
         ["sh", HERE.parents[1] / "lib" / "certs.sh", folder], check=True, capture_output=True, timeout=60
     )
+
+
+def secure_quotad(folder):
+    """One that speaks TLS and asks for certificates, and what a client of it is given: authority, certificate, key."""
+    make_certificates(folder)
     ca, cert, key = (str(folder / name) for name in ("ca.pem", "client.pem", "client.key"))
     flags = ("--tls-cert", folder / "node.pem", "--tls-key", folder / "node.key", "--tls-client-ca", ca)
     return Quotad(folder, flags, ("--tls-ca", ca, "--tls-cert", cert, "--tls-key", key)), (ca, cert, key)
