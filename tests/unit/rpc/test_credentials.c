@@ -136,11 +136,10 @@ Test(credentials, X1_a_wrong_file_says_where_and_what_is_accepted)
             "y: its token_sha256 is that of x");
 }
 
-/* What README.md shows, between ```yml and ```. */
-Test(credentials, X1_README_shows_a_file_that_loads)
+/* What README.md shows, between ```yml and ```; freed by the caller. */
+static char *shown_in_readme(void)
 {
     char path[1024];
-    char *why;
     const char *source = getenv("QUOTAD_SOURCE_DIR");
 
     (void)snprintf(path, sizeof(path), "%s/README.md", source != NULL ? source : ".");
@@ -151,14 +150,43 @@ Test(credentials, X1_README_shows_a_file_that_loads)
     begin += 7;
     char *end = strstr(begin, "```");
     cr_assert_not_null(end);
-    *end = '\0';
-    struct qd_credentials *set = load(begin, &why);
+    char *shown = strndup(begin, (size_t)(end - begin));
+    free(text);
+    return shown;
+}
+
+/* The text with `by` for its first HASH; freed by the caller. */
+static char *filled_in(const char *text, const char *by)
+{
+    const char *hash = strstr(text, ": HASH}");
+    char *filled = NULL;
+
+    cr_assert_not_null(hash);
+    cr_assert(asprintf(&filled, "%.*s: %s%s", (int)(hash - text), text, by, hash + 6) > 0);
+    return filled;
+}
+
+/* Whoever copies it must make tokens: a hash that is printed there would be known to everybody. */
+Test(credentials, X1_README_shows_a_file_that_loads_once_its_hashes_are_filled_in)
+{
+    char *why;
+    char *shown = shown_in_readme();
+    char *half = filled_in(shown, SECRET);
+    char *whole = filled_in(half, OTHER);
+
+    cr_expect_null(strstr(whole, ": HASH}"));
+    refused(shown, "quotactl token new");
+    refused(half, "quotactl token new");
+    struct qd_credentials *set = load(whole, &why);
     cr_assert_not_null(set, "%s", why);
     cr_expect_eq(qd_credentials_count(set), 4);
     is(qd_credentials_by_spiffe(set, str("spiffe://prod.example/ns/edge/sa/gw")), "edge");
+    is(qd_credentials_by_token(set, str("secret")), "ops");
     qd_credentials_free(set);
     free(why);
-    free(text);
+    free(shown);
+    free(half);
+    free(whole);
 }
 
 Test(credentials, X1_no_credentials_let_nobody_in)
