@@ -42,6 +42,7 @@ CASES = [
     "bad",
     "unproven",
     "https",
+    "elsewhere",
 ]
 ALL = {"input_tokens": 139, "cached_input_tokens": 1024, "reasoning_tokens": 3}
 
@@ -182,6 +183,14 @@ def a_vendor_that_fails_costs_nothing():
     connection, response = proxy.chat("sk-failed", "status=500")
     same((response.status, json.loads(response.read())["error"]["message"]), (500, "as asked"))
     same(entry("failed", "FAILED"), {})
+
+
+def a_vendor_that_sends_elsewhere_is_not_followed_with_its_key():
+    before = len(vendor.seen)
+    connection, response = proxy.chat("sk-elsewhere", "status=307")
+    same((response.status, response.read() != b""), (307, True))
+    same(len(vendor.seen), before + 1)
+    same(entry("elsewhere", "FAILED"), {})
 
 
 def a_vendor_that_is_not_there_is_502_and_not_dispatched():
@@ -374,6 +383,7 @@ try:
             a_client_that_goes_is_reported_and_the_vendor_stopped,
             a_vendor_that_breaks_off_is_told_and_reported,
             a_vendor_that_fails_costs_nothing,
+            a_vendor_that_sends_elsewhere_is_not_followed_with_its_key,
             a_vendor_that_is_not_there_is_502_and_not_dispatched,
             a_budget_that_is_used_up_stops_the_output,
             of_a_budget_of_money_nobody_is_told_amounts,

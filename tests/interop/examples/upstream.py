@@ -4,7 +4,7 @@ tokens=40 pause_ms=20            so many deltas of one token, then what they too
 tokens=40 cut=10                 breaks off after ten
 tokens=40 crlf=1                 ends its lines with CR LF
 file=openai_chat.json            that body of testdata, a line at a time if it is a stream
-status=500                       fails
+status=500                       fails; 307 sends elsewhere
 """
 
 import json
@@ -86,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
+        if 300 <= status < 400:
+            self.send_header("location", "/elsewhere")
         self.end_headers()
         self.wfile.write(body)
 
