@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"strings"
 )
 
@@ -53,7 +54,10 @@ var (
 	last = map[string]bool{"message_stop": true, "response.completed": true, "response.incomplete": true}
 )
 
-const ttl1h = 2 // quota.v1.CacheWriteTtl
+const (
+	ttl1h    = 2       // quota.v1.CacheWriteTtl
+	countMax = 1 << 53 // the most that quotad takes; no vendor means more
+)
 
 // usage is by quotad's meter; cache_write_tokens holds all that was written, written1h what of it was for an hour:
 // another price.
@@ -83,7 +87,7 @@ func pick(vendor object, path string) (int64, bool) {
 		value = inner[key]
 	}
 	number, ok := value.(float64)
-	return int64(number), ok && number >= 0
+	return int64(number), ok && number >= 0 && number <= countMax && number == math.Trunc(number)
 }
 
 func metersOf(vendor object) usage {
@@ -227,7 +231,9 @@ func (a *answer) takeUsage(vendor object) {
 			a.vendor[key] = value
 		}
 	}
-	a.size, a.pieces = 0, 0
+	if _, counted := metersOf(vendor).meters["output_tokens"]; counted {
+		a.size, a.pieces = 0, 0
+	}
 }
 
 // used is so far. What the vendor has not counted yet is guessed: the input as given here, output by its length.

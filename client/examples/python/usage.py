@@ -40,6 +40,7 @@ MESSAGES = {  # Anthropic's /v1/messages
 }
 TIERS = {"batch": 1, "priority": 2, "flex": 3}  # quota.v1.ServiceTier; any other is the standard price
 TTL_1H = 2  # quota.v1.CacheWriteTtl
+COUNT_MAX = 1 << 53  # the most that quotad takes; no vendor means more
 TEXTS = {"content", "reasoning_content", "refusal", "text", "thinking", "partial_json", "arguments"}
 LAST = {"message_stop", "response.completed", "response.incomplete"}
 
@@ -60,7 +61,7 @@ def shape_of(usage):
 def pick(usage, path):
     for key in path.split(".") if path else [""]:
         usage = usage.get(key) if isinstance(usage, dict) else None
-    return usage if isinstance(usage, int) and usage >= 0 else None
+    return usage if type(usage) is int and 0 <= usage <= COUNT_MAX else None
 
 
 def meters(usage):
@@ -151,6 +152,7 @@ class Answer:
             self.tier = TIERS.get(where.get("service_tier"), self.tier)
         if usage:
             self.usage.update({k: v for k, v in usage.items() if v is not None})
+        if "output_tokens" in meters(usage).meters:
             self.size = self.pieces = 0
 
     def used(self, guessed_input):
