@@ -2,8 +2,8 @@
 //
 //	proxy -quotad 127.0.0.1:7070 -upstream http://127.0.0.1:8000 -keys keys.json -fail-closed
 //
-// keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY. It listens in plain
-// HTTP, on loopback only: put it behind what ends TLS. The upstream may speak TLS (https://HOST/PREFIX).
+// keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY; it may speak TLS
+// (https://HOST/PREFIX). The proxy itself listens in plain HTTP, on loopback only: put it behind what ends TLS.
 package main
 
 import (

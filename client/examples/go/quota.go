@@ -129,8 +129,8 @@ func told(limit *pb.LimitState, reason pb.Reason, message string) string {
 	return limit.Name + " is used up"
 }
 
-// unanswered says what becomes of a request that was not checked. Only silence is served unchecked: no request may choose
-// that it is not counted.
+// unanswered says what becomes of a request that was not checked. Only silence is served unchecked: no request may
+// choose that it is not counted.
 func (q *quota) unanswered(h *hold, err error) *refusal {
 	slog.Warn("check", "request", h.requestID, "error", err)
 	switch status.Code(err) {

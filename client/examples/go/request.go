@@ -43,25 +43,22 @@ func countOf(body object, name string, most int64) (*int64, *refusal) {
 	return &count, nil
 }
 
-// outputBound is the most output that a request allows, or nil.
-func outputBound(body object) (*int64, *refusal) {
+// outputBound is the most output that a request allows, whichever field its vendor reads, or nil.
+func outputBound(body object) (most *int64, no *refusal) {
 	choices, no := countOf(body, "n", choicesMax)
-	if no != nil {
-		return nil, no
-	}
 	for _, name := range []string{"max_completion_tokens", "max_output_tokens", "max_tokens"} {
-		bound, no := countOf(body, name, outputMax)
-		if no != nil {
-			return nil, no
+		bound, wrong := countOf(body, name, outputMax)
+		if wrong != nil {
+			no = wrong
 		}
-		if bound != nil && choices != nil {
-			*bound *= max(1, *choices)
-		}
-		if bound != nil {
-			return bound, nil
+		if bound != nil && (most == nil || *bound > *most) {
+			most = bound
 		}
 	}
-	return nil, nil
+	if most != nil && choices != nil {
+		*most *= max(1, *choices)
+	}
+	return most, no
 }
 
 // decode keeps numbers as they were written: what is sent on is what the client sent.

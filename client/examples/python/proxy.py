@@ -3,8 +3,8 @@
 
   proxy.py --quotad 127.0.0.1:7070 --upstream http://127.0.0.1:8000 --keys keys.json --fail-closed
 
-keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY. It listens in plain HTTP, on
-loopback only: put it behind what ends TLS. The upstream may speak TLS (https://HOST/PREFIX).
+keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in $UPSTREAM_API_KEY; it may speak TLS
+(https://HOST/PREFIX). The proxy itself listens in plain HTTP, on loopback only: put it behind what ends TLS.
 """
 
 import argparse
@@ -52,13 +52,12 @@ def count_of(body, name, most):
 
 
 def output_bound(body):
-    """The most output that a request allows, or None."""
+    """The most output that a request allows, whichever field its vendor reads, or None."""
     choices = count_of(body, "n", CHOICES_MAX) or 1
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        bound = count_of(body, name, OUTPUT_MAX)
-        if bound is not None:
-            return bound * choices
-    return None
+    names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+    bounds = [count_of(body, name, OUTPUT_MAX) for name in names]
+    given = [bound for bound in bounds if bound is not None]
+    return max(given) * choices if given else None
 
 
 def error_body(kind, message):
@@ -149,7 +148,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(Refused(502, f"the upstream cannot be reached: {error}"))
             return pb.OUTCOME_NOT_DISPATCHED
         try:
-            upstream.request("POST", self.server.prefix + self.path, json.dumps(body).encode(), self.server.upstream_headers)
+            path, headers = self.server.prefix + self.path, self.server.upstream_headers
+            upstream.request("POST", path, json.dumps(body).encode(), headers)
             response = upstream.getresponse()
         except (OSError, http.client.HTTPException) as error:
             upstream.close()
@@ -239,7 +239,7 @@ def upstream_of(url):
     """The kind of connection, the host and what goes before each path."""
     found = re.fullmatch(r"(https?)://((?:[\w.-]+|\[[\da-f:]+\])(?::\d+)?)(/[^?#\s]*)?", url, re.ASCII)
     if not found:
-        raise argparse.ArgumentTypeError(f"{url!r}: http[s]://HOST[:PORT][/PREFIX] is accepted")
+        raise argparse.ArgumentTypeError("http[s]://HOST[:PORT][/PREFIX] is accepted")
     scheme, host, prefix = found.groups(default="")
     connections = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     return connections[scheme], host, prefix.rstrip("/")

@@ -265,6 +265,7 @@ def an_upstream_of_another_kind_is_refused_at_the_start():
         flags = ["--listen", "127.0.0.1:0", "--keys", str(keys), "--fail-closed", "--upstream", url]
         done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=20)
         assert done.returncode != 0 and "http[s]://HOST[:PORT][/PREFIX]" in done.stderr, (url, done.stderr)
+        assert "secret" not in done.stderr, done.stderr
 
 
 def refused(response, status, what):
@@ -281,9 +282,12 @@ def what_a_request_gets_wrong_is_400_and_never_sent():
         {field: count} for field in ("max_tokens", "max_completion_tokens", "n") for count in counts
     ]:
         (field,) = wrong
-        refused(proxy.chat("sk-bad", "tokens=1", **{"max_tokens": 5, **wrong})[1], 400, field)
+        right = {"max_tokens": 5, "max_completion_tokens": 5}
+        refused(proxy.chat("sk-bad", "tokens=1", **{**right, **wrong})[1], 400, field)
     for text in (" ", "{", "[1]", "[" * 100_000, '{"n":' + "9" * 5000 + "}"):
         refused(proxy.post("/v1/chat/completions", "sk-bad", text)[1], 400, "")
+    most = {"model": "boundless", "max_completion_tokens": 1, "max_tokens": 1 << 40}
+    refused(proxy.chat("sk-bad", "tokens=1", **most)[1], 429, "never fits")  # some vendors read the one, some the other
     with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
         raw.sendall(b"POST /v1/messages HTTP/1.1\r\nhost: here\r\ncontent-length: ten\r\n\r\n")
         assert b" 400 " in raw.recv(100)
