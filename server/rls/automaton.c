@@ -9,7 +9,7 @@
 #define SYMBOLS 258U
 
 /* Cells of rows for each state, if all states have that many: what fast look-ups may cost. */
-#define CELLS_PER_STATE 8U
+#define CELLS_PER_STATE 16U
 
 #define ROOT UINT32_C(0) /* nothing is met; nobody's child */
 
@@ -37,8 +37,8 @@ struct wildcard {
 
 struct qd_rls_automaton {
     struct state *states; /* from the shortest on */
-    const uint32_t
-        *wholes;     /* by state: the longest whole piece that it ends with, or is; ROOT: none */
+    /* By state: the longest whole piece that it ends with, or is; ROOT: none. */
+    const uint32_t *wholes;
     uint32_t *slots; /* of states by parent and symbol; ROOT: free, as at least half are */
     size_t mask;
     /* Of the first states: where each class of symbols leads, in one look. */
@@ -403,6 +403,25 @@ static uint32_t go(struct pass *p, uint32_t state, uint32_t symbol, size_t end)
     return state;
 }
 
+/* From byte `i` on over those at which no piece ends, as far as there are rows: most of all bytes.
+ * Returns the byte that it has come to. */
+static size_t run(const struct qd_rls_automaton *a, struct qd_str value, size_t i, uint32_t *state)
+{
+    const uint32_t *rows = a->rows;
+    const uint32_t *wholes = a->wholes;
+    size_t width = a->classes;
+    uint32_t at = *state;
+    for (; i < value.len && at < a->row_count; i++) {
+        uint32_t next = rows[at * width + a->class_of[(unsigned char)value.ptr[i]]];
+        if (wholes[next] != ROOT) {
+            break;
+        }
+        at = next;
+    }
+    *state = at;
+    return i;
+}
+
 /* All symbols up to `place` are the beginning of an anchored piece. */
 static bool is_at_begin(const struct qd_rls_automaton *a, uint32_t state, size_t place)
 {
@@ -419,11 +438,17 @@ size_t qd_rls_automaton_find(const struct qd_rls_automaton *a, struct qd_rls_scr
 {
     struct pass p = {a, scratch, a->none, a->floating_count, steps};
     uint32_t state = go(&p, ROOT, BEGIN, 1);
-    for (size_t i = 0; i < value.len; i++, ++*steps) {
+    for (size_t i = 0; i < value.len;) {
         if (p.best == 0 || (p.waiting == 0 && !is_at_begin(a, state, i + 1))) {
             return p.best;
         }
-        state = go(&p, state, (unsigned char)value.ptr[i], i + 2);
+        size_t next = p.waiting > 0 ? run(a, value, i, &state) : i;
+        if (next == i) {
+            state = go(&p, state, (unsigned char)value.ptr[i], i + 2);
+            next++;
+        }
+        *steps += (uint32_t)(next - i);
+        i = next;
     }
     (void)go(&p, state, END, value.len + 2);
     return p.best;

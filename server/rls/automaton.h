@@ -4,7 +4,7 @@
  * Layer:    rls
  * Units:    a value of n bytes has n + 2 places: its beginning, which is 0, its bytes, its end.
  * Threads:  one thread makes an automaton; then it is immutable.
- * Memory:   all of it is in one arena: up to 80 bytes for each byte of the wildcards, where no
+ * Memory:   all of it is in one arena: up to 110 bytes for each byte of the wildcards, where no
  *           beginnings of pieces are shared, and 40 for each wildcard.
  *
  * A wildcard is a list of pieces, each to be found behind the one before it: "a*b*c" is "a" at the

@@ -31,7 +31,7 @@ struct qd_rls_value; /* value.h */
 #define QD_RLS_METADATA_MAX   256         /* values of one rule */
 /* Bytes of the wildcards in all files. Those of a key that has few at one level, and none of them
  * with more than a beginning and an end ("a*z"), do not count: they are tried one by one. */
-#define QD_RLS_WILDCARD_BYTES_MAX (8U << 20)
+#define QD_RLS_WILDCARD_BYTES_MAX (4U << 20)
 #define QD_RLS_TRIED_MAX          8
 
 /* One rate_limit with what its descriptor says of it. */

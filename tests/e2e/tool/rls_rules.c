@@ -1,11 +1,14 @@
 /* Answers ShouldRateLimit calls by COUNT rules, for test_rls_rules.sh, which counts what a call
  * takes:
  *
- *   rls_rules COUNT CALLS
+ *   rls_rules COUNT CALLS [KEY]
  *
  * The calls, of three descriptors each, are the same whatever COUNT is: exact values and a bare
  * key, one below another. Their counters are there before the CALLS are made, which alone are
- * counted by callgrind with --instr-atstart=no. Prints how many descriptors met a rule. */
+ * counted by callgrind with --instr-atstart=no. Prints how many descriptors met a rule.
+ *
+ * With a KEY a call has one descriptor instead, of that key and a long value which meets its bare
+ * key in the end: "route", which has COUNT wildcards that the value almost matches, or "path". */
 #include "envoy/service/ratelimit/v3/rls.pb-c.h"
 #include "server/ledger/ledger.h"
 #include "server/policy/policy_file.h"
@@ -24,9 +27,10 @@
 #define CALLGRIND_STOP_INSTRUMENTATION  (void)0
 #endif
 
-#define BODIES    32U
-#define BODY_MAX  512U
-#define RULES_MIN 100U
+#define BODIES     32U
+#define BODY_MAX   512U
+#define LONG_VALUE 60000U
+#define RULES_MIN  100U
 
 static void *must(void *thing, const char *what)
 {
@@ -37,7 +41,7 @@ static void *must(void *thing, const char *what)
     return thing;
 }
 
-static struct qd_rls_set *load(unsigned long count)
+static struct qd_rls_set *load(unsigned long count, unsigned long wildcards)
 {
     char *yaml = NULL;
     size_t size = 0;
@@ -53,6 +57,10 @@ static struct qd_rls_set *load(unsigned long count)
                       "- {key: path, value: /v%lu, rate_limit: {unit: day, requests_per_unit: "
                       "9000000}}\n",
                       i);
+    }
+    (void)fputs("- {key: route, rate_limit: {unit: day, requests_per_unit: 9000000}}\n", out);
+    for (unsigned long i = 0; i < wildcards; i++) {
+        (void)fprintf(out, "- {key: route, value: '*/v%lu/*/x*'}\n", i);
     }
     (void)fprintf(out, "- key: tier\n  value: gold\n  descriptors:\n");
     for (unsigned long i = 0; i < count / 2; i++) {
@@ -147,17 +155,39 @@ static size_t make_body(unsigned number, uint8_t bytes[BODY_MAX])
     return protobuf_c_message_pack(&request.base, bytes);
 }
 
-static void call_all(struct qd_place *place, uint8_t bodies[][BODY_MAX], const size_t *sizes,
-                     unsigned long calls)
+/* One descriptor; the caller frees it. */
+static uint8_t *make_long_body(char *key, size_t *ret_size)
+{
+    static char domain[] = "d", value[LONG_VALUE + 1];
+    Envoy__Service__Ratelimit__V3__RateLimitRequest request;
+    descriptor d, *descriptors[] = {&d};
+    entry e, *entries[] = {&e};
+
+    for (size_t i = 0; i < LONG_VALUE; i++) {
+        value[i] = "/v99"[i % 4];
+    }
+    fill_entry(&e, key, value);
+    envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__init(&d);
+    d.entries = entries;
+    d.n_entries = 1;
+    envoy__service__ratelimit__v3__rate_limit_request__init(&request);
+    request.domain = domain;
+    request.descriptors = descriptors;
+    request.n_descriptors = 1;
+    uint8_t *bytes = must(malloc(protobuf_c_message_get_packed_size(&request.base)), "no memory");
+    *ret_size = protobuf_c_message_pack(&request.base, bytes);
+    return bytes;
+}
+
+static void call_all(struct qd_place *place, const struct qd_str *bodies, unsigned long calls)
 {
     struct qd_error error;
     struct qd_call *call = must(calloc(1, sizeof(*call)), "no memory");
 
     for (unsigned long i = 0; i < calls; i++) {
-        struct qd_str bytes = {(const char *)bodies[i % BODIES], sizes[i % BODIES]};
         qd_place_clear(place);
         (void)qd_worker_enter(place->worker);
-        if (qd_rls_methods[0].handle(place, call, bytes, &error) != QD_ERROR_NONE) {
+        if (qd_rls_methods[0].handle(place, call, bodies[i % BODIES], &error) != QD_ERROR_NONE) {
             (void)must(NULL, error.text);
         }
         qd_worker_leave(place->worker);
@@ -167,14 +197,16 @@ static void call_all(struct qd_place *place, uint8_t bodies[][BODY_MAX], const s
 
 int main(int argc, char **argv)
 {
-    static uint8_t bodies[BODIES][BODY_MAX];
-    size_t sizes[BODIES];
+    static uint8_t bytes[BODIES][BODY_MAX];
+    struct qd_str bodies[BODIES];
+    uint8_t *long_body = NULL;
+    size_t long_size = 0;
     struct qd_ledger_config in_ledger = {0};
     struct qd_ledger *ledger = NULL;
     struct qd_place place = {0};
 
-    if (argc != 3 || strtoul(argv[1], NULL, 10) < RULES_MIN) {
-        (void)fputs("usage: rls_rules COUNT CALLS; COUNT is at least 100\n", stderr);
+    if (argc < 3 || argc > 4 || strtoul(argv[1], NULL, 10) < RULES_MIN) {
+        (void)fputs("usage: rls_rules COUNT CALLS [KEY]; COUNT is at least 100\n", stderr);
         return 1;
     }
     struct qd_rpc *rpc = must(calloc(1, sizeof(*rpc)), "no memory");
@@ -183,17 +215,22 @@ int main(int argc, char **argv)
         return 1;
     }
     rpc->tenant_domain = (struct qd_str){"quotad", 6};
-    atomic_init(&rpc->rls, load(strtoul(argv[1], NULL, 10)));
+    unsigned long count = strtoul(argv[1], NULL, 10);
+    atomic_init(&rpc->rls, load(count, argc == 4 ? count : 0));
     place.node = rpc->node = make_node(store, ledger);
     if (!qd_place_init(&place, rpc)) {
         return 1;
     }
-    for (unsigned i = 0; i < BODIES; i++) {
-        sizes[i] = make_body(i, bodies[i]);
+    if (argc == 4) {
+        long_body = make_long_body(argv[3], &long_size);
     }
-    call_all(&place, bodies, sizes, BODIES);
+    for (unsigned i = 0; i < BODIES; i++) {
+        bodies[i] = long_body != NULL ? (struct qd_str){(char *)long_body, long_size}
+                                      : (struct qd_str){(char *)bytes[i], make_body(i, bytes[i])};
+    }
+    call_all(&place, bodies, BODIES);
     CALLGRIND_START_INSTRUMENTATION;
-    call_all(&place, bodies, sizes, strtoul(argv[2], NULL, 10));
+    call_all(&place, bodies, strtoul(argv[2], NULL, 10));
     CALLGRIND_STOP_INSTRUMENTATION;
     printf("%llu\n", (unsigned long long)atomic_load(&place.worker->figures.rls_ok));
     qd_place_release(&place);
@@ -201,6 +238,7 @@ int main(int argc, char **argv)
     qd_rls_set_free(atomic_load(&rpc->rls));
     qd_ledger_close(ledger);
     qd_store_close(store);
+    free(long_body);
     free(rpc);
     return 0;
 }

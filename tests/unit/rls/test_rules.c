@@ -294,7 +294,7 @@ Test(rules, X2_P1_wildcards_have_a_bound)
     qd_rls_rules_free(load_rules(yaml));
     free(yaml);
     yaml = long_wildcards(bound + 3);
-    expect_refused(yaml, "config.yaml:4188:1: descriptors: too many wildcards; at most 8388608 "
+    expect_refused(yaml, "config.yaml:2096:1: descriptors: too many wildcards; at most 4194304 "
                          "bytes of them are accepted in all files\n");
     free(yaml);
 }
