@@ -1,5 +1,7 @@
 #include "server/certificate_file.h"
 
+#define RETRY_LOOKS 60U
+
 static uint64_t look(void *context)
 {
     return qd_rpc_tls_look(context);
@@ -8,8 +10,7 @@ static uint64_t look(void *context)
 /* A handshake may have been first: what it loaded is news here all the same. */
 static bool reload(void *context, struct qd_reread_mark *ret_mark)
 {
-    ret_mark->content = qd_rpc_tls_read_again(context, &ret_mark->look);
-    return true;
+    return qd_rpc_tls_read_again(context, &ret_mark->content, &ret_mark->look);
 }
 
 struct qd_reread *qd_certificate_watch_start(const char *path, struct qd_node *node,
@@ -18,6 +19,7 @@ struct qd_reread *qd_certificate_watch_start(const char *path, struct qd_node *n
     struct qd_reread_config config = {.look = look,
                                       .load = reload,
                                       .context = rpc,
+                                      .retry_looks = RETRY_LOOKS,
                                       .action = "ReloadCertificate",
                                       .subject = "(certificate)",
                                       .path = path,

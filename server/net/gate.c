@@ -3,6 +3,8 @@
 #include "server/net/address.h"
 
 #include <assert.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,12 +13,17 @@
 #include <time.h>
 
 #define NS_PER_S INT64_C(1000000000)
+/* So long after its last answer, or since it came, a connection may have to give way. */
+#define UNFINISHED_NS (NS_PER_S / 5) /* with a part of a request, or none yet */
+#define IDLE_NS       (2 * NS_PER_S)
 
 struct place {
     bool taken;
     bool cut; /* the daemon has not closed it yet */
     int fd;
     int64_t answered_ns; /* the last time; or when it came */
+    bool answered;
+    uint64_t received; /* bytes, until it was answered */
     uint8_t address[QD_ADDRESS_BYTES];
 };
 
@@ -68,23 +75,64 @@ static void cut(struct qd_gate *gate, struct place *place, enum qd_gate_cut why)
     (void)atomic_fetch_add_explicit(&gate->cut[why], 1, memory_order_relaxed);
 }
 
-/* How many are open, of an address or (NULL) of all; and which has waited longest. */
-static uint32_t look(struct qd_gate *gate, const uint8_t *address, struct place **ret_oldest)
+static bool is_open_of(const struct place *p, const uint8_t *address)
 {
-    struct place *oldest = NULL;
+    return p->taken && !p->cut &&
+           (address == NULL || memcmp(p->address, address, sizeof(p->address)) == 0);
+}
+
+static uint64_t received(int fd)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+
+    memset(&info, 0, sizeof(info));
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
+}
+
+static bool is_unfinished(const struct place *place)
+{
+    return !place->answered || received(place->fd) > place->received;
+}
+
+/* Of two, NULL or such that may have to give way, the one that does: rather a drip than one that
+ * idles between two requests. */
+static struct place *worse(struct place *a, struct place *b, int64_t now)
+{
+    bool unfinished = is_unfinished(b);
+
+    if (now - b->answered_ns < (unfinished ? UNFINISHED_NS : IDLE_NS)) {
+        return a;
+    }
+    if (a == NULL || is_unfinished(a) != unfinished) {
+        return a == NULL || unfinished ? b : a;
+    }
+    return b->answered_ns < a->answered_ns ? b : a;
+}
+
+/* How many are open, of an address or (NULL) of all. */
+static uint32_t count(const struct qd_gate *gate, const uint8_t *address)
+{
     uint32_t open = 0;
 
     for (uint32_t i = 0; i < gate->count; i++) {
-        struct place *p = &gate->places[i];
-        if (!p->taken || p->cut ||
-            (address != NULL && memcmp(p->address, address, sizeof(p->address)) != 0)) {
-            continue;
-        }
-        open++;
-        oldest = oldest == NULL || p->answered_ns < oldest->answered_ns ? p : oldest;
+        open += is_open_of(&gate->places[i], address);
     }
-    *ret_oldest = oldest;
     return open;
+}
+
+/* Which of them gives way; NULL: none. */
+static struct place *choose(struct qd_gate *gate, const uint8_t *address)
+{
+    struct place *worst = NULL;
+    int64_t now = now_ns();
+
+    for (uint32_t i = 0; i < gate->count; i++) {
+        if (is_open_of(&gate->places[i], address)) {
+            worst = worse(worst, &gate->places[i], now);
+        }
+    }
+    return worst;
 }
 
 static struct place *free_place(struct qd_gate *gate)
@@ -100,14 +148,17 @@ static struct place *free_place(struct qd_gate *gate)
 static struct place *enter(struct qd_gate *gate, int fd, const struct sockaddr *peer)
 {
     struct place *place = free_place(gate);
-    struct place *oldest;
+    bool crowded;
+    bool alone; /* that address */
 
     assert(place != NULL); /* the daemon has as many connections as there are places */
     *place = (struct place){.taken = true, .fd = fd, .answered_ns = now_ns()};
     qd_address_of(peer, place->address);
-    if (look(gate, place->address, &oldest) > gate->address_max ||
-        look(gate, NULL, &oldest) > gate->count - 1) {
-        cut(gate, oldest, QD_GATE_CROWDED);
+    alone = count(gate, place->address) > gate->address_max;
+    crowded = alone || count(gate, NULL) > gate->count - 1;
+    if (crowded) {
+        struct place *worst = choose(gate, alone ? place->address : NULL);
+        cut(gate, worst != NULL ? worst : place, QD_GATE_CROWDED);
     }
     return place;
 }
@@ -137,6 +188,8 @@ void qd_gate_answered(struct qd_gate *gate, struct MHD_Connection *connection)
 
     (void)pthread_mutex_lock(&gate->lock);
     place->answered_ns = now_ns();
+    place->answered = true;
+    place->received = received(place->fd);
     (void)pthread_mutex_unlock(&gate->lock);
 }
 

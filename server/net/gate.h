@@ -8,12 +8,12 @@
  *
  * libmicrohttpd's own timeout is for silence: a byte a second keeps a connection for ever, and a
  * sidecar shares its address with what else runs beside it, so that a bound for an address alone
- * would turn away the wrong one. So nobody is turned away here. Who comes and is one too many makes
- * another give way: that one of the same address, if the address has three quarters of the places,
- * else of all, which has waited longest since it was answered last, or came. Who asks honestly is
- * answered long before its turn comes; one that idles between two requests may find its connection
- * closed, as it may at any time over HTTP. And a connection that goes without an answer for
- * QD_GATE_PATIENCE_S is cut, however busy it is.
+ * would turn away the wrong one. So who comes and is one too many makes another give way, of the
+ * same address, if the address has three quarters of the places, else of all: one whose request has
+ * not come in whole for a fifth of a second, or else one that has idled for two seconds, as it may
+ * find its connection closed at any time over HTTP. Where all ask and are answered, the newcomer is
+ * turned away: cutting one of a pool's that is about to ask would only make another newcomer of it.
+ * And a connection that goes without an answer for QD_GATE_PATIENCE_S is cut, however busy it is.
  *
  * Not bounded: who makes connections faster than others are answered. Each lives only as long as it
  * takes to make as many as there are places.

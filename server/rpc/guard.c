@@ -70,13 +70,14 @@ void qd_guard_release(struct qd_guard *guard)
 
 /* --- what the accept loop asks --- */
 
-static bool is_banned(const struct qd_guard *guard, const struct sockaddr_storage *peer,
-                      uint64_t now_ms)
+/* While the heap is high there are no turns. */
+static bool is_banned(struct qd_guard *guard, const struct sockaddr_storage *peer, uint64_t now_ms)
 {
-    uint8_t address[16];
+    uint8_t address[QD_ADDRESS_BYTES];
 
     qd_address_of((const struct sockaddr *)peer, address);
-    return qd_bans_has(&guard->bans, address, now_ms);
+    struct qd_ban *ban = qd_bans_find(&guard->bans, address, now_ms);
+    return ban != NULL && (qd_heap_is_high(&guard->heap) || !qd_ban_takes_turn(ban, now_ms));
 }
 
 static enum qd_refusal admit(struct qd_guard *guard, int fd, const struct sockaddr_storage *peer)
@@ -178,7 +179,7 @@ static void cut(struct qd_guard *guard, int fd, enum qd_cutoff why)
     const uint8_t *address = c->peers[c->by_fd[fd].peer].address;
     uint64_t now_ms = clock_ms();
     tell(why, address);
-    qd_bans_add(&guard->bans, address, now_ms + QD_GUARD_BAN_MS);
+    qd_bans_add(&guard->bans, address, now_ms, now_ms + QD_GUARD_BAN_MS);
     qd_heap_cut(&guard->heap, now_ms);
     atomic_fetch_add_explicit(&guard->figures->cut[why], 1, memory_order_relaxed);
     qd_connections_cut(c, fd);

@@ -25,9 +25,9 @@
  *   comes. After QD_CAPTIVE_MS that thread is freed; on a machine that is short of time, where
  *   little came, after QD_CAPTIVE_IDLE_MS.
  *
- * A connection that is cut off is closed without a word, and its address is refused new ones for
- * QD_GUARD_BAN_MS, and for as long as the heap stays high: otherwise a flood is back before what it
- * left is cleared away. Its others stay.
+ * A connection that is cut off is closed without a word, and its address has hardly any new ones
+ * for QD_GUARD_BAN_MS (bans.h), and none as long as the heap stays high: otherwise a flood is back
+ * before what it left is cleared away. Its others stay.
  */
 #ifndef QD_RPC_GUARD_H
 #define QD_RPC_GUARD_H

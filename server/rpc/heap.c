@@ -16,16 +16,16 @@ bool qd_heap_was_cut(const struct qd_heap *heap, uint64_t now_ms)
 }
 
 /* What the need may be now, at most. */
-static size_t ceiling(const struct qd_heap *heap, uint64_t now_ms)
+static size_t ceiling(const struct qd_heap *heap, bool calm, uint64_t now_ms)
 {
     size_t rise = (size_t)(now_ms - heap->looked_ms) * (QD_HEAP_RISE_PER_S / 1000);
 
-    return qd_heap_was_cut(heap, now_ms) ? heap->needed + rise : SIZE_MAX;
+    return !calm || qd_heap_was_cut(heap, now_ms) ? heap->needed + rise : SIZE_MAX;
 }
 
 void qd_heap_look(struct qd_heap *heap, size_t used, bool calm, uint64_t now_ms)
 {
-    size_t most = calm ? ceiling(heap, now_ms) : heap->needed;
+    size_t most = ceiling(heap, calm, now_ms);
 
     heap->needed = used < most ? used : most;
     heap->used = used;

@@ -6,9 +6,10 @@
  * Units:    bytes; milliseconds of any clock that does not go back.
  *
  * What the node needs is what is in use while no connection costs much. But what a flood left is in
- * use, too, for as long as gRPC needs to clear it away, after its connections have gone: for
- * QD_HEAP_CALM_MS after a cut the need is believed to rise by QD_HEAP_RISE_PER_S at most.
- * Otherwise each wave of a flood would be let in on top of what the one before has left.
+ * use, too, for as long as gRPC needs to clear it away, after its connections have gone: while one
+ * costs much, and for QD_HEAP_CALM_MS after a cut, the need is believed to rise by
+ * QD_HEAP_RISE_PER_S at most. Otherwise each wave of a flood would be let in on top of what the one
+ * before has left. And it does rise: nobody can keep the heap high for good by costing a little.
  */
 #ifndef QD_RPC_HEAP_H
 #define QD_RPC_HEAP_H

@@ -404,9 +404,9 @@ uint64_t qd_rpc_tls_look(const struct qd_rpc *rpc)
     return qd_tls_look(rpc->tls);
 }
 
-struct qd_hash128 qd_rpc_tls_read_again(struct qd_rpc *rpc, uint64_t *ret_look)
+bool qd_rpc_tls_read_again(struct qd_rpc *rpc, struct qd_hash128 *ret_content, uint64_t *ret_look)
 {
-    return qd_tls_read_again(rpc->tls, ret_look);
+    return qd_tls_read_again(rpc->tls, ret_content, ret_look);
 }
 
 void qd_rpc_publish_rls(struct qd_rpc *rpc, struct qd_rls_set *set)

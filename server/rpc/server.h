@@ -95,7 +95,7 @@ void qd_rpc_publish_credentials(struct qd_rpc *rpc, struct qd_credentials *crede
 
 /* qd_tls_look and qd_tls_read_again of a server that speaks TLS. */
 uint64_t qd_rpc_tls_look(const struct qd_rpc *rpc);
-struct qd_hash128 qd_rpc_tls_read_again(struct qd_rpc *rpc, uint64_t *ret_look);
+bool qd_rpc_tls_read_again(struct qd_rpc *rpc, struct qd_hash128 *ret_content, uint64_t *ret_look);
 
 /* Health turns NOT_SERVING (or SERVING again); watchers are told. */
 void qd_rpc_set_serving(struct qd_rpc *rpc, bool serving);

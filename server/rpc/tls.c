@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define LOOK_NS INT64_C(1000000000)
+#define LOOK_NS  INT64_C(1000000000)
+#define RETRY_NS INT64_C(30000000000)
 
 struct material {
     struct qd_pem cert;
@@ -34,6 +35,8 @@ struct qd_tls {
     uint64_t generation;       /* counts what was loaded */
     struct qd_hash128 content; /* of the certificate and the authorities in force */
     uint64_t seen;             /* what the files looked like that were tried last */
+    bool is_old;               /* those were refused */
+    int64_t refused_ns;        /* monotonic */
     int64_t looked_ns;         /* monotonic */
     /* When what was refused because it is too early is tried again, Unix time; 0: never. */
     _Atomic int64_t begins_s;
@@ -190,7 +193,9 @@ static void read_again(struct qd_tls *tls)
     if (look(tls) == tls->seen) {
         return;
     }
-    if (load(tls, &error)) {
+    tls->is_old = !load(tls, &error);
+    tls->refused_ns = now_ns();
+    if (!tls->is_old) {
         qd_log(QD_LOG_INFO, "TLS certificate reloaded", "file=%s",
                qd_log_quote(tls->files.cert).text);
     } else {
@@ -262,14 +267,18 @@ uint64_t qd_tls_look(const struct qd_tls *tls)
     return look(tls);
 }
 
-struct qd_hash128 qd_tls_read_again(struct qd_tls *tls, uint64_t *ret_look)
+bool qd_tls_read_again(struct qd_tls *tls, struct qd_hash128 *ret_content, uint64_t *ret_look)
 {
     (void)pthread_mutex_lock(&tls->lock);
+    if (tls->is_old && now_ns() - tls->refused_ns >= RETRY_NS) {
+        tls->seen = 0; /* what was missing may have been a descriptor */
+    }
     read_again(tls);
-    struct qd_hash128 content = tls->content;
+    *ret_content = tls->content;
     *ret_look = tls->seen;
+    bool good = !tls->is_old;
     (void)pthread_mutex_unlock(&tls->lock);
-    return content;
+    return good;
 }
 
 void qd_tls_free(struct qd_tls *tls)

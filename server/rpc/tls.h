@@ -45,7 +45,7 @@ uint64_t qd_tls_look(const struct qd_tls *tls);
 /* Load them now if they have changed since they were tried last, as the next handshake would.
  * Returns a hash of the certificate and the authorities in force; *ret_look: what was tried last.
  */
-struct qd_hash128 qd_tls_read_again(struct qd_tls *tls, uint64_t *ret_look);
+bool qd_tls_read_again(struct qd_tls *tls, struct qd_hash128 *ret_content, uint64_t *ret_look);
 
 /* For one port, released by the caller. At most QD_TLS_PORTS_MAX. */
 grpc_server_credentials *qd_tls_credentials(struct qd_tls *tls);

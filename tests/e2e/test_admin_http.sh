@@ -375,7 +375,7 @@ X5_drain_delay_is_seen_before_the_node_stops() {
     get /readyz
     expect_eq "$code $page" "503 [-]serving failed: draining
 not ready"
-    expect_exit 0 ctl check acme --model m --use input_tokens=1
+    expect_exit 0 ctl check leaving --model m --use input_tokens=1
     expect_in "$out" "ALLOW"
     expect_exit 0 ctl report --tenant acme --request-id late-1 --model m --use input_tokens=1
     expect_match "$out" '^BOOKED '

@@ -104,6 +104,7 @@ drip() {
         [ $tries -lt 100 ] || qd_fail "no connections: $(cat "$T/drip.$3")"
         sleep 0.1
     done
+    sleep 0.3 # a request that is not whole by then is one that gives way (gate.h)
 }
 
 drip_ends() {
@@ -120,6 +121,17 @@ answered_from() { # ADDRESS
 
 # More connections than are taken, of an address that sends a byte a second on each: others are answered meanwhile, and so is
 # the sidecar at this very address. And afterwards all are.
+# Who asks and is answered keeps its connection: one too many is turned away itself.
+X2_a_pool_that_is_too_large_stays() {
+    drip 220 127.0.0.1 whole
+    sleep 4
+    open=$(sed -n 's/open //p' "$T/drip.whole" | tail -n 1)
+    [ "$open" -ge 180 ] || qd_fail "of 220 connections there are $open"
+    [ "$open" -le 192 ] || qd_fail "one address has $open connections"
+    answered_from 127.0.0.2
+    drip_ends
+}
+
 X2_a_drip_of_requests_leaves_room() {
     for kind in body head none; do
         drip 300 127.0.0.1 "$kind"
@@ -302,7 +314,7 @@ start() { # ARGUMENT...
 
 start --rls-config "$T/rls" --rls-headers --rls-metadata --port-file "$T/ports"
 qd_run I3_point_16_json_decides_as_grpc_does I3_point_16_errors_are_400 I3_point_16_other_methods_and_pages X2_a_body_is_bounded \
-    X2_a_drip_of_requests_leaves_room X2_a_drip_of_many_addresses_leaves_room X2_a_request_without_an_end_is_cut I4_the_service_ratelimit_is_healthy I10_ports_are_written_down I10_a_port_that_is_taken_is_said I3_draining_is_not_healthy
+    X2_a_pool_that_is_too_large_stays X2_a_drip_of_requests_leaves_room X2_a_drip_of_many_addresses_leaves_room X2_a_request_without_an_end_is_cut I4_the_service_ratelimit_is_healthy I10_ports_are_written_down I10_a_port_that_is_taken_is_said I3_draining_is_not_healthy
 qd_stop || qd_fail "it ended with $qd_code"
 start --data-dir "$T/bare"
 qd_run I4_without_rate_limits_there_is_no_such_service

@@ -1,6 +1,7 @@
-/* drip PORT COUNT FROM head|body|none: connections from the address FROM to 127.0.0.1 that send a
- * request without an end, a byte a second: of its head, of its body, or nothing after the half.
- * Says "open N" each second, those that are still open, until it is killed. */
+/* drip PORT COUNT FROM head|body|none|whole: connections from the address FROM to 127.0.0.1 that
+ * send a request without an end, a byte a second: of its head, of its body, or nothing after the
+ * half; or a whole request a second. Says "open N" each second, those that are still open, until it
+ * is killed. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -45,6 +46,7 @@ int main(int argc, char **argv)
     static const char body[] =
         "POST /json HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\nhalf";
     static const char head[] = "POST /json HTTP/1.1\r\nHost: a\r\nX-Drip: a";
+    static const char whole[] = "POST /json HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
     static int fds[LINKS_MAX];
 
     if (argc != 5) {
@@ -52,6 +54,10 @@ int main(int argc, char **argv)
     }
     const char *half = strcmp(argv[4], "head") == 0 ? head : body;
     const char *byte = strcmp(argv[4], "none") == 0 ? "" : "a";
+    if (strcmp(argv[4], "whole") == 0) {
+        half = "";
+        byte = whole;
+    }
     int count = atoi(argv[2]);
     for (int i = 0; i < count && i < LINKS_MAX; i++) {
         fds[i] = open_one((unsigned short)atoi(argv[1]), argv[3], half);

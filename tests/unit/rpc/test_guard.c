@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -220,9 +221,13 @@ Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)
 Test(guard, X3_an_address_that_was_cut_off_waits_for_the_heap)
 {
     static char *left[QD_HEAP_OVER_MAX / (64U << 10) + 1024];
-    struct pair busy = join("127.0.0.1");
+    struct pair busy;
     struct pair again;
 
+    if (mallinfo2().uordblks == 0) {
+        cr_skip_test("a sanitizer's allocator does not say what is in use");
+    }
+    busy = join("127.0.0.1");
     exchange(busy, 2 * QD_UNANSWERED_MAX, 0);
     cr_assert(is_cut_within(busy, WAIT_MS));
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {

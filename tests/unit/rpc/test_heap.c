@@ -20,7 +20,7 @@ Test(heap, X3_is_high_from_the_bound_on)
     cr_expect_not(qd_heap_is_high(&heap));
     qd_heap_look(&heap, 100 * MB + QD_HEAP_OVER_MAX - 1, false, 1100);
     cr_expect_not(qd_heap_is_high(&heap));
-    qd_heap_look(&heap, 100 * MB + QD_HEAP_OVER_MAX, false, 1200);
+    qd_heap_look(&heap, 101 * MB + QD_HEAP_OVER_MAX, false, 1200);
     cr_expect(qd_heap_is_high(&heap));
     qd_heap_look(&heap, 100 * MB, false, 1300);
     cr_expect_not(qd_heap_is_high(&heap));
@@ -50,6 +50,20 @@ Test(heap, X3_what_a_cut_left_is_not_needed)
     }
     qd_heap_look(&heap, 900 * MB, true, 2000 + QD_HEAP_CALM_MS);
     cr_expect_not(qd_heap_is_high(&heap), "it may be what the node needs, after all");
+}
+
+/* One connection that costs a little, for ever. */
+Test(heap, X3_nobody_keeps_the_heap_high_for_good)
+{
+    struct qd_heap heap = at(100 * MB);
+    uint64_t ms = 1000;
+
+    do {
+        ms += 1000;
+        qd_heap_look(&heap, 600 * MB, false, ms);
+    } while (qd_heap_is_high(&heap) && ms < 3600000);
+    cr_expect_not(qd_heap_is_high(&heap));
+    cr_expect_gt(ms, 60000);
 }
 
 /* A node that is flooded for hours may grow meanwhile. */
