@@ -471,7 +471,8 @@ static char *make_node(struct qd_boot *boot, const struct qd_config *config,
     boot->node->tenants = boot->tenants;
     qd_boot_recall_backup(boot);
     boot->node->rls_stats =
-        qd_rls_stats_new((size_t)qd_config_number(config, QD_SET_METRICS_RULES));
+        qd_rls_stats_new((size_t)qd_config_number(config, QD_SET_METRICS_RULES),
+                         (uint32_t)qd_config_number(config, QD_SET_RLS_NEAR_LIMIT));
     if (boot->node->rls_stats == NULL) {
         return sentence("out of memory");
     }
@@ -624,12 +625,11 @@ static void stop_snapshots(struct qd_boot *boot)
 /* Before the recovery: its counters are of the limits that this makes known. */
 static char *load_rls(struct qd_boot *boot, const struct qd_config *config)
 {
-    const char *dir = qd_config_get(config, QD_SET_RLS_CONFIG);
-    const char *reserved = qd_config_get(config, QD_SET_RLS_TENANT_DOMAIN);
+    struct qd_rls_dir dir = qd_rls_dir_of(config);
     char *why = NULL;
 
-    if (dir[0] != '\0') {
-        boot->rls = qd_rls_dir_load(dir, reserved, false, &boot->rls_mark, &why);
+    if (dir.path[0] != '\0') {
+        boot->rls = qd_rls_dir_load(&dir, false, &boot->rls_mark, &why);
         if (boot->rls != NULL) {
             (void)fputs(why != NULL ? why : "", stderr); /* warnings */
             free(why);

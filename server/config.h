@@ -29,6 +29,8 @@ enum qd_setting_kind {
     X(POLICY, "policy", "FILE", TEXT, 0, 0, "", "policy in YAML; reloaded when it changes")       \
     X(RLS_CONFIG, "rls-config", "DIR", TEXT, 0, 0, "",                                            \
       "Envoy's rate limits: envoyproxy/ratelimit's YAML files; reloaded when they change")        \
+    X(RLS_MERGE_DOMAINS, "rls-merge-domains", NULL, FLAG, 0, 1, "false",                          \
+      "several files of --rls-config may have one domain")                                        \
     X(RLS_TENANT_DOMAIN, "rls-tenant-domain", "NAME", TEXT, 0, 0, "quotad",                       \
       "Envoy's domain whose descriptors name tenants of the policy; '': none")                    \
     X(RLS_HEADERS, "rls-headers", NULL, FLAG, 0, 1, "false",                                      \
@@ -44,6 +46,8 @@ enum qd_setting_kind {
     X(RLS_WHEN_FULL, "rls-when-full", "HOW", TEXT, 0, 0, "error",                                 \
       "Envoy's rate limits without room for another counter: error (Envoy's failure_mode_deny "   \
       "decides), or deny")                                                                        \
+    X(RLS_NEAR_LIMIT, "rls-near-limit", "PERCENT", COUNT, 0, 100, "80",                           \
+      "Envoy's rate limits: hits above this part of a limit are near_limit in /metrics")          \
     X(RLS_SLIDING, "rls-sliding", "DOMAINS", TEXT, 0, 0, "",                                      \
       "Envoy's rate limits: these domains' windows slide; with commas between them, or `*`")      \
     X(DEV, "dev", NULL, FLAG, 0, 1, "false", "no policy: any tenant, any model, generous limits") \

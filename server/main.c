@@ -234,13 +234,12 @@ static bool start_http(struct app *app, struct qd_error *error)
 
 static bool watch_rls(struct app *app)
 {
-    const char *dir = qd_config_get(&app->config, QD_SET_RLS_CONFIG);
+    struct qd_rls_dir dir = qd_rls_dir_of(&app->config);
 
-    if (dir[0] == '\0') {
+    if (dir.path[0] == '\0') {
         return true;
     }
-    app->rls = qd_rls_watch_start(dir, qd_config_get(&app->config, QD_SET_RLS_TENANT_DOMAIN),
-                                  app->boot.rls_mark, app->boot.node, app->rpc);
+    app->rls = qd_rls_watch_start(&dir, app->boot.rls_mark, app->boot.node, app->rpc);
     return app->rls != NULL;
 }
 

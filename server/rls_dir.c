@@ -10,6 +10,14 @@
 /* A wrong folder may be large. */
 #define RETRY_LOOKS 60U
 
+struct qd_rls_dir qd_rls_dir_of(const struct qd_config *config)
+{
+    return (struct qd_rls_dir){.path = qd_config_get(config, QD_SET_RLS_CONFIG),
+                               .reserved = qd_config_get(config, QD_SET_RLS_TENANT_DOMAIN),
+                               .merge_domains =
+                                   qd_config_number(config, QD_SET_RLS_MERGE_DOMAINS) != 0};
+}
+
 /* --- what it looks like --- */
 
 /* Of the files that a load would read; 0: they cannot be listed. */
@@ -63,17 +71,19 @@ static bool is_emptied(const char *dir, const struct qd_rls_rules *rules, bool s
     return emptied;
 }
 
-struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, bool serving,
+struct qd_rls_set *qd_rls_dir_load(const struct qd_rls_dir *dir, bool serving,
                                    struct qd_reread_mark *ret_mark, char **ret_why)
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
     struct qd_rls_set *set = NULL;
 
     *ret_why = NULL;
-    ret_mark->look = look_at(dir); /* before: what changes meanwhile is loaded next time */
-    struct qd_rls_rules *rules = problems != NULL ? qd_rls_rules_load_dir(dir, problems) : NULL;
+    ret_mark->look = look_at(dir->path); /* before: what changes meanwhile is loaded next time */
+    struct qd_rls_rules *rules =
+        problems != NULL ? qd_rls_rules_load_dir(dir->path, dir->merge_domains, problems) : NULL;
     if (rules != NULL && qd_rls_rules_failed_count(rules) == 0 &&
-        !is_emptied(dir, rules, serving, problems) && !has_reserved(rules, reserved, problems)) {
+        !is_emptied(dir->path, rules, serving, problems) &&
+        !has_reserved(rules, dir->reserved, problems)) {
         struct qd_hash128 content = qd_rls_rules_content(rules);
         set = qd_rls_set_new(rules);
         ret_mark->content = set != NULL ? content : ret_mark->content;
@@ -92,8 +102,7 @@ struct qd_rls_set *qd_rls_dir_load(const char *dir, const char *reserved, bool s
 /* --- watching --- */
 
 struct qd_rls_watch {
-    const char *dir;
-    const char *reserved;
+    struct qd_rls_dir dir;
     struct qd_node *node; /* its figures */
     struct qd_rpc *rpc;
     struct qd_reread *reread;
@@ -103,20 +112,20 @@ static uint64_t look(void *context)
 {
     const struct qd_rls_watch *w = context;
 
-    return look_at(w->dir);
+    return look_at(w->dir.path);
 }
 
 static bool reload(void *context, struct qd_reread_mark *ret_mark)
 {
     struct qd_rls_watch *w = context;
     char *why;
-    struct qd_rls_set *set = qd_rls_dir_load(w->dir, w->reserved, true, ret_mark, &why);
+    struct qd_rls_set *set = qd_rls_dir_load(&w->dir, true, ret_mark, &why);
 
     atomic_store_explicit(&w->node->rls_is_old, set == NULL, memory_order_relaxed);
     if (set == NULL) {
         atomic_fetch_add_explicit(&w->node->rls_refused, 1, memory_order_relaxed);
         qd_log(QD_LOG_ERROR, "rate limits refused; those in force stay", "dir=%s why=%s",
-               qd_log_quote(w->dir).text, qd_log_quote(why != NULL ? why : "").text);
+               qd_log_quote(w->dir.path).text, qd_log_quote(why != NULL ? why : "").text);
         free(why);
         return false;
     }
@@ -125,27 +134,26 @@ static bool reload(void *context, struct qd_reread_mark *ret_mark)
     }
     free(why);
     qd_rpc_publish_rls(w->rpc, set);
-    qd_log(QD_LOG_INFO, "rate limits reloaded", "dir=%s", qd_log_quote(w->dir).text);
+    qd_log(QD_LOG_INFO, "rate limits reloaded", "dir=%s", qd_log_quote(w->dir.path).text);
     return true;
 }
 
-struct qd_rls_watch *qd_rls_watch_start(const char *dir, const char *reserved,
-                                        struct qd_reread_mark loaded, struct qd_node *node,
-                                        struct qd_rpc *rpc)
+struct qd_rls_watch *qd_rls_watch_start(const struct qd_rls_dir *dir, struct qd_reread_mark loaded,
+                                        struct qd_node *node, struct qd_rpc *rpc)
 {
     struct qd_rls_watch *w = calloc(1, sizeof(*w));
 
     if (w == NULL) {
         return NULL;
     }
-    *w = (struct qd_rls_watch){.dir = dir, .reserved = reserved, .node = node, .rpc = rpc};
+    *w = (struct qd_rls_watch){.dir = *dir, .node = node, .rpc = rpc};
     w->reread = qd_reread_start(&(struct qd_reread_config){.look = look,
                                                            .load = reload,
                                                            .context = w,
                                                            .retry_looks = RETRY_LOOKS,
                                                            .action = "ReloadRateLimits",
                                                            .subject = "(rate limits)",
-                                                           .path = dir,
+                                                           .path = dir->path,
                                                            .node = node},
                                 loaded);
     if (w->reread == NULL) {

@@ -46,13 +46,13 @@ static void refuse_empty(struct checked *c)
 }
 
 /* False: out of memory. */
-static bool check(struct checked *c, const char *dir, const char *reserved)
+static bool check(struct checked *c, const char *dir, const char *reserved, bool merge_domains)
 {
     *c = (struct checked){.dir = dir, .problems = qd_problems_new(QD_PROBLEMS_MAX)};
     if (c->problems == NULL) {
         return false;
     }
-    c->rules = qd_rls_rules_load_dir(dir, c->problems);
+    c->rules = qd_rls_rules_load_dir(dir, merge_domains, c->problems);
     refuse_empty(c);
     refuse_reserved(c, reserved);
     c->valid = c->rules != NULL && qd_problems_errors(c->problems) == 0 &&
@@ -118,7 +118,7 @@ static int run_check(struct ctl *ctl, const struct ctl_args *args)
 
     for (size_t i = 0; i < args->operand_count; i++) {
         struct checked c;
-        if (!check(&c, args->operands[i], reserved)) {
+        if (!check(&c, args->operands[i], reserved, ctl_flag(args, "merge-domains"))) {
             json_object_put(folders);
             return ctl_fail(ctl, "out of memory");
         }
@@ -141,6 +141,7 @@ static int run_check(struct ctl *ctl, const struct ctl_args *args)
 
 static const struct ctl_option check_options[] = {
     {"rules", 0, NULL, "and list the rules, as the node's /rlconfig does"},
+    {"merge-domains", 0, NULL, "several files may have one domain, as for --rls-merge-domains"},
     {"tenant-domain", 0, "NAME", "the node's --rls-tenant-domain (quotad); '' for none"},
     {NULL, 0, NULL, NULL},
 };

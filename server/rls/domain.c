@@ -15,6 +15,7 @@ struct build {
     const struct qd_rls_rule **rules;
     size_t rule_capacity;
     struct qd_rls_budget *budget;
+    bool part;
 };
 
 static struct qd_str keep(struct build *b, struct qd_str text)
@@ -353,7 +354,9 @@ static const struct qd_rls_level *read_level(struct build *b, const struct qd_at
     }
     b->budget->nodes -= list->count;
     struct qd_rls_level *level = qd_rls_level_new(b->arena, list->count);
-    const struct qd_rls_node **nodes = qd_arena_array(b->c->arena, list->count, sizeof *nodes);
+    bool is_top = depth == 1;
+    const struct qd_rls_node **nodes =
+        qd_arena_array(is_top ? b->arena : b->c->arena, list->count, sizeof *nodes);
     size_t count = 0;
     for (size_t i = 0; i < list->count; i++) {
         char index[INDEX_TEXT_MAX];
@@ -362,27 +365,32 @@ static const struct qd_rls_level *read_level(struct build *b, const struct qd_at
         nodes[count] = read_descriptor(b, &below, list->items[i], way, level, depth);
         count += nodes[count] != NULL;
     }
+    if (is_top) {
+        b->domain->nodes = nodes;
+        b->domain->node_count = count;
+        b->domain->column = list->items[0]->column;
+    }
     const struct qd_rls_node *over =
-        qd_rls_level_index(b->arena, b->c->arena, level, nodes, count, b->budget);
+        is_top && b->part
+            ? NULL
+            : qd_rls_level_index(b->arena, b->c->arena, level, nodes, count, b->budget);
     if (over != NULL) {
         struct qd_node place = {.line = over->line, .column = list->column};
-        qd_fail(b->c, at, &place,
-                "too many wildcards; at most %u bytes of them are accepted in all files",
-                QD_RLS_WILDCARD_BYTES_MAX);
+        qd_fail(b->c, at, &place, QD_RLS_WILDCARDS_OVER, QD_RLS_WILDCARD_BYTES_MAX);
     }
     return level;
 }
 
 struct qd_rls_domain *qd_rls_domain_compile(struct qd_compiler *c, const struct qd_node *root,
-                                            struct qd_arena *arena, struct qd_rls_budget *budget)
+                                            struct qd_arena *arena, struct qd_rls_budget *budget,
+                                            bool part)
 {
-    struct build b = {.c = c, .arena = arena};
+    struct build b = {.c = c, .arena = arena, .budget = budget, .part = part};
     struct qd_at top = {0};
     struct qd_at at = qd_rls_field_at(&top, QD_RLS_KEY_DESCRIPTORS);
     struct qd_rls_fields fields;
     struct qd_str name;
     size_t errors = qd_problems_errors(c->problems);
-    b.budget = budget;
     if (!qd_rls_fields_read(c, &top, root, QD_RLS_PLACE_FILE, &fields) ||
         !qd_rls_field_text(c, &top, &fields, QD_RLS_KEY_DOMAIN, &name)) {
         return NULL;

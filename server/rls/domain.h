@@ -11,9 +11,11 @@
 #include "server/rls/level.h"
 
 /* Compile the nodes of a file. `c` says where problems go, and its arena holds what is only needed
- * meanwhile. `budget` is what the set has room for; it goes down. NULL if there is
- * an error; all that are found are reported. */
+ * meanwhile. `budget` is what the set has room for; it goes down. A `part` is to be merged
+ * (merge.h): the wildcards of its top are left to that. NULL if there is an error; all that are
+ * found are reported. */
 struct qd_rls_domain *qd_rls_domain_compile(struct qd_compiler *c, const struct qd_node *root,
-                                            struct qd_arena *arena, struct qd_rls_budget *budget);
+                                            struct qd_arena *arena, struct qd_rls_budget *budget,
+                                            bool part);
 
 #endif /* QD_RLS_DOMAIN_H */

@@ -58,6 +58,15 @@ static struct qd_rls_wildcards *find_wildcards(const struct qd_rls_level *level,
     }
 }
 
+const struct qd_rls_node *qd_rls_level_twin(const struct qd_rls_level *level,
+                                            const struct qd_rls_node *node)
+{
+    uint32_t steps = 0;
+    struct qd_str text = qd_rls_node_text(node);
+
+    return find_slot(level, text, qd_hash64_bytes(text.ptr, text.len, SEED), &steps)->node;
+}
+
 const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
                                            const struct qd_rls_node *node)
 {

@@ -17,6 +17,10 @@
 
 #define QD_RLS_NODE_TEXT_MAX (2 * QD_RLS_TEXT_MAX + 1)
 
+/* What is said of a wildcard without room. */
+#define QD_RLS_WILDCARDS_OVER \
+    "too many wildcards; at most %u bytes of them are accepted in all files"
+
 /* One descriptor of a file: small, and in one piece, as there may be half a million of them. */
 struct qd_rls_node {
     const struct qd_rls_rule *rule;       /* NULL: no rate_limit */
@@ -85,6 +89,10 @@ struct qd_rls_level *qd_rls_level_new(struct qd_arena *arena, size_t count);
  * as many as the level has room for. */
 const struct qd_rls_node *qd_rls_level_add(struct qd_rls_level *level,
                                            const struct qd_rls_node *node);
+
+/* The one that has the same text as a node; NULL: none. */
+const struct qd_rls_node *qd_rls_level_twin(const struct qd_rls_level *level,
+                                            const struct qd_rls_node *node);
 
 /* Make the wildcards of `nodes`, which have been added, known. NULL, or the last wildcard of a key
  * for which there is no room left. `meanwhile` holds what is only needed until this returns. */

@@ -4,6 +4,7 @@
 #include "server/policy/file.h"
 #include "server/rls/domain.h"
 #include "server/rls/folder.h"
+#include "server/rls/merge.h"
 
 #include <assert.h>
 #include <setjmp.h>
@@ -24,6 +25,7 @@ struct qd_rls_rules {
     size_t count;
     size_t failed;
     struct qd_hash128 content;
+    struct qd_arena arena;                           /* of merged domains */
     const struct qd_rls_domain *domains[TABLE_SIZE]; /* by name; at least half of them are NULL */
 };
 
@@ -34,6 +36,7 @@ struct load {
     struct qd_arena scratch; /* what is only needed while one file is compiled */
     struct qd_rls_budget budget;
     size_t bytes; /* of all files so far */
+    bool merging;
 };
 
 static void out_of_memory(struct qd_problems *problems, const char *name)
@@ -63,6 +66,7 @@ void qd_rls_rules_free(struct qd_rls_rules *rules)
         qd_arena_release(&rules->files[i].arena);
         free(rules->files[i].path);
     }
+    qd_arena_release(&rules->arena);
     free(rules->files);
     free(rules);
 }
@@ -85,13 +89,16 @@ const struct qd_rls_domain *qd_rls_rules_domain(const struct qd_rls_rules *rules
     return name.len == 0 ? NULL : rules->domains[domain_slot(rules, name)];
 }
 
-/* One domain a file: an error that names both. */
+/* One domain a file, unless they are merged: an error that names both. */
 static bool add_domain(struct load *l, struct qd_compiler *c, const struct qd_node *root,
                        const struct qd_rls_domain *domain)
 {
     struct qd_at at = {0};
     size_t slot = domain_slot(l->rules, domain->name);
     const struct qd_rls_domain *first = l->rules->domains[slot];
+    if (first != NULL && l->merging) {
+        return true;
+    }
     if (first != NULL) {
         const struct qd_node *place = qd_node_get(root, "domain");
         qd_fail(c, &at, place != NULL ? place : root, "domain \"%s\" is in %s already",
@@ -111,7 +118,8 @@ static bool compile(struct load *l, struct loaded_file *file, struct qd_compiler
     if (root == NULL) {
         return false;
     }
-    const struct qd_rls_domain *domain = qd_rls_domain_compile(c, root, &file->arena, &l->budget);
+    const struct qd_rls_domain *domain =
+        qd_rls_domain_compile(c, root, &file->arena, &l->budget, l->merging);
     if (domain == NULL || qd_problems_errors(c->problems) > errors ||
         !add_domain(l, c, root, domain)) {
         return false;
@@ -183,7 +191,54 @@ static bool load_file(struct load *l, const char *path)
     return good;
 }
 
-struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, struct qd_problems *problems)
+/* The domain that begins with a file, of this file and all later ones of its name. */
+static void merge_from(struct load *l, size_t first)
+{
+    struct qd_rls_merge m = {&l->rules->arena, &l->scratch, l->problems, &l->budget};
+    struct loaded_file *files = l->rules->files;
+    size_t slot = domain_slot(l->rules, files[first].info.domain->name);
+    const struct qd_rls_domain *parts[QD_RLS_FILES_MAX];
+    struct loaded_file *owners[QD_RLS_FILES_MAX];
+    size_t count = 0;
+
+    for (size_t i = first; i < l->rules->count; i++) {
+        const struct qd_rls_domain *domain = files[i].info.domain;
+        if (domain != NULL && domain_slot(l->rules, domain->name) == slot) {
+            owners[count] = &files[i];
+            parts[count++] = domain;
+        }
+    }
+    l->rules->domains[slot] = qd_rls_merge(&m, parts, count);
+    for (size_t i = 0; i < count; i++) {
+        owners[i]->info.domain = parts[i];
+        l->rules->failed += parts[i] == NULL;
+    }
+}
+
+/* False: out of memory. */
+static bool merge_domains(struct load *l)
+{
+    jmp_buf oom;
+    if (setjmp(oom) != 0) {
+        qd_arena_release(&l->scratch);
+        out_of_memory(l->problems, "");
+        return false;
+    }
+    qd_arena_init(&l->scratch, &oom);
+    qd_arena_init(&l->rules->arena, &oom);
+    for (size_t i = 0; i < l->rules->count; i++) {
+        const struct qd_rls_domain *domain = l->rules->files[i].info.domain;
+        if (domain != NULL && qd_rls_rules_domain(l->rules, domain->name) == domain) {
+            merge_from(l, i);
+        }
+    }
+    qd_arena_release(&l->scratch);
+    l->rules->arena.oom = NULL;
+    return true;
+}
+
+struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, bool merge,
+                                           struct qd_problems *problems)
 {
     struct qd_rls_folder folder;
     if (!qd_rls_folder_list(dir, &folder, problems)) {
@@ -191,7 +246,8 @@ struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, struct qd_problems *
     }
     struct load l = {.rules = new_rules(folder.count),
                      .problems = problems,
-                     .budget = {QD_RLS_NODES_MAX, QD_RLS_WILDCARD_BYTES_MAX}};
+                     .budget = {QD_RLS_NODES_MAX, QD_RLS_WILDCARD_BYTES_MAX},
+                     .merging = merge};
     bool good = l.rules != NULL;
     if (!good) {
         out_of_memory(problems, dir);
@@ -199,6 +255,7 @@ struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, struct qd_problems *
     for (size_t i = 0; good && i < folder.count; i++) {
         good = load_file(&l, folder.paths[i]);
     }
+    good = good && (!merge || merge_domains(&l));
     if (good && folder.count == 0) {
         qd_problems_add(problems, QD_SEVERITY_WARNING, dir, 0, 0,
                         "no file that ends in .yaml or .yml; every domain is unknown");

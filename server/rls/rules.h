@@ -60,20 +60,23 @@ struct qd_rls_entry {
 struct qd_rls_level; /* level.h */
 struct qd_rls_node;
 
-/* One file's domain. */
+/* One file's domain, or that of several files that are merged. */
 struct qd_rls_domain {
-    struct qd_str name; /* NUL-terminated */
-    const char *file;
-    const struct qd_rls_rule *const *rules; /* in the file's order, from the top downwards */
+    struct qd_str name;                     /* NUL-terminated */
+    const char *file;                       /* the first */
+    const struct qd_rls_rule *const *rules; /* in the files' order, from the top downwards */
     size_t rule_count;
-    const struct qd_rls_level *top; /* of match.h */
+    const struct qd_rls_level *top;         /* of match.h */
+    const struct qd_rls_node *const *nodes; /* the top descriptors, in the files' order */
+    size_t node_count;
+    uint32_t column; /* of the first of them in its file */
 };
 
 /* What became of one file. */
 struct qd_rls_file {
     const char *path;
-    const struct qd_rls_domain
-        *domain; /* NULL: the file is wrong, and nothing of it is in the set */
+    /* What the file itself says; NULL: it is wrong, and nothing of it is in the set. */
+    const struct qd_rls_domain *domain;
 };
 
 struct qd_rls_rules;
@@ -82,11 +85,14 @@ struct qd_rls_rules;
  * paths; hidden ones (".x") are left out.
  *
  * A file with an error is reported with its place and is not in the set; the others are. Of two
- * files with the same domain the second is wrong. NULL, with a problem, if the folder cannot be
- * read, is over a bound, or memory ran out. Afterwards ask qd_rls_rules_failed_count: a reload that
- * finds any keeps the old set (P1: nothing of a bad configuration takes effect). `problems` may
- * have warnings besides. */
-struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, struct qd_problems *problems)
+ * files with the same domain the second is wrong, or, with `merge_domains` (the reference server's
+ * MERGE_DOMAIN_CONFIG), their top descriptors stand beside each other, and a file with one that an
+ * earlier file has is wrong. NULL, with a problem, if the folder cannot be read, is over a bound,
+ * or memory ran out. Afterwards ask qd_rls_rules_failed_count: a reload that finds any keeps the
+ * old set (P1: nothing of a bad configuration takes effect). `problems` may have warnings besides.
+ */
+struct qd_rls_rules *qd_rls_rules_load_dir(const char *dir, bool merge_domains,
+                                           struct qd_problems *problems)
     __attribute__((warn_unused_result));
 
 /* The same from one file in memory; `name` stands for it in messages. */

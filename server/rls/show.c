@@ -10,7 +10,8 @@ struct qd_rls_counts qd_rls_rules_counts(const struct qd_rls_rules *rules)
     for (size_t i = 0; i < qd_rls_rules_file_count(rules); i++) {
         const struct qd_rls_domain *domain = qd_rls_rules_file(rules, i)->domain;
         if (domain != NULL) {
-            counts.domains++;
+            /* Of several files the first. */
+            counts.domains += qd_rls_rules_domain(rules, domain->name)->file == domain->file;
             counts.rules += domain->rule_count;
         }
     }

@@ -31,6 +31,7 @@ struct qd_rls_table {
 
 struct qd_rls_stats {
     size_t max;
+    uint32_t near_percent;
     pthread_mutex_t lock;
     struct qd_rls_table *shown;
     struct series other; /* of those without their own */
@@ -47,7 +48,7 @@ const char *qd_rls_outcome_name(enum qd_rls_outcome outcome)
 
 /* --- tables --- */
 
-struct qd_rls_stats *qd_rls_stats_new(size_t max)
+struct qd_rls_stats *qd_rls_stats_new(size_t max, uint32_t near_percent)
 {
     struct qd_rls_stats *stats = calloc(1, sizeof(*stats));
 
@@ -55,6 +56,7 @@ struct qd_rls_stats *qd_rls_stats_new(size_t max)
         return NULL;
     }
     stats->max = max < QD_RLS_STATS_MAX ? max : QD_RLS_STATS_MAX;
+    stats->near_percent = near_percent;
     (void)pthread_mutex_init(&stats->lock, NULL);
     memcpy(stats->other.rule, "other", sizeof("other"));
     stats->shown = qd_rls_table_new(stats);
@@ -288,7 +290,8 @@ void qd_rls_stats_add(struct qd_rls_table *table, const struct qd_rls_seen *seen
     struct series *series = series_of(table, seen);
     int64_t before = seen->before > 0 ? seen->before : 0; /* a full counter counts no more */
     int64_t after = before + seen->hits;
-    int64_t near = seen->amount / 5 * 4 + seen->amount % 5 * 4 / 5; /* 80% */
+    int64_t percent = table->stats->near_percent;
+    int64_t near = seen->amount / 100 * percent + seen->amount % 100 * percent / 100;
     int64_t above_near = before > near ? before : near;
 
     assert(seen->hits >= 0);

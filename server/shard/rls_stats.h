@@ -26,7 +26,7 @@
 enum qd_rls_outcome {
     QD_RLS_TOTAL_HITS,      /* all but what is given back */
     QD_RLS_WITHIN_LIMIT,    /* of requests that fitted */
-    QD_RLS_NEAR_LIMIT,      /* above 80% of the limit, and not above it */
+    QD_RLS_NEAR_LIMIT,      /* above a part of the limit, and not above it */
     QD_RLS_OVER_LIMIT_HITS, /* above it; the part of a batch that is */
     QD_RLS_SHADOW_MODE,     /* over it, but shadow_mode says OK */
     QD_RLS_OUTCOMES
@@ -38,8 +38,9 @@ const char *qd_rls_outcome_name(enum qd_rls_outcome outcome);
 struct qd_rls_stats;
 struct qd_rls_table;
 
-/* NULL: out of memory. max 0: all share one series. */
-struct qd_rls_stats *qd_rls_stats_new(size_t max);
+/* NULL: out of memory. max 0: all share one series. Above `near_percent` (0 to 100) of a limit is
+ * near it. */
+struct qd_rls_stats *qd_rls_stats_new(size_t max, uint32_t near_percent);
 /* After all tables but the one that is shown. NULL is fine. */
 void qd_rls_stats_free(struct qd_rls_stats *stats);
 

@@ -468,6 +468,29 @@ other.path_/buy: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: f
     expect_in "$out" "$T/rls OK: 2 domains, $rules rules in 2 files"
 }
 
+# Once they are, a reload merges them as the start did.
+I3_files_of_one_domain_are_merged_if_told_so() {
+    for key in one two; do
+        ask "$(one $key x)"
+        expect_in "$answer" 'limit_remaining: 1'
+    done
+    page=$(curl -s "http://$QD_ADMIN/metrics")
+    expect_match "$page" '^quotad_rls_domains 1$'
+    expect_match "$page" '^quotad_rls_rule_hits_total[{]domain="shop",rule="two",outcome="near_limit"[}] 1$' # above 0 of 2
+    echo 'domain: shop
+descriptors: [{key: two, rate_limit: {unit: day, requests_per_unit: 9}}]' >"$T/merged/zone.yaml"
+    reloaded 'rate limits refused; those in force stay' 0
+    expect_match "$(grep refused "$QD_LOG")" 'zone.yaml:2:15: descriptors.0.: .*shop.two.*: there is one already, in .*two.yaml on line 2'
+    sed -i 's/key: two/key: three/' "$T/merged/zone.yaml"
+    reloaded 'rate limits reloaded' 0
+    ask "$(one three x)"
+    expect_in "$answer" 'limit_remaining: 8'
+    ask "$(one two x)"
+    expect_code OK
+    ask "$(one two x)"
+    expect_code OVER_LIMIT # what was counted stays
+}
+
 # It starts, and nobody is limited: that is an alarm, if a late one.
 I6_a_start_with_an_empty_folder_is_seen() {
     expect_match "$(curl -s "http://$QD_ADMIN/metrics")" '^quotad_rls_domains 0$'
@@ -510,6 +533,13 @@ qd_run X5_a_sliding_window_outlives_a_restart_and_a_reload
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" --data-dir "$T/shadow" --rls-shadow || exit 1
 qd_run I3_point_6_global_shadow_flips_the_whole_only
+qd_stop || qd_fail "it ended with $qd_code"
+mkdir "$T/merged"
+for key in one two; do
+    printf 'domain: shop\ndescriptors: [{key: %s, rate_limit: {unit: day, requests_per_unit: 2}}]\n' $key >"$T/merged/$key.yaml"
+done
+qd_start --dev --rls-config "$T/merged" --data-dir "$T/merge" --rls-merge-domains --rls-near-limit 40 || exit 1
+qd_run I3_files_of_one_domain_are_merged_if_told_so
 qd_stop || qd_fail "it ended with $qd_code"
 few_rules first
 qd_start --dev --rls-config "$T/few" --data-dir "$T/series" --metrics-rules 3 || exit 1

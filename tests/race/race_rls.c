@@ -126,7 +126,7 @@ int main(void)
 
     race_node_make(&race, race_policy("version: 1\nplans: {p: {requests: 1/min}}\n"
                                       "tenants: {'*': {plan: p}}\n"));
-    race.node->rls_stats = qd_rls_stats_new(SERIES);
+    race.node->rls_stats = qd_rls_stats_new(SERIES, 80);
     REQUIRE(race.node->rls_stats != NULL);
     rpc.node = race.node;
     rpc.config.rls_options.metadata = true;

@@ -71,6 +71,16 @@ Test(ctl_rls, I3_a_good_folder_says_its_domains_and_rules)
     cr_expect_not_null(strstr(last.out, "# domain other: 0 rules of "), "%s", last.out);
 }
 
+Test(ctl_rls, I3_domains_are_merged_if_told_so)
+{
+    put("one/a.yaml", GOOD);
+    put("one/b.yml", "domain: shop\ndescriptors: [{key: c, rate_limit: {unlimited: true}}]\n");
+    run("one", "");
+    expect(1, "", "/one/b.yml:1:9: domain \"shop\" is in ");
+    run("one", "--merge-domains");
+    expect(0, "/one OK: 1 domain, 3 rules in 2 files\n", "");
+}
+
 Test(ctl_rls, I3_each_wrong_file_is_named_with_its_place)
 {
     put("one/a.yaml", GOOD);

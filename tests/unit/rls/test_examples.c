@@ -13,7 +13,7 @@ static void set_up(void)
 {
     char *dir = source_path("tests/data/rls");
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
-    rules = qd_rls_rules_load_dir(dir, problems);
+    rules = qd_rls_rules_load_dir(dir, false, problems);
     char *lines = qd_problems_text(problems);
     cr_assert_not_null(rules);
     cr_assert_str_eq(lines, ""); /* no warnings either */

@@ -40,7 +40,7 @@ static void make_folder(const char *name)
 static struct qd_rls_rules *load(char lines[4096])
 {
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
-    struct qd_rls_rules *rules = qd_rls_rules_load_dir(dir.path, problems);
+    struct qd_rls_rules *rules = qd_rls_rules_load_dir(dir.path, false, problems);
     char *all = qd_problems_text(problems);
     size_t len = 0;
     for (const char *at = all; *at != '\0' && len < 4095;) {
@@ -158,7 +158,7 @@ Test(rules_folder, X2_P1_a_folder_that_cannot_be_read_or_is_too_large_is_refused
 {
     char lines[4096];
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
-    cr_expect_null(qd_rls_rules_load_dir("/nowhere/at/all", problems));
+    cr_expect_null(qd_rls_rules_load_dir("/nowhere/at/all", false, problems));
     cr_expect_eq(qd_problems_errors(problems), 1);
     qd_problems_free(problems);
     for (size_t i = 0; i < QD_RLS_FILES_MAX; i++) {
@@ -235,7 +235,7 @@ static int load_folder_once(void *context)
     if (problems == NULL) {
         return 1;
     }
-    struct qd_rls_rules *rules = qd_rls_rules_load_dir(context, problems);
+    struct qd_rls_rules *rules = qd_rls_rules_load_dir(context, false, problems);
     bool good = rules != NULL && qd_rls_rules_failed_count(rules) == 0;
     qd_rls_rules_free(rules);
     qd_problems_free(problems);

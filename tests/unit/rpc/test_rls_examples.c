@@ -237,7 +237,7 @@ Test(rls_examples, I3_every_example_is_decided_as_it_says)
     struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
 
     (void)snprintf(dir, sizeof(dir), "%s/tests/data/rls", getenv("QUOTAD_SOURCE_DIR"));
-    struct qd_rls_rules *rules = qd_rls_rules_load_dir(dir, problems);
+    struct qd_rls_rules *rules = qd_rls_rules_load_dir(dir, false, problems);
     cr_assert_not_null(rules);
     size_t files = qd_rls_rules_file_count(rules);
     cr_expect_geq(files, 17);

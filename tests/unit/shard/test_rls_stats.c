@@ -13,7 +13,7 @@ static struct qd_rls_table *table; /* what is counted by */
 
 static void open_stats(size_t max)
 {
-    stats = qd_rls_stats_new(max);
+    stats = qd_rls_stats_new(max, 80);
     cr_assert_not_null(stats);
     table = qd_rls_stats_hold(stats);
 }
@@ -91,6 +91,32 @@ Test(rls_stats, I3_each_outcome_has_its_part_of_the_hits)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         open_stats(1);
         see("r", cases[i].before, cases[i].hits, cases[i].amount, cases[i].shadow);
+        cr_expect_str_eq(hits_of("r"), cases[i].counts, "case %zu: %s", i, hits_of("r"));
+        close_stats();
+    }
+}
+
+Test(rls_stats, I3_where_near_the_limit_begins_is_configured)
+{
+    static const struct {
+        uint32_t percent;
+        int64_t hits, amount;
+        const char *counts;
+    } cases[] = {
+        {0, 3, 10, "3 3 3 0 0"},
+        {50, 5, 10, "5 5 0 0 0"},
+        {50, 6, 10, "6 6 1 0 0"},
+        {95, 10, 10, "10 10 1 0 0"}, /* 9 of 10: rounded down */
+        {100, 10, 10, "10 10 0 0 0"},
+        {99, INT64_MAX - 1, INT64_MAX - 1, /* 1% of it */
+         "9223372036854775806 9223372036854775806 92233720368547759 0 0"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        stats = qd_rls_stats_new(1, cases[i].percent);
+        cr_assert_not_null(stats);
+        table = qd_rls_stats_hold(stats);
+        see("r", 0, cases[i].hits, cases[i].amount, false);
         cr_expect_str_eq(hits_of("r"), cases[i].counts, "case %zu: %s", i, hits_of("r"));
         close_stats();
     }
@@ -240,7 +266,7 @@ Test(rls_stats, X2_names_are_cut_to_whole_characters)
 /* A rule whose series finds no memory is `other`. */
 static int load_and_count(void *context)
 {
-    struct qd_rls_stats *s = qd_rls_stats_new(4);
+    struct qd_rls_stats *s = qd_rls_stats_new(4, 80);
     struct qd_rls_table *next = s != NULL ? qd_rls_table_new(s) : NULL;
     int code = next != NULL ? 0 : 1;
 
