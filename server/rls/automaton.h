@@ -5,17 +5,22 @@
  * Units:    a value of n bytes has n + 2 places: its beginning, which is 0, its bytes, its end.
  * Threads:  one thread makes an automaton; then it is immutable.
  * Memory:   all of it is in one arena: up to 110 bytes for each byte of the wildcards, where no
- *           beginnings of pieces are shared, and 40 for each wildcard.
+ *           beginnings of pieces are shared, and 52 for each piece, where no beginnings of
+ *           wildcards are; half as much again while it is made.
  *
  * A wildcard is a list of pieces, each to be found behind the one before it: "a*b*c" is "a" at the
  * value's beginning, "b", and "c" at its end. The automaton goes through the value once and says
- * where pieces end. A wildcard waits in the queue of its next piece (scratch.h) and takes the first
- * that it may: taking a later one is never better.
+ * where pieces end. Wildcards that begin with the same pieces share the stages on their way: one is
+ * reached where its last piece ends, behind the stage before it, for the first time. Taking a later
+ * one is never better. Which wildcards go on from a stage is only asked where a piece ends.
  *
  * What it costs: for each byte of the value one look into a table, or up to two into a hash table
- * on the average where the table would be too large; a look for each piece that ends there; and,
- * once in all, one for each piece of each wildcard. Only pieces that end with each other end at the
- * same place ("a", "aa" and "aaa"): how many do is for the file to say, and not for the value.
+ * on the average where the table would be too large; a look for each piece that ends there, the
+ * first time one for each stage that was reached; and one for each stage that is. Only pieces that
+ * end with each other end at the same place ("a", "aa" and "aaa"): how many do is for the file to
+ * say, and not for the value. A value for which many pieces are looked for behind many stages has
+ * four such looks for each byte; from there on each stage that it reaches costs a look for each
+ * that may come next, once in all.
  */
 #ifndef QD_RLS_AUTOMATON_H
 #define QD_RLS_AUTOMATON_H
@@ -37,7 +42,8 @@ const struct qd_rls_automaton *qd_rls_automaton_make(struct qd_arena *arena,
 bool qd_rls_automaton_begin(const struct qd_rls_automaton *a, struct qd_rls_scratch *scratch);
 
 /* The number of the first pattern that matches; `count` if none does. `steps` goes up by one for
- * each byte, each look into the hash table and each piece. */
+ * each byte, each look into a hash table, each piece, and each stage that waits for one. The value
+ * has at most UINT32_MAX / 4 bytes. */
 size_t qd_rls_automaton_find(const struct qd_rls_automaton *a, struct qd_rls_scratch *scratch,
                              struct qd_str value, uint32_t *steps);
 

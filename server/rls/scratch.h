@@ -5,8 +5,9 @@
  * Units:    places are counted in the value's bytes, as automaton.h says.
  * Threads:  one scratch belongs to one thread at a time. It belongs to no set of rules: one will do
  *           for all of them, also after a reload.
- * Memory:   the caller's; what hangs from it grows to what the largest automaton needs, at most 40
- *           bytes for each byte of its wildcards, and goes with qd_rls_scratch_release.
+ * Memory:   the caller's; what hangs from it grows to what the largest automaton needs, 24 bytes
+ * for each piece and 16 for each stage, which is at most some 10 for each byte of its wildcards,
+ *           and goes with qd_rls_scratch_release. What no value has met is not even touched.
  */
 #ifndef QD_RLS_SCRATCH_H
 #define QD_RLS_SCRATCH_H
@@ -15,19 +16,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The wildcards that wait for one piece. First in, first out: nobody may take a piece that begins
- * before the place where the one before it ended, and who came later waits for a later place. */
+/* What is known of one piece, and the stages that wait for it. First in, first out: nobody may take
+ * a piece that begins before the place where the one before it ended, and who came later waits for
+ * a later place. */
 struct qd_rls_queue {
-    uint64_t round; /* of another round: empty, and not seen */
-    uint32_t head;  /* a wildcard's number + 1; 0: nobody waits */
+    uint64_t round;  /* of another round: all below is 0 */
+    uint32_t looked; /* behind so many of those that were reached */
+    uint32_t head;   /* a stage's number; 0: nobody waits */
     uint32_t tail;
-    bool is_seen; /* the piece has been met: those that begin with it have set out */
 };
 
 struct qd_rls_waiter {
-    size_t from;    /* the first place that is not taken */
-    uint32_t piece; /* which of its pieces it waits for */
-    uint32_t next;  /* behind it in the queue, + 1 */
+    uint32_t from; /* the first place that is not taken */
+    uint32_t next; /* behind it in the queue; 0: nobody */
+};
+
+struct qd_rls_reached {
+    uint32_t stage;
+    uint32_t from; /* the first place that is not taken */
 };
 
 /* All zero is an empty one. */
@@ -35,20 +41,27 @@ struct qd_rls_scratch {
     uint64_t round;
     struct qd_rls_queue *queues; /* by piece */
     size_t queue_count;
-    struct qd_rls_waiter *waiters; /* by wildcard */
-    size_t waiter_count;
+    struct qd_rls_waiter *waiters;  /* by stage */
+    struct qd_rls_reached *reached; /* in order, the root first */
+    size_t stage_count;
+    uint32_t reached_count;
 };
 
-/* Make room, and begin a round in which all queues are empty. False if there is no memory. */
-bool qd_rls_scratch_begin(struct qd_rls_scratch *scratch, size_t queues, size_t waiters);
+/* Make room, and begin a round in which all queues are empty and only the root, which is stage 0,
+ * is reached. False if there is no memory. */
+bool qd_rls_scratch_begin(struct qd_rls_scratch *scratch, size_t pieces, size_t stages);
 
 /* The queue of a piece in this round. */
 struct qd_rls_queue *qd_rls_scratch_queue(struct qd_rls_scratch *scratch, size_t piece);
 
-void qd_rls_scratch_push(struct qd_rls_scratch *scratch, size_t piece, size_t waiter);
+void qd_rls_scratch_push(struct qd_rls_scratch *scratch, size_t piece, uint32_t stage,
+                         uint32_t from);
 
 /* Take the first one off the queue, which has one. */
-size_t qd_rls_scratch_pop(struct qd_rls_scratch *scratch, struct qd_rls_queue *queue);
+uint32_t qd_rls_scratch_pop(struct qd_rls_scratch *scratch, struct qd_rls_queue *queue);
+
+/* One more that is reached: each is once in a round. */
+void qd_rls_scratch_reach(struct qd_rls_scratch *scratch, uint32_t stage, uint32_t from);
 
 /* Empty again. */
 void qd_rls_scratch_release(struct qd_rls_scratch *scratch);

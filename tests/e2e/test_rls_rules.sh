@@ -31,16 +31,27 @@ X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards() {
     [ "$many" -le $((plain + 60000 * 100)) ] || qd_fail "more than 100 instructions a byte: $many, $plain without wildcards"
 }
 
+X2_wildcards_that_share_their_first_piece_cost_what_can_match() {
+    few=$(instructions 100 320 1 users)
+    many=$(instructions 10000 320 1 users)
+    echo "by 100 wildcards: $few instructions; by 10,000: $many"
+    [ "$few" -gt 1000 ] || qd_fail "only $few instructions: what is counted is not the call"
+    [ $((many * 100)) -le $((few * 110)) ] || qd_fail "$many instructions by 10,000 wildcards, $few by 100"
+}
+
 if [ ! -x "$tool" ]; then
     qd_skip 'valgrind runs no program that is sanitized' \
         I3_point_10_a_call_by_a_hundred_thousand_rules_takes_the_instructions_of_one_by_a_hundred \
-        X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards
+        X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards \
+        X2_wildcards_that_share_their_first_piece_cost_what_can_match
 elif ! command -v valgrind >/dev/null; then
     qd_skip 'valgrind is not installed: sh deploy/packages.sh --test' \
         I3_point_10_a_call_by_a_hundred_thousand_rules_takes_the_instructions_of_one_by_a_hundred \
-        X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards
+        X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards \
+        X2_wildcards_that_share_their_first_piece_cost_what_can_match
 else
     qd_run I3_point_10_a_call_by_a_hundred_thousand_rules_takes_the_instructions_of_one_by_a_hundred \
-        X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards
+        X2_a_long_value_costs_the_same_by_a_hundred_and_by_five_thousand_wildcards \
+        X2_wildcards_that_share_their_first_piece_cost_what_can_match
 fi
 qd_done

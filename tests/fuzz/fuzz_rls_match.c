@@ -32,8 +32,8 @@ static const char before[] = "domain: d\n"
                              "  - {key: a, value: 'x*', share_threshold: true, " LIMIT "}\n"
                              "  - {key: a, value_to_metric: true, " LIMIT "}\n";
 
-static const char *const fixed[] = {"ab*",  "*ab",   "a*b*a",   "aa*aa", "*ba*ab",
-                                    "*bb*", "b*b*b", "*abc*c*", "c*abc"};
+static const char *const fixed[] = {"ab*",   "*ab",     "a*b*a", "aa*aa",  "*ba*ab", "*bb*",
+                                    "b*b*b", "*abc*c*", "c*abc", "a*b*c*", "*ba*c"};
 
 #define FIXED_COUNT (sizeof fixed / sizeof fixed[0])
 

@@ -7,8 +7,9 @@
  * key, one below another. Their counters are there before the CALLS are made, which alone are
  * counted by callgrind with --instr-atstart=no. Prints how many descriptors met a rule.
  *
- * With a KEY a call has one descriptor instead, of that key and a long value which meets its bare
- * key in the end: "route", which has COUNT wildcards that the value almost matches, or "path". */
+ * With a KEY a call has one descriptor instead, of that key: "users", which has COUNT wildcards
+ * that share their first piece, and a value that one of them matches; or a long value which meets
+ * the bare key in the end: "route", which has COUNT wildcards that it almost matches, or "path". */
 #include "envoy/service/ratelimit/v3/rls.pb-c.h"
 #include "server/ledger/ledger.h"
 #include "server/policy/policy_file.h"
@@ -61,6 +62,12 @@ static struct qd_rls_set *load(unsigned long count, unsigned long wildcards)
     (void)fputs("- {key: route, rate_limit: {unit: day, requests_per_unit: 9000000}}\n", out);
     for (unsigned long i = 0; i < wildcards; i++) {
         (void)fprintf(out, "- {key: route, value: '*/v%lu/*/x*'}\n", i);
+    }
+    for (unsigned long i = 0; i < wildcards; i++) {
+        (void)fprintf(out,
+                      "- {key: users, value: '/api/*/users/%05lu*', rate_limit: {unit: day, "
+                      "requests_per_unit: 9000000}}\n",
+                      i);
     }
     (void)fprintf(out, "- key: tier\n  value: gold\n  descriptors:\n");
     for (unsigned long i = 0; i < count / 2; i++) {
@@ -156,9 +163,9 @@ static size_t make_body(unsigned number, uint8_t bytes[BODY_MAX])
 }
 
 /* One descriptor; the caller frees it. */
-static uint8_t *make_long_body(char *key, size_t *ret_size)
+static uint8_t *make_body_of(char *key, size_t *ret_size)
 {
-    static char domain[] = "d", value[LONG_VALUE + 1];
+    static char domain[] = "d", user[] = "/api/v1/users/00042", value[LONG_VALUE + 1];
     Envoy__Service__Ratelimit__V3__RateLimitRequest request;
     descriptor d, *descriptors[] = {&d};
     entry e, *entries[] = {&e};
@@ -166,7 +173,7 @@ static uint8_t *make_long_body(char *key, size_t *ret_size)
     for (size_t i = 0; i < LONG_VALUE; i++) {
         value[i] = "/v99"[i % 4];
     }
-    fill_entry(&e, key, value);
+    fill_entry(&e, key, strcmp(key, "users") == 0 ? user : value);
     envoy__extensions__common__ratelimit__v3__rate_limit_descriptor__init(&d);
     d.entries = entries;
     d.n_entries = 1;
@@ -199,8 +206,8 @@ int main(int argc, char **argv)
 {
     static uint8_t bytes[BODIES][BODY_MAX];
     struct qd_str bodies[BODIES];
-    uint8_t *long_body = NULL;
-    size_t long_size = 0;
+    uint8_t *own_body = NULL;
+    size_t own_size = 0;
     struct qd_ledger_config in_ledger = {0};
     struct qd_ledger *ledger = NULL;
     struct qd_place place = {0};
@@ -222,11 +229,11 @@ int main(int argc, char **argv)
         return 1;
     }
     if (argc == 4) {
-        long_body = make_long_body(argv[3], &long_size);
+        own_body = make_body_of(argv[3], &own_size);
     }
     for (unsigned i = 0; i < BODIES; i++) {
-        bodies[i] = long_body != NULL ? (struct qd_str){(char *)long_body, long_size}
-                                      : (struct qd_str){(char *)bytes[i], make_body(i, bytes[i])};
+        bodies[i] = own_body != NULL ? (struct qd_str){(char *)own_body, own_size}
+                                     : (struct qd_str){(char *)bytes[i], make_body(i, bytes[i])};
     }
     call_all(&place, bodies, BODIES);
     CALLGRIND_START_INSTRUMENTATION;
@@ -238,7 +245,7 @@ int main(int argc, char **argv)
     qd_rls_set_free(atomic_load(&rpc->rls));
     qd_ledger_close(ledger);
     qd_store_close(store);
-    free(long_body);
+    free(own_body);
     free(rpc);
     return 0;
 }

@@ -12,7 +12,10 @@
 #include <string.h>
 
 #define WILDCARDS_MAX 60
-#define PATTERN_MAX   8
+#define RANDOM_MAX    8
+#define PATTERN_MAX   12
+#define PIECE_MAX     2
+#define PIECES_MAX    5
 #define ROUNDS        20000
 #define ASKED         20
 
@@ -117,6 +120,46 @@ static size_t oracle(const struct qd_str *texts, size_t count, const char *value
     return count;
 }
 
+/* Up to five pieces of a few, with a star before and behind most of them: many begin with the same
+ * ones, and have the same ones in the middle. */
+static size_t random_pieces(struct qd_prng *g, char *to, char pieces[][PIECE_MAX + 1], size_t count)
+{
+    size_t len = 0;
+    size_t wanted = 1 + qd_prng_below(g, PIECES_MAX);
+    if (qd_prng_chance(g, 3, 4)) {
+        to[len++] = '*';
+    }
+    for (size_t i = 0; i < wanted && len + PIECE_MAX < PATTERN_MAX; i++) {
+        const char *piece = pieces[qd_prng_below(g, count)];
+        memcpy(to + len, piece, strlen(piece));
+        len += strlen(piece);
+        if (i + 1 < wanted || qd_prng_chance(g, 1, 2)) {
+            to[len++] = '*';
+        }
+    }
+    return len;
+}
+
+static size_t wildcards_that_share(struct qd_prng *g, char room[][PATTERN_MAX],
+                                   struct qd_str *texts)
+{
+    char pieces[8][PIECE_MAX + 1] = {0};
+    const char *letters = qd_prng_chance(g, 1, 2) ? "ab" : "abc";
+    size_t piece_count = 2 + qd_prng_below(g, 7);
+    size_t wanted = qd_prng_below(g, WILDCARDS_MAX + 1);
+    size_t count = 0;
+    for (size_t i = 0; i < piece_count; i++) {
+        while (random_text(g, pieces[i], PIECE_MAX, letters) == 0) {
+        }
+    }
+    while (count < wanted) {
+        size_t len = random_pieces(g, room[count], pieces, piece_count);
+        texts[count] = (struct qd_str){room[count], len};
+        count += len >= 4 && qd_rls_is_pattern(texts[count]);
+    }
+    return count;
+}
+
 /* Long wildcards now and then, so that not all values meet the first few. */
 static size_t random_wildcards(struct qd_prng *g, char room[][PATTERN_MAX], struct qd_str *texts)
 {
@@ -125,7 +168,7 @@ static size_t random_wildcards(struct qd_prng *g, char room[][PATTERN_MAX], stru
     const char *letters = qd_prng_chance(g, 1, 2) ? "ab*" : "abcab*";
     size_t min = qd_prng_chance(g, 2, 3) ? 4 : 1;
     while (count < wanted) {
-        size_t len = random_text(g, room[count], PATTERN_MAX, letters);
+        size_t len = random_text(g, room[count], RANDOM_MAX, letters);
         texts[count] = (struct qd_str){room[count], len};
         if (len >= min && qd_rls_is_pattern(texts[count])) {
             count++;
@@ -134,16 +177,18 @@ static size_t random_wildcards(struct qd_prng *g, char room[][PATTERN_MAX], stru
     return count;
 }
 
-Test(automaton, I3_point_10_finds_what_a_naive_matcher_finds_first)
+typedef size_t make_wildcards(struct qd_prng *g, char room[][PATTERN_MAX], struct qd_str *texts);
+
+static void expect_as_naive(make_wildcards *wildcards, uint64_t seed)
 {
     static char room[WILDCARDS_MAX][PATTERN_MAX];
     struct qd_str texts[WILDCARDS_MAX];
     struct qd_prng g;
     size_t found = 0;
     size_t late = 0; /* not by the first eight */
-    qd_prng_init(&g, qd_prng_seed("automaton", 1));
+    qd_prng_init(&g, qd_prng_seed("automaton", seed));
     for (int round = 0; round < ROUNDS; round++) {
-        size_t count = random_wildcards(&g, room, texts);
+        size_t count = wildcards(&g, room, texts);
         const struct qd_rls_automaton *a = make(texts, count);
         for (int i = 0; i < ASKED; i++) {
             char value[12];
@@ -162,6 +207,16 @@ Test(automaton, I3_point_10_finds_what_a_naive_matcher_finds_first)
     printf("%d values: %zu met a wildcard, %zu of them a late one\n", ROUNDS * ASKED, found, late);
     cr_expect_gt(found, ROUNDS * ASKED / 4);
     cr_expect_gt(late, ROUNDS * ASKED / 40);
+}
+
+Test(automaton, I3_point_10_finds_what_a_naive_matcher_finds_first)
+{
+    expect_as_naive(random_wildcards, 1);
+}
+
+Test(automaton, I3_point_10_wildcards_that_share_pieces_are_found_as_a_naive_matcher_says)
+{
+    expect_as_naive(wildcards_that_share, 2);
 }
 
 /* --- what it costs ------------------------------------------------------------------------------
@@ -226,6 +281,55 @@ Test(automaton, X2_a_hostile_value_takes_steps_by_its_bytes_whatever_the_number_
     }
 }
 
+/* 20,000 wildcards, 200 of each 100 that have a number in place of the `#`; `@` has their own. */
+static void expect_few_steps(const char *pattern, const char *value)
+{
+    struct qd_str texts[20000];
+    uint32_t steps = 0;
+    size_t hash = strcspn(pattern, "#");
+    size_t at = strcspn(pattern, "@");
+    for (size_t i = 0; i < 20000; i++) {
+        texts[i] = text(qd_arena_printf(&arena, "%.*s%zu%.*s%03zu%s", (int)hash, pattern, i / 200,
+                                        (int)(at - hash - 1), pattern + hash + 1, i % 200,
+                                        pattern + at + 1));
+    }
+    cr_expect_eq(find(make(texts, 20000), text(value), &steps), 5077, "%s", value);
+    printf("%s, %s: %u steps\n", pattern, value, steps);
+    cr_expect_leq(steps, 6 * strlen(value), "%s: %u steps", value, steps);
+}
+
+Test(automaton, X2_wildcards_that_share_pieces_cost_what_can_match)
+{
+    expect_few_steps("/api/*/users/#/@*", "/api/v1/users/25/077/x");
+    expect_few_steps("/api/v#/*/users/@/", "/api/v25/x/users/077/");
+    expect_few_steps("*/api/*/v#/*/users/@/*", "/x/api/x/v25/x/users/077/x");
+    expect_few_steps("/#/*/a/*/b/*/c*/x/*/@/*d", "/25//a//b//c//x//077/d");
+}
+
+/* Every piece of the second half is one that might go on behind each of the first half. */
+Test(automaton, X2_a_value_that_meets_all_pieces_behind_all_others_takes_steps_by_its_bytes)
+{
+    size_t count = 3000;
+    size_t used = 0;
+    struct qd_str *texts = qd_arena_array(&arena, count, sizeof *texts);
+    struct qd_str value = repeat("-");
+    uint32_t steps = 0;
+    for (size_t i = 0; i < count; i++) {
+        texts[i] = text(qd_arena_printf(&arena, "*/a%zu/*/b%zu/*x*", i, i));
+        used += (size_t)snprintf(hostile + used, 16, "/a%zu/", i);
+    }
+    for (size_t i = count; i-- > 0;) {
+        used += (size_t)snprintf(hostile + used, 16, "/b%zu/", i);
+    }
+    hostile[used] = '-';
+    cr_expect_eq(find(make(texts, count), value, &steps), count);
+    printf("%zu times %zu: %u steps\n", count, count, steps);
+    cr_expect_gt(steps, 2 * value.len, "only %u: this is not the case", steps);
+    cr_expect_leq(steps, (6 + 8) * value.len + 4 * count, "%u", steps);
+    hostile[sizeof hostile - 1] = 'x'; /* the first that may take the last piece is found in time */
+    cr_expect_eq(find(make(texts, count), value, &steps), 0);
+}
+
 Test(automaton, X2_a_value_is_left_once_no_wildcard_can_match_it)
 {
     static const char *const words[] = {"/v1/*", "/v2/*.pdf", "/v1/x/*y*", "/v2*"};
@@ -281,6 +385,6 @@ Test(automaton, X2_without_memory_wildcards_are_tried_one_by_one)
         const struct qd_rls_domain *domain;
         void *context;
     } body = {domain};
-    cr_expect_eq(qd_failalloc_each(match_late, body.context, true), 2);
+    cr_expect_eq(qd_failalloc_each(match_late, body.context, true), 3);
     qd_rls_rules_free(rules);
 }
