@@ -5,9 +5,9 @@
  * Units:    places are counted in the value's bytes, as automaton.h says.
  * Threads:  one scratch belongs to one thread at a time. It belongs to no set of rules: one will do
  *           for all of them, also after a reload.
- * Memory:   the caller's; what hangs from it grows to what the largest automaton needs, 24 bytes
- * for each piece and 16 for each stage, which is at most some 10 for each byte of its wildcards,
- *           and goes with qd_rls_scratch_release. What no value has met is not even touched.
+ * Memory:   the caller's; what hangs from it grows to what the largest automaton needs and goes
+ *           with qd_rls_scratch_release: 24 bytes for each piece and 16 for each stage, which is
+ *           at most some 10 for each byte of the wildcards. What no value meets is not touched.
  */
 #ifndef QD_RLS_SCRATCH_H
 #define QD_RLS_SCRATCH_H

@@ -35,6 +35,7 @@ struct qd_rls_work {
     const struct qd_rls_rule *passed[QD_RLS_DESCRIPTORS_MAX];
     struct qd_rls_header_room headers;
     struct qd_rls_scratch scratch;
+    const struct qd_rls_set *grown_for; /* what the scratch has room for; may be gone */
     bool slides;
     /* Of what is counted: "domain.key_value.key". */
     size_t name_len;
@@ -398,6 +399,15 @@ static enum qd_error_code decide_all(struct qd_place *place, const struct qd_rls
     return code;
 }
 
+/* After a reload a thread gives back the room that only the old files needed. */
+static void fit(struct qd_rls_work *w, const struct qd_rls_set *set)
+{
+    if (w->grown_for != set) {
+        qd_rls_scratch_release(&w->scratch);
+        w->grown_for = set;
+    }
+}
+
 enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, struct qd_str bytes,
                                  struct qd_error *ret_error)
 {
@@ -429,6 +439,7 @@ enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, s
     }
     const struct qd_rls_domain *domain = qd_rls_rules_domain(set->rules, w->request.domain);
     w->slides = qd_rls_options_slides(options, w->request.domain);
+    fit(w, set);
     code = aim_all(w, domain, place->node->shards.seed, ret_error);
     if (code == QD_ERROR_NONE) {
         code = decide_all(place, set, domain, ret_error);

@@ -9,6 +9,7 @@
 #include "server/rpc/call.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/server_internal.h"
+#include "tests/lib/failalloc.h"
 #include "tests/unit/rpc/served.h"
 #include "tests/unit/rpc/struct_text.h"
 
@@ -172,11 +173,27 @@ static const char *answer_text(const struct qd_out *bytes)
 
 /* --- files --- */
 
-static void check_line(struct world *w, const char *path, const char *domain, char *line)
+/* Asks for the words of a line. */
+static enum qd_error_code ask(struct world *w, const char *domain, char *words,
+                              struct qd_error *ret_error)
 {
     static uint8_t request[8192];
-    struct qd_error error = {.code = QD_ERROR_NONE};
     struct qd_out out;
+
+    qd_out_init(&out, request, sizeof(request));
+    put_request(&out, domain, words);
+    cr_assert_not(out.full);
+    qd_place_clear(&w->place);
+    (void)qd_worker_enter(w->place.worker);
+    enum qd_error_code code = qd_rls_decide(
+        &w->place, NULL, (struct qd_str){(const char *)request, qd_out_used(&out)}, ret_error);
+    qd_worker_leave(w->place.worker);
+    return code;
+}
+
+static void check_line(struct world *w, const char *path, const char *domain, char *line)
+{
+    struct qd_error error = {.code = QD_ERROR_NONE};
 
     if (strncmp(line, "wait ", 5) == 0) {
         now_ns += strtoll(line + 5, NULL, 10) * QD_NS_PER_S;
@@ -186,14 +203,7 @@ static void check_line(struct world *w, const char *path, const char *domain, ch
     cr_assert(arrow != NULL, "%s: %s", path, line);
     *arrow = '\0';
     char *said = strdup(line);
-    qd_out_init(&out, request, sizeof(request));
-    put_request(&out, domain, line);
-    cr_assert_not(out.full);
-    qd_place_clear(&w->place);
-    (void)qd_worker_enter(w->place.worker);
-    enum qd_error_code code = qd_rls_decide(
-        &w->place, NULL, (struct qd_str){(const char *)request, qd_out_used(&out)}, &error);
-    qd_worker_leave(w->place.worker);
+    enum qd_error_code code = ask(w, domain, line, &error);
     cr_expect_eq(code, QD_ERROR_NONE, "%s: %s: %s", path, said, error.text);
     if (code == QD_ERROR_NONE) {
         const char *got = answer_text(&w->place.out);
@@ -247,4 +257,54 @@ Test(rls_examples, I3_every_example_is_decided_as_it_says)
     }
     qd_rls_rules_free(rules);
     qd_problems_free(problems);
+}
+
+/* --- what a thread keeps --- */
+
+static struct qd_rls_rules *load_wildcards(unsigned count)
+{
+    char *yaml = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&yaml, &size);
+    struct qd_problems *problems = qd_problems_new(QD_PROBLEMS_DEFAULT);
+
+    cr_assert(out != NULL && problems != NULL);
+    (void)fputs("domain: d\ndescriptors:\n", out);
+    for (unsigned i = 0; i < count; i++) {
+        (void)fprintf(out, "- {key: k, value: 'a*b%u*c'}\n", i);
+    }
+    (void)fclose(out);
+    struct qd_rls_rules *rules = qd_rls_rules_load_bytes("d.yaml", yaml, size, problems);
+    cr_assert(rules != NULL && qd_rls_rules_failed_count(rules) == 0);
+    qd_problems_free(problems);
+    free(yaml);
+    return rules;
+}
+
+/* Allocations of one call. */
+static uint64_t allocations(struct world *w)
+{
+    char words[] = "k=axb7c";
+    struct qd_fault count = {.countdown = -1};
+    struct qd_error error;
+
+    qd_failalloc_arm(&count);
+    enum qd_error_code code = ask(w, "d", words, &error);
+    qd_failalloc_disarm();
+    cr_assert_eq(code, QD_ERROR_NONE);
+    return count.calls;
+}
+
+Test(rls_examples, X2_the_room_for_a_files_wildcards_goes_when_another_file_is_published)
+{
+    struct world *w = world_new(load_wildcards(1000));
+    uint64_t first = allocations(w);
+
+    cr_expect_gt(first, 0);
+    cr_expect_eq(allocations(w), 0);
+    struct qd_rls_set *small = qd_rls_set_new(load_wildcards(10));
+    qd_rls_set_free(atomic_exchange(&w->rpc.rls, small));
+    cr_expect_eq(allocations(w), first, "the room of the larger file is still there");
+    cr_expect_eq(allocations(w), 0);
+    world_free(w);
 }
