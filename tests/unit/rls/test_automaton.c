@@ -155,7 +155,9 @@ static size_t wildcards_that_share(struct qd_prng *g, char room[][PATTERN_MAX],
     while (count < wanted) {
         size_t len = random_pieces(g, room[count], pieces, piece_count);
         texts[count] = (struct qd_str){room[count], len};
-        count += len >= 4 && qd_rls_is_pattern(texts[count]);
+        if (len >= 4 && qd_rls_is_pattern(texts[count])) {
+            count++;
+        }
     }
     return count;
 }
