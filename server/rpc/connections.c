@@ -311,6 +311,34 @@ int qd_connections_find(const struct qd_connections *connections, const char *pe
     return -1;
 }
 
+bool qd_connections_address(const char *peer, uint8_t ret_address[16])
+{
+    static const char v4[] = "ipv4:";
+    static const char v6[] = "ipv6:%5B";
+    bool is_six = strncmp(peer, v6, sizeof(v6) - 1) == 0;
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    char host[INET6_ADDRSTRLEN];
+
+    if (!is_six && strncmp(peer, v4, sizeof(v4) - 1) != 0) {
+        return false;
+    }
+    peer += is_six ? sizeof(v6) - 1 : sizeof(v4) - 1;
+    size_t length = strcspn(peer, is_six ? "%" : ":"); /* up to a scope, too */
+    if (length >= sizeof(host)) {
+        return false;
+    }
+    memcpy(host, peer, length);
+    host[length] = '\0';
+    if (inet_pton(is_six ? AF_INET6 : AF_INET, host,
+                  is_six ? (void *)&six.sin6_addr : (void *)&four.sin_addr) != 1) {
+        return false;
+    }
+    qd_address_of(is_six ? (const struct sockaddr *)&six : (const struct sockaddr *)&four,
+                  ret_address);
+    return true;
+}
+
 void qd_connections_cut(struct qd_connections *connections, int fd)
 {
     struct sockaddr none = {.sa_family = AF_UNSPEC};

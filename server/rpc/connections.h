@@ -90,6 +90,9 @@ void qd_connections_fade(struct qd_connections *connections);
 /* That from this address and port (gRPC's text: "ipv4:127.0.0.1:4711"); -1: none. */
 int qd_connections_find(const struct qd_connections *connections, const char *peer);
 
+/* The address in gRPC's text, as the caps count it. False: it is none ("unknown"). */
+bool qd_connections_address(const char *peer, uint8_t ret_address[16]);
+
 /* End a connection at once: what came and was not read is thrown away. gRPC finds its end, and
  * closes the descriptor. */
 void qd_connections_cut(struct qd_connections *connections, int fd);

@@ -1,4 +1,5 @@
 /* The caps on connections, against a plain list of what is open. */
+#include "server/net/address.h"
 #include "server/rpc/connections.h"
 #include "tests/lib/prng.h"
 
@@ -170,4 +171,40 @@ Test(connections, X2_any_order_of_opening_and_closing)
     qd_connections_sweep(&c);
     cr_expect_eq(c.open, 0);
     qd_connections_release(&c);
+}
+
+static void expect_same(const char *peer, const char *text)
+{
+    struct sockaddr_storage of = address(text);
+    uint8_t expected[16];
+    uint8_t read[16];
+
+    qd_address_of((const struct sockaddr *)&of, expected);
+    cr_expect(qd_connections_address(peer, read), "%s", peer);
+    cr_expect_arr_eq(read, expected, sizeof(read), "%s", peer);
+}
+
+/* Calls and connections of an address are the same address's. */
+Test(connections, X3_a_peers_text_is_the_address_that_the_caps_count)
+{
+    static const char *const none[] = {"unknown",
+                                       "",
+                                       "unix:/run/quotad.sock",
+                                       "ipv4:",
+                                       "ipv4:1.2.3:80",
+                                       "ipv6:%5B",
+                                       "ipv6:%5Bnonsense%5D:1",
+                                       "ipv6:[::1]:1",
+                                       "ipv4:1111111111111111111111111111111111111111111111111:1"};
+    uint8_t bytes[16];
+
+    expect_same("ipv4:127.0.0.1:4711", "127.0.0.1");
+    expect_same("ipv4:10.1.2.3:1", "::ffff:10.1.2.3");
+    expect_same("ipv6:%5B::1%5D:4711", "::1");
+    expect_same("ipv6:%5B2001:db8::7%5D:4711", "2001:db8::1234"); /* the same 64 bits */
+    expect_same("ipv6:%5Bfe80::1%252%5D:4711", "fe80::1");
+    expect_same("ipv6:%5B::ffff:10.1.2.3%5D:1", "10.1.2.3");
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        cr_expect_not(qd_connections_address(none[i], bytes), "%s", none[i]);
+    }
 }
