@@ -184,9 +184,9 @@ static void wake(struct qd_accept *a)
     (void)!write(a->wake, &one, sizeof(one));
 }
 
-void qd_accept_report(struct qd_accept *accept, const char *peer)
+void qd_accept_report(struct qd_accept *accept, const char *peer, enum qd_cutoff why)
 {
-    qd_guard_report(&accept->guard, peer);
+    qd_guard_report(&accept->guard, peer, why);
 }
 
 /* --- the thread --- */

@@ -53,8 +53,8 @@ enum qd_error_code qd_accept_listen(struct qd_accept *accept, grpc_server *serve
                                     struct qd_error *ret_error);
 
 /* From any thread: a peer (grpc_call_get_peer) has too many calls in hand. It is cut off (X3),
- * unless it was gRPC that accepted it. */
-void qd_accept_report(struct qd_accept *accept, const char *peer);
+ * unless it was gRPC that accepted it. `why`: as qd_guard_report. */
+void qd_accept_report(struct qd_accept *accept, const char *peer, enum qd_cutoff why);
 
 /* False: no thread. */
 bool qd_accept_start(struct qd_accept *accept);

@@ -161,6 +161,9 @@ struct qd_call {
     int cancelled;
     bool in_hand;        /* begun, and not ended */
     _Atomic bool booked; /* it waits for the disk: the booking threads have it */
+    /* Since when nothing but the way of what we say is left of the batch under way; 0: there is
+     * more to it, or none. Written by whoever starts the batch, read by crowd.c. */
+    _Atomic uint64_t sending_ns;
     /* Holds made by the answer under way: given back if it cannot be delivered (S1). */
     uint64_t number;   /* unary */
     uint64_t *numbers; /* stream: QD_BATCH_MAX, in the call's arena */

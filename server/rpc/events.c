@@ -303,6 +303,7 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
     call->in_hand = true;
     atomic_store_explicit(&call->booked, false, memory_order_relaxed);
+    qd_call_sends(call, 0);
     thread->in_hand++;
     count_stream(call, true);
     qd_events_post(thread, call->method_index);
@@ -367,6 +368,7 @@ static void end_if_done(struct qd_rpc_thread *thread, struct qd_call *call)
 static void on_read(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
 {
     call->reading = false;
+    qd_crowd_reach(thread, call->begun.ns);
     if (!ok) {
         give_back(thread, call);
     }
@@ -396,6 +398,12 @@ static void on_read(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
     }
 }
 
+/* What it said has gone out. */
+static void has_sent(struct qd_rpc_thread *thread, const struct qd_call *call)
+{
+    qd_crowd_reach(thread, atomic_load_explicit(&call->sending_ns, memory_order_relaxed));
+}
+
 static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
 {
     struct qd_call *call = tag->call;
@@ -405,6 +413,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
         on_request(thread, call, ok);
         break;
     case QD_TAG_REPLY:
+        has_sent(thread, call);
         if (call->method->kind == QD_METHOD_WATCH) {
             qd_watch_sent(thread->rpc, call);
             end_if_done(thread, call);
@@ -427,6 +436,8 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
         end_if_done(thread, call);
         break;
     case QD_TAG_STATUS:
+        has_sent(thread, call);
+        qd_call_sends(call, 0);
         call->finished = true;
         end_if_done(thread, call);
         break;
@@ -476,6 +487,9 @@ void *qd_events_main(void *argument)
             on_event(thread, event.tag, event.success != 0);
         }
         if (qd_crowd_is(thread)) {
+            if (event.type == GRPC_QUEUE_TIMEOUT) { /* nothing waits there */
+                qd_crowd_reach(thread, qd_clock_mono(&thread->place.node->clock).ns);
+            }
             qd_crowd_look(thread);
         }
     }

@@ -139,11 +139,13 @@ void qd_guard_has_handed(struct qd_guard *guard)
     set_handed(guard, -1);
 }
 
-void qd_guard_report(struct qd_guard *guard, const char *peer)
+void qd_guard_report(struct qd_guard *guard, const char *peer, enum qd_cutoff why)
 {
     (void)pthread_mutex_lock(&guard->lock);
     if (guard->reports < QD_GUARD_REPORTS) { /* who is left out is reported again */
-        (void)snprintf(guard->reported[guard->reports++], QD_PEER_TEXT_MAX, "%s", peer);
+        struct qd_guard_report *report = &guard->reported[guard->reports++];
+        (void)snprintf(report->peer, sizeof(report->peer), "%s", peer);
+        report->why = why;
     }
     (void)pthread_cond_signal(&guard->heard);
     (void)pthread_mutex_unlock(&guard->lock);
@@ -156,6 +158,7 @@ static void tell(enum qd_cutoff why, const uint8_t address[16])
     static const char *const causes[QD_CUT_COUNT] = {[QD_CUT_UNANSWERED] = "unanswered",
                                                      [QD_CUT_MEMORY] = "memory",
                                                      [QD_CUT_CALLS] = "calls",
+                                                     [QD_CUT_MOST] = "most",
                                                      [QD_CUT_CAPTIVE] = "captive"};
     static struct qd_log_sampler sampler = {.per_second = 1};
     char text[INET6_ADDRSTRLEN] = "";
@@ -163,7 +166,10 @@ static void tell(enum qd_cutoff why, const uint8_t address[16])
 
     if (qd_log_sample(&sampler, &left_out)) {
         (void)inet_ntop(AF_INET6, address, text, sizeof(text));
-        qd_log(QD_LOG_WARN, "connection cut off: it costs much more than it asks for",
+        qd_log(QD_LOG_WARN,
+               why == QD_CUT_MOST
+                   ? "connection cut off: no call object is left, and it has the most calls"
+                   : "connection cut off: it costs much more than it asks for",
                "address=%s reason=%s left_out=%llu", text, causes[why],
                (unsigned long long)left_out);
     }
@@ -179,7 +185,9 @@ static void cut(struct qd_guard *guard, int fd, enum qd_cutoff why)
     const uint8_t *address = c->peers[c->by_fd[fd].peer].address;
     uint64_t now_ms = clock_ms();
     tell(why, address);
-    qd_bans_add(&guard->bans, address, now_ms, now_ms + QD_GUARD_BAN_MS);
+    if (why != QD_CUT_MOST) {
+        qd_bans_add(&guard->bans, address, now_ms, now_ms + QD_GUARD_BAN_MS);
+    }
     qd_heap_cut(&guard->heap, now_ms);
     atomic_fetch_add_explicit(&guard->figures->cut[why], 1, memory_order_relaxed);
     qd_connections_cut(c, fd);
@@ -189,9 +197,9 @@ static void cut(struct qd_guard *guard, int fd, enum qd_cutoff why)
 static void cut_reported(struct qd_guard *guard)
 {
     for (uint32_t i = 0; i < guard->reports; i++) {
-        int fd = qd_connections_find(&guard->connections, guard->reported[i]);
+        int fd = qd_connections_find(&guard->connections, guard->reported[i].peer);
         if (fd >= 0) {
-            cut(guard, fd, QD_CUT_CALLS);
+            cut(guard, fd, guard->reported[i].why);
         }
     }
     guard->reports = 0;

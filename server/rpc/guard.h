@@ -19,15 +19,16 @@
  * - Memory: while the heap is high (heap.h), those go that send much more than is usual for what
  *   they are answered (connections.h: excess): the worst, and who is like it.
  * - Calls: the RPC threads report a connection that has more calls in hand than streams are allowed
- *   (reset calls are in hand until gRPC is through with them), or the most of all when no call
- *   object is left.
+ *   (reset calls are in hand until gRPC is through with them), or, when no call object is left,
+ *   those whose answers nobody takes, or else the one with the most (suspects.h).
  * - Captive: gRPC reads a new connection on the thread that hands it over, for as long as something
  *   comes. After QD_CAPTIVE_MS that thread is freed; on a machine that is short of time, where
  *   little came, after QD_CAPTIVE_IDLE_MS.
  *
  * A connection that is cut off is closed without a word, and its address has hardly any new ones
  * for QD_GUARD_BAN_MS (bans.h), and none as long as the heap stays high: otherwise a flood is back
- * before what it left is cleared away. Its others stay.
+ * before what it left is cleared away. Its others stay. Where the only fault was to have the most
+ * calls, the address is not held to account: it may be a busy gateway's.
  */
 #ifndef QD_RPC_GUARD_H
 #define QD_RPC_GUARD_H
@@ -47,6 +48,12 @@
 #define QD_GUARD_REPORTS    16U
 #define QD_GUARD_BAN_MS     2000U
 
+/* A connection that has too many calls. */
+struct qd_guard_report {
+    char peer[QD_PEER_TEXT_MAX];
+    enum qd_cutoff why;
+};
+
 struct qd_guard {
     struct qd_connection_figures *figures;
     pthread_mutex_t lock; /* of all that follows */
@@ -54,7 +61,7 @@ struct qd_guard {
     struct qd_connections connections;
     struct qd_bans bans;
     struct qd_heap heap;
-    char reported[QD_GUARD_REPORTS][QD_PEER_TEXT_MAX];
+    struct qd_guard_report reported[QD_GUARD_REPORTS];
     uint32_t reports;
     int handed; /* the descriptor that is being handed over; -1: none */
     uint64_t handed_ms;
@@ -87,7 +94,8 @@ enum qd_refusal qd_guard_accept(struct qd_guard *guard, int listener, int *ret_f
 void qd_guard_hands(struct qd_guard *guard, int fd);
 void qd_guard_has_handed(struct qd_guard *guard);
 
-/* This peer (grpc_call_get_peer) has too many calls. */
-void qd_guard_report(struct qd_guard *guard, const char *peer);
+/* This peer (grpc_call_get_peer) has too many calls: QD_CUT_CALLS, or QD_CUT_MOST, which bans
+ * nobody. */
+void qd_guard_report(struct qd_guard *guard, const char *peer, enum qd_cutoff why);
 
 #endif /* QD_RPC_GUARD_H */

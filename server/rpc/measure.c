@@ -24,15 +24,18 @@ enum qd_measured qd_measured_of(const char *path)
     return QD_MEASURED_OTHER;
 }
 
-void qd_measure_reply(struct qd_place *place, const struct qd_call *call, enum qd_error_code code)
+uint64_t qd_measure_reply(struct qd_place *place, const struct qd_call *call,
+                          enum qd_error_code code)
 {
     struct qd_worker_figures *figures = &place->worker->figures;
     enum qd_measured measured = place->rpc->measured[call->method_index];
-    uint64_t ns = qd_clock_mono(&place->node->clock).ns - call->begun.ns;
+    uint64_t now_ns = qd_clock_mono(&place->node->clock).ns;
+    uint64_t ns = now_ns - call->begun.ns;
 
     qd_histogram_add(&figures->latency[measured], QD_HISTOGRAM_LATENCY, ns);
     if (code != QD_ERROR_NONE) {
         qd_count(&figures->calls_failed[measured]);
     }
     qd_call_log(call, measured, code, ns);
+    return now_ns;
 }

@@ -92,6 +92,7 @@ void qd_call_stream_status(struct qd_call *call, enum qd_error_code code,
 
     memset(&op, 0, sizeof(op));
     set_status(call, code, error, &op);
+    qd_call_sends(call, qd_call_now_ns(call));
     qd_call_start(call, &op, 1, QD_TAG_STATUS);
 }
 
@@ -101,7 +102,7 @@ void qd_call_stream_refuse(struct qd_place *place, struct qd_call *call, enum qd
     grpc_op ops[2];
 
     qd_place_count_refusal(place, code);
-    qd_measure_reply(place, call, code);
+    qd_call_sends(call, qd_measure_reply(place, call, code));
     memset(ops, 0, sizeof(ops));
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
     set_status(call, code, error, &ops[1]);
@@ -143,10 +144,11 @@ void qd_call_reply(struct qd_place *place, struct qd_call *call, enum qd_error_c
     if (code != QD_ERROR_NONE) {
         qd_place_count_refusal(place, code);
     }
-    qd_measure_reply(place, call, code);
+    uint64_t now_ns = qd_measure_reply(place, call, code);
     if (call->method->kind == QD_METHOD_STREAM) {
         reply_stream(place, call, code, error);
     } else {
+        qd_call_sends(call, now_ns);
         reply_unary(place, call, code, error);
     }
 }

@@ -5,7 +5,7 @@
  *   reply.c    batches that answer
  *   lanes.c    unary checks that are at hand together
  *   measure.c  how long calls take
- *   crowd.c    which connection has too many calls in hand
+ *   crowd.c    which connections have too many calls in hand
  *   booking.c  the threads that wait for the disk
  *   watch.c    streams that tell what happens: health, events
  */
@@ -52,6 +52,8 @@ struct qd_rpc_thread {
     uint32_t streams;       /* of them, those that last */
     uint32_t strangers;     /* of these, Health's, which ask for no credentials */
     uint64_t crowd_next_ms; /* crowd.c */
+    uint64_t crowd_full_ms; /* since when no call object is left; 0: there is one */
+    uint64_t reached_ns;    /* batches that ended before, as good as all, have been seen to */
     uint32_t posted[QD_METHODS_MAX];
     unsigned lane_count;
     struct qd_lane lanes[QD_LANES];
@@ -140,12 +142,33 @@ void qd_lanes_take(struct qd_rpc_thread *thread, struct qd_call *call);
 void qd_lanes_flush(struct qd_rpc_thread *thread);
 
 /* crowd.c */
-#define QD_CROWD_LOOK_MS 25
+#define QD_CROWD_LOOK_MS    25
+#define QD_CROWD_STALLED_MS 1000 /* an answer on its way: nobody takes it */
+#define QD_CROWD_LASTING_MS 2000 /* without a call object: what is stalled shows by then */
 /* X3: calls are taken faster than they end, or not at all: see who has them, if it is time. */
 void qd_crowd_look(struct qd_rpc_thread *thread);
 static inline bool qd_crowd_is(const struct qd_rpc_thread *thread)
 {
     return thread->in_hand > thread->rpc->config.streams_max;
+}
+/* The end of a batch that was started then has come out of the completion queue. Events come in
+ * their order: an answer that is not heard of though it went out long before has not ended, however
+ * far behind this thread may be. */
+static inline void qd_crowd_reach(struct qd_rpc_thread *thread, uint64_t ns)
+{
+    if (thread->reached_ns < ns) {
+        thread->reached_ns = ns;
+    }
+}
+/* Nothing but this call's way out is left of the batch that is about to start. */
+static inline void qd_call_sends(struct qd_call *call, uint64_t now_ns)
+{
+    /* Relaxed: crowd.c judges by many calls; one that it sees too late counts at its next look. */
+    atomic_store_explicit(&call->sending_ns, now_ns, memory_order_relaxed);
+}
+static inline uint64_t qd_call_now_ns(const struct qd_call *call)
+{
+    return qd_clock_mono(&call->thread->place.node->clock).ns;
 }
 
 /* reply.c */
@@ -160,8 +183,10 @@ void qd_call_clear_message(struct qd_call *call);
 /* measure.c */
 /* Which latency the calls of this path count in. */
 enum qd_measured qd_measured_of(const char *path);
-/* A call, or a stream's message, is answered: what has passed since call->begun. */
-void qd_measure_reply(struct qd_place *place, const struct qd_call *call, enum qd_error_code code);
+/* A call, or a stream's message, is answered: what has passed since call->begun. Returns the time
+ * that it is, on the monotonic clock. */
+uint64_t qd_measure_reply(struct qd_place *place, const struct qd_call *call,
+                          enum qd_error_code code);
 
 /* booking.c */
 void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call);

@@ -45,6 +45,7 @@ static bool send_next(struct qd_rpc *rpc, struct qd_call *call)
         return false;
     }
     call->reading = true; /* a batch is under way */
+    qd_call_sends(call, qd_call_now_ns(call));
     qd_call_start(call, ops, n, QD_TAG_REPLY);
     return true;
 }
@@ -207,6 +208,7 @@ void qd_watch_sent(struct qd_rpc *rpc, struct qd_call *call)
 {
     (void)pthread_mutex_lock(&rpc->watch_lock);
     call->reading = false;
+    qd_call_sends(call, 0); /* it has gone out */
     if (call->watch.readmit) {
         struct qd_error error;
         call->watch.readmit = false;

@@ -254,6 +254,32 @@ qd_run X3_stalled_handshakes_end \
     X3_memory_is_given_back
 qd_stop TERM || qd_bad=$((qd_bad + 1))
 
+# --- many small ones: together they have all the calls that there may be (server/rpc/suspects.h) ---
+
+# Each of them has fewer calls than either gateway, and one gateway shares their address.
+X3_busy_gateways_stay_among_small_floods() {
+    for address in 127.0.0.2 127.0.0.3; do
+        "$flood" busy "$QD_GRPC" -c 1 -t $((SECONDS_OF_FLOOD * 2)) -f "$address" >"$T/busy.$address" &
+        gateways="${gateways:-} $!"
+    done
+    sleep 1
+    SECONDS_OF_FLOOD=$((SECONDS_OF_FLOOD + 1))
+    PEERS=40
+    flood_by modest -f 127.0.0.3
+    wait $gateways
+    for address in 127.0.0.2 127.0.0.3; do
+        expect_match "$(cat "$T/busy.$address")" '^connects=1 closed=0 ' "$address"
+    done
+    [ "$(metric 'quotad_connections_cut_total{reason="calls"}')" -gt 0 ] || qd_fail "nobody was cut off"
+    expect_eq "$(metric 'quotad_connections_cut_total{reason="most"}')" 0
+    others_are_served
+    serves_again
+}
+
+qd_start --dev --threads 1
+qd_run X3_busy_gateways_stay_among_small_floods
+qd_stop TERM || qd_bad=$((qd_bad + 1))
+
 # --- over TLS: what costs nothing to send costs a handshake, and more to read ---
 
 C=$T/certs

@@ -9,6 +9,8 @@
 #define STREAM_LAST   0x7fffff00U
 #define STREAMS       10000U
 #define SLOW_CALLS    5000U
+#define MODEST_CALLS  300U /* of the 1,000 that a connection may have */
+#define BUSY_WATCHES  450U
 #define METADATA_SIZE (1U << 20)
 
 enum frame {
@@ -349,6 +351,18 @@ static bool slow_reports(struct flood_peer *peer)
     return calls(peer, 0, SLOW_CALLS, report);
 }
 
+/* The same, and no connection has many. */
+static bool modest(struct flood_peer *peer)
+{
+    return calls(peer, 0, MODEST_CALLS, flood_call);
+}
+
+/* A gateway that has more to do than others: what it is told it takes. */
+static bool busy(struct flood_peer *peer)
+{
+    return calls(peer, 65535, BUSY_WATCHES, watch);
+}
+
 /* Calls that are begun, and wait for their message. */
 static bool streams(struct flood_peer *peer)
 {
@@ -381,6 +395,8 @@ const struct flood_kind flood_kinds[] = {
     {"metadata", "calls with a megabyte of metadata", metadata, true, true},
     {"slow", "calls whose answers nobody takes", slow, false, true},
     {"slow-report", "reports whose answers nobody takes", slow_reports, false, true},
+    {"modest", "300 calls on a connection, whose answers nobody takes", modest, false, true},
+    {"busy", "no flood: 450 Health.Watch on a connection, which are read", busy, true, true},
     {"watch", "10,000 Health.Watch at once on a connection", watches, true, true},
     {"streams", "10,000 calls at once on a connection", streams, true, true},
     {NULL, NULL, NULL, false, false},

@@ -184,24 +184,50 @@ Test(guard, X3_many_that_are_small_are_too_much_together)
     leave(small);
 }
 
-Test(guard, X3_who_has_too_many_calls_is_cut_off_by_name)
+static void report(struct pair pair, enum qd_cutoff why)
 {
-    struct pair one = join("127.0.0.1");
-    struct pair other = join("127.0.0.2");
     struct sockaddr_in name;
     socklen_t size = sizeof(name);
     char text[QD_PEER_TEXT_MAX];
 
-    cr_assert_eq(getsockname(one.client, (struct sockaddr *)&name, &size), 0);
-    qd_guard_report(&guard, "ipv4:127.0.0.1:1"); /* nobody */
-    qd_guard_report(&guard, "unknown");
+    cr_assert_eq(getsockname(pair.client, (struct sockaddr *)&name, &size), 0);
     (void)snprintf(text, sizeof(text), "ipv4:127.0.0.1:%u", ntohs(name.sin_port));
-    qd_guard_report(&guard, text);
+    qd_guard_report(&guard, text, why);
+}
+
+Test(guard, X3_who_has_too_many_calls_is_cut_off_by_name)
+{
+    struct pair one = join("127.0.0.1");
+    struct pair other = join("127.0.0.2");
+    struct pair again;
+
+    qd_guard_report(&guard, "ipv4:127.0.0.1:1", QD_CUT_CALLS); /* nobody */
+    qd_guard_report(&guard, "unknown", QD_CUT_CALLS);
+    report(one, QD_CUT_CALLS);
     cr_expect(is_cut_within(one, WAIT_MS));
     cr_expect_eq(cuts(QD_CUT_CALLS), 1);
     cr_expect_not(is_cut_within(other, 0));
+    cr_expect_eq(try_join("127.0.0.1", &again), QD_REFUSED_CUT);
+    leave(again);
     leave(one);
     leave(other);
+}
+
+/* It is a busy one's connection, or a neighbour's of many: it may come back, and so may they. */
+Test(guard, X3_who_only_had_the_most_calls_may_come_back_at_once)
+{
+    struct pair one = join("127.0.0.1");
+    struct pair beside = join("127.0.0.1");
+
+    report(one, QD_CUT_MOST);
+    cr_expect(is_cut_within(one, WAIT_MS));
+    cr_expect_eq(cuts(QD_CUT_MOST), 1);
+    cr_expect_eq(cuts(QD_CUT_CALLS), 0);
+    cr_expect_not(is_cut_within(beside, 0));
+    leave(join("127.0.0.1"));
+    leave(join("127.0.0.1"));
+    leave(one);
+    leave(beside);
 }
 
 Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)
