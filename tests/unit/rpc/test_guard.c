@@ -186,7 +186,7 @@ Test(guard, X3_many_that_are_small_are_too_much_together)
 
 static void report(struct pair pair, enum qd_cutoff why)
 {
-    struct sockaddr_in name;
+    struct sockaddr_in name = {0};
     socklen_t size = sizeof(name);
     char text[QD_PEER_TEXT_MAX];
 
