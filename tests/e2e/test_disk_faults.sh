@@ -17,7 +17,7 @@ EROFS=30
 rounds_policy
 
 report() { # REQUEST_ID
-    ctl --timeout 2s report --tenant acme --request-id "$1" --model m --use input_tokens=10
+    ctl --timeout 20s report --tenant acme --request-id "$1" --model m --use input_tokens=10
 }
 
 # As many as given are booked, and written down.
@@ -157,10 +157,15 @@ make_good() {
     kill_node
     node_again
     book 20
-    sleep 2.2 # until the mark beside the store says so
+    qd_soon mark_says 40
     kill_node
     cp -a "$T/data" "$T/good"
     cp "$T/acknowledged" "$T/acknowledged.good"
+}
+
+# The number of the last entry that is surely there, before that of the start (tidemark.h).
+mark_says() { # SEQUENCE
+    expect_match "$(cat "$T/data/ledger.mark")" "^0*$1 "
 }
 
 restore_good() {
@@ -183,7 +188,7 @@ the_log() {
 no_start() { # REASON
     code=0
     QUOTAD_LISTEN=127.0.0.1:0 QUOTAD_ADMIN_LISTEN=127.0.0.1:0 QUOTAD_DATA_DIR="$T/data" \
-        timeout 20 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA \
+        timeout 60 env -u QUOTAD_BIN -u QUOTAD_SOURCE_DIR -u QUOTAD_BUILD_DIR -u QUOTAD_TRACE_DATA \
         "$QUOTAD_BIN" --policy "$T/policy.yaml" >"$T/out" 2>&1 || code=$?
     expect_eq "$code" 1
     expect_match "$(cat "$T/out")" "^quotad: $1"

@@ -119,9 +119,9 @@ I6_the_end_of_the_certificate_is_known() {
     needs_promtool
     promtool check metrics <"$T/page.tls"
 }
-# wait_metric LINE: until /metrics has the line; 10 s at most.
+# wait_metric LINE: until /metrics has the line; a minute at most.
 wait_metric() {
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         curl -s "http://$QD_ADMIN/metrics" >"$T/page"
         grep -qxF "$1" "$T/page" && return 0
         sleep 0.1

@@ -33,7 +33,7 @@ tenants:
 END
 
 ctl() {
-    "$QUOTACTL_BIN" --address "$QD_GRPC" --timeout 5s "$@"
+    "$QUOTACTL_BIN" --address "$QD_GRPC" --timeout 20s "$@"
 }
 
 report() { # REQUEST_ID
@@ -78,7 +78,7 @@ X4_readyz_and_metrics_say_so() {
 }
 
 X4_the_log_says_when_it_began() {
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         grep -q 'the store takes no writes' "$QD_LOG" && break
         sleep 0.1
     done

@@ -7,7 +7,7 @@ export NO_COLOR=1
 
 # records N: until the audit has so many; $all has one a line, the first in line 2.
 records() {
-    for _ in $(seq 100); do
+    for _ in $(seq 1200); do
         all=$("$QUOTACTL_BIN" --address "$QD_GRPC" audit -o json | tr -d '\n' | sed 's/"sequence"/\n&/g')
         [ "$(echo "$all" | grep -c '"sequence"')" -lt "$1" ] || break
         sleep 0.05
@@ -21,7 +21,7 @@ record() {
 }
 
 await_log() { # PATTERN [COUNT]
-    for _ in $(seq 100); do
+    for _ in $(seq 1200); do
         [ "$(grep -c "$1" "$QD_LOG")" -lt "${2:-1}" ] || return 0
         sleep 0.05
     done

@@ -48,7 +48,7 @@ metric() {
 
 # await METRIC VALUE: the heart beats every 5 s.
 await() {
-    for _ in $(seq 200); do
+    for _ in $(seq 600); do
         [ "$(metric "$1")" != "$2" ] || return 0
         sleep 0.1
     done
@@ -132,7 +132,7 @@ L7_a_budget_made_at_run_time_keeps_what_it_counts() {
     expect_exit 0 ctl tenants put acme/big --plan pro --limit tokens=1M/year
     policy 'ledger_retention: 37d'
     expect_exit 0 ctl policy reload
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         ! grep -q 'entries are kept longer' "$QD_LOG" || break
         sleep 0.1
     done

@@ -331,7 +331,7 @@ I3_a_file_may_not_have_the_tenants_domain() {
     tries=0
     until grep -q 'rate limits refused; those in force stay' "$QD_LOG"; do
         tries=$((tries + 1))
-        [ $tries -lt 100 ] || qd_fail "nothing is refused: $(cat "$QD_LOG")"
+        [ $tries -lt 600 ] || qd_fail "nothing is refused: $(cat "$QD_LOG")"
         sleep 0.1
     done
     expect_match "$(grep refused "$QD_LOG")" '--rls-tenant-domain NAME'

@@ -165,16 +165,20 @@ X1_a_renewed_certificate_is_served() {
     cert server2 other "IP:127.0.0.1"
     mv "$C/server2.key" "$C/server.key"
     mv "$C/server2.pem" "$C/server.pem"
-    sleep 2 # looked at once a second
-    expect_exit 0 ctl status --tls-ca "$C/other.pem" --token-file "$T/admin.token"
+    qd_soon expect_exit 0 ctl status --tls-ca "$C/other.pem" --token-file "$T/admin.token"
     await_log 'msg="TLS certificate reloaded"'
 }
 
-X6_what_was_read_again_from_files_is_in_the_audit() {
-    sleep 2 # the certificate's own look, once it looks the same twice
+audited() { # EXTENDED-REGEX
     expect_exit 0 ctl audit --tls-ca "$C/other.pem" --token-file "$T/admin.token"
-    expect_match "$out" "file +ReloadCredentials +\\(credentials\\) +$T/credentials\\.yaml"
-    expect_match "$out" "file +ReloadCertificate +\\(certificate\\) +$C/server\\.pem"
+    expect_match "$out" "$1"
+}
+
+X6_what_was_read_again_from_files_is_in_the_audit() {
+    qd_soon audited "file +ReloadCredentials +\\(credentials\\) +$T/credentials\\.yaml"
+    qd_soon audited "file +ReloadCertificate +\\(certificate\\) +$C/server\\.pem" # once it looks the same twice
+    sleep 1.2 # a look more
+    expect_exit 0 ctl audit --tls-ca "$C/other.pem" --token-file "$T/admin.token"
     expect_eq "$(echo "$out" | grep -c ReloadCredentials)" 2 # and none of what was refused
     expect_eq "$(echo "$out" | grep -c ReloadCertificate)" 1
 }

@@ -60,6 +60,18 @@ qd_same_day() {
     [ "$qd_left" -gt "$1" ] || sleep "$((qd_left + 1))"
 }
 
+# qd_soon COMMAND...: runs it, in a subshell of its own, until it succeeds: what the server does by itself takes its time, and on
+# a busy machine more. A minute at most; then the case fails with what the command said last.
+qd_soon() {
+    qd_tries=0
+    until (trap - EXIT && "$@") >"$T/soon" 2>&1; do
+        qd_tries=$((qd_tries + 1))
+        [ "$qd_tries" -lt 600 ] || qd_fail "not within a minute: $*
+$(cat "$T/soon")"
+        sleep 0.1
+    done
+}
+
 # qd_port TEXT: the number after TEXT in the server's log.
 qd_port() {
     sed -n "s|.*$1\([0-9][0-9]*\).*|\1|p" "$QD_LOG" | head -n 1
