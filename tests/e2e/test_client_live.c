@@ -4,12 +4,16 @@
 #include "tests/lib/process.h"
 #include "tests/lib/tempdir.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 TestSuite(client_live, .timeout = 120);
@@ -20,13 +24,34 @@ static char address[64];
 static char program[PATH_MAX];
 static struct quota_client *client;
 
+/* One that the node can have again after it was killed: below those that the system gives out, it
+ * becomes nobody's outgoing connection meanwhile. */
+static uint16_t lasting_port(void)
+{
+    for (unsigned i = 0; i < 1000; i++) {
+        uint16_t port = (uint16_t)(10000 + ((unsigned)getpid() * 31 + i) % 20000);
+        struct sockaddr_in name = {.sin_family = AF_INET,
+                                   .sin_port = htons(port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert_geq(fd, 0);
+        bool is_free = bind(fd, (struct sockaddr *)&name, sizeof name) == 0;
+        (void)close(fd);
+        if (is_free) {
+            return port;
+        }
+    }
+    cr_assert_fail("no port is free");
+    return 0;
+}
+
 /* On the port of the first time, so that clients find it again. */
 static void start_node(void)
 {
     char log[PATH_MAX];
     char data[PATH_MAX];
     char listen[96];
-    snprintf(listen, sizeof listen, "--listen=%s", address[0] != '\0' ? address : "127.0.0.1:0");
+    snprintf(listen, sizeof listen, "--listen=%s", address);
     qd_tempdir_path(&dir, "quotad.log", log);
     qd_tempdir_path(&dir, "data", data);
     char data_option[PATH_MAX + 16];
@@ -34,9 +59,8 @@ static void start_node(void)
     const char *const argv[] = {program,     "--dev", listen, "--admin-listen=127.0.0.1:0",
                                 data_option, NULL};
     qd_process_start(&node, argv, log);
-    uint16_t port = qd_process_wait_port(&node, "gRPC 127.0.0.1:", 20000);
+    uint16_t port = qd_process_wait_port(&node, "gRPC 127.0.0.1:", 60000);
     cr_assert_neq(port, 0, "quotad did not come up");
-    snprintf(address, sizeof address, "127.0.0.1:%u", port);
 }
 
 static void setup(void)
@@ -50,7 +74,7 @@ static void setup(void)
         (void)unsetenv(ours[i]);
     }
     qd_tempdir_init(&dir);
-    address[0] = '\0';
+    snprintf(address, sizeof address, "127.0.0.1:%u", lasting_port());
     start_node();
     struct quota_config config = {
         .address = address, .check_timeout_ms = 30000, .report_timeout_ms = 60000};
@@ -144,14 +168,14 @@ Test(client_live, I1_stream_checks_and_reports, .init = setup, .fini = teardown)
 Test(client_live, S1_renewed_hold_outlives_its_ttl, .init = setup, .fini = teardown)
 {
     struct quota_check check = {
-        .tenant = "acme", .model = "m", .estimate = used, .estimate_count = 2, .ttl_ms = 1000};
+        .tenant = "acme", .model = "m", .estimate = used, .estimate_count = 2, .ttl_ms = 3000};
     struct quota_check_answer kept;
     struct quota_check_answer left;
     struct quota_extend_answer extended;
     cr_assert_eq(quota_client_check(client, &check, NULL, &kept), QUOTA_OK);
     check.no_renewal = true;
     cr_assert_eq(quota_client_check(client, &check, NULL, &left), QUOTA_OK);
-    sleep(4); /* the TTL, the quantum of a second, and the node's sweep */
+    sleep(6); /* the TTL, the quantum of a second, and the node's sweep */
     struct quota_extend extend = {.reservation = kept.reservation.token};
     cr_assert_eq(quota_client_extend(client, &extend, NULL, &extended), QUOTA_OK, "%s",
                  extended.error.message);
@@ -196,6 +220,16 @@ static void *send_reports(void *arg)
     return NULL;
 }
 
+static void wait_until_booked(struct tally *tally, int wanted)
+{
+    for (int booked = 0; booked < wanted;) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        pthread_mutex_lock(&tally->lock);
+        booked = tally->booked;
+        pthread_mutex_unlock(&tally->lock);
+    }
+}
+
 /* X5: every report is acknowledged in the end, whatever was lost on the way, and is booked once.
  * (The node is started on the main thread: a child of a thread that ends is killed with it.) */
 Test(client_live, X5_reports_survive_a_killed_node_exactly_once, .init = setup, .fini = teardown)
@@ -204,7 +238,8 @@ Test(client_live, X5_reports_survive_a_killed_node_exactly_once, .init = setup, 
     pthread_t sender;
     cr_assert_eq(pthread_create(&sender, NULL, send_reports, &tally), 0);
     for (int i = 0; i < 3; i++) {
-        usleep(150000);
+        wait_until_booked(&tally,
+                          300 + 600 * i); /* others are on their way, however fast it goes */
         (void)qd_process_stop(&node, SIGKILL, 10000);
         qd_process_release(&node);
         start_node();

@@ -20,7 +20,7 @@ follow() {
 
 # wait_for PATTERN FILE [COUNT]: until so many of its lines match.
 wait_for() {
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         [ "$(grep -cE -- "$1" "$2")" -lt "${3:-1}" ] || return 0
         sleep 0.05
     done
@@ -82,13 +82,13 @@ S5_an_expiry_is_told_logged_and_counted() {
 }
 
 I2_a_follower_ends_when_asked_or_when_the_node_does() {
-    expect_exit 0 ctl events --for 300ms
+    expect_exit 0 ctl events --for 1500ms
     expect_match "$err" "^watching $QD_GRPC\$"
     expect_eq "$out" ""
     follow interrupted
     kill -TERM "$follower"
     expect_exit 0 wait "$follower"
-    for _ in $(seq 100); do
+    for _ in $(seq 1200); do
         [ "$(metric quotad_event_watchers)" != 0 ] || break
         sleep 0.05
     done
