@@ -40,10 +40,11 @@ L4_a_rebuild_is_there_after_a_crash() {
 printf '%s\n' 'version: 1' 'models: {m: {max_output_tokens: 9}}' 'unknown_price: unpriced' \
     'plans: {p: {requests: 100/min}}' 'tenants:' '  "*": {plan: p}' >"$T/policy.yaml"
 qd_start --policy "$T/policy.yaml" || exit 1
+hour=$(date -u -d '2 hours ago' +%Y-%m-%dT%H:00:00Z)
 for tenant in acme beta gamma; do
     for i in 1 2; do # all in one quarter hour
         ctl report --tenant $tenant --request-id "$tenant$i" --model m --use input_tokens=1"$i" \
-            --event-time "$(date -u -d '2 hours ago' +%Y-%m-%dT%H:00:00Z)" >"$T/reported" || cat "$T/reported"
+            --event-time "$hour" >"$T/reported" || cat "$T/reported"
     done
 done
 qd_run L4_rows_that_are_right_are_not_touched
