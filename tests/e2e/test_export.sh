@@ -4,7 +4,7 @@
 trace=${QUOTAD_SOURCE_DIR:?}/deploy/examples/traces/azure_conv.csv
 
 ctl() {
-    "$QUOTACTL_BIN" --address "$QD_GRPC" --timeout 3s "$@"
+    "$QUOTACTL_BIN" --address "$QD_GRPC" --timeout 20s "$@"
 }
 
 cat >"$T/policy.yaml" <<'END_OF_POLICY'
@@ -21,6 +21,7 @@ END_OF_POLICY
 
 : >"$T/pieces"
 : >"$T/acknowledged"
+: >"$T/acknowledged.1"
 echo 0 >"$T/cursor"
 pieces=0
 broken=0
@@ -65,11 +66,25 @@ writers() {
     ) &
 }
 
+# so_much_in ROUND: the load is one, on the slowest machine.
+so_much_in() {
+    [ "$(cat "$T"/acknowledged.? | wc -l)" -gt $((3 * $1)) ] && [ "$(wc -l <"$T/pieces")" -gt $((400 * $1)) ]
+}
+
 # round NUMBER SECONDS SIGNAL: exports under load; the server ends in the midst of it, and the export with it.
 round() {
     qd_start --policy "$T/policy.yaml" || exit 1
     writers "$1"
-    (sleep "$2" && kill "-$3" "$QD_PID") &
+    (
+        trap - EXIT
+        sleep "$2"
+        tries=0
+        until so_much_in "$1" || [ $tries -ge 300 ]; do
+            tries=$((tries + 1))
+            sleep 0.2
+        done
+        kill "-$3" "$QD_PID"
+    ) &
     while export_piece; do
         sleep 0.05
     done

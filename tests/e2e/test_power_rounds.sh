@@ -18,6 +18,10 @@ after_kill() {
     fi
 }
 
+has_said() { # synced|unsynced
+    [ "$(tail -n 1 "$T/said.$1")" -gt 10 ]
+}
+
 # A program that acknowledges what it wrote: how much of that is lost with the power?
 lost_by() { # synced|unsynced
     store=$T/store.$1
@@ -26,6 +30,7 @@ lost_by() { # synced|unsynced
         "$tool/store_writer" "$store" "$1" >"$T/said.$1" &
     writer=$!
     sleep 0.7
+    qd_soon has_said "$1" # a slow disk takes longer
     kill -9 $writer
     wait $writer || :
     "$tool/disk_tool" cut "$T/control"
