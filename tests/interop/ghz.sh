@@ -37,7 +37,7 @@ grew() {
     tries=0
     until keep_metrics after && all_grew "$@" >"$T/grew"; do
         tries=$((tries + 1))
-        if [ "$tries" -ge 50 ]; then
+        if [ "$tries" -ge 600 ]; then
             fails "$name" "$T/grew"
             return
         fi

@@ -132,7 +132,7 @@ nobody_is_connected() {
     tries=0
     until keep_metrics now && [ "$(metric now quotad_connections)" -eq 0 ]; do
         tries=$((tries + 1))
-        if [ "$tries" -ge 100 ]; then
+        if [ "$tries" -ge 600 ]; then
             say "not ok quotad_${kind}_keeps_no_connection_of_who_left ($(metric now quotad_connections) are open)"
             return
         fi

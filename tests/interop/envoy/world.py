@@ -4,9 +4,11 @@ import collections
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -63,6 +65,18 @@ def end(process):
         process.wait()
 
 
+def lasting_port():
+    """One to come back to after a while: below those that the system gives out, it becomes nobody's connection meanwhile."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
 class Node:
     """A quotad of its own with its own folder of rules; it can go away and come back on the same port."""
 
@@ -73,7 +87,7 @@ class Node:
         for path in rules:
             shutil.copy(path, self.rules)
         self.log = folder / "quotad.log"
-        self.port, self.admin, self.process = 0, 0, None
+        self.port, self.admin, self.process = lasting_port(), 0, None
 
     def start(self, with_rules=True):
         ports = self.folder / "ports"

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 
-from world import HERE, World, run_cases, secure_quotad, until
+from world import HERE, World, lasting_port, run_cases, secure_quotad, until
 
 temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
 folder = pathlib.Path(temporary.name)
@@ -63,9 +63,7 @@ def start_proxy():
     (world.folder / "config.yaml").write_text(json.dumps(CONFIG))  # JSON is YAML
     for file in (EXAMPLES / "litellm_quota.py", HERE / "litellm_auth.py"):
         shutil.copy(file, world.folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = lasting_port()
     program = world.run(
         [
             sys.argv[1],

@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import pathlib
+import random
+import socket
 import subprocess
 import time
 
@@ -24,12 +26,24 @@ def until(what, wanted, patience_s=PATIENCE_S):
     raise AssertionError(f"{what}: not within {patience_s} s")
 
 
+def lasting_port():
+    """One to come back to after a while: below those that the system gives out, it becomes nobody's connection meanwhile."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
 class Quotad:
     """A node of its own, that can go away and come back on the same port."""
 
     def __init__(self, folder, flags=(), ctl_flags=()):
         self.folder, self.flags, self.ctl_flags = folder, flags, ctl_flags
-        self.address = "127.0.0.1:0"
+        self.address = f"127.0.0.1:{lasting_port()}"
         self.process = None
         self.start()
 
