@@ -88,7 +88,7 @@ qd_start() {
         >"$QD_LOG" 2>&1 &
     QD_PID=$!
     qd_tries=0
-    while [ "$qd_tries" -lt 1500 ]; do
+    while [ "$qd_tries" -lt 3000 ]; do
         QD_GRPC=$(qd_port 'gRPC 127\.0\.0\.1:')
         QD_ADMIN=$(qd_port 'admin http://127\.0\.0\.1:')
         if [ -n "$QD_GRPC" ] && [ -n "$QD_ADMIN" ]; then

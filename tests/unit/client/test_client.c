@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-TestSuite(client, .timeout = 60);
+TestSuite(client, .timeout = 120);
 
 static struct fake_server *server;
 static struct quota_client *client;

@@ -32,7 +32,7 @@ static void teardown(void)
     served_close(&s);
 }
 
-TestSuite(caller, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(caller, .init = setup, .fini = teardown, .timeout = 120);
 
 /* --- a call --- */
 

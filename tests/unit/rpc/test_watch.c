@@ -28,7 +28,7 @@ static void teardown(void)
     served_close(&s);
 }
 
-TestSuite(watch, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(watch, .init = setup, .fini = teardown, .timeout = 120);
 
 struct watcher {
     grpc_call *call;
