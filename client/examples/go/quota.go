@@ -47,13 +47,6 @@ type hold struct {
 	inputTokens                     int64
 }
 
-// refusal is what to answer instead of sending the request.
-type refusal struct {
-	status  int
-	message string
-	headers map[string]string
-}
-
 // tlsFiles are PEM files: who vouches for the node ("": plaintext), and what this client is known by ("": nothing).
 type tlsFiles struct{ ca, cert, key string }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -11,13 +10,58 @@ import (
 )
 
 const (
+	bodyMax    = 8 << 20
 	modelMax   = 127 // bytes: what quotad takes for a name
 	outputMax  = 1 << 46
 	choicesMax = 128 // times outputMax it is the most that quotad counts, 2^53
 )
 
-func badRequest(format string, values ...any) *refusal {
-	return &refusal{status: http.StatusBadRequest, message: fmt.Sprintf(format, values...)}
+// request is what a client asks for. One that quotad could not count is refused here, before anybody is asked.
+type request struct {
+	body        object
+	model       string
+	inputTokens int64  // a guess
+	maxOutput   *int64 // nil where it sets none
+}
+
+func readRequest(r *http.Request) (*request, *refusal) {
+	raw, err := io.ReadAll(io.LimitReader(r.Body, bodyMax+1))
+	if err != nil || len(raw) > bodyMax {
+		return nil, &refusal{status: http.StatusRequestEntityTooLarge, message: "the body is too large"}
+	}
+	body := decode(raw)
+	if body == nil {
+		return nil, badRequest("the body is no JSON object")
+	}
+	model, no := modelOf(body)
+	if no != nil {
+		return nil, no
+	}
+	maxOutput, no := outputBound(body)
+	if no != nil {
+		return nil, no
+	}
+	if body["stream"] == true && strings.HasSuffix(r.URL.Path, "/chat/completions") {
+		askForUsage(body)
+	}
+	return &request{body, model, guess(int64(len(raw)), 0), maxOutput}, nil
+}
+
+// askForUsage is for OpenAI's chat completions, which unasked say nothing of usage in a stream.
+func askForUsage(body object) {
+	options, _ := body["stream_options"].(object)
+	if options == nil {
+		options = object{}
+	}
+	options["include_usage"] = true
+	body["stream_options"] = options
+}
+
+func keyOf(r *http.Request) string {
+	if key := r.Header.Get("x-api-key"); key != "" {
+		return key
+	}
+	return strings.TrimPrefix(r.Header.Get("authorization"), "Bearer ")
 }
 
 // modelOf is the model that a request names, or "". encoding/json makes U+FFFD of what is no text.
