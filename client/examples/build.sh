@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the examples' needs into a folder; writes nothing here.
-#   sh client/examples/build.sh python FOLDER    FOLDER/venv (grpcio) and FOLDER/generated (the API's messages)
+#   sh client/examples/build.sh python FOLDER    FOLDER/venv (aiohttp, grpcio) and FOLDER/generated (the API's messages)
 #   sh client/examples/build.sh litellm FOLDER   FOLDER/litellm, a venv with LiteLLM, some hundred MB; `python` comes first
 #   sh client/examples/build.sh go FOLDER        FOLDER/proxy, by way of FOLDER/go; needs go and protoc
 set -eu

@@ -11,19 +11,19 @@ check may take (0.5). Who pays is the key's metadata
 """
 
 import asyncio
+import atexit
 import os
+import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 
-from proxy import model_of, output_bound
 from quota_client import Hold, Quota, Refused, Tls, log, pb
+from request import model_of, output_bound
 from usage import TIERS, Usage, guess, meters
 
 HOLD = "quotad_hold"
-WORKERS = 32
 
 
 def tenant_of(key):
@@ -57,22 +57,26 @@ def hold_of(data):
 
 
 class QuotaCallback(CustomLogger):
-    def __init__(self, quota):
+    def __init__(self):
         super().__init__()
-        self.quota = quota
-        # Of its own each: reports that wait for a node that is away must keep no check waiting.
-        self.checks = ThreadPoolExecutor(WORKERS)
-        self.reports = ThreadPoolExecutor(WORKERS)
+        # A loop of its own: LiteLLM makes this object before it has one, and quotad's client belongs to one.
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.quota = self.run(connected()).result()
+        atexit.register(lambda: self.run(self.quota.close()).result())  # waits for the reports
+
+    def run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def report(self, hold, outcome, used, tier=0):
         """LiteLLM does not wait for it; its end does."""
-        self.reports.submit(self.quota.report, hold, outcome, used, tier)
+        self.loop.call_soon_threadsafe(self.quota.report, hold, outcome, used, tier)
 
     async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
         tenant = tenant_of(user_api_key_dict)
         try:
             ask = (tenant, model_of(data), str(uuid.uuid4()), guess(size_of(data)), output_bound(data))
-            hold = await asyncio.get_running_loop().run_in_executor(self.checks, self.quota.check, *ask)
+            hold = await asyncio.wrap_future(self.run(self.quota.check(*ask)))
         except Refused as no:
             raise HTTPException(no.status, no.message, no.headers) from None
         if data.get("stream") and "completion" in call_type:  # else LiteLLM counts by itself
@@ -109,11 +113,13 @@ def plain(usage):
     return usage.model_dump(exclude_none=True) if hasattr(usage, "model_dump") else usage or {}
 
 
-callback = QuotaCallback(
-    Quota(
+async def connected():
+    return Quota(
         os.environ.get("QUOTAD", "127.0.0.1:7070"),
         os.environ.get("QUOTAD_FAIL") == "open",
         float(os.environ.get("QUOTAD_TIMEOUT", "0.5")),
         Tls(*(os.environ.get("QUOTAD_CLIENT_" + name, "") for name in ("CA", "CERT", "KEY"))),
     )
-)
+
+
+callback = QuotaCallback()

@@ -8,56 +8,23 @@ keys.json says who pays: {"sk-one": "acme/search"}. The upstream's own key is in
 """
 
 import argparse
-import http.client
+import asyncio
 import json
 import logging
-import os
-import re
-import select
 import signal
-import socket
-import threading
 import time
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from quota_client import Quota, Refused, Tls, log, pb
+from aiohttp import web
+
+from quota_client import Quota, Refused, Tls, pb
+from request import ask_for_usage, decode, model_of, output_bound
+from upstream import UPSTREAM_FAILED, UPSTREAM_NOT_REACHED, Upstream, lines_of, upstream_url
 from usage import Answer, Usage, guess
 
 BODY_MAX = 8 << 20
-MODEL_MAX = 127  # bytes: what quotad takes for a name
-OUTPUT_MAX = 1 << 46
-CHOICES_MAX = 128  # times OUTPUT_MAX it is the most that quotad counts, 2^53
-UPSTREAM_S = 600  # the longest silence of the upstream
+STOP_S = 600  # the longest that a stop waits for the open answers
 NOTHING = Usage({})
-
-
-class ClientGone(Exception):
-    pass
-
-
-def model_of(body):
-    """The model that a request names, or ""."""
-    model = "" if body.get("model") is None else body["model"]
-    if isinstance(model, str) and model.isprintable() and len(model.encode()) <= MODEL_MAX:
-        return model
-    raise Refused(400, f"model: a name of at most {MODEL_MAX} bytes is accepted")
-
-
-def count_of(body, name, most):
-    value = body.get(name)
-    if value is None or type(value) is int and 0 <= value <= most:
-        return value
-    raise Refused(400, f"{name}: a whole number from 0 to {most} is accepted")
-
-
-def output_bound(body):
-    """The most output that a request allows, whichever field its vendor reads, or None."""
-    choices = count_of(body, "n", CHOICES_MAX) or 1
-    names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-    bounds = [count_of(body, name, OUTPUT_MAX) for name in names]
-    given = [bound for bound in bounds if bound is not None]
-    return max(given) * choices if given else None
 
 
 def error_body(kind, message):
@@ -65,225 +32,153 @@ def error_body(kind, message):
     return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = 0
+def error_event(kind, message):
+    return b"event: error\ndata: " + error_body(kind, message) + b"\n\n"
 
-    def do_POST(self):
-        self.began = False
-        try:
-            tenant, body = self.read_request()
-            # An id of our own: a client that chose it could repeat one, and be served twice for one reservation.
-            hold = self.server.quota.check(
-                tenant, model_of(body), str(uuid.uuid4()), guess(self.size), output_bound(body)
-            )
-        except Refused as no:
-            return self.refuse(no)
-        answer = Answer()
-        try:
-            outcome = self.forward(hold, body, answer)
-        except (ClientGone, ConnectionError) as error:
-            log.info("%s: the client went away: %r", hold.request_id, error)
-            outcome = pb.OUTCOME_DISCONNECTED
-        except Exception:  # a defect of this program: still report what was used
-            log.exception("%s", hold.request_id)
-            outcome = pb.OUTCOME_FAILED
-        used = answer.used(hold.input_tokens) if self.began else NOTHING
-        self.server.quota.report(hold, outcome, used, answer.tier)
 
-    def read_request(self):
-        self.close_connection = True
-        try:
-            self.size = int(self.headers.get("content-length") or 0)
-        except ValueError:
-            raise Refused(400, "content-length: no number") from None
-        if not self.path.startswith("/"):
-            raise Refused(400, "a path is accepted, no address")
-        if not 0 < self.size <= BODY_MAX:
-            raise Refused(413 if self.size else 411, f"a body of 1 to {BODY_MAX} bytes is accepted")
-        raw = self.rfile.read(self.size)
-        key = self.headers.get("x-api-key") or (self.headers.get("authorization") or "").removeprefix(
-            "Bearer "
-        )
-        if key not in self.server.keys:
+@web.middleware
+async def refusals(request, handler):
+    try:
+        return await handler(request)
+    except Refused as refused:
+        no = refused
+    except web.HTTPException as error:  # aiohttp's own: no POST, or too large
+        no = Refused(error.status, error.reason)
+    kind = "quota_exceeded" if no.status == 429 else "refused"
+    return web.json_response(body=error_body(kind, no.message), status=no.status, headers=no.headers)
+
+
+class Exchange:
+    """A request that quotad has allowed, and what became of it."""
+
+    def __init__(self, hold):
+        self.hold, self.answer, self.outcome = hold, Answer(), pb.OUTCOME_FAILED
+        self.began = False  # the upstream serves it
+
+    def used(self):
+        return self.answer.used(self.hold.input_tokens) if self.began else NOTHING
+
+    def complete(self):
+        return self.answer.done and not self.answer.failed
+
+
+class Proxy:
+    def __init__(self, quota, upstream, keys, extend_s):
+        self.quota, self.upstream, self.keys, self.extend_s = quota, upstream, keys, extend_s
+
+    async def serve(self, request):
+        raw = await request.read()
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        tenant = self.keys.get(request.headers.get("x-api-key") or bearer)
+        if tenant is None:
             raise Refused(401, "unknown API key")
+        body = decode(raw)
+        ask_for_usage(request.path, body)
+        # An id of our own: a client that chose it could repeat one, and be served twice for one reservation.
+        request_id = str(uuid.uuid4())
+        hold = await self.quota.check(tenant, model_of(body), request_id, guess(len(raw)), output_bound(body))
+        exchange = Exchange(hold)
         try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError):
-            body = None
-        if not isinstance(body, dict):
-            raise Refused(400, "the body is no JSON object")
-        if body.get("stream") and self.path.endswith(
-            "/chat/completions"
-        ):  # else OpenAI says nothing of usage
-            options = body.get("stream_options")
-            body["stream_options"] = dict(options if isinstance(options, dict) else {}, include_usage=True)
-        return self.server.keys[key], body
+            return await self.forward(request, body, exchange)
+        except (asyncio.CancelledError, ConnectionError):  # the client went
+            exchange.outcome = pb.OUTCOME_OK if exchange.complete() else pb.OUTCOME_DISCONNECTED
+            exchange.began = True  # the vendor had the input, at least
+            raise
+        finally:  # also for a defect of this program
+            self.quota.report(hold, exchange.outcome, exchange.used(), exchange.answer.tier)
 
-    def refuse(self, no):
-        kind = "quota_exceeded" if no.status == 429 else "refused"
+    async def forward(self, request, body, exchange):
         try:
-            self.send_whole(no.status, error_body(kind, no.message), no.headers)
-        except ConnectionError:
-            pass  # nobody is there to be told, and the outcome is the same
+            response = await self.upstream.post(request.rel_url, body)
+        except UPSTREAM_NOT_REACHED as error:
+            exchange.outcome = pb.OUTCOME_NOT_DISPATCHED
+            raise Refused(502, f"the upstream cannot be reached: {error}") from None
+        except UPSTREAM_FAILED as error:
+            raise Refused(502, f"the upstream failed: {error!r}") from None
+        async with response:  # leaving it early closes the connection: the upstream need not go on
+            exchange.began = response.status == 200
+            if exchange.began and response.content_type == "text/event-stream":
+                return await self.copy_stream(request, response, exchange)
+            return await self.copy_whole(response, exchange)
 
-    def send_whole(self, status, body, headers):
-        self.send_response(status)
-        for name, value in {
-            "content-type": "application/json",
-            **headers,
-            "content-length": str(len(body)),
-        }.items():
-            self.send_header(name, value)
-        self.send_header("connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def forward(self, hold, body, answer):
-        """Sends the request on and the answer back; the outcome. `self.began`: the upstream served it."""
-        upstream = self.server.connection(self.server.host, timeout=UPSTREAM_S)
+    async def copy_whole(self, source, exchange):
         try:
-            upstream.connect()
-        except OSError as error:
-            self.refuse(Refused(502, f"the upstream cannot be reached: {error}"))
-            return pb.OUTCOME_NOT_DISPATCHED
-        try:
-            path, headers = self.server.prefix + self.path, self.server.upstream_headers
-            upstream.request("POST", path, json.dumps(body).encode(), headers)
-            response = upstream.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            upstream.close()
-            self.refuse(Refused(502, f"the upstream failed: {error!r}"))
-            return pb.OUTCOME_FAILED
-        try:
-            if response.status != 200 or "text/event-stream" not in (
-                response.getheader("content-type") or ""
-            ):
-                return self.copy_whole(hold, response, answer)
-            return self.copy_stream(hold, response, answer)
-        finally:
-            upstream.close()  # in the middle of an answer: it need not go on
+            body = await source.read()
+        except UPSTREAM_FAILED as error:
+            raise Refused(502, f"the upstream failed: {error!r}") from None
+        if exchange.began:
+            exchange.answer.take_json(body)
+            exchange.outcome = pb.OUTCOME_OK
+        kind = source.headers.get("content-type", "application/json")
+        headers = {"content-type": kind, "x-request-id": exchange.hold.request_id}
+        return web.Response(body=body, status=source.status, headers=headers)
 
-    def copy_whole(self, hold, response, answer):
-        try:
-            body = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.refuse(Refused(502, f"the upstream failed: {error!r}"))
-            return pb.OUTCOME_FAILED
-        if response.status == 200:
-            self.began = True
-            answer.take_json(body)
-        kind = response.getheader("content-type") or "application/json"
-        self.send_whole(response.status, body, {"content-type": kind, "x-request-id": hold.request_id})
-        return pb.OUTCOME_OK if response.status == 200 else pb.OUTCOME_FAILED
-
-    def copy_stream(self, hold, response, answer):
-        self.began = True
-        self.send_response(200)
-        for name, value in (
-            ("content-type", "text/event-stream"),
-            ("transfer-encoding", "chunked"),
-            ("x-request-id", hold.request_id),
-        ):
-            self.send_header(name, value)
-        self.end_headers()
-        extend_at = time.monotonic() + self.server.extend_s
-        try:
-            for line in lines_of(response):
-                self.send_chunk(line)
-                answer.take_line(line)
-                if line in (b"\n", b"\r\n") and time.monotonic() >= extend_at:
-                    extend_at = time.monotonic() + self.server.extend_s
-                    why = self.server.quota.extend(hold, answer.used(hold.input_tokens))
-                    if why is not None:
-                        self.send_error_event("quota_exceeded", why)
-                        return pb.OUTCOME_OK
-        except UpstreamBroke as error:
-            log.warning("%s: the upstream broke off: %s", hold.request_id, error)
-        if answer.done and not answer.failed:
-            self.send_chunk(b"")
-            return pb.OUTCOME_OK
-        self.send_error_event("upstream_failed", "the upstream broke off")
-        return pb.OUTCOME_FAILED
-
-    def send_chunk(self, data):
-        """The empty one ends the answer. A client that has closed is seen here, not two writes later."""
-        if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
-            raise ClientGone("it closed")
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-    def send_error_event(self, kind, message):
-        self.send_chunk(b"event: error\ndata: " + error_body(kind, message) + b"\n\n")
-        self.send_chunk(b"")
-
-    def log_message(self, *args):
-        log.debug(*args)
+    async def copy_stream(self, request, source, exchange):
+        headers = {"content-type": "text/event-stream", "x-request-id": exchange.hold.request_id}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        extend_at = time.monotonic() + self.extend_s
+        async for line in lines_of(source):
+            exchange.answer.take_line(line)
+            await response.write(line)
+            between_events = not line.strip()
+            if between_events and time.monotonic() >= extend_at:
+                extend_at = time.monotonic() + self.extend_s
+                why = await self.quota.extend(exchange.hold, exchange.used())
+                if why is not None:
+                    exchange.outcome = pb.OUTCOME_OK
+                    await response.write(error_event("quota_exceeded", why))
+                    return response
+        if exchange.complete():
+            exchange.outcome = pb.OUTCOME_OK
+        else:
+            await response.write(error_event("upstream_failed", "the upstream broke off"))
+        return response
 
 
-class UpstreamBroke(Exception):
-    pass
+def json_file(name):
+    with open(name, encoding="utf-8") as file:
+        return json.load(file)
 
 
-def lines_of(response):
-    while True:
-        try:
-            line = response.readline()
-        except (OSError, http.client.HTTPException) as error:
-            raise UpstreamBroke(repr(error)) from error
-        if not line:
-            return
-        yield line
-
-
-def upstream_of(url):
-    """The kind of connection, the host and what goes before each path."""
-    found = re.fullmatch(r"(https?)://((?:[\w.-]+|\[[\da-f:]+\])(?::\d+)?)(/[^?#\s]*)?", url, re.ASCII)
-    if not found:
-        raise argparse.ArgumentTypeError("http[s]://HOST[:PORT][/PREFIX] is accepted")
-    scheme, host, prefix = found.groups(default="")
-    connections = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-    return connections[scheme], host, prefix.rstrip("/")
-
-
-def main():
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    arguments.add_argument("--listen", default="127.0.0.1:8080")
-    arguments.add_argument("--quotad", default="127.0.0.1:7070")
-    arguments.add_argument("--quotad-ca", default="", metavar="PEM", help="the node speaks TLS")
-    arguments.add_argument("--quotad-cert", default="", metavar="PEM", help="and asks for a certificate")
-    arguments.add_argument("--quotad-key", default="", metavar="PEM")
-    arguments.add_argument("--upstream", required=True, type=upstream_of, metavar="URL")
-    arguments.add_argument("--keys", required=True)
-    arguments.add_argument("--extend-every", type=float, default=2, metavar="SECONDS")
-    arguments.add_argument("--check-timeout", type=float, default=0.5, metavar="SECONDS")
-    away = arguments.add_mutually_exclusive_group(required=True)
+def options():
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--listen", default="127.0.0.1:8080")
+    flags.add_argument("--quotad", default="127.0.0.1:7070")
+    flags.add_argument("--quotad-ca", default="", metavar="PEM", help="the node speaks TLS")
+    flags.add_argument("--quotad-cert", default="", metavar="PEM", help="and asks for a certificate")
+    flags.add_argument("--quotad-key", default="", metavar="PEM")
+    flags.add_argument("--upstream", required=True, type=upstream_url, metavar="URL")
+    flags.add_argument("--keys", required=True, type=json_file, metavar="JSON")
+    flags.add_argument("--extend-every", type=float, default=2, metavar="SECONDS")
+    flags.add_argument("--check-timeout", type=float, default=0.5, metavar="SECONDS")
+    away = flags.add_mutually_exclusive_group(required=True)
     away.add_argument("--fail-open", action="store_true", help="serve while quotad is away, report later")
     away.add_argument("--fail-closed", action="store_true", help="answer 503 while quotad is away")
-    options = arguments.parse_args()
+    return flags.parse_args()
+
+
+async def main(given):
     logging.basicConfig(level=logging.INFO)
-    host, port = options.listen.rsplit(":", 1)
-    server = ThreadingHTTPServer((host, int(port)), Handler)
-    server.daemon_threads = False  # a stop waits for the open answers, and for their reports
-    tls = Tls(options.quotad_ca, options.quotad_cert, options.quotad_key)
-    server.quota = Quota(options.quotad, options.fail_open, options.check_timeout, tls)
-    server.connection, server.host, server.prefix = options.upstream
-    key = os.environ.get("UPSTREAM_API_KEY", "")
-    server.upstream_headers = {
-        "content-type": "application/json",
-        "authorization": "Bearer " + key,
-        "x-api-key": key,
-        "anthropic-version": "2023-06-01",
-    }
-    with open(options.keys, encoding="utf-8") as file:
-        server.keys = json.load(file)
-    server.extend_s = options.extend_every
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"listening on {host}:{server.server_address[1]}", flush=True)
-    server.serve_forever()
-    server.server_close()
+    stop = asyncio.Event()
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(kind, stop.set)
+    tls = Tls(given.quotad_ca, given.quotad_cert, given.quotad_key)
+    quota = Quota(given.quotad, given.fail_open, given.check_timeout, tls)
+    async with quota, Upstream(given.upstream) as upstream:
+        application = web.Application(middlewares=[refusals], client_max_size=BODY_MAX)
+        proxy = Proxy(quota, upstream, given.keys, given.extend_every)
+        application.router.add_post("/{path:.*}", proxy.serve)
+        runner = web.AppRunner(
+            application, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S
+        )
+        await runner.setup()
+        host, port = given.listen.rsplit(":", 1)
+        await web.TCPSite(runner, host, int(port)).start()
+        print(f"listening on {host}:{runner.addresses[0][1]}", flush=True)
+        await stop.wait()
+        await runner.cleanup()  # waits for the open answers, and the end of `quota` for their reports
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main(options()))

@@ -1,5 +1,6 @@
-"""Asking quotad around a request: check before it, extend while it streams, report after it. Safe from any thread."""
+"""Asking quotad around a request: check before it, extend while it streams, report after it. For one event loop."""
 
+import asyncio
 import json
 import logging
 import math
@@ -67,23 +68,58 @@ class Tls(NamedTuple):
 
 def channel(address, tls, options):
     if not tls.ca:
-        return grpc.insecure_channel(address, options)
+        return grpc.aio.insecure_channel(address, options)
     ca, cert, key = (pathlib.Path(name).read_bytes() if name else None for name in tls)
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), options)
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), options)
 
 
 class Quota:
+    """Made and used in one running event loop; its end waits for the reports."""
+
     def __init__(self, address, fail_open, check_s=CHECK_S, tls=Tls()):
         options = [
             ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
             ("grpc.max_reconnect_backoff_ms", BACK_MS),
         ]
-        self.service = quota_pb2_grpc.QuotaServiceStub(channel(address, tls, options))
+        self.channel = channel(address, tls, options)
+        self.service = quota_pb2_grpc.QuotaServiceStub(self.channel)
         self.fail_open = fail_open
         self.check_s = check_s
+        self.tasks = set()  # what nobody else waits for
 
-    def check(self, tenant, model, request_id, input_tokens, max_output_tokens=None):
-        """A Hold, or raises Refused."""
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.close()
+
+    async def close(self):
+        while self.tasks:
+            await asyncio.wait(self.tasks)
+        await self.channel.close()
+
+    def start(self, work):
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def check(self, *wanted):
+        """A Hold, or raises Refused. Cancelled meanwhile, since the client went, it leaves no hold behind."""
+        asking = self.start(self.ask(*wanted))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            self.start(self.give_back(asking))
+            raise
+
+    async def give_back(self, asking):
+        try:
+            await self.book(await asking, pb.OUTCOME_NOT_DISPATCHED, vendors.Usage({}), 0)
+        except Refused:
+            pass  # there is none
+
+    async def ask(self, tenant, model, request_id, input_tokens, max_output_tokens=None):
         request = pb.CheckQuotaRequest(
             tenant=tenant,
             model=model,
@@ -94,7 +130,7 @@ class Quota:
             request.max_output_tokens = max_output_tokens
         hold = Hold(tenant, model, request_id, input_tokens)
         try:
-            answer = self.service.CheckQuota(request, timeout=self.check_s)
+            answer = await self.service.CheckQuota(request, timeout=self.check_s)
         except grpc.RpcError as error:
             return self.unanswered(hold, error)
         if answer.verdict == pb.VERDICT_ALLOWED:
@@ -111,13 +147,13 @@ class Quota:
             raise Refused(503, "quota cannot be checked at present", {"retry-after": "1"}) from None
         return hold
 
-    def extend(self, hold, used):
+    async def extend(self, hold, used):
         """None: go on. Else why to stop. Silence is no reason to stop."""
         if not hold.token:
             return None
         request = pb.ExtendReservationRequest(reservation=hold.token, used_so_far=amounts(used.meters))
         try:
-            answer = self.service.ExtendReservation(request, timeout=self.check_s)
+            answer = await self.service.ExtendReservation(request, timeout=self.check_s)
         except grpc.RpcError as error:
             log.warning("extension of %s: %s: %s", hold.request_id, error.code().name, error.details())
             return None
@@ -127,9 +163,11 @@ class Quota:
         return told(answer)
 
     def report(self, hold, outcome, used, tier=0):
-        """Books `used` (a usage.Usage). True: it is on disk. What could not be booked is in the log, whole."""
+        """Books `used` (a usage.Usage), while its caller goes on. What could not be booked is in the log, whole."""
+        self.start(self.book(hold, outcome, used, tier))
+
+    async def book(self, hold, outcome, used, tier):
         every = vendors.parts(used)
-        booked = True
         for sequence, (meters, ttl) in enumerate(every):
             request = pb.ReportUsageRequest(
                 reservation=hold.token,
@@ -144,17 +182,11 @@ class Quota:
             )
             if not hold.token:
                 request.model = hold.model
-            booked = self.send(request) and booked
-        return booked
-
-    def send(self, request):
-        try:
-            self.service.ReportUsage(request, timeout=REPORT_S, wait_for_ready=True)
-        except grpc.RpcError as error:
-            lost = json.dumps(MessageToDict(request, preserving_proto_field_name=True))
-            log.error("not booked: %s: %s: %s", error.code().name, error.details(), lost)
-            return False
-        return True
+            try:
+                await self.service.ReportUsage(request, timeout=REPORT_S, wait_for_ready=True)
+            except grpc.RpcError as error:
+                lost = json.dumps(MessageToDict(request, preserving_proto_field_name=True))
+                log.error("not booked: %s: %s: %s", error.code().name, error.details(), lost)
 
 
 def amounts(meters):
