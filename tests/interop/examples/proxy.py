@@ -7,6 +7,7 @@ Prints "ok NAME_CASE" or "not ok NAME_CASE" a case; exits 1 when one is not.
 
 import json
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import tempfile
 import time
 
 import upstream
-from world import Quotad, World, make_certificates, run_cases, secure_quotad, until
+from world import Quotad, World, chat_body, make_certificates, run_cases, secure_quotad, until
 
 name, command = sys.argv[1], sys.argv[2:]
 temporary = tempfile.TemporaryDirectory(prefix="quotad-examples-")
@@ -29,6 +30,9 @@ CASES = [
     "responses",
     "few",
     "gone",
+    "silence",
+    "thought",
+    "asking",
     "broken",
     "failed",
     "nowhere",
@@ -163,14 +167,56 @@ def a_client_that_goes_is_reported_and_the_vendor_stopped():
     seen = vendor.seen[-1]
     for _ in range(10):
         response.readline()
-    connection.sock.shutdown(socket.SHUT_RDWR)
-    response.close()
-    connection.close()
+    leave(connection)
     used = entry("gone", "DISCONNECTED")
     until("the vendor is told", lambda: seen["closed"])
     assert seen["sent"] < 250, seen["sent"]
     assert 5 <= used["output_tokens"] <= seen["sent"], (used, seen["sent"])
     assert 10 < used["input_tokens"] < 100, used
+
+
+def leave(connection):
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def a_client_that_goes_while_the_vendor_is_silent_is_seen_at_once():
+    connection, response = proxy.chat("sk-silence", "tokens=2 pause_ms=60000")
+    response.readline()
+    seen = vendor.seen[-1]
+    leave(connection)
+    same(entry("silence", "DISCONNECTED")["output_tokens"], 1)
+    same(seen["sent"], 1)
+
+
+def a_client_that_goes_before_the_answer_pays_for_the_input():
+    for asked, stream in enumerate((True, False), len(vendor.seen) + 1):
+        body = chat_body("tokens=2 think_ms=60000", stream)
+        connection = proxy.ask("/v1/chat/completions", "sk-thought", body)
+        until("the vendor is asked", lambda wanted=asked: len(vendor.seen) == wanted)
+        leave(connection)
+        found = quotad.entries(f"thought/{name}", 1 if stream else 2)
+        same({each["outcome"] for each in found}, {"DISCONNECTED"})
+        assert all(10 < quantities(each)["input_tokens"] < 100 for each in found), found
+
+
+def a_client_that_goes_before_quotads_answer_leaves_nothing_held():
+    before = len(vendor.seen)
+
+    def reported():
+        quotad.process.send_signal(signal.SIGSTOP)
+        try:
+            connection = proxy.ask("/v1/chat/completions", "sk-asking", chat_body("tokens=1"))
+            time.sleep(0.2)  # too short, and there is no check: it is tried again
+            leave(connection)
+        finally:
+            quotad.process.send_signal(signal.SIGCONT)
+        time.sleep(0.2)
+        return quotad.ctl("ledger", "export", f"asking/{name}").splitlines()
+
+    found = [json.loads(line) for line in until("it is reported", reported)]
+    same([(each["outcome"], quantities(each)) for each in found], [("NOT_DISPATCHED", {})] * len(found))
+    same(len(vendor.seen), before)
 
 
 def a_vendor_that_breaks_off_is_told_and_reported():
@@ -391,6 +437,9 @@ try:
             a_denied_one_is_429_and_never_sent,
             an_unknown_key_is_401,
             a_client_that_goes_is_reported_and_the_vendor_stopped,
+            a_client_that_goes_while_the_vendor_is_silent_is_seen_at_once,
+            a_client_that_goes_before_the_answer_pays_for_the_input,
+            a_client_that_goes_before_quotads_answer_leaves_nothing_held,
             a_vendor_that_breaks_off_is_told_and_reported,
             a_vendor_that_fails_costs_nothing,
             a_vendor_that_sends_elsewhere_is_not_followed_with_its_key,

@@ -3,6 +3,7 @@
 tokens=40 pause_ms=20            so many deltas of one token, then what they took, as OpenAI streams
 tokens=40 cut=10                 breaks off after ten
 tokens=40 crlf=1                 ends its lines with CR LF
+tokens=40 think_ms=30000         says nothing at all for so long
 file=openai_chat.json            that body of testdata, a line at a time if it is a stream
 status=500                       fails; 307 sends elsewhere
 """
@@ -56,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
             seen["closed"] = True  # by the proxy, in the middle
 
     def answer(self, plan, body, seen):
+        time.sleep(int(plan.get("think_ms", 0)) / 1000)
         if "status" in plan:
             self.whole(int(plan["status"]), b'{"error": {"message": "as asked", "type": "server_error"}}')
         elif plan.get("file", "").endswith(".json"):

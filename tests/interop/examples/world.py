@@ -129,8 +129,8 @@ class Program:
         code = self.process.wait(PATIENCE_S)
         assert code == 0, f"exit {code}: {self.log.read_text()[-2000:]}"
 
-    def post(self, path, key, body, timeout=60):
-        """The body is what is dumped as JSON, or already text."""
+    def ask(self, path, key, body, timeout=60):
+        """A connection whose answer nobody has read. The body is what is dumped as JSON, or already text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         connection.request(
             "POST",
@@ -138,16 +138,23 @@ class Program:
             body if isinstance(body, str) else json.dumps(body),
             {"content-type": "application/json", "authorization": "Bearer " + key},
         )
+        return connection
+
+    def post(self, *request):
+        connection = self.ask(*request)
         return connection, connection.getresponse()
 
     def chat(self, key, words, stream=True, **more):
-        body = {
-            "model": "small-model",
-            "stream": stream,
-            "messages": [{"role": "user", "content": words}],
-            **more,
-        }
-        return self.post("/v1/chat/completions", key, body)
+        return self.post("/v1/chat/completions", key, chat_body(words, stream, **more))
+
+
+def chat_body(words, stream=True, **more):
+    return {
+        "model": "small-model",
+        "stream": stream,
+        "messages": [{"role": "user", "content": words}],
+        **more,
+    }
 
 
 def make_certificates(folder):
