@@ -191,6 +191,7 @@ static bool start_rpc(struct app *app, struct qd_error *error)
         .admin_listen = qd_config_get(&app->config, QD_SET_ADMIN_RPC_LISTEN),
         .threads = app->boot.threads,
         .booking_threads = 8,
+        .query_threads = 4,
         .booking_queue = 4096,
         .streams_max = 1000,
         .connection_age_s = 900,

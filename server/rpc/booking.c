@@ -1,7 +1,9 @@
 /* What waits for the disk. Reports that wait together are begun one after the other, and waited for
  * once: the ledger puts them, and those of the other booking threads, into one synced write (L2).
  * So are rate limit calls that have something to book.
- */
+ *
+ * Queries and administration wait in a queue of their own, for threads of their own: one query may
+ * read all of the ledger, and no report, nor a limit that Envoy asks for, stands behind it (I9). */
 #include "server/rpc/quota.h"
 #include "server/rpc/report_batch.h"
 #include "server/rpc/rls_tenant.h"
@@ -46,22 +48,42 @@ static void refuse(struct qd_rpc_thread *thread, struct qd_call *call)
     }
 }
 
+void qd_booking_queue_init(struct qd_booking_queue *queue)
+{
+    *queue = (struct qd_booking_queue){.last = &queue->first};
+    (void)pthread_cond_init(&queue->ready, NULL);
+}
+
+static struct qd_booking_queue *queue_of(struct qd_rpc *rpc, const struct qd_call *call)
+{
+    bool is_query = call->method->kind == QD_METHOD_BOOKING && call->tenants == NULL;
+
+    return is_query ? &rpc->queries : &rpc->bookings;
+}
+
+/* With the lock held. */
+static void tell_waiting(struct qd_rpc *rpc)
+{
+    atomic_store_explicit(&rpc->node->calls_waiting, rpc->bookings.waiting + rpc->queries.waiting,
+                          memory_order_relaxed);
+}
+
 void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call)
 {
     struct qd_rpc *rpc = thread->rpc;
+    struct qd_booking_queue *queue = queue_of(rpc, call);
     bool refused = false;
 
     atomic_store_explicit(&call->booked, true, memory_order_relaxed);
     (void)pthread_mutex_lock(&rpc->booking_lock);
-    refused = rpc->booking_waiting >= rpc->config.booking_queue;
+    refused = queue->waiting >= rpc->config.booking_queue;
     if (!refused) {
         call->next = NULL;
-        *rpc->booking_last = call;
-        rpc->booking_last = &call->next;
-        rpc->booking_waiting++;
-        atomic_store_explicit(&rpc->node->calls_waiting, rpc->booking_waiting,
-                              memory_order_relaxed);
-        (void)pthread_cond_signal(&rpc->booking_ready);
+        *queue->last = call;
+        queue->last = &call->next;
+        queue->waiting++;
+        tell_waiting(rpc);
+        (void)pthread_cond_signal(&queue->ready);
     }
     (void)pthread_mutex_unlock(&rpc->booking_lock);
     if (refused) {
@@ -76,15 +98,15 @@ static bool too_late(const struct qd_call *call)
     return gpr_time_cmp(gpr_now(call->deadline.clock_type), call->deadline) > 0;
 }
 
-static struct qd_call *pop(struct qd_rpc *rpc)
+static struct qd_call *pop(struct qd_rpc *rpc, struct qd_booking_queue *queue)
 {
-    struct qd_call *call = rpc->booking_first;
+    struct qd_call *call = queue->first;
 
-    rpc->booking_first = call->next;
-    rpc->booking_waiting--;
-    atomic_store_explicit(&rpc->node->calls_waiting, rpc->booking_waiting, memory_order_relaxed);
-    if (rpc->booking_first == NULL) {
-        rpc->booking_last = &rpc->booking_first;
+    queue->first = call->next;
+    queue->waiting--;
+    tell_waiting(rpc);
+    if (queue->first == NULL) {
+        queue->last = &queue->first;
     }
     return call;
 }
@@ -105,21 +127,22 @@ static enum company company_of(const struct qd_call *call)
 
 /* Wait for calls: one, or such as go together and follow each other, a batch's worth at most. 0:
  * stop. */
-static uint32_t take_calls(struct qd_rpc *rpc, struct qd_call *ret_calls[QD_REPORTS_AT_ONCE])
+static uint32_t take_calls(struct qd_rpc *rpc, struct qd_booking_queue *queue,
+                           struct qd_call *ret_calls[QD_REPORTS_AT_ONCE])
 {
     uint32_t count = 0;
 
     (void)pthread_mutex_lock(&rpc->booking_lock);
-    while (rpc->booking_first == NULL && !rpc->booking_stop) {
-        (void)pthread_cond_wait(&rpc->booking_ready, &rpc->booking_lock);
+    while (queue->first == NULL && !rpc->booking_stop) {
+        (void)pthread_cond_wait(&queue->ready, &rpc->booking_lock);
     }
-    if (rpc->booking_first != NULL) {
-        ret_calls[count++] = pop(rpc);
+    if (queue->first != NULL) {
+        ret_calls[count++] = pop(rpc, queue);
     }
-    while (count > 0 && count < QD_REPORTS_AT_ONCE && rpc->booking_first != NULL &&
+    while (count > 0 && count < QD_REPORTS_AT_ONCE && queue->first != NULL &&
            company_of(ret_calls[0]) != ALONE &&
-           company_of(rpc->booking_first) == company_of(ret_calls[0])) {
-        ret_calls[count++] = pop(rpc);
+           company_of(queue->first) == company_of(ret_calls[0])) {
+        ret_calls[count++] = pop(rpc, queue);
     }
     (void)pthread_mutex_unlock(&rpc->booking_lock);
     return count;
@@ -209,7 +232,7 @@ void *qd_booking_main(void *argument)
     struct qd_call *calls[QD_REPORTS_AT_ONCE];
     uint32_t count;
 
-    while ((count = take_calls(b->rpc, calls)) > 0) {
+    while ((count = take_calls(b->rpc, b->queue, calls)) > 0) {
         handle(&b->place, calls, count);
     }
     return NULL;
@@ -219,9 +242,10 @@ void qd_booking_stop(struct qd_rpc *rpc)
 {
     (void)pthread_mutex_lock(&rpc->booking_lock);
     rpc->booking_stop = true;
-    (void)pthread_cond_broadcast(&rpc->booking_ready);
+    (void)pthread_cond_broadcast(&rpc->bookings.ready);
+    (void)pthread_cond_broadcast(&rpc->queries.ready);
     (void)pthread_mutex_unlock(&rpc->booking_lock);
-    for (uint32_t i = 0; i < rpc->config.booking_threads; i++) {
+    for (uint32_t i = 0; i < rpc->booking_count; i++) {
         if (rpc->booking[i].started) {
             (void)pthread_join(rpc->booking[i].thread, NULL);
         }

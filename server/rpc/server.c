@@ -192,9 +192,10 @@ static bool start_threads(struct qd_rpc *rpc)
         }
         t->started = true;
     }
-    for (uint32_t i = 0; i < rpc->config.booking_threads; i++) {
+    for (uint32_t i = 0; i < rpc->booking_count; i++) {
         struct qd_booking_thread *b = &rpc->booking[i];
         b->rpc = rpc;
+        b->queue = i < rpc->config.booking_threads ? &rpc->bookings : &rpc->queries;
         b->place.node = rpc->node;
         if (!qd_place_init(&b->place, rpc) ||
             (b->place.reports = qd_report_batch_new(b->place.worker)) == NULL ||
@@ -216,7 +217,8 @@ static struct qd_rpc *rpc_new(struct qd_node *node, const struct qd_rpc_config *
     rpc->node = node;
     rpc->config = *config;
     rpc->threads = aligned_alloc(64, config->threads * sizeof(struct qd_rpc_thread));
-    rpc->booking = calloc(config->booking_threads, sizeof(struct qd_booking_thread));
+    rpc->booking_count = config->booking_threads + config->query_threads;
+    rpc->booking = calloc(rpc->booking_count, sizeof(struct qd_booking_thread));
     if (rpc->threads == NULL || rpc->booking == NULL) {
         free(rpc->threads);
         free(rpc->booking);
@@ -225,14 +227,14 @@ static struct qd_rpc *rpc_new(struct qd_node *node, const struct qd_rpc_config *
     }
     memset(rpc->threads, 0, config->threads * sizeof(struct qd_rpc_thread));
     (void)pthread_mutex_init(&rpc->booking_lock, NULL);
-    (void)pthread_cond_init(&rpc->booking_ready, NULL);
+    qd_booking_queue_init(&rpc->bookings);
+    qd_booking_queue_init(&rpc->queries);
     (void)pthread_mutex_init(&rpc->watch_lock, NULL);
     pthread_condattr_t monotonic;
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&rpc->watch_left, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
-    rpc->booking_last = &rpc->booking_first;
     return rpc;
 }
 
@@ -243,7 +245,8 @@ static void rpc_free(struct qd_rpc *rpc)
     }
     qd_accept_free(rpc->accept);
     (void)pthread_mutex_destroy(&rpc->booking_lock);
-    (void)pthread_cond_destroy(&rpc->booking_ready);
+    (void)pthread_cond_destroy(&rpc->bookings.ready);
+    (void)pthread_cond_destroy(&rpc->queries.ready);
     (void)pthread_mutex_destroy(&rpc->watch_lock);
     (void)pthread_cond_destroy(&rpc->watch_left);
     qd_tls_free(rpc->tls); /* gRPC asks it no more */
@@ -501,11 +504,11 @@ void qd_rpc_figures(struct qd_rpc *rpc, struct qd_rpc_figures *ret_figures)
         f->stream_messages += atomic_load_explicit(&t->stream_messages, memory_order_relaxed);
         add_errors(&t->place, f);
     }
-    for (uint32_t i = 0; i < rpc->config.booking_threads; i++) {
+    for (uint32_t i = 0; i < rpc->booking_count; i++) {
         add_errors(&rpc->booking[i].place, f);
     }
     f->booking_refused = atomic_load_explicit(&rpc->booking_refused, memory_order_relaxed);
     (void)pthread_mutex_lock(&rpc->booking_lock);
-    f->booking_waiting = rpc->booking_waiting;
+    f->booking_waiting = rpc->bookings.waiting + rpc->queries.waiting;
     (void)pthread_mutex_unlock(&rpc->booking_lock);
 }

@@ -54,7 +54,8 @@ struct qd_rpc_config {
     const char *admin_listen; /* AdminService is served there only; NULL or "": on `listen` */
     uint32_t threads;         /* completion queues */
     uint32_t booking_threads;
-    uint32_t booking_queue;    /* reports that may wait */
+    uint32_t query_threads;    /* queries and administration: no report waits for them (I9) */
+    uint32_t booking_queue;    /* reports that may wait, and as many queries */
     uint32_t streams_max;      /* concurrent calls of one connection */
     uint32_t connection_age_s; /* 0: no limit */
     /* X2; 0: 1000, and no cap of one address. */

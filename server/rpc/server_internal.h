@@ -60,8 +60,17 @@ struct qd_rpc_thread {
     _Atomic uint64_t calls, stream_messages;
 };
 
+/* Calls that wait for one of some threads. */
+struct qd_booking_queue {
+    pthread_cond_t ready;
+    struct qd_call *first;
+    struct qd_call **last;
+    uint32_t waiting;
+};
+
 struct qd_booking_thread {
     struct qd_rpc *rpc;
+    struct qd_booking_queue *queue; /* that it takes calls from */
     pthread_t thread;
     bool started;
     struct qd_place place;
@@ -96,12 +105,11 @@ struct qd_rpc {
     _Atomic bool serving;
 
     pthread_mutex_t booking_lock;
-    pthread_cond_t booking_ready;
-    struct qd_call *booking_first;
-    struct qd_call **booking_last;
-    uint32_t booking_waiting;
+    struct qd_booking_queue bookings;
+    struct qd_booking_queue queries;
     bool booking_stop;
-    struct qd_booking_thread *booking;
+    struct qd_booking_thread *booking; /* those of bookings, and behind them those of queries */
+    uint32_t booking_count;
     _Atomic uint64_t booking_refused;
 
     pthread_mutex_t watch_lock;
@@ -189,6 +197,7 @@ uint64_t qd_measure_reply(struct qd_place *place, const struct qd_call *call,
                           enum qd_error_code code);
 
 /* booking.c */
+void qd_booking_queue_init(struct qd_booking_queue *queue);
 void qd_booking_hand_over(struct qd_rpc_thread *thread, struct qd_call *call);
 void *qd_booking_main(void *argument);
 /* Ends when the queue is empty; joins the threads. */

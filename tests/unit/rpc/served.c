@@ -73,6 +73,7 @@ struct qd_rpc_config served_config(void)
     return (struct qd_rpc_config){.listen = "127.0.0.1:0",
                                   .threads = 1,
                                   .booking_threads = 1,
+                                  .query_threads = 1,
                                   .booking_queue = 16,
                                   .streams_max = 64};
 }
@@ -86,6 +87,7 @@ static void open_server(struct served *s, struct qd_rpc_config config)
     config.threads = config.threads > 0 ? config.threads : usual.threads;
     config.booking_threads =
         config.booking_threads > 0 ? config.booking_threads : usual.booking_threads;
+    config.query_threads = config.query_threads > 0 ? config.query_threads : usual.query_threads;
     config.booking_queue = config.booking_queue > 0 ? config.booking_queue : usual.booking_queue;
     config.streams_max = config.streams_max > 0 ? config.streams_max : usual.streams_max;
     s->rpc = qd_rpc_start(s->node, &config, &error);

@@ -418,21 +418,6 @@ Test(caller, X2_more_reports_than_the_queue_holds_are_told_to_hold_back)
     cr_expect_not(was_booked("one more"));
 }
 
-/* I8: nor is a query a report. */
-Test(caller, I8_a_query_that_finds_the_queue_full_is_unavailable)
-{
-    struct call calls[QUEUE + 1];
-    Quota__V1__QueryUsageRequest query;
-    quota__v1__query_usage_request__init(&query);
-    grpc_status_code status;
-
-    fill_queue(calls);
-    cr_expect_null(served_call(&s, "/quota.v1.UsageService/QueryUsage", &query.base,
-                               &quota__v1__query_usage_response__descriptor, &status));
-    cr_expect_eq(status, GRPC_STATUS_UNAVAILABLE);
-    drain_queue(calls);
-}
-
 Test(caller, X2_a_streams_checks_are_answered_while_its_reports_hold_back)
 {
     struct call calls[QUEUE + 1];
