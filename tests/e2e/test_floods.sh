@@ -98,11 +98,18 @@ floods_of() {
 }
 
 # waves_of KIND...: floods whose first wave holds everybody up for a second or more. Others are served as soon as it is cut
-# off: a short flood may be over by then.
+# off: a short flood may be over by then, and is not as short the second time.
 waves_of() {
     for kind in "$@"; do
         flood_by "$kind"
-        [ -z "${QD_LONG:-}" ] || others_are_served
+        if [ "$served" -eq 0 ] && [ -z "${QD_LONG:-}" ]; then
+            short=$SECONDS_OF_FLOOD
+            SECONDS_OF_FLOOD=20
+            serves_again
+            flood_by "$kind"
+            SECONDS_OF_FLOOD=$short
+        fi
+        others_are_served
         serves_again
     done
 }
