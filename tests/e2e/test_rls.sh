@@ -54,6 +54,14 @@ descriptors:
   - key: loud
     detailed_metric: true
     rate_limit: {unit: day, requests_per_unit: 5}
+  - key: huge
+    rate_limit: {unit: year, requests_per_unit: 5}
+  - key: tagged
+    value: free
+    rate_limit: {unlimited: true}
+    metadata: {queue: none}
+  - key: moved
+    rate_limit: {unit: month, requests_per_unit: 77}
 YAML
 cat >"$T/rls/more/other.yml" <<'YAML'
 domain: other
@@ -106,6 +114,14 @@ I3_point_3_own_hits_count_before_the_requests() {
     expect_match "$answer" '^overall_code: OK .*name: "buys" .*limit_remaining: 1 '
     ask "hits_addend: 1 $(one path /buy)"
     expect_code OK
+}
+
+# Hits are 64 bits without a sign: read as a number with one, the most of them would give one back.
+I3_point_3_the_most_hits_are_no_refund() {
+    for hits in 18446744073709551615 18446744073709551615 0; do
+        ask "$(one huge x "hits_addend {value: $hits}")"
+        expect_code OVER_LIMIT
+    done
 }
 
 I3_point_4_hits_that_do_not_fit_count_all_the_same() {
@@ -187,6 +203,35 @@ I3_point_14_refunds() {
     expect_match "$answer" '^overall_code: OK .*limit_remaining: 3 '
     ask "hits_addend: 4000000000 $(one refunded x 'is_negative_hits: true')"
     expect_match "$answer" 'limit_remaining: 5 '
+}
+
+# A refund that leaves the counter above its limit is OK as well; the next hit is not.
+I3_point_14_a_refund_is_ok_above_the_limit_too() {
+    ask "hits_addend: 9 $(one refunded above)"
+    expect_code OVER_LIMIT
+    ask "$(one refunded above 'is_negative_hits: true')"
+    expect_code OK
+    ask "$(one refunded above 'hits_addend {value: 0}')"
+    expect_code OVER_LIMIT
+}
+
+P6_another_unit_counts_apart() {
+    ask "$(one unit x 'limit {requests_per_unit: 5 unit: MONTH}')"
+    expect_match "$answer" 'unit: MONTH } limit_remaining: 4 '
+    ask "$(one unit x 'limit {requests_per_unit: 5 unit: YEAR}')"
+    expect_match "$answer" 'unit: YEAR } limit_remaining: 4 '
+    ask "$(one unit x 'limit {requests_per_unit: 5 unit: MONTH}')"
+    expect_match "$answer" 'unit: MONTH } limit_remaining: 3 '
+}
+
+P6_a_reload_with_another_unit_counts_apart() {
+    ask "$(one moved x)"
+    expect_match "$answer" 'unit: MONTH } limit_remaining: 76 '
+    reloads=$(grep -c 'rate limits reloaded' "$QD_LOG") || true
+    sed -i 's/unit: month, requests_per_unit: 77/unit: year, requests_per_unit: 77/' "$T/rls/main.yaml"
+    reloaded 'rate limits reloaded' "$reloads"
+    ask "$(one moved x)"
+    expect_match "$answer" 'unit: YEAR } limit_remaining: 76 '
 }
 
 I3_metrics_tell_what_descriptors_met() {
@@ -324,6 +369,23 @@ I3_point_13_dynamic_metadata() {
     expect_in "$answer" 'key: "metadata" value { struct_value { fields { key: "queue" value { string_value: "fast" } } fields { key: "weight" value { number_value: 2 } } } }'
     ask "hits_addend: 99 $(one tagged gold) $(one tagged silver 'hits_addend {value: 0}')"
     expect_in "$answer" 'struct_value { fields { key: "queue" value { string_value: "slow" } } fields { key: "weight" value { number_value: 2 } } }' # gold is over
+}
+
+I3_point_13_an_unlimited_rule_gives_no_metadata() {
+    ask "$(one tagged free) $(one tagged silver)"
+    expect_in "$answer" 'struct_value { fields { key: "queue" value { string_value: "slow" } } fields { key: "weight" value { number_value: 2 } } }'
+}
+
+# Point 14: a refund is never over. It counts beside what is over, and makes nobody else only look.
+I3_stop_when_over_lets_refunds_count() {
+    ask "hits_addend: 5 $(one refunded stop)"
+    expect_code OK
+    ask "$(one never x) $(one refunded stop 'hits_addend {value: 3} is_negative_hits: true')"
+    expect_match "$answer" '^overall_code: OVER_LIMIT .*requests_per_unit: 5 unit: MONTH } limit_remaining: 3 '
+    ask "hits_addend: 9 $(one refunded stop)"
+    expect_code OVER_LIMIT
+    ask "$(one refunded stop 'is_negative_hits: true') $(one odd stop)"
+    expect_match "$answer" '^overall_code: OK .*requests_per_unit: 3 unit: YEAR } limit_remaining: 2 '
 }
 
 I3_stop_when_over_counts_only_what_is_over() {
@@ -511,13 +573,14 @@ I3_without_a_folder_a_call_says_what_is_missing() {
 qd_same_day 300 # of a sanitized build on a busy machine
 qd_start --dev --rls-config "$T/rls" || exit 1
 qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limits_is_ok \
-    I3_point_3_own_hits_count_before_the_requests I3_point_4_hits_that_do_not_fit_count_all_the_same \
+    I3_point_3_own_hits_count_before_the_requests I3_point_3_the_most_hits_are_no_refund I3_point_4_hits_that_do_not_fit_count_all_the_same \
     I3_point_5_quota_mode_denies_only_all_together I3_point_6_shadow_mode_tells_nobody \
     I3_point_7_windows_end_on_multiples_of_their_length I3_point_8_unlimited_counts_nothing \
     I3_point_9_a_request_may_bring_its_own_limit I3_point_10_depth_and_wildcards \
-    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_metrics_by_rule I3_any_bytes_make_a_counter_that_no_listing_shows \
+    I3_point_11_a_rule_that_is_replaced_is_not_charged I3_point_14_refunds I3_point_14_a_refund_is_ok_above_the_limit_too \
+    P6_another_unit_counts_apart I3_metrics_by_rule I3_any_bytes_make_a_counter_that_no_listing_shows \
     X2_values_that_are_no_text_are_counted I3_domains_lie_apart I3_metrics_tell_what_descriptors_met \
-    I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing
+    I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing P6_a_reload_with_another_unit_counts_apart
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
 qd_run X5_a_restart_remembers I3_a_folder_that_was_emptied_changes_nothing I6_what_is_in_force_is_shown P1_a_wrong_folder_does_not_start
@@ -526,7 +589,7 @@ switches="--rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Rese
 # shellcheck disable=SC2086 # several words
 qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" $switches || exit 1
 qd_run I3_point_12_headers_tell_the_least_remaining I3_point_12_the_headers_reset_is_the_statuss I3_point_13_dynamic_metadata \
-    I3_stop_when_over_counts_only_what_is_over I3_sliding_windows_by_domain I10_wrong_switches_are_refused
+    I3_point_13_an_unlimited_rule_gives_no_metadata I3_stop_when_over_lets_refunds_count I3_stop_when_over_counts_only_what_is_over I3_sliding_windows_by_domain I10_wrong_switches_are_refused
 qd_stop || qd_fail "it ended with $qd_code"
 # shellcheck disable=SC2086
 qd_start --dev --rls-config "$T/rls" --data-dir "$T/switches" $switches || exit 1

@@ -306,6 +306,9 @@ D12_without_room_for_counters_new_values_are_denied_if_told_so() {
     expect_in "$page" '{"code":"OVER_LIMIT","currentLimit":{"requestsPerUnit":5,"unit":"YEAR"},"durationUntilReset":"1s"}'
     one_of_few look ', "hitsAddend": 0'
     expect_eq "$code" 429
+    # Point 14: a refund is OK; it is lost.
+    one_of_few look ', "isNegativeHits": true'
+    expect_match "$code $page" '^200 .*"code":"OK","currentLimit":[{]"requestsPerUnit":5,"unit":"YEAR"[}],"durationUntilReset":"1s"'
     "$QUOTAD_BUILD_DIR/tests/e2e/disk_tool" heal "$QD_DISK_JOURNAL"
     allowed_within_a_minute known 3
     allowed_within_a_minute look 4

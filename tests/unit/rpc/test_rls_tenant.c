@@ -352,6 +352,30 @@ Test(rls_tenant, I3_requests_and_usage_count_as_by_native_calls)
 static const char budget[] = "version: 1\nplans: {free: {requests: 100/month, concurrency: 3}}\n"
                              "tenants: {'*': {plan: free}}\n";
 
+/* Point 7: what a status has no room for is its most, not its lowest bits. */
+Test(rls_tenant, I3_point_7_an_amount_above_32_bits_is_told_as_the_most)
+{
+    static const char large[] = "version: 1\nplans: {free: {requests: 4294967297/month}}\n"
+                                "tenants: {'*': {plan: free}}\n";
+    const struct served_with with = {.policy = large, .rpc = {.tenant_domain = DOMAIN}};
+    const struct asked asked = {"acme", "", "", "", "", 0};
+    struct rls_request request;
+    struct served s;
+    grpc_status_code status;
+
+    served_open(&s, &with);
+    fill_rls(&asked, &request);
+    rls_answer *answer =
+        served_call(&s, SHOULD, &request.request.base,
+                    &envoy__service__ratelimit__v3__rate_limit_response__descriptor, &status);
+    cr_assert_not_null(answer, "status %d", status);
+    cr_assert_not_null(answer->statuses[0]->current_limit);
+    cr_expect_eq(answer->statuses[0]->current_limit->requests_per_unit, UINT32_MAX);
+    cr_expect_eq(answer->statuses[0]->limit_remaining, UINT32_MAX);
+    envoy__service__ratelimit__v3__rate_limit_response__free_unpacked(answer, NULL);
+    served_close(&s);
+}
+
 static const struct served_with slow = {.policy = budget, .rpc = {.tenant_domain = DOMAIN}};
 
 static void begin(struct served *s, const struct asked *asked, int64_t deadline_ms,

@@ -135,6 +135,21 @@ Test(rls, I3_point_14_hits_that_are_given_back_leave_at_least_nothing)
     fixture_end(&f);
 }
 
+Test(rls, I3_point_14_a_refund_is_never_over)
+{
+    struct qd_rls_counted counted;
+
+    fixture_open(&f, policy);
+    cr_expect_eq(count_minute(1, 9), 9);
+    struct qd_rls_hits h = minute(1, -1);
+    (void)qd_worker_enter(f.worker);
+    cr_assert_eq(qd_rls_count(f.worker, &h, &counted, &f.error), QD_ERROR_NONE);
+    qd_worker_leave(f.worker);
+    cr_expect_eq(counted.used, 8, "above the limit still");
+    cr_expect_not(counted.over);
+    fixture_end(&f);
+}
+
 Test(rls, I3_point_7_windows_lie_on_multiples_of_their_length)
 {
     static const int64_t days[] = {1, 7, 30, 365};
