@@ -298,9 +298,11 @@ static void warn_of_network(const struct app *app, enum qd_setting_id listen)
         return;
     }
     if (!credentials) {
-        qd_log(QD_LOG_WARN,
-               "everybody who reaches the gRPC port may do everything; pass --credentials FILE",
-               "listen=%s", qd_log_quote(address).text);
+        qd_log(
+            QD_LOG_WARN,
+            "everybody who reaches the gRPC port may check, report and limit for any tenant, and "
+            "only this machine may do the rest; pass --credentials FILE",
+            "listen=%s", qd_log_quote(address).text);
     } else if (!tls) {
         qd_log(QD_LOG_WARN,
                "the gRPC port is plaintext: credentials are accepted from this machine only; pass "

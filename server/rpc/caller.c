@@ -49,6 +49,28 @@ bool qd_peer_is_loopback(const char *peer)
     return false;
 }
 
+static bool is_of_this_machine(grpc_call *call)
+{
+    char *peer = grpc_call_get_peer(call);
+    bool loopback = peer != NULL && qd_peer_is_loopback(peer);
+
+    gpr_free(peer);
+    return loopback;
+}
+
+enum qd_error_code qd_caller_may_call_unnamed(grpc_call *call, const char *path, uint32_t roles,
+                                              struct qd_error *ret_error)
+{
+    if ((roles & (QD_ROLES_OPEN | QD_ROLE_GATEWAY | QD_ROLE_POOL)) != 0 ||
+        is_of_this_machine(call)) {
+        return QD_ERROR_NONE;
+    }
+    return qd_error_set(ret_error, QD_ERROR_ROLE_FORBIDS,
+                        "%s: as this node asks nobody who calls, it is served to this machine "
+                        "only; name those who may call it with --credentials FILE",
+                        path);
+}
+
 static bool has_property(const grpc_auth_context *context, const char *name, const char *value)
 {
     grpc_auth_property_iterator it = grpc_auth_context_find_properties_by_name(context, name);
@@ -64,10 +86,7 @@ static bool is_private(grpc_call *call, const grpc_auth_context *context)
                                         GRPC_SSL_TRANSPORT_SECURITY_TYPE)) {
         return true;
     }
-    char *peer = grpc_call_get_peer(call);
-    bool loopback = peer != NULL && qd_peer_is_loopback(peer);
-    gpr_free(peer);
-    return loopback;
+    return is_of_this_machine(call);
 }
 
 /* How many there are; *ret_value is of the last. */

@@ -5,7 +5,8 @@
  * Memory:   a copy: a set of credentials may be replaced while the call runs.
  *
  * A call is identified as it comes in, a stream's with each message: a credential that was taken
- * out of the file is refused from then on. Without --credentials everybody may do everything.
+ * out of the file is refused from then on. Without --credentials everybody is whoever it takes, but
+ * what is for neither gateways nor pools is served to this machine only.
  */
 #ifndef QD_RPC_CALLER_H
 #define QD_RPC_CALLER_H
@@ -39,8 +40,13 @@ struct qd_caller {
     char pool[QD_NAME_MAX + 1];
 };
 
-/* Everybody, where there are no credentials. */
+/* Everybody, where nobody is asked who it is. */
 void qd_caller_anyone(struct qd_caller *ret_caller);
+
+/* ROLE_FORBIDS: may somebody, of whom nothing is known, call `path`, whose row has these roles?
+ * The peer is looked at only where it matters. */
+enum qd_error_code qd_caller_may_call_unnamed(grpc_call *call, const char *path, uint32_t roles,
+                                              struct qd_error *ret_error);
 
 /* By its token, else by the certificate of its connection. NO_CREDENTIALS, UNKNOWN_CREDENTIALS,
  * INSECURE_TOKEN. The set must stay for the duration. */

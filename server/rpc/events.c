@@ -218,7 +218,8 @@ enum qd_error_code qd_call_admit(struct qd_call *call, struct qd_error *ret_erro
     if ((call->method->roles & QD_ROLES_OPEN) != 0 ||
         atomic_load_explicit(published, memory_order_relaxed) == NULL) { /* never NULL again */
         qd_caller_anyone(&call->caller);
-        return QD_ERROR_NONE;
+        return qd_caller_may_call_unnamed(call->call, call->method->path, call->method->roles,
+                                          ret_error);
     }
     if (!entered) {
         (void)qd_worker_enter(thread->place.worker);

@@ -66,7 +66,7 @@ struct qd_rpc_config {
     struct qd_rls_set *rls;  /* the server's from then on; NULL: none */
     struct qd_rls_options rls_options;
     const char *tenant_domain; /* of rate limit requests that name tenants; NULL or "": none */
-    /* Who may call (X1); the server's from then on; NULL: everybody may do everything. */
+    /* Who may call (X1); the server's from then on; NULL: nobody is asked (caller.h). */
     struct qd_credentials *credentials;
     struct qd_rpc_hooks hooks;
 };

@@ -100,7 +100,7 @@ struct qd_rpc {
     _Atomic(struct qd_rls_set *) rls; /* NULL: no rate limits are configured */
     struct qd_str tenant_domain;      /* of descriptors that name a tenant; empty: there is none */
     _Atomic uint64_t usages;          /* that these have told of, since the start */
-    _Atomic(struct qd_credentials *) credentials; /* NULL: everybody may do everything */
+    _Atomic(struct qd_credentials *) credentials; /* NULL: nobody is asked */
     _Atomic bool stopping;
     _Atomic bool serving;
 

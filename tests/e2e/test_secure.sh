@@ -186,7 +186,21 @@ X6_what_was_read_again_from_files_is_in_the_audit() {
 # --- listening beyond this machine
 
 X1_a_port_that_everybody_may_use_is_warned_of() {
-    expect_match "$(cat "$QD_LOG")" 'level=warn msg="everybody who reaches the gRPC port may do everything; pass --credentials FILE"'
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="everybody who reaches the gRPC port may check, report and limit for any tenant, and only this machine may do the rest; pass --credentials FILE"'
+}
+
+# From an address that is not loopback: as from another machine.
+X1_from_elsewhere_nobody_administers_without_credentials() {
+    far=$(hostname -I | awk '{ print $1 }'):${QD_GRPC##*:}
+    expect_exit 0 "$QUOTACTL_BIN" check acme --model m --address "$far"
+    expect_exit 0 "$QUOTACTL_BIN" report --tenant acme --request-id far --model m --use input_tokens=1 --address "$far"
+    for line in status 'usage acme' 'tenants ls' 'drain' 'ledger ls acme' 'audit' 'events --for 1500ms'; do
+        # shellcheck disable=SC2086 # several words
+        expect_exit 1 "$QUOTACTL_BIN" $line --address "$far"
+        expect_match "$err" 'as this node asks nobody who calls, it is served to this machine only; name those who may call it with --credentials FILE'
+    done
+    expect_exit 0 ctl status # which is not draining
+    expect_in "$out" ': serving'
 }
 
 X1_administration_has_its_own_port() {
@@ -232,4 +246,12 @@ qd_stop
 qd_start --dev --listen 127.0.0.1:0 --admin-rpc-listen 0.0.0.0:0 --port-file "$T/ports"
 qd_run X1_a_port_that_everybody_may_use_is_warned_of X1_administration_has_its_own_port
 qd_stop
+
+if [ -n "$(hostname -I)" ]; then
+    qd_start --dev --listen 0.0.0.0:0 --port-file "$T/ports"
+    qd_run X1_from_elsewhere_nobody_administers_without_credentials
+    qd_stop
+else
+    qd_skip "this machine has no address but loopback's" X1_from_elsewhere_nobody_administers_without_credentials
+fi
 qd_done
