@@ -31,49 +31,51 @@ static const char *const columns[] = {NULL,         "gateway",  "pool",         
  *   n  NO_CREDENTIALS
  *   r  ROLE_FORBIDS
  *   p  POOL_FORBIDDEN: it reports for no pool
- *   t  TENANT_FORBIDDEN: the method is about all tenants, or an empty one is not the caller's */
+ *   t  TENANT_FORBIDDEN: the method is about all tenants, or an empty one is not the caller's
+ * And without --credentials, of one who calls from elsewhere. */
 static const struct {
     const char *path;
     const char *answers;
+    char elsewhere;
 } matrix[] = {
-    {"/quota.v1.QuotaService/CheckQuota", "nyrryrtrtr"},
-    {"/quota.v1.QuotaService/ExtendReservation", "nyrryrtrtr"},
-    {"/quota.v1.QuotaService/CancelReservation", "nyrryrtrtr"},
-    {"/quota.v1.QuotaService/StreamQuota", "nyyryryryy"}, /* its items: below */
-    {"/quota.v1.UsageService/QueryUsage", "nrryyrryyr"},
-    {"/quota.v1.UsageService/ListLedgerEntries", "nrryyrryyr"},
-    {"/quota.v1.UsageService/GetWatermark", "nrryyrryyr"},
-    {"/quota.v1.UsageService/CorrectUsage", "nrryyrrtyr"},
-    {"/quota.v1.UsageService/PriceUnpriced", "nrryyrrtyr"},
-    {"/quota.v1.UsageService/WatchEvents", "nrryyrryyr"},
-    {"/quota.v1.AdminService/GetPolicy", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/ValidatePolicy", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/ReloadPolicy", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/PutTenant", "nrrryrrryr"},
-    {"/quota.v1.AdminService/DeleteTenant", "nrrryrrryr"},
-    {"/quota.v1.AdminService/SetPlan", "nrrryrrryr"},
-    {"/quota.v1.AdminService/ListTenants", "nrryyrryyr"},
-    {"/quota.v1.AdminService/Block", "nrrryrrryr"},
-    {"/quota.v1.AdminService/Grant", "nrryyrrtyr"},
-    {"/quota.v1.AdminService/Boost", "nrrryrrryr"},
-    {"/quota.v1.AdminService/ResetCounter", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/GetEffectiveLimits", "nrryyrryyr"},
-    {"/quota.v1.AdminService/ExplainCheck", "nrrryrrryr"},
-    {"/quota.v1.AdminService/ListCounters", "nrrryrrryr"},
-    {"/quota.v1.AdminService/ListReservations", "nrrryrrryr"},
-    {"/quota.v1.AdminService/ReleaseReservation", "nrrryrrryr"},
-    {"/quota.v1.AdminService/GetStatus", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/VerifyLedger", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/RebuildRollups", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/Checkpoint", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/Drain", "nrrryrrrtr"},
-    {"/quota.v1.AdminService/ListAuditRecords", "nrrryrrrtr"},
-    {"/grpc.health.v1.Health/Check", "yyyyyyyyyy"},
-    {"/grpc.health.v1.Health/Watch", "yyyyyyyyyy"},
-    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "nyyyyyyyyy"},
-    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "nyyyyyyyyy"},
-    {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", "nyrryrtrtr"},
-    {"/quota.v1.QuotaService/ReportUsage", "nypryrtrtt"},
+    {"/quota.v1.QuotaService/CheckQuota", "nyrryrtrtr", 'y'},
+    {"/quota.v1.QuotaService/ExtendReservation", "nyrryrtrtr", 'y'},
+    {"/quota.v1.QuotaService/CancelReservation", "nyrryrtrtr", 'y'},
+    {"/quota.v1.QuotaService/StreamQuota", "nyyryryryy", 'y'}, /* its items: below */
+    {"/quota.v1.UsageService/QueryUsage", "nrryyrryyr", 'r'},
+    {"/quota.v1.UsageService/ListLedgerEntries", "nrryyrryyr", 'r'},
+    {"/quota.v1.UsageService/GetWatermark", "nrryyrryyr", 'r'},
+    {"/quota.v1.UsageService/CorrectUsage", "nrryyrrtyr", 'r'},
+    {"/quota.v1.UsageService/PriceUnpriced", "nrryyrrtyr", 'r'},
+    {"/quota.v1.UsageService/WatchEvents", "nrryyrryyr", 'r'},
+    {"/quota.v1.AdminService/GetPolicy", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/ValidatePolicy", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/ReloadPolicy", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/PutTenant", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/DeleteTenant", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/SetPlan", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/ListTenants", "nrryyrryyr", 'r'},
+    {"/quota.v1.AdminService/Block", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/Grant", "nrryyrrtyr", 'r'},
+    {"/quota.v1.AdminService/Boost", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/ResetCounter", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/GetEffectiveLimits", "nrryyrryyr", 'r'},
+    {"/quota.v1.AdminService/ExplainCheck", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/ListCounters", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/ListReservations", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/ReleaseReservation", "nrrryrrryr", 'r'},
+    {"/quota.v1.AdminService/GetStatus", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/VerifyLedger", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/RebuildRollups", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/Checkpoint", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/Drain", "nrrryrrrtr", 'r'},
+    {"/quota.v1.AdminService/ListAuditRecords", "nrrryrrrtr", 'r'},
+    {"/grpc.health.v1.Health/Check", "yyyyyyyyyy", 'y'},
+    {"/grpc.health.v1.Health/Watch", "yyyyyyyyyy", 'y'},
+    {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "nyyyyyyyyy", 'y'},
+    {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "nyyyyyyyyy", 'y'},
+    {"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", "nyrryrtrtr", 'y'},
+    {"/quota.v1.QuotaService/ReportUsage", "nypryrtrtt", 'y'},
 };
 #define ROWS (sizeof(matrix) / sizeof(matrix[0]))
 
@@ -235,14 +237,21 @@ Test(roles, X1_a_peer_that_is_bound_could_do_nothing)
     }
 }
 
-/* Without --credentials it is as on a laptop. */
-Test(roles, X1_without_credentials_everybody_may_do_everything)
+static struct served_with with_nobody(void)
 {
-    const struct qd_method *const *services;
     struct served_with with = cast_with();
 
     qd_credentials_free(with.rpc.credentials);
     with.rpc.credentials = NULL;
+    return with;
+}
+
+/* Without --credentials it is as on a laptop. */
+Test(roles, X1_without_credentials_everybody_of_this_machine_may_do_everything)
+{
+    const struct qd_method *const *services;
+    struct served_with with = with_nobody();
+
     served_open(&s, &with);
     uint32_t count = qd_rpc_methods(&services);
     for (uint32_t i = 0; i < count; i++) {
@@ -353,12 +362,19 @@ static bool own_address(char text[INET_ADDRSTRLEN])
     return found;
 }
 
-static void open_at(const char *host, const struct qd_tls_files *tls,
+static void dial_at(const char *host, int port, grpc_channel_credentials *credentials)
+{
+    char address[64];
+
+    (void)snprintf(address, sizeof(address), "%s:%d", host, port);
+    s.channel = grpc_channel_create(address, credentials, NULL);
+    grpc_channel_credentials_release(credentials);
+}
+
+static void open_at(const char *host, struct served_with with, const struct qd_tls_files *tls,
                     grpc_channel_credentials *credentials)
 {
     char listen[64];
-    char address[64];
-    struct served_with with = cast_with();
 
     (void)snprintf(listen, sizeof(listen), "%s:0", host);
     with.no_channel = true;
@@ -367,9 +383,7 @@ static void open_at(const char *host, const struct qd_tls_files *tls,
         with.rpc.tls = *tls;
     }
     served_open(&s, &with);
-    (void)snprintf(address, sizeof(address), "%s:%d", host, qd_rpc_port(s.rpc));
-    s.channel = grpc_channel_create(address, credentials, NULL);
-    grpc_channel_credentials_release(credentials);
+    dial_at(host, qd_rpc_port(s.rpc), credentials);
 }
 
 Test(roles, X1_a_token_in_plaintext_from_elsewhere_is_refused)
@@ -379,7 +393,7 @@ Test(roles, X1_a_token_in_plaintext_from_elsewhere_is_refused)
     if (!own_address(host)) {
         cr_skip_test("this machine has loopback only");
     }
-    open_at(host, NULL, grpc_insecure_credentials_create());
+    open_at(host, cast_with(), NULL, grpc_insecure_credentials_create());
     s.token = "admin";
     cr_expect_eq(call_empty("/quota.v1.AdminService/GetStatus"), GRPC_STATUS_UNAUTHENTICATED);
     cr_expect_str_eq(s.reason, "INSECURE_TOKEN");
@@ -413,7 +427,7 @@ Test(roles, X1_a_token_over_TLS_may_come_from_elsewhere)
     }
     (void)snprintf(name, sizeof(name), "IP:%s", host);
     struct qd_tls_files files = make_files(name);
-    open_at(host, &files, certs_channel(&dir, "ca", NULL));
+    open_at(host, cast_with(), &files, certs_channel(&dir, "ca", NULL));
     s.token = "admin";
     cr_expect_eq(call_empty("/quota.v1.AdminService/GetStatus"), GRPC_STATUS_OK);
     s.token = NULL;
@@ -421,6 +435,82 @@ Test(roles, X1_a_token_over_TLS_may_come_from_elsewhere)
     cr_expect_str_eq(s.reason, "NO_CREDENTIALS");
     served_close(&s);
     qd_tempdir_release(&dir);
+}
+
+/* --- nobody is asked who it is --- */
+
+static char elsewhere_of(const char *path)
+{
+    size_t i = 0;
+
+    while (i < ROWS && strcmp(matrix[i].path, path) != 0) {
+        i++;
+    }
+    cr_assert_lt(i, ROWS, "%s has no row", path);
+    return matrix[i].elsewhere;
+}
+
+static void try_from_elsewhere(const struct qd_method *first)
+{
+    for (const struct qd_method *m = first; m->path != NULL; m++) {
+        try_method(m, NULL, elsewhere_of(m->path));
+        try_method(m, "admin", elsewhere_of(m->path)); /* no word makes one an admin */
+    }
+}
+
+static void try_all_from_elsewhere(void)
+{
+    const struct qd_method *const *services;
+    uint32_t count = qd_rpc_methods(&services);
+
+    for (uint32_t i = 0; i < count; i++) {
+        try_from_elsewhere(services[i]);
+    }
+}
+
+Test(roles, X1_without_credentials_others_have_no_billing_and_no_administration)
+{
+    char host[INET_ADDRSTRLEN];
+
+    if (!own_address(host)) {
+        cr_skip_test("this machine has loopback only");
+    }
+    open_at(host, with_nobody(), NULL, grpc_insecure_credentials_create());
+    try_all_from_elsewhere();
+    served_close(&s);
+}
+
+/* What is encrypted may come from anybody all the same. */
+Test(roles, X1_nor_have_they_over_TLS)
+{
+    char host[INET_ADDRSTRLEN];
+    char name[INET_ADDRSTRLEN + 8];
+
+    if (!own_address(host)) {
+        cr_skip_test("this machine has loopback only");
+    }
+    (void)snprintf(name, sizeof(name), "IP:%s", host);
+    struct qd_tls_files files = make_files(name);
+    open_at(host, with_nobody(), &files, certs_channel(&dir, "ca", NULL));
+    try_all_from_elsewhere();
+    served_close(&s);
+    qd_tempdir_release(&dir);
+}
+
+Test(roles, X1_nor_at_the_listener_of_AdminService)
+{
+    char host[INET_ADDRSTRLEN];
+    struct served_with with = with_nobody();
+
+    if (!own_address(host)) {
+        cr_skip_test("this machine has loopback only");
+    }
+    with.no_channel = true;
+    with.rpc.admin_listen = "0.0.0.0:0";
+    served_open(&s, &with);
+    dial_at(host, qd_rpc_admin_port(s.rpc), grpc_insecure_credentials_create());
+    try_from_elsewhere(qd_admin_methods);
+    served_close(&s);
 }
 
 /* --- certificates --- */
