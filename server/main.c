@@ -14,6 +14,7 @@
 #include "server/rpc/rls_http.h"
 #include "server/rpc/server.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -483,6 +484,15 @@ static char *take_descriptors(struct app *app)
     return qd_descriptors_take(&wanted, &app->descriptors);
 }
 
+/* X3: what a flood made the heap take goes back to the system. malloc_trim leaves the end of each
+ * thread's arena as it is, and by itself glibc keeps up to 64 MB there, once a large block was
+ * freed. Before there are threads. */
+static void keep_little_free(void)
+{
+    (void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20); /* with the above it would stay at 128 KiB */
+}
+
 int main(int argc, char **argv)
 {
     struct app app;
@@ -490,6 +500,7 @@ int main(int argc, char **argv)
     int code = EXIT_SUCCESS;
 
     memset(&app, 0, sizeof(app));
+    keep_little_free();
     (void)pthread_mutex_init(&app.shown_lock, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     if (!qd_config_init(&app.config)) {
