@@ -324,13 +324,17 @@ static void write_connections(struct qd_node *node, FILE *out)
                            atomic_load_explicit(&c->refused[i], memory_order_relaxed));
     }
     static const char *const cuts[QD_CUT_COUNT] = {
-        [QD_CUT_UNANSWERED] = "unanswered", [QD_CUT_MEMORY] = "memory",
-        [QD_CUT_CALLS] = "calls",           [QD_CUT_MOST] = "most",
+        [QD_CUT_UNANSWERED] = "unanswered",
+        [QD_CUT_MEMORY] = "memory",
+        [QD_CUT_CALLS] = "calls",
+        [QD_CUT_MOST] = "most",
+        [QD_CUT_LEFT] = "left",
         [QD_CUT_CAPTIVE] = "captive",
     };
     qd_expose_head(out, "quotad_connections_cut_total", "counter",
                    "gRPC connections cut off because they cost more than they asked for, by cause "
-                   "(most: no call object was left, and none had more calls).");
+                   "(most: no call object was left, and none had more calls; left: its client had "
+                   "gone, as many of its address).");
     for (size_t i = 0; i < QD_CUT_COUNT; i++) {
         qd_expose_labelled(out, "quotad_connections_cut_total", "reason", cuts[i],
                            atomic_load_explicit(&c->cut[i], memory_order_relaxed));

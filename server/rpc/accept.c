@@ -189,6 +189,11 @@ void qd_accept_report(struct qd_accept *accept, const char *peer, enum qd_cutoff
     qd_guard_report(&accept->guard, peer, why);
 }
 
+void qd_accept_cancelled(struct qd_accept *accept)
+{
+    qd_guard_cancelled(&accept->guard);
+}
+
 /* --- the thread --- */
 
 static void add_figure(_Atomic uint64_t *figure)

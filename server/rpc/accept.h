@@ -56,6 +56,9 @@ enum qd_error_code qd_accept_listen(struct qd_accept *accept, grpc_server *serve
  * unless it was gRPC that accepted it. `why`: as qd_guard_report. */
 void qd_accept_report(struct qd_accept *accept, const char *peer, enum qd_cutoff why);
 
+/* From any thread: as qd_guard_cancelled. */
+void qd_accept_cancelled(struct qd_accept *accept);
+
 /* False: no thread. */
 bool qd_accept_start(struct qd_accept *accept);
 /* Accept no more, close the listening sockets. Without a start: the latter. */

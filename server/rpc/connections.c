@@ -17,6 +17,8 @@
 /* The kernel gives the lowest free number: those of connections are below their count and that of
  * all other files. */
 #define OTHER_FDS_MAX 8192U
+/* TCP_ESTABLISHED of <netinet/tcp.h>, which does not go with <linux/tcp.h>. */
+#define ESTABLISHED 1
 
 static bool allocate(struct qd_connections *c)
 {
@@ -119,11 +121,21 @@ static uint64_t inode_of(int fd)
     return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
+/* Once for each, when it shows. */
+static void note_leaving(struct qd_connections *c, struct qd_connection *connection)
+{
+    if (!connection->is_cut && !connection->has_left) {
+        connection->has_left = true;
+        qd_leavers_add(&c->leavers, c->peers[connection->peer].address, connection->received);
+    }
+}
+
 static void forget(struct qd_connections *c, uint32_t fd)
 {
     uint32_t peer = c->by_fd[fd].peer;
 
     assert(c->open > 0 && c->peers[peer].count > 0);
+    note_leaving(c, &c->by_fd[fd]);
     c->by_fd[fd].inode = 0;
     c->open--;
     if (--c->peers[peer].count == 0) {
@@ -198,8 +210,9 @@ static uint64_t left_of(uint64_t bytes, uint64_t less)
     return bytes > less ? bytes - less : 0;
 }
 
-static uint64_t look_at(struct qd_connection *connection, int fd)
+static uint64_t look_at(struct qd_connections *c, int fd)
 {
+    struct qd_connection *connection = &c->by_fd[fd];
     struct tcp_info info;
 
     if (connection->is_cut || !read_info(fd, &info)) {
@@ -211,6 +224,9 @@ static uint64_t look_at(struct qd_connection *connection, int fd)
     connection->excess = left_of(connection->excess + came, went * QD_ANSWER_USUAL);
     connection->received = info.tcpi_bytes_received;
     connection->answered = info.tcpi_bytes_acked;
+    if (info.tcpi_state != ESTABLISHED) {
+        note_leaving(c, connection);
+    }
     return came;
 }
 
@@ -223,7 +239,7 @@ uint64_t qd_connections_look(struct qd_connections *connections)
     c->unanswered = 0;
     for (uint32_t fd = 0; fd < c->fd_end; fd++) {
         if (c->by_fd[fd].inode != 0) {
-            came += look_at(&c->by_fd[fd], (int)fd);
+            came += look_at(c, (int)fd);
             c->unanswered += c->by_fd[fd].unanswered;
         }
     }
@@ -265,6 +281,21 @@ void qd_connections_fade(struct qd_connections *connections)
     for (uint32_t fd = 0; fd < c->fd_end; fd++) {
         c->by_fd[fd].excess /= 2;
     }
+    qd_leavers_halve(&c->leavers);
+}
+
+int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16])
+{
+    const struct qd_connections *c = connections;
+
+    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+        const struct qd_connection *connection = &c->by_fd[fd];
+        if (connection->inode != 0 && connection->has_left && !connection->is_cut &&
+            memcmp(c->peers[connection->peer].address, address, 16) == 0) {
+            return (int)fd;
+        }
+    }
+    return -1;
 }
 
 /* As gRPC writes it: a v4 address in IPv6's clothes is a v4 address, and an URI has no brackets. */

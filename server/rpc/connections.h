@@ -13,6 +13,7 @@
 #ifndef QD_RPC_CONNECTIONS_H
 #define QD_RPC_CONNECTIONS_H
 
+#include "server/rpc/leavers.h"
 #include "server/shard/node.h"
 
 #include <stdbool.h>
@@ -32,6 +33,7 @@ struct qd_connection {
     uint64_t inode; /* 0: none is known by this descriptor */
     uint32_t peer;  /* index in peers */
     bool is_cut;    /* it was ended here; gRPC has not closed it yet */
+    bool has_left;  /* its client has hung up, as of the last look; likewise */
     /* Bytes, as of the last look. */
     uint64_t received;
     uint64_t answered;   /* sent, and acknowledged by the peer's machine */
@@ -56,6 +58,7 @@ struct qd_connections {
     uint32_t bucket_mask; /* buckets: a power of two, less 1 */
     uint64_t unanswered;  /* of all, as of the last look */
     uint64_t seed;        /* nobody can choose addresses that share a bucket */
+    struct qd_leavers leavers;
     struct qd_connection *by_fd;
     struct qd_peer *peers;
     uint32_t *buckets;
@@ -84,7 +87,10 @@ int qd_connections_worst(const struct qd_connections *connections, uint64_t leas
 /* Likewise, that with the greatest excess. */
 int qd_connections_greediest(const struct qd_connections *connections, uint64_t least);
 
-/* Half of each one's excess is forgotten: it is of late. */
+/* One of this address whose client has hung up; -1: there is none. */
+int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16]);
+
+/* Half of each one's excess is forgotten, and half of what leavers left: it is of late. */
 void qd_connections_fade(struct qd_connections *connections);
 
 /* That from this address and port (gRPC's text: "ipv4:127.0.0.1:4711"); -1: none. */

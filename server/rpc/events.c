@@ -1,3 +1,4 @@
+#include "server/rpc/accept.h"
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
@@ -361,6 +362,7 @@ static void end_if_done(struct qd_rpc_thread *thread, struct qd_call *call)
     if (call->closed && call->finished && !call->reading) {
         if (call->cancelled != 0) {
             give_back(thread, call);
+            qd_accept_cancelled(thread->rpc->accept);
         }
         call_end(call);
     }
@@ -422,6 +424,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
         }
         if (!ok || call->cancelled != 0) {
             give_back(thread, call);
+            qd_accept_cancelled(thread->rpc->accept);
         }
         call_end(call);
         break;

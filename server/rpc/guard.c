@@ -17,11 +17,9 @@
 #define BUSY_BYTES    ((uint64_t)128 << 10) /* came since the last look */
 #define COST_SHARE    20                    /* a look may take this part of a processor's time */
 #define SWEEP_FULL_MS 20                    /* while a cap refuses */
-/* The machine, or the process, stood still: nobody could answer. The next look tells more. */
-#define LATE_MS 500
-#define FADE_MS 1000
-#define ALIKE   4U /* who has this part of the greatest excess, or more, is like it */
-#define TRIM_MS 5000
+#define FADE_MS       1000
+#define ALIKE         4U /* who has this part of the greatest excess, or more, is like it */
+#define TRIM_MS       5000
 
 static uint64_t ms_of(clockid_t clock)
 {
@@ -139,6 +137,11 @@ void qd_guard_has_handed(struct qd_guard *guard)
     set_handed(guard, -1);
 }
 
+void qd_guard_cancelled(struct qd_guard *guard)
+{
+    atomic_fetch_add_explicit(&guard->cancelled_new, 1, memory_order_relaxed);
+}
+
 void qd_guard_report(struct qd_guard *guard, const char *peer, enum qd_cutoff why)
 {
     (void)pthread_mutex_lock(&guard->lock);
@@ -159,6 +162,7 @@ static void tell(enum qd_cutoff why, const uint8_t address[16])
                                                      [QD_CUT_MEMORY] = "memory",
                                                      [QD_CUT_CALLS] = "calls",
                                                      [QD_CUT_MOST] = "most",
+                                                     [QD_CUT_LEFT] = "left",
                                                      [QD_CUT_CAPTIVE] = "captive"};
     static struct qd_log_sampler sampler = {.per_second = 1};
     char text[INET6_ADDRSTRLEN] = "";
@@ -194,8 +198,19 @@ static void cut(struct qd_guard *guard, int fd, enum qd_cutoff why)
     guard->trims = true;
 }
 
-static void cut_reported(struct qd_guard *guard)
+/* A heap that is high tells that it is a flood that holds the node up. */
+static bool is_sparing(const struct qd_guard *guard, uint64_t now_ms)
 {
+    return qd_standstill_holds(&guard->standstill, now_ms) && !qd_heap_is_high(&guard->heap);
+}
+
+/* Calls that were reset while the node stood still are in hand until it has gone through them: who
+ * is reported for that, wrongly or not, is reported again. */
+static void cut_reported(struct qd_guard *guard, uint64_t now_ms)
+{
+    if (is_sparing(guard, now_ms)) {
+        guard->reports = 0;
+    }
     for (uint32_t i = 0; i < guard->reports; i++) {
         int fd = qd_connections_find(&guard->connections, guard->reported[i].peer);
         if (fd >= 0) {
@@ -251,10 +266,42 @@ static void cut_greedy(struct qd_guard *guard)
     }
 }
 
+/* Their clients have gone: nobody waits for what they sent, and gRPC would go through it all. */
+static void cut_left_by(struct qd_guard *guard, const uint8_t address[QD_ADDRESS_BYTES])
+{
+    uint64_t now_ms = clock_ms();
+    int fd;
+
+    while ((fd = qd_connections_left(&guard->connections, address)) >= 0) {
+        cut(guard, fd, QD_CUT_LEFT);
+    }
+    qd_bans_add(&guard->bans, address, now_ms, now_ms + QD_GUARD_BAN_MS);
+}
+
+/* Many calls are cancelled: by connections that go, if somebody hung up on much. */
+static void cut_left(struct qd_guard *guard)
+{
+    struct qd_leavers *leavers = &guard->connections.leavers;
+
+    guard->cancelled += atomic_exchange_explicit(&guard->cancelled_new, 0, memory_order_relaxed);
+    if (guard->cancelled < QD_GUARD_CANCELLED) {
+        return;
+    }
+    struct qd_leaver *leaver = qd_leavers_worst(leavers, QD_LEAVERS_LEAST);
+    uint64_t least = leaver != NULL ? leaver->bytes / ALIKE : 0;
+    least = least > QD_LEAVERS_LEAST ? least : QD_LEAVERS_LEAST;
+    while (leaver != NULL) {
+        cut_left_by(guard, leaver->address);
+        leaver->bytes = 0;
+        leaver = qd_leavers_worst(leavers, least);
+    }
+}
+
 static void fade(struct qd_guard *guard, uint64_t now_ms)
 {
     if (now_ms - guard->faded_ms >= FADE_MS) {
         qd_connections_fade(&guard->connections);
+        guard->cancelled /= 2;
         guard->faded_ms = now_ms;
     }
 }
@@ -285,13 +332,15 @@ static uint64_t next_look(const struct qd_guard *guard, uint64_t quiet_ms, uint6
 
 static void look(struct qd_guard *guard, uint64_t now_ms)
 {
-    bool late = guard->next_ms != 0 && now_ms > guard->next_ms + LATE_MS;
     uint64_t began_ms = worked_ms();
     bool was_quiet = guard->quiet;
 
     guard->quiet = qd_connections_look(&guard->connections) < BUSY_BYTES;
-    if (!late) {
+    qd_standstill_look(&guard->standstill, guard->next_ms, now_ms);
+    if (!is_sparing(guard, now_ms)) {
+        cut_captive(guard, now_ms);
         cut_unanswered(guard);
+        cut_left(guard);
     }
     show_open(guard);
     guard->next_ms = next_look(guard, QUIET_MS, worked_ms() - began_ms);
@@ -351,11 +400,10 @@ static void *guard_main(void *argument)
     (void)pthread_mutex_lock(&guard->lock);
     while (!guard->stopping) {
         uint64_t now_ms = clock_ms();
-        cut_reported(guard);
         if (now_ms >= guard->next_ms) {
-            cut_captive(guard, now_ms);
             look(guard, now_ms);
         }
+        cut_reported(guard, now_ms); /* after a look, which tells of a pause */
         if (now_ms >= guard->next_heap_ms) {
             look_at_heap(guard);
             trim(guard, now_ms);

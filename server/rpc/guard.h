@@ -25,6 +25,15 @@
  *   comes. After QD_CAPTIVE_MS that thread is freed; on a machine that is short of time, where
  *   little came, after QD_CAPTIVE_IDLE_MS.
  *
+ * - Left: who hangs up and dials again before any of that shows. When a connection goes, each call
+ *   that is under way on it costs gRPC several times what an answer does. The RPC threads count the
+ *   calls that are cancelled; gRPC does not say why, nor, once it is late, whose they were. While
+ *   they are QD_GUARD_CANCELLED, or more, of late, those addresses are at fault whose clients hung
+ *   up on the most (leavers.h).
+ *
+ * Nobody is held to account for what the node could not answer because it stood still
+ * (standstill.h).
+ *
  * A connection that is cut off is closed without a word, and its address has hardly any new ones
  * for QD_GUARD_BAN_MS (bans.h), and none as long as the heap stays high: otherwise a flood is back
  * before what it left is cleared away. Its others stay. Where the only fault was to have the most
@@ -36,6 +45,7 @@
 #include "server/rpc/bans.h"
 #include "server/rpc/connections.h"
 #include "server/rpc/heap.h"
+#include "server/rpc/standstill.h"
 
 #include <pthread.h>
 
@@ -47,6 +57,7 @@
 #define QD_PEER_TEXT_MAX    80U
 #define QD_GUARD_REPORTS    16U
 #define QD_GUARD_BAN_MS     2000U
+#define QD_GUARD_CANCELLED  2048U /* calls in a second or two: more than a gateway has in hand */
 
 /* A connection that has too many calls. */
 struct qd_guard_report {
@@ -56,11 +67,14 @@ struct qd_guard_report {
 
 struct qd_guard {
     struct qd_connection_figures *figures;
-    pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t heard; /* on the monotonic clock */
+    _Atomic uint64_t cancelled_new; /* since the last look */
+    pthread_mutex_t lock;           /* of all that follows */
+    pthread_cond_t heard;           /* on the monotonic clock */
     struct qd_connections connections;
     struct qd_bans bans;
     struct qd_heap heap;
+    struct qd_standstill standstill;
+    uint64_t cancelled; /* calls, of late */
     struct qd_guard_report reported[QD_GUARD_REPORTS];
     uint32_t reports;
     int handed; /* the descriptor that is being handed over; -1: none */
@@ -97,5 +111,8 @@ void qd_guard_has_handed(struct qd_guard *guard);
 /* This peer (grpc_call_get_peer) has too many calls: QD_CUT_CALLS, or QD_CUT_MOST, which bans
  * nobody. */
 void qd_guard_report(struct qd_guard *guard, const char *peer, enum qd_cutoff why);
+
+/* A call was cancelled, or its connection went: from any thread. */
+void qd_guard_cancelled(struct qd_guard *guard);
 
 #endif /* QD_RPC_GUARD_H */

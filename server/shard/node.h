@@ -96,6 +96,7 @@ enum qd_cutoff {
     QD_CUT_MEMORY,     /* the same, while memory was short */
     QD_CUT_CALLS,      /* it had more calls in hand than may be: resets, answers not taken */
     QD_CUT_MOST,       /* no call object was left, and none had more calls: no fault of its own */
+    QD_CUT_LEFT,       /* its client had gone, one of many that hung up on their calls */
     QD_CUT_CAPTIVE,    /* it kept the thread that accepts busy */
     QD_CUT_COUNT,
 };

@@ -297,8 +297,46 @@ X3_busy_gateways_stay_among_small_floods() {
     serves_again
 }
 
+# None of them lasts until it is seen that it takes no answers (server/rpc/leavers.h).
+X3_who_hangs_up_and_dials_again() {
+    PEERS=40
+    SECONDS_OF_FLOOD=$((SECONDS_OF_FLOOD + 3))
+    for lasts_ms in 900 200; do
+        flood_by modest -l "$lasts_ms" -f 127.0.0.3
+        others_are_served_by modest -l "$lasts_ms" -f 127.0.0.3
+        failed=$(sed 's/.*failed=\([0-9]*\) .*/\1/' "$T/call.out")
+        [ -n "$sanitized" ] || [ "$failed" -le "$served" ] || qd_fail "others are hardly served: $(cat "$T/call.out")"
+        serves_again
+    done
+    [ -n "$sanitized" ] || [ "$(metric 'quotad_connections_cut_total{reason="left"}')" -gt 0 ] || qd_fail "nobody was cut off"
+}
+
+closed_none() { # FILE
+    grep -q ' closed=0 ' "$1"
+}
+
+# What came while it stood still is no flood, though much of it is unanswered, and cancelled by now (server/rpc/standstill.h).
+X3_a_node_that_stood_still_cuts_nobody_off() {
+    "$flood" hasty "$QD_GRPC" -t 2 >"$T/hasty"
+    closed_none "$T/hasty" || qd_skip "this machine does not answer 3,000 calls a second within 20 ms"
+    for pause in 0.15 0.3 0.45 1.5; do
+        "$flood" hasty "$QD_GRPC" -t 4 >"$T/hasty" &
+        hasty=$!
+        sleep 1
+        kill -STOP "$QD_PID"
+        sleep "$pause"
+        kill -CONT "$QD_PID"
+        wait "$hasty"
+        closed_none "$T/hasty" || qd_fail "after $pause s: $(cat "$T/hasty") $(grep 'cut off' "$QD_LOG")"
+    done
+}
+
+qd_start --dev
+qd_run X3_a_node_that_stood_still_cuts_nobody_off
+qd_stop TERM || qd_bad=$((qd_bad + 1))
+
 qd_start --dev --threads 1
-qd_run X3_busy_gateways_stay_among_small_floods
+qd_run X3_busy_gateways_stay_among_small_floods X3_who_hangs_up_and_dials_again
 qd_stop TERM || qd_bad=$((qd_bad + 1))
 
 # --- over TLS: what costs nothing to send costs a handshake, and more to read ---

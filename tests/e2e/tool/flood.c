@@ -1,15 +1,21 @@
 /* Floods for a port of quotad (X3), on loopback only, and a client that calls meanwhile.
  *
- *   flood KIND HOST:PORT [-c CONNECTIONS] [-t SECONDS] [-n CONNECTS] [-b BYTES] [-f FROM] [-s]
- *       So many connections at once, for so long; those that the server closes are made again, at
- *       most CONNECTS in all. At most BYTES are sent on each. Ends sooner when nothing is left to
- *       do. Prints: `connects=N closed=N sent=BYTES heard=BYTES`.
- *   flood call HOST:PORT [-t SECONDS] [-f FROM] [-s]
+ *   flood KIND HOST:PORT [OPTION...]
+ *       Connections, so many at once, for so long; those that the server closes are made again.
+ *       Ends sooner when nothing is left to do.
+ *       Prints: `connects=N closed=N sent=BYTES heard=BYTES`.
+ *         -c CONNECTIONS  at once
+ *         -t SECONDS
+ *         -n CONNECTS     in all, at most
+ *         -b BYTES        sent on each, at most
+ *         -l MS           each is hung up then, and made again
+ *   flood call HOST:PORT [-t SECONDS]
  *       One call after another, each on a connection of its own, 20 a second. Prints:
  *       `calls=N failed=N slowest_ms=N`. Exit 0.
- *   flood until HOST:PORT [-t SECONDS] [-n CALLS] [-f FROM] [-s]
+ *   flood until HOST:PORT [-t SECONDS] [-n CALLS]
  *       Calls until CALLS (20) succeed one after the other on one connection, then exit 0; 1 after
  *       SECONDS without.
+ *   -f FROM: from this address.
  *   -s: over TLS, whoever answers.
  */
 #include "tests/e2e/tool/flood.h"
@@ -36,14 +42,14 @@
 
 struct options {
     struct sockaddr_in to, from;
-    uint64_t connections, seconds, connects, bytes;
+    uint64_t connections, seconds, connects, bytes, lasts_ms;
     bool tls;
 };
 
 struct link {
     struct wire wire;
     bool ended;
-    uint64_t bytes;
+    uint64_t bytes, made_ms;
     struct flood_peer peer;
 };
 
@@ -93,6 +99,7 @@ static void make(struct flood *f, struct link *l)
         return;
     }
     l->ended = f->kind->next == NULL;
+    l->made_ms = now_ms();
     f->open++;
     f->connects++;
     (void)epoll_ctl(f->epoll, EPOLL_CTL_ADD, l->wire.fd, &event);
@@ -166,6 +173,18 @@ static void go_round(struct flood *f)
     }
 }
 
+static void hang_up_old(struct flood *f)
+{
+    uint64_t now = now_ms();
+
+    for (uint64_t i = 0; i < f->options->connections; i++) {
+        struct link *l = &f->links[i];
+        if (l->wire.fd >= 0 && now - l->made_ms >= f->options->lasts_ms) {
+            hang_up(f, l);
+        }
+    }
+}
+
 static void run_flood(struct flood *f)
 {
     uint64_t end = now_ms() + f->options->seconds * 1000;
@@ -186,6 +205,9 @@ static void run_flood(struct flood *f)
             }
         }
         go_round(f);
+        if (f->options->lasts_ms > 0) {
+            hang_up_old(f);
+        }
     }
     for (uint64_t i = 0; i < f->options->connections; i++) {
         if (f->links[i].wire.fd >= 0) {
@@ -338,7 +360,7 @@ static int until_main(const struct options *o)
 static int usage(void)
 {
     (void)fprintf(stderr, "flood KIND|call|until HOST:PORT [-c CONNECTIONS] [-t SECONDS] "
-                          "[-n COUNT] [-b BYTES] [-f FROM] [-s]\n");
+                          "[-n COUNT] [-b BYTES] [-l MS] [-f FROM] [-s]\n");
     for (const struct flood_kind *k = flood_kinds; k->name != NULL; k++) {
         (void)fprintf(stderr, "  %-16s %s\n", k->name, k->text);
     }
@@ -365,7 +387,7 @@ static bool parse(int argc, char **argv, struct options *o)
     bool ok = argc > 2 && parse_address(argv[2], &o->to) && parse_address("127.0.0.1", &o->from);
 
     optind = 3;
-    while (ok && (option = getopt(argc, argv, "c:t:n:b:f:s")) != -1) {
+    while (ok && (option = getopt(argc, argv, "c:t:n:b:l:f:s")) != -1) {
         switch (option) {
         case 'c':
             o->connections = strtoull(optarg, NULL, 10);
@@ -378,6 +400,9 @@ static bool parse(int argc, char **argv, struct options *o)
             break;
         case 'b':
             o->bytes = strtoull(optarg, NULL, 10);
+            break;
+        case 'l':
+            o->lasts_ms = strtoull(optarg, NULL, 10);
             break;
         case 's':
             o->tls = true;

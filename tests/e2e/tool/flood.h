@@ -16,6 +16,7 @@ struct flood_bytes {
 struct flood_peer {
     uint32_t stream; /* the next one's number */
     uint64_t begun;  /* chunks written so far */
+    uint64_t due_ms; /* when a kind that keeps time says something again */
     struct flood_bytes out;
     size_t sent; /* of `out` */
 };

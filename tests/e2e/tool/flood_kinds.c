@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define FRAME_MAX     16384U
 #define CHUNK_FRAMES  200
@@ -11,6 +12,8 @@
 #define SLOW_CALLS    5000U
 #define MODEST_CALLS  300U /* of the 1,000 that a connection may have */
 #define BUSY_WATCHES  450U
+#define HASTY_CALLS   60U /* at once */
+#define HASTY_MS      20  /* what each of them is given */
 #define METADATA_SIZE (1U << 20)
 
 enum frame {
@@ -363,6 +366,57 @@ static bool busy(struct flood_peer *peer)
     return calls(peer, 65535, BUSY_WATCHES, watch);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec pause = {0, ms * 1000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+/* A call with two kilobytes of headers: a token, a trace, a baggage. */
+static void long_call(struct flood_bytes *out, uint32_t stream)
+{
+    uint8_t block[4096];
+    size_t n = call_headers(block, CHECK_PATH);
+    char value[101];
+
+    memset(value, 'v', sizeof(value));
+    value[100] = '\0';
+    for (int i = 0; i < 20; i++) {
+        n += header(block + n, "x-context", value);
+    }
+    frame(out, HEADERS, END_HEADERS, stream, block, n);
+    frame(out, DATA, END_STREAM, stream, call_message, sizeof(call_message));
+}
+
+/* A gateway whose calls have short deadlines: what is not answered by then it asks anew. */
+static bool hasty(struct flood_peer *peer)
+{
+    if (begins(peer, 65535)) {
+        peer->due_ms = now_ms();
+    }
+    if (now_ms() < peer->due_ms) {
+        pause_ms(1);
+        return true;
+    }
+    peer->due_ms += HASTY_MS;
+    for (uint32_t i = 0; i < HASTY_CALLS; i++, peer->stream += 2) {
+        if (peer->stream > HASTY_CALLS * 2) {
+            reset(&peer->out, peer->stream - HASTY_CALLS * 2);
+        }
+        long_call(&peer->out, peer->stream);
+    }
+    return peer->stream < STREAM_LAST;
+}
+
 /* Calls that are begun, and wait for their message. */
 static bool streams(struct flood_peer *peer)
 {
@@ -397,6 +451,8 @@ const struct flood_kind flood_kinds[] = {
     {"slow-report", "reports whose answers nobody takes", slow_reports, false, true},
     {"modest", "300 calls on a connection, whose answers nobody takes", modest, false, true},
     {"busy", "no flood: 450 Health.Watch on a connection, which are read", busy, true, true},
+    {"hasty", "no flood: 3,000 calls a second with deadlines of 20 ms, which are read", hasty, true,
+     false},
     {"watch", "10,000 Health.Watch at once on a connection", watches, true, true},
     {"streams", "10,000 calls at once on a connection", streams, true, true},
     {NULL, NULL, NULL, false, false},

@@ -244,6 +244,86 @@ Test(guard, X3_who_only_had_the_most_calls_may_come_back_at_once)
     leave(beside);
 }
 
+static void cancel(uint32_t calls)
+{
+    for (uint32_t i = 0; i < calls; i++) {
+        qd_guard_cancelled(&guard);
+    }
+}
+
+#define LEAVING (QD_LEAVERS_LEAST / QD_LEAVERS_ONE_MAX * 2)
+
+/* As a redialling flood does. The server has not closed the last one yet. */
+static struct pair hang_up_on_much(const char *from)
+{
+    struct pair pairs[LEAVING];
+
+    for (size_t i = 0; i < LEAVING; i++) {
+        pairs[i] = join(from);
+        exchange(pairs[i], QD_LEAVERS_ONE_MAX, 200);
+    }
+    pause_ms(600); /* for a look */
+    for (size_t i = 0; i < LEAVING; i++) {
+        (void)close(pairs[i].client);
+        if (i + 1 < LEAVING) {
+            (void)close(pairs[i].server);
+        }
+    }
+    return pairs[LEAVING - 1];
+}
+
+/* Its neighbours at its address stay, and so does everybody else. */
+Test(guard, X3_who_hangs_up_on_what_it_sent_is_banned_when_many_calls_are_cancelled)
+{
+    struct pair beside = join("127.0.0.1");
+    struct pair other = join("127.0.0.2");
+    struct pair last = hang_up_on_much("127.0.0.1");
+    struct pair again;
+
+    cr_expect_eq(cuts(QD_CUT_LEFT), 0);
+    cancel(2 * QD_GUARD_CANCELLED);
+    for (int waited = 0; waited < WAIT_MS && cuts(QD_CUT_LEFT) == 0; waited += 10) {
+        pause_ms(10);
+    }
+    cr_expect_eq(cuts(QD_CUT_LEFT), 1);
+    cr_expect_eq(try_join("127.0.0.1", &again), QD_REFUSED_CUT);
+    leave(again);
+    leave(join("127.0.0.2"));
+    cr_expect_not(is_cut_within(beside, 0));
+    cr_expect_not(is_cut_within(other, 0));
+    leave(beside);
+    leave(other);
+    (void)close(last.server);
+}
+
+/* Deadlines that end, and a few who call from a command line. */
+Test(guard, X3_cancelled_calls_alone_ban_nobody)
+{
+    struct pair one = join("127.0.0.1");
+
+    exchange(one, QD_LEAVERS_ONE_MAX, 200);
+    leave(join("127.0.0.1"));
+    leave(join("127.0.0.2"));
+    cancel(10 * QD_GUARD_CANCELLED);
+    pause_ms(1000);
+    cr_expect_eq(cuts(QD_CUT_LEFT), 0);
+    leave(join("127.0.0.1"));
+    leave(join("127.0.0.2"));
+    leave(one);
+}
+
+/* A rolling restart of gateways, on a node that has nothing else to do. */
+Test(guard, X3_hanging_up_alone_bans_nobody)
+{
+    struct pair last = hang_up_on_much("127.0.0.1");
+
+    cancel(QD_GUARD_CANCELLED / 2);
+    pause_ms(1000);
+    cr_expect_eq(cuts(QD_CUT_LEFT), 0);
+    leave(join("127.0.0.1"));
+    (void)close(last.server);
+}
+
 Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)
 {
     struct pair pair = join("127.0.0.1");
