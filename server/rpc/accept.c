@@ -189,9 +189,14 @@ void qd_accept_report(struct qd_accept *accept, const char *peer, enum qd_cutoff
     qd_guard_report(&accept->guard, peer, why);
 }
 
-void qd_accept_cancelled(struct qd_accept *accept)
+bool qd_accept_asks_who(const struct qd_accept *accept)
 {
-    qd_guard_cancelled(&accept->guard);
+    return qd_guard_asks_who(&accept->guard);
+}
+
+void qd_accept_cancelled(struct qd_accept *accept, const uint8_t *from)
+{
+    qd_guard_cancelled(&accept->guard, from);
 }
 
 /* --- the thread --- */

@@ -56,8 +56,9 @@ enum qd_error_code qd_accept_listen(struct qd_accept *accept, grpc_server *serve
  * unless it was gRPC that accepted it. `why`: as qd_guard_report. */
 void qd_accept_report(struct qd_accept *accept, const char *peer, enum qd_cutoff why);
 
-/* From any thread: as qd_guard_cancelled. */
-void qd_accept_cancelled(struct qd_accept *accept);
+/* From any thread: as qd_guard_asks_who, qd_guard_cancelled. */
+bool qd_accept_asks_who(const struct qd_accept *accept);
+void qd_accept_cancelled(struct qd_accept *accept, const uint8_t *from);
 
 /* False: no thread. */
 bool qd_accept_start(struct qd_accept *accept);

@@ -160,6 +160,8 @@ struct qd_call {
     grpc_metadata trailing[2];
     int cancelled;
     bool in_hand;        /* begun, and not ended */
+    bool has_from;       /* the guard asked: */
+    uint8_t from[16];    /* the address that it came from, as qd_address_of writes it */
     _Atomic bool booked; /* it waits for the disk: the booking threads have it */
     /* Since when nothing but the way of what we say is left of the batch under way; 0: there is
      * more to it, or none. Written by whoever starts the batch, read by crowd.c. */

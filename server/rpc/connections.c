@@ -121,12 +121,16 @@ static uint64_t inode_of(int fd)
     return fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) ? status.st_ino : 0;
 }
 
-/* Once for each, when it shows. */
+/* Once for each, when it shows. One that has lasted may have ended in any way: its client was
+ * restarted, or went on to another node, or gRPC closed it for its age. */
 static void note_leaving(struct qd_connections *c, struct qd_connection *connection)
 {
-    if (!connection->is_cut && !connection->has_left) {
-        connection->has_left = true;
-        qd_leavers_add(&c->leavers, c->peers[connection->peer].address, connection->received);
+    if (connection->is_cut || connection->has_left) {
+        return;
+    }
+    connection->has_left = true;
+    if (c->now_ms - connection->made_ms <= QD_LEAVERS_SOON_MS) {
+        qd_leavers_add_hang_up(&c->leavers, c->peers[connection->peer].address);
     }
 }
 
@@ -168,7 +172,7 @@ enum qd_refusal qd_connections_add(struct qd_connections *connections, int fd,
     if (known == QD_PEER_NONE) {
         known = make(c, address);
     }
-    c->by_fd[fd] = (struct qd_connection){.inode = inode, .peer = known};
+    c->by_fd[fd] = (struct qd_connection){.inode = inode, .peer = known, .made_ms = c->now_ms};
     c->peers[known].count++;
     c->open++;
     if (c->fd_end <= (uint32_t)fd) {

@@ -33,7 +33,8 @@ struct qd_connection {
     uint64_t inode; /* 0: none is known by this descriptor */
     uint32_t peer;  /* index in peers */
     bool is_cut;    /* it was ended here; gRPC has not closed it yet */
-    bool has_left;  /* its client has hung up, as of the last look; likewise */
+    bool has_left;  /* its end has been seen; likewise */
+    uint64_t made_ms;
     /* Bytes, as of the last look. */
     uint64_t received;
     uint64_t answered;   /* sent, and acknowledged by the peer's machine */
@@ -52,7 +53,9 @@ struct qd_connections {
     uint32_t max;
     uint32_t per_address_max;
     uint32_t open;
-    uint32_t fds;         /* length of by_fd */
+    uint64_t
+        now_ms;   /* of the caller's clock, which sets it: for how long a connection has lasted */
+    uint32_t fds; /* length of by_fd */
     uint32_t fd_end;      /* all known descriptors are below */
     uint32_t peer_free;   /* first of the free ones */
     uint32_t bucket_mask; /* buckets: a power of two, less 1 */
@@ -90,7 +93,7 @@ int qd_connections_greediest(const struct qd_connections *connections, uint64_t 
 /* One of this address whose client has hung up; -1: there is none. */
 int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16]);
 
-/* Half of each one's excess is forgotten, and half of what leavers left: it is of late. */
+/* Half of each one's excess is forgotten, and half of what leavers did: it is of late. */
 void qd_connections_fade(struct qd_connections *connections);
 
 /* That from this address and port (gRPC's text: "ipv4:127.0.0.1:4711"); -1: none. */

@@ -1,8 +1,10 @@
 #include "server/rpc/accept.h"
+#include "server/rpc/connections.h"
 #include "server/rpc/server_internal.h"
 
 #include <assert.h>
 #include <grpc/byte_buffer_reader.h>
+#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,6 +291,15 @@ static void refuse(struct qd_rpc_thread *thread, struct qd_call *call, enum qd_e
     }
 }
 
+static bool note_address(struct qd_call *call)
+{
+    char *peer = grpc_call_get_peer(call->call);
+    bool known = qd_connections_address(peer, call->from);
+
+    gpr_free(peer);
+    return known;
+}
+
 static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool ok)
 {
     struct qd_error error;
@@ -304,6 +315,7 @@ static void on_request(struct qd_rpc_thread *thread, struct qd_call *call, bool 
     }
     atomic_fetch_add_explicit(&thread->calls, 1, memory_order_relaxed);
     call->in_hand = true;
+    call->has_from = qd_accept_asks_who(thread->rpc->accept) && note_address(call);
     atomic_store_explicit(&call->booked, false, memory_order_relaxed);
     qd_call_sends(call, 0);
     thread->in_hand++;
@@ -354,6 +366,12 @@ static void give_back(struct qd_rpc_thread *thread, struct qd_call *call)
     call->number_count = 0;
 }
 
+/* X3 */
+static void note_cancelled(const struct qd_rpc_thread *thread, const struct qd_call *call)
+{
+    qd_accept_cancelled(thread->rpc->accept, call->has_from ? call->from : NULL);
+}
+
 /* A stream: nobody else works on it any more, and it is known how it closed. S1, I9: what a
  * cancelled one was told last counts as unheard, also where it went out before the cancellation
  * came in. */
@@ -362,7 +380,7 @@ static void end_if_done(struct qd_rpc_thread *thread, struct qd_call *call)
     if (call->closed && call->finished && !call->reading) {
         if (call->cancelled != 0) {
             give_back(thread, call);
-            qd_accept_cancelled(thread->rpc->accept);
+            note_cancelled(thread, call);
         }
         call_end(call);
     }
@@ -424,7 +442,7 @@ static void on_event(struct qd_rpc_thread *thread, struct qd_tag *tag, bool ok)
         }
         if (!ok || call->cancelled != 0) {
             give_back(thread, call);
-            qd_accept_cancelled(thread->rpc->accept);
+            note_cancelled(thread, call);
         }
         call_end(call);
         break;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define QUIET_MS      250
 #define HEAP_QUIET_MS 1000
@@ -51,6 +52,8 @@ bool qd_guard_init(struct qd_guard *guard, uint32_t connections_max, uint32_t pe
     }
     guard->figures = figures;
     guard->handed = -1;
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    guard->processors = processors > 0 ? (uint32_t)processors : 1;
     (void)pthread_mutex_init(&guard->lock, NULL);
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -85,6 +88,7 @@ static enum qd_refusal admit(struct qd_guard *guard, int fd, const struct sockad
     if (is_banned(guard, peer, now_ms)) {
         return QD_REFUSED_CUT;
     }
+    guard->connections.now_ms = now_ms;
     enum qd_refusal why = qd_connections_add(&guard->connections, fd, peer);
     if (why != QD_REFUSAL_COUNT && now_ms - guard->swept_ms >= SWEEP_FULL_MS) {
         qd_connections_sweep(&guard->connections);
@@ -137,9 +141,19 @@ void qd_guard_has_handed(struct qd_guard *guard)
     set_handed(guard, -1);
 }
 
-void qd_guard_cancelled(struct qd_guard *guard)
+bool qd_guard_asks_who(const struct qd_guard *guard)
+{
+    return atomic_load_explicit(&guard->asks_who, memory_order_relaxed);
+}
+
+void qd_guard_cancelled(struct qd_guard *guard, const uint8_t *from)
 {
     atomic_fetch_add_explicit(&guard->cancelled_new, 1, memory_order_relaxed);
+    if (from != NULL) {
+        (void)pthread_mutex_lock(&guard->lock);
+        qd_leavers_add_call(&guard->connections.leavers, from);
+        (void)pthread_mutex_unlock(&guard->lock);
+    }
 }
 
 void qd_guard_report(struct qd_guard *guard, const char *peer, enum qd_cutoff why)
@@ -173,7 +187,9 @@ static void tell(enum qd_cutoff why, const uint8_t address[16])
         qd_log(QD_LOG_WARN,
                why == QD_CUT_MOST
                    ? "connection cut off: no call object is left, and it has the most calls"
-                   : "connection cut off: it costs much more than it asks for",
+               : why == QD_CUT_LEFT ? "address hardly let in for a while: its clients dial, call "
+                                      "and hang up, again and again"
+                                    : "connection cut off: it costs much more than it asks for",
                "address=%s reason=%s left_out=%llu", text, causes[why],
                (unsigned long long)left_out);
     }
@@ -266,42 +282,52 @@ static void cut_greedy(struct qd_guard *guard)
     }
 }
 
-/* Their clients have gone: nobody waits for what they sent, and gRPC would go through it all. */
-static void cut_left_by(struct qd_guard *guard, const uint8_t address[QD_ADDRESS_BYTES])
+/* Those of its connections whose clients have gone: nobody waits for what they sent, and gRPC would
+ * go through it all. */
+static void ban_leaver(struct qd_guard *guard, const uint8_t address[QD_ADDRESS_BYTES])
 {
     uint64_t now_ms = clock_ms();
     int fd;
 
+    tell(QD_CUT_LEFT, address);
     while ((fd = qd_connections_left(&guard->connections, address)) >= 0) {
         cut(guard, fd, QD_CUT_LEFT);
     }
     qd_bans_add(&guard->bans, address, now_ms, now_ms + QD_GUARD_BAN_MS);
+    qd_heap_cut(&guard->heap, now_ms);
+    guard->trims = true;
 }
 
-/* Many calls are cancelled: by connections that go, if somebody hung up on much. */
-static void cut_left(struct qd_guard *guard)
+static void set_cancelled(struct qd_guard *guard, uint64_t calls)
 {
-    struct qd_leavers *leavers = &guard->connections.leavers;
+    guard->cancelled = calls;
+    atomic_store_explicit(&guard->asks_who, calls >= QD_GUARD_CANCELLED, memory_order_relaxed);
+}
 
-    guard->cancelled += atomic_exchange_explicit(&guard->cancelled_new, 0, memory_order_relaxed);
-    if (guard->cancelled < QD_GUARD_CANCELLED) {
-        return;
+static void ban_leavers(struct qd_guard *guard)
+{
+    uint64_t more = atomic_exchange_explicit(&guard->cancelled_new, 0, memory_order_relaxed);
+    uint8_t address[QD_ADDRESS_BYTES];
+
+    set_cancelled(guard, guard->cancelled + more);
+    while (qd_leavers_take(&guard->connections.leavers, address)) {
+        ban_leaver(guard, address);
     }
-    struct qd_leaver *leaver = qd_leavers_worst(leavers, QD_LEAVERS_LEAST);
-    uint64_t least = leaver != NULL ? leaver->bytes / ALIKE : 0;
-    least = least > QD_LEAVERS_LEAST ? least : QD_LEAVERS_LEAST;
-    while (leaver != NULL) {
-        cut_left_by(guard, leaver->address);
-        leaver->bytes = 0;
-        leaver = qd_leavers_worst(leavers, least);
-    }
+}
+
+/* The node's own pause cancelled calls, and made clients dial again. */
+static void forget_leavers(struct qd_guard *guard)
+{
+    atomic_store_explicit(&guard->cancelled_new, 0, memory_order_relaxed);
+    set_cancelled(guard, 0);
+    guard->connections.leavers = (struct qd_leavers){0};
 }
 
 static void fade(struct qd_guard *guard, uint64_t now_ms)
 {
     if (now_ms - guard->faded_ms >= FADE_MS) {
         qd_connections_fade(&guard->connections);
-        guard->cancelled /= 2;
+        set_cancelled(guard, guard->cancelled / 2);
         guard->faded_ms = now_ms;
     }
 }
@@ -335,12 +361,14 @@ static void look(struct qd_guard *guard, uint64_t now_ms)
     uint64_t began_ms = worked_ms();
     bool was_quiet = guard->quiet;
 
+    guard->connections.now_ms = now_ms;
     guard->quiet = qd_connections_look(&guard->connections) < BUSY_BYTES;
-    qd_standstill_look(&guard->standstill, guard->next_ms, now_ms);
-    if (!is_sparing(guard, now_ms)) {
+    if (is_sparing(guard, now_ms)) {
+        forget_leavers(guard);
+    } else {
         cut_captive(guard, now_ms);
         cut_unanswered(guard);
-        cut_left(guard);
+        ban_leavers(guard);
     }
     show_open(guard);
     guard->next_ms = next_look(guard, QUIET_MS, worked_ms() - began_ms);
@@ -385,7 +413,9 @@ static void trim(struct qd_guard *guard, uint64_t now_ms)
 
 static void wait_for_work(struct qd_guard *guard)
 {
-    uint64_t next_ms = guard->next_heap_ms < guard->next_ms ? guard->next_heap_ms : guard->next_ms;
+    uint64_t next_ms = guard->standstill.beat_ms + QD_STANDSTILL_BEAT_MS;
+    next_ms = guard->next_ms < next_ms ? guard->next_ms : next_ms;
+    next_ms = guard->next_heap_ms < next_ms ? guard->next_heap_ms : next_ms;
     struct timespec until = {(time_t)(next_ms / 1000), (long)(next_ms % 1000) * 1000000};
 
     if (guard->reports == 0 && !guard->stopping) {
@@ -400,10 +430,12 @@ static void *guard_main(void *argument)
     (void)pthread_mutex_lock(&guard->lock);
     while (!guard->stopping) {
         uint64_t now_ms = clock_ms();
+        qd_standstill_beat(&guard->standstill, now_ms, ms_of(CLOCK_PROCESS_CPUTIME_ID),
+                           guard->processors);
+        cut_reported(guard, now_ms);
         if (now_ms >= guard->next_ms) {
             look(guard, now_ms);
         }
-        cut_reported(guard, now_ms); /* after a look, which tells of a pause */
         if (now_ms >= guard->next_heap_ms) {
             look_at_heap(guard);
             trim(guard, now_ms);

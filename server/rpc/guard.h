@@ -25,11 +25,11 @@
  *   comes. After QD_CAPTIVE_MS that thread is freed; on a machine that is short of time, where
  *   little came, after QD_CAPTIVE_IDLE_MS.
  *
- * - Left: who hangs up and dials again before any of that shows. When a connection goes, each call
- *   that is under way on it costs gRPC several times what an answer does. The RPC threads count the
- *   calls that are cancelled; gRPC does not say why, nor, once it is late, whose they were. While
- *   they are QD_GUARD_CANCELLED, or more, of late, those addresses are at fault whose clients hung
- *   up on the most (leavers.h).
+ * - Left: who dials, calls and hangs up again before any of that shows. When a connection goes,
+ *   each call that is under way on it costs gRPC several times what an answer does. The RPC threads
+ *   count the calls that are cancelled, and while they are QD_GUARD_CANCELLED or more, of late,
+ *   note of those that begin from where they come: afterwards gRPC knows it no more. Who has many
+ *   of them, and hangs up soon after dialling, is banned (leavers.h); its other connections stay.
  *
  * Nobody is held to account for what the node could not answer because it stood still
  * (standstill.h).
@@ -57,7 +57,7 @@
 #define QD_PEER_TEXT_MAX    80U
 #define QD_GUARD_REPORTS    16U
 #define QD_GUARD_BAN_MS     2000U
-#define QD_GUARD_CANCELLED  2048U /* calls in a second or two: more than a gateway has in hand */
+#define QD_GUARD_CANCELLED  1024U /* calls in a second or two */
 
 /* A connection that has too many calls. */
 struct qd_guard_report {
@@ -67,7 +67,9 @@ struct qd_guard_report {
 
 struct qd_guard {
     struct qd_connection_figures *figures;
+    uint32_t processors;
     _Atomic uint64_t cancelled_new; /* since the last look */
+    _Atomic bool asks_who;          /* many are cancelled of late: whose are they? */
     pthread_mutex_t lock;           /* of all that follows */
     pthread_cond_t heard;           /* on the monotonic clock */
     struct qd_connections connections;
@@ -112,7 +114,11 @@ void qd_guard_has_handed(struct qd_guard *guard);
  * nobody. */
 void qd_guard_report(struct qd_guard *guard, const char *peer, enum qd_cutoff why);
 
-/* A call was cancelled, or its connection went: from any thread. */
-void qd_guard_cancelled(struct qd_guard *guard);
+/* From any thread: must it be known of a call that begins from which address it comes? */
+bool qd_guard_asks_who(const struct qd_guard *guard);
+
+/* A call was cancelled, or its connection went; it came `from` this address (as qd_address_of
+ * writes it; NULL: not known). From any thread. */
+void qd_guard_cancelled(struct qd_guard *guard, const uint8_t *from);
 
 #endif /* QD_RPC_GUARD_H */

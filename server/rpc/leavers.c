@@ -1,56 +1,60 @@
 #include "server/rpc/leavers.h"
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <string.h>
 
-static bool is_of(const struct qd_leaver *leaver, const uint8_t address[16])
+static uint64_t weight_of(const struct qd_leaver *leaver)
 {
-    return leaver->bytes > 0 && memcmp(leaver->address, address, 16) == 0;
+    return (uint64_t)leaver->calls + leaver->hang_ups;
 }
 
-/* The address's place, or else that of the one that has left the least. */
+/* The address's; or else the one with the least, which becomes the address's. */
 static struct qd_leaver *place_of(struct qd_leavers *leavers, const uint8_t address[16])
 {
     struct qd_leaver *least = &leavers->list[0];
 
     for (uint32_t i = 0; i < QD_LEAVERS_MAX; i++) {
         struct qd_leaver *leaver = &leavers->list[i];
-        if (is_of(leaver, address)) {
+        if (weight_of(leaver) > 0 && memcmp(leaver->address, address, 16) == 0) {
             return leaver;
         }
-        least = leaver->bytes < least->bytes ? leaver : least;
+        least = weight_of(leaver) < weight_of(least) ? leaver : least;
     }
+    *least = (struct qd_leaver){0};
+    memcpy(least->address, address, 16);
     return least;
 }
 
-void qd_leavers_add(struct qd_leavers *leavers, const uint8_t address[16], uint64_t bytes)
+void qd_leavers_add_call(struct qd_leavers *leavers, const uint8_t address[16])
 {
     struct qd_leaver *leaver = place_of(leavers, address);
 
-    if (!is_of(leaver, address)) {
-        memcpy(leaver->address, address, 16);
-        leaver->bytes = 0;
-    }
-    leaver->bytes += bytes < QD_LEAVERS_ONE_MAX ? bytes : QD_LEAVERS_ONE_MAX;
+    leaver->calls += leaver->calls < UINT32_MAX;
+}
+
+void qd_leavers_add_hang_up(struct qd_leavers *leavers, const uint8_t address[16])
+{
+    struct qd_leaver *leaver = place_of(leavers, address);
+
+    leaver->hang_ups += leaver->hang_ups < UINT32_MAX;
 }
 
 void qd_leavers_halve(struct qd_leavers *leavers)
 {
     for (uint32_t i = 0; i < QD_LEAVERS_MAX; i++) {
-        leavers->list[i].bytes /= 2;
+        leavers->list[i].calls /= 2;
+        leavers->list[i].hang_ups /= 2;
     }
 }
 
-struct qd_leaver *qd_leavers_worst(struct qd_leavers *leavers, uint64_t least)
+bool qd_leavers_take(struct qd_leavers *leavers, uint8_t ret_address[16])
 {
-    struct qd_leaver *worst = NULL;
-
     for (uint32_t i = 0; i < QD_LEAVERS_MAX; i++) {
-        if (leavers->list[i].bytes >= least) {
-            worst = &leavers->list[i];
-            least = worst->bytes + 1;
+        struct qd_leaver *leaver = &leavers->list[i];
+        if (leaver->calls >= QD_LEAVERS_CALLS && leaver->hang_ups >= QD_LEAVERS_HANG_UPS) {
+            memcpy(ret_address, leaver->address, 16);
+            *leaver = (struct qd_leaver){0};
+            return true;
         }
     }
-    return worst;
+    return false;
 }

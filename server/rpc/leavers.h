@@ -1,39 +1,42 @@
-/* Addresses whose clients hung up of late, and on how much (X3). Pure.
+/* Addresses whose clients dial, call and hang up, again and again (X3). Pure.
  *
  * Layer:    rpc
  * Threads:  one at a time.
  * Memory:   the caller's struct; zeros are nobody.
- * Units:    bytes that came on connections which their clients closed.
  *
- * Whoever calls from a command line leaves a few hundred bytes each time, a gateway that crashes
- * what it had sent since it began. To leave much is no fault by itself: guard.h has when it is.
+ * Of each address: how many calls of its were cancelled of late, and how many connections its
+ * clients closed soon after they had made them. Neither is a fault by itself: deadlines cancel
+ * calls, and whoever calls from a command line hangs up.
  */
 #ifndef QD_RPC_LEAVERS_H
 #define QD_RPC_LEAVERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define QD_LEAVERS_MAX   64U /* addresses; who has left the least makes room for a new one */
-#define QD_LEAVERS_LEAST (256U << 10)
-/* More than that on one connection counts as no more: it has lasted, and was answered. */
-#define QD_LEAVERS_ONE_MAX (64U << 10)
+#define QD_LEAVERS_MAX      64U /* addresses; who has the least makes room for a new one */
+#define QD_LEAVERS_CALLS    512U
+#define QD_LEAVERS_HANG_UPS 2U
+#define QD_LEAVERS_SOON_MS  3000U /* a connection that lasts longer shows by itself: suspects.h */
 
 struct qd_leaver {
     uint8_t address[16]; /* as qd_address_of writes it */
-    uint64_t bytes;      /* 0: nobody */
+    uint32_t calls;      /* cancelled */
+    uint32_t hang_ups;   /* 0, and no call either: nobody */
 };
 
 struct qd_leavers {
     struct qd_leaver list[QD_LEAVERS_MAX];
 };
 
-/* A client of this address has hung up; so much had come. */
-void qd_leavers_add(struct qd_leavers *leavers, const uint8_t address[16], uint64_t bytes);
+void qd_leavers_add_call(struct qd_leavers *leavers, const uint8_t address[16]);
+void qd_leavers_add_hang_up(struct qd_leavers *leavers, const uint8_t address[16]);
 
-/* Half of it is forgotten: it is of late. */
+/* Half of it all is forgotten: it is of late. */
 void qd_leavers_halve(struct qd_leavers *leavers);
 
-/* Who has left the most, and `least` or more of it; NULL: nobody has. */
-struct qd_leaver *qd_leavers_worst(struct qd_leavers *leavers, uint64_t least);
+/* One with QD_LEAVERS_CALLS and QD_LEAVERS_HANG_UPS, or more; it is forgotten. False: there is
+ * none. */
+bool qd_leavers_take(struct qd_leavers *leavers, uint8_t ret_address[16]);
 
 #endif /* QD_RPC_LEAVERS_H */

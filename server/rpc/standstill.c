@@ -1,22 +1,23 @@
 #include "server/rpc/standstill.h"
 
-static uint64_t lateness(uint64_t due_ms, uint64_t now_ms)
+static bool stood_still(uint64_t passed_ms, uint64_t worked_ms, uint32_t processors)
 {
-    return due_ms != 0 && now_ms > due_ms ? now_ms - due_ms : 0;
+    uint64_t before_ms = (uint64_t)processors * QD_STANDSTILL_BEAT_MS;
+    uint64_t meanwhile_ms = worked_ms > before_ms ? worked_ms - before_ms : 0;
+
+    return passed_ms >= QD_STANDSTILL_MS && meanwhile_ms * QD_STANDSTILL_WORKED < passed_ms;
 }
 
-void qd_standstill_look(struct qd_standstill *standstill, uint64_t due_ms, uint64_t now_ms)
+void qd_standstill_beat(struct qd_standstill *standstill, uint64_t now_ms, uint64_t worked_ms,
+                        uint32_t processors)
 {
-    uint64_t late_ms = lateness(due_ms, now_ms);
+    struct qd_standstill *s = standstill;
+    uint64_t passed_ms = now_ms - s->beat_ms;
 
-    if (qd_standstill_holds(standstill, now_ms)) {
-        return;
+    if (s->beat_ms != 0 && stood_still(passed_ms, worked_ms - s->worked_ms, processors)) {
+        s->until_ms =
+            now_ms + (passed_ms < QD_STANDSTILL_SPARED_MS ? passed_ms : QD_STANDSTILL_SPARED_MS);
     }
-    if (late_ms < QD_STANDSTILL_MS || (standstill->until_ms != 0 && !standstill->judged)) {
-        standstill->judged = true;
-        return;
-    }
-    standstill->judged = false;
-    standstill->until_ms =
-        now_ms + (late_ms < QD_STANDSTILL_SPARED_MS ? late_ms : QD_STANDSTILL_SPARED_MS);
+    s->beat_ms = now_ms;
+    s->worked_ms = worked_ms;
 }

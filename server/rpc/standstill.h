@@ -2,14 +2,15 @@
  *
  * Layer:    rpc
  * Threads:  one at a time.
- * Memory:   the caller's struct; zeros are a node that has not looked yet.
- * Units:    milliseconds of any clock that does not go back.
+ * Memory:   the caller's struct; zeros are a node whose heart has not beaten yet.
+ * Units:    milliseconds: of a clock that does not go back, and of the processors' time that the
+ *           process has used.
  *
- * A machine that pauses, or a process that gets no time, answers nobody; the kernel takes what
- * clients send meanwhile. The first look after it finds them all with much unanswered. A look that
- * comes QD_STANDSTILL_MS late, or later, tells of that: whoever is looked at is spared for as long
- * as the pause was, at most QD_STANDSTILL_SPARED_MS, so that the node can catch up. A flood makes
- * looks late, too: between two such times there is a look that judges.
+ * A machine that pauses, or a process that is not let run, answers nobody, while the kernel takes
+ * what clients send. It shows by a beat that comes QD_STANDSTILL_MS after the one before it, or
+ * later, though they are due each QD_STANDSTILL_BEAT_MS, and by little work in between: a flood
+ * that holds up the node makes it work. Everybody is spared then for as long as that was, at most
+ * QD_STANDSTILL_SPARED_MS, so that the node can catch up.
  */
 #ifndef QD_RPC_STANDSTILL_H
 #define QD_RPC_STANDSTILL_H
@@ -17,16 +18,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define QD_STANDSTILL_BEAT_MS   50U
 #define QD_STANDSTILL_MS        100U
 #define QD_STANDSTILL_SPARED_MS 500U
+/* Of the time between the beats, that of one processor: who has used this part did not stand still;
+ * what all of them may have used until the next beat was due is left out. */
+#define QD_STANDSTILL_WORKED 4U
 
 struct qd_standstill {
-    uint64_t until_ms; /* nobody is judged before; 0: nobody was ever spared */
-    bool judged;       /* since then */
+    uint64_t beat_ms; /* the last one; 0: none */
+    uint64_t worked_ms;
+    uint64_t until_ms; /* nobody is judged before */
 };
 
-/* A look that was due at `due_ms` (0: the first one) comes now. */
-void qd_standstill_look(struct qd_standstill *standstill, uint64_t due_ms, uint64_t now_ms);
+/* A beat: the process has worked for so long in all, on one of `processors` or more. */
+void qd_standstill_beat(struct qd_standstill *standstill, uint64_t now_ms, uint64_t worked_ms,
+                        uint32_t processors);
 
 /* Must nobody be judged now? */
 static inline bool qd_standstill_holds(const struct qd_standstill *standstill, uint64_t now_ms)

@@ -2,6 +2,8 @@
  */
 #include "server/rpc/guard.h"
 
+#include "server/net/address.h"
+
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -244,84 +246,113 @@ Test(guard, X3_who_only_had_the_most_calls_may_come_back_at_once)
     leave(beside);
 }
 
-static void cancel(uint32_t calls)
+/* By the address of a pair; NULL: the guard has not asked from where they come. */
+static void cancel(const char *from, uint32_t calls)
 {
+    struct sockaddr_in name = {.sin_family = AF_INET};
+    uint8_t address[QD_ADDRESS_BYTES];
+
+    if (from != NULL) {
+        cr_assert_eq(inet_pton(AF_INET, from, &name.sin_addr), 1);
+        qd_address_of((struct sockaddr *)&name, address);
+    }
     for (uint32_t i = 0; i < calls; i++) {
-        qd_guard_cancelled(&guard);
+        qd_guard_cancelled(&guard, from != NULL ? address : NULL);
     }
 }
 
-#define LEAVING (QD_LEAVERS_LEAST / QD_LEAVERS_ONE_MAX * 2)
+#define HANGING_UP (4U * QD_LEAVERS_HANG_UPS)
 
-/* As a redialling flood does. The server has not closed the last one yet. */
-static struct pair hang_up_on_much(const char *from)
+/* As a redialling flood does; the server has not closed them yet. */
+static void hang_up(const char *from, struct pair *ret_pairs)
 {
-    struct pair pairs[LEAVING];
+    for (size_t i = 0; i < HANGING_UP; i++) {
+        ret_pairs[i] = join(from);
+    }
+    for (size_t i = 0; i < HANGING_UP; i++) {
+        (void)close(ret_pairs[i].client);
+    }
+}
 
-    for (size_t i = 0; i < LEAVING; i++) {
-        pairs[i] = join(from);
-        exchange(pairs[i], QD_LEAVERS_ONE_MAX, 200);
+static void close_servers(const struct pair *pairs)
+{
+    for (size_t i = 0; i < HANGING_UP; i++) {
+        (void)close(pairs[i].server);
     }
-    pause_ms(600); /* for a look */
-    for (size_t i = 0; i < LEAVING; i++) {
-        (void)close(pairs[i].client);
-        if (i + 1 < LEAVING) {
-            (void)close(pairs[i].server);
-        }
-    }
-    return pairs[LEAVING - 1];
 }
 
 /* Its neighbours at its address stay, and so does everybody else. */
-Test(guard, X3_who_hangs_up_on_what_it_sent_is_banned_when_many_calls_are_cancelled)
+Test(guard, X3_who_calls_and_hangs_up_again_and_again_is_banned)
 {
     struct pair beside = join("127.0.0.1");
     struct pair other = join("127.0.0.2");
-    struct pair last = hang_up_on_much("127.0.0.1");
+    struct pair gone[HANGING_UP];
     struct pair again;
 
-    cr_expect_eq(cuts(QD_CUT_LEFT), 0);
-    cancel(2 * QD_GUARD_CANCELLED);
+    cancel("127.0.0.1", 8 * QD_LEAVERS_CALLS);
+    cancel("127.0.0.2", 8 * QD_LEAVERS_CALLS);
+    hang_up("127.0.0.1", gone);
     for (int waited = 0; waited < WAIT_MS && cuts(QD_CUT_LEFT) == 0; waited += 10) {
         pause_ms(10);
     }
-    cr_expect_eq(cuts(QD_CUT_LEFT), 1);
     cr_expect_eq(try_join("127.0.0.1", &again), QD_REFUSED_CUT);
+    cr_expect_geq(cuts(QD_CUT_LEFT), QD_LEAVERS_HANG_UPS); /* the guard is through with them */
     leave(again);
     leave(join("127.0.0.2"));
     cr_expect_not(is_cut_within(beside, 0));
     cr_expect_not(is_cut_within(other, 0));
     leave(beside);
     leave(other);
-    (void)close(last.server);
+    close_servers(gone);
 }
 
-/* Deadlines that end, and a few who call from a command line. */
-Test(guard, X3_cancelled_calls_alone_ban_nobody)
+/* While somebody else floods, say: deadlines of the one, command lines of the other. */
+Test(guard, X3_who_only_hangs_up_or_only_cancels_is_not_banned)
 {
-    struct pair one = join("127.0.0.1");
+    struct pair gone[HANGING_UP];
+    struct pair stays = join("127.0.0.2");
 
-    exchange(one, QD_LEAVERS_ONE_MAX, 200);
-    leave(join("127.0.0.1"));
-    leave(join("127.0.0.2"));
-    cancel(10 * QD_GUARD_CANCELLED);
+    cancel(NULL, 10 * QD_GUARD_CANCELLED);
+    cancel("127.0.0.2", 8 * QD_LEAVERS_CALLS);
+    hang_up("127.0.0.1", gone);
     pause_ms(1000);
     cr_expect_eq(cuts(QD_CUT_LEFT), 0);
     leave(join("127.0.0.1"));
     leave(join("127.0.0.2"));
-    leave(one);
+    leave(stays);
+    close_servers(gone);
 }
 
-/* A rolling restart of gateways, on a node that has nothing else to do. */
-Test(guard, X3_hanging_up_alone_bans_nobody)
+/* A rolling restart of gateways: what they had in hand is cancelled, but they had lasted. */
+Test(guard, X3_who_hangs_up_after_a_while_is_not_banned)
 {
-    struct pair last = hang_up_on_much("127.0.0.1");
+    struct pair pairs[HANGING_UP];
 
-    cancel(QD_GUARD_CANCELLED / 2);
+    for (size_t i = 0; i < HANGING_UP; i++) {
+        pairs[i] = join("127.0.0.1");
+    }
+    pause_ms(QD_LEAVERS_SOON_MS + 100);
+    cancel("127.0.0.1", 8 * QD_LEAVERS_CALLS);
+    for (size_t i = 0; i < HANGING_UP; i++) {
+        leave(pairs[i]);
+    }
     pause_ms(1000);
     cr_expect_eq(cuts(QD_CUT_LEFT), 0);
     leave(join("127.0.0.1"));
-    (void)close(last.server);
+}
+
+Test(guard, X3_it_is_asked_from_where_calls_come_while_many_are_cancelled)
+{
+    cr_expect_not(qd_guard_asks_who(&guard));
+    cancel(NULL, 4 * QD_GUARD_CANCELLED);
+    for (int waited = 0; waited < WAIT_MS && !qd_guard_asks_who(&guard); waited += 10) {
+        pause_ms(10);
+    }
+    cr_expect(qd_guard_asks_who(&guard));
+    for (int waited = 0; waited < WAIT_MS && qd_guard_asks_who(&guard); waited += 10) {
+        pause_ms(10);
+    }
+    cr_expect_not(qd_guard_asks_who(&guard));
 }
 
 Test(guard, X3_who_holds_the_accepting_thread_is_cut_off)

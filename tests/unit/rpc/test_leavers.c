@@ -1,4 +1,4 @@
-/* X3: who hangs up is remembered, and forgotten again. */
+/* X3: who dials, calls and hangs up is remembered, and forgotten again. */
 #include "server/rpc/leavers.h"
 
 #include <criterion/criterion.h>
@@ -6,22 +6,33 @@
 
 static struct qd_leavers leavers;
 
-static void leave(uint32_t number, uint64_t bytes)
+static void address_of(uint32_t number, uint8_t ret_address[16])
 {
-    uint8_t address[16] = {0};
+    memset(ret_address, 0, 16);
+    memcpy(ret_address, &number, sizeof(number));
+}
 
-    memcpy(address, &number, sizeof(number));
-    qd_leavers_add(&leavers, address, bytes);
+static void leave(uint32_t number, uint32_t calls, uint32_t hang_ups)
+{
+    uint8_t address[16];
+
+    address_of(number, address);
+    for (uint32_t i = 0; i < calls; i++) {
+        qd_leavers_add_call(&leavers, address);
+    }
+    for (uint32_t i = 0; i < hang_ups; i++) {
+        qd_leavers_add_hang_up(&leavers, address);
+    }
 }
 
 /* 0: nobody. */
-static uint32_t worst(uint64_t least)
+static uint32_t take(void)
 {
-    struct qd_leaver *leaver = qd_leavers_worst(&leavers, least);
+    uint8_t address[16];
     uint32_t number = 0;
 
-    if (leaver != NULL) {
-        memcpy(&number, leaver->address, sizeof(number));
+    if (qd_leavers_take(&leavers, address)) {
+        memcpy(&number, address, sizeof(number));
     }
     return number;
 }
@@ -33,60 +44,67 @@ static void setup(void)
 
 TestSuite(leavers, .init = setup);
 
-Test(leavers, X3_the_worst_has_left_the_most)
+/* Deadlines cancel calls; command lines hang up. */
+Test(leavers, X3_it_takes_both_to_be_one)
 {
-    cr_expect_eq(worst(1), 0);
-    leave(7, 100);
-    leave(8, 50);
-    leave(8, 51);
-    leave(9, 0);
-    cr_expect_eq(worst(1), 8);
-    cr_expect_eq(worst(101), 8);
-    cr_expect_eq(worst(102), 0);
+    cr_expect_eq(take(), 0);
+    leave(7, 100 * QD_LEAVERS_CALLS, QD_LEAVERS_HANG_UPS - 1);
+    leave(8, QD_LEAVERS_CALLS - 1, 1000);
+    cr_expect_eq(take(), 0);
+    leave(8, 1, 0);
+    cr_expect_eq(take(), 8);
+    cr_expect_eq(take(), 0);
+    leave(7, 0, 1);
+    cr_expect_eq(take(), 7);
+    cr_expect_eq(take(), 0);
 }
 
-/* What an upload of an hour had sent is no measure of what was under way on it. */
-Test(leavers, X3_one_connection_is_not_much)
+Test(leavers, X3_all_that_are_some_are_taken)
 {
-    leave(7, UINT64_MAX);
-    cr_expect_eq(worst(QD_LEAVERS_ONE_MAX), 7);
-    cr_expect_eq(worst(QD_LEAVERS_ONE_MAX + 1), 0);
-    leave(7, UINT64_MAX);
-    cr_expect_eq(worst(2 * QD_LEAVERS_ONE_MAX), 7);
+    leave(7, QD_LEAVERS_CALLS, QD_LEAVERS_HANG_UPS);
+    leave(8, 1, 1);
+    leave(9, QD_LEAVERS_CALLS, QD_LEAVERS_HANG_UPS);
+    uint32_t first = take();
+    uint32_t second = take();
+    cr_expect_eq(first + second, 16);
+    cr_expect(first == 7 || first == 9);
+    cr_expect_eq(take(), 0);
 }
 
-Test(leavers, X3_what_was_left_counts_half_after_a_while)
+Test(leavers, X3_what_was_done_counts_half_after_a_while)
 {
-    leave(7, 1000);
-    leave(8, 300);
+    leave(7, 2 * QD_LEAVERS_CALLS - 1, 2 * QD_LEAVERS_HANG_UPS);
     qd_leavers_halve(&leavers);
-    cr_expect_eq(worst(500), 7);
-    cr_expect_eq(worst(501), 0);
-    leave(8, 351);
-    cr_expect_eq(worst(501), 8);
-    for (int i = 0; i < 10; i++) {
+    cr_expect_eq(take(), 0);
+    leave(7, 1, 0);
+    cr_expect_eq(take(), 7);
+    leave(8, QD_LEAVERS_CALLS, QD_LEAVERS_HANG_UPS);
+    for (int i = 0; i < 32; i++) {
         qd_leavers_halve(&leavers);
     }
-    cr_expect_eq(worst(1), 0);
+    leave(8, QD_LEAVERS_CALLS - 1, QD_LEAVERS_HANG_UPS);
+    cr_expect_eq(take(), 0);
 }
 
 /* Somebody who has many addresses cannot make others forgotten. */
-Test(leavers, X3_who_left_the_least_makes_room)
+Test(leavers, X3_who_has_the_least_makes_room)
 {
-    leave(7, 1000);
+    leave(7, QD_LEAVERS_CALLS - 1, QD_LEAVERS_HANG_UPS);
     for (uint32_t number = 100; number < 100 + 4 * QD_LEAVERS_MAX; number++) {
-        leave(number, 300);
+        leave(number, QD_LEAVERS_CALLS / 2, 1);
     }
-    cr_expect_eq(worst(1000), 7);
+    leave(7, 1, 0);
+    cr_expect_eq(take(), 7);
 }
 
-/* A newcomer does not take over what the one before it in its place had left. */
+/* A newcomer does not take over what the one before it in its place had done. */
 Test(leavers, X3_a_newcomer_begins_with_nothing)
 {
     for (uint32_t number = 1; number <= QD_LEAVERS_MAX; number++) {
-        leave(number, 1000);
+        leave(number, QD_LEAVERS_CALLS - 1, QD_LEAVERS_HANG_UPS);
     }
-    leave(5000, 1001);
-    cr_expect_eq(worst(1), 5000);
-    cr_expect_eq(worst(1002), 0);
+    leave(5000, 1, 1);
+    cr_expect_eq(take(), 0);
+    leave(5000, QD_LEAVERS_CALLS - 1, QD_LEAVERS_HANG_UPS - 1);
+    cr_expect_eq(take(), 5000);
 }
