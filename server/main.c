@@ -286,16 +286,24 @@ static bool is_loopback(const char *host)
            strcmp(host, "localhost") == 0;
 }
 
-/* X1: what a laptop may do is no good on a network. Said, because nothing else would. */
-static void warn_of_network(const struct app *app, enum qd_setting_id listen)
+/* The address, if others than this machine reach it; or NULL. */
+static const char *reached_by_others(const struct app *app, enum qd_setting_id listen)
 {
     const char *address = qd_config_get(&app->config, listen);
-    bool tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0';
-    bool credentials = *qd_config_get(&app->config, QD_SET_CREDENTIALS) != '\0';
     char host[128];
 
     host_of(address, host, sizeof(host));
-    if (address[0] == '\0' || is_loopback(host)) {
+    return address[0] == '\0' || is_loopback(host) ? NULL : address;
+}
+
+/* X1: what a laptop may do is no good on a network. Said, because nothing else would. */
+static void warn_of_network(const struct app *app, enum qd_setting_id listen)
+{
+    const char *address = reached_by_others(app, listen);
+    bool tls = *qd_config_get(&app->config, QD_SET_TLS_CERT) != '\0';
+    bool credentials = *qd_config_get(&app->config, QD_SET_CREDENTIALS) != '\0';
+
+    if (address == NULL) {
         return;
     }
     if (!credentials) {
@@ -309,6 +317,28 @@ static void warn_of_network(const struct app *app, enum qd_setting_id listen)
                "the gRPC port is plaintext: credentials are accepted from this machine only; pass "
                "--tls-cert FILE and --tls-key FILE",
                "listen=%s", qd_log_quote(address).text);
+    }
+}
+
+/* Neither of the HTTP ports has TLS. */
+static void warn_of_http(const struct app *app)
+{
+    const char *admin = reached_by_others(app, QD_SET_ADMIN_LISTEN);
+    const char *http = reached_by_others(app, QD_SET_HTTP_LISTEN);
+    bool credentials = *qd_config_get(&app->config, QD_SET_CREDENTIALS) != '\0';
+
+    if (admin != NULL) {
+        qd_log(QD_LOG_WARN,
+               "the admin port knows no credentials: everybody who reaches it sees metrics and "
+               "/debug, tenants' names among them; let only probes and scrapers reach it",
+               "listen=%s", qd_log_quote(admin).text);
+    }
+    if (http != NULL) {
+        qd_log(QD_LOG_WARN,
+               credentials
+                   ? "the HTTP port is plaintext: tokens are accepted from this machine only"
+                   : "everybody who reaches the HTTP port may count against any rate limit",
+               "listen=%s", qd_log_quote(http).text);
     }
 }
 
@@ -456,6 +486,7 @@ static int serve(struct app *app, const char *config_text)
         say_hello(app, host, admin_host);
         warn_of_network(app, QD_SET_LISTEN);
         warn_of_network(app, QD_SET_ADMIN_RPC_LISTEN);
+        warn_of_http(app);
         qd_log(QD_LOG_INFO, "serving", "node=%s incarnation=%llu threads=%u", app->boot.node->name,
                (unsigned long long)app->boot.node->incarnation, app->boot.threads);
         qd_loop_run(app->loop);

@@ -37,32 +37,45 @@ static void become(struct qd_caller *caller, const struct qd_credential *credent
 
 /* --- tokens --- */
 
-bool qd_peer_is_loopback(const char *peer)
+static bool begins_with_one(const char *peer, const char *const *prefixes, size_t count)
 {
-    static const char *const ours[] = {"ipv4:127.", "ipv6:[::1]:", "ipv6:%5B::1%5D:", "unix:"};
-
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        if (strncmp(peer, ours[i], strlen(ours[i])) == 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(peer, prefixes[i], strlen(prefixes[i])) == 0) {
             return true;
         }
     }
     return false;
 }
 
-static bool is_of_this_machine(grpc_call *call)
+bool qd_peer_is_loopback(const char *peer)
+{
+    static const char *const ours[] = {"ipv4:127.", "ipv6:[::1]:", "ipv6:%5B::1%5D:", "unix:"};
+
+    return begins_with_one(peer, ours, sizeof(ours) / sizeof(ours[0]));
+}
+
+bool qd_peer_is_of_this_machine(const char *peer)
+{
+    static const char *const ours[] = {
+        "ipv4:127.0.0.1:", "ipv6:[::1]:", "ipv6:%5B::1%5D:", "unix:"};
+
+    return begins_with_one(peer, ours, sizeof(ours) / sizeof(ours[0]));
+}
+
+static bool peer_is(grpc_call *call, bool (*what)(const char *))
 {
     char *peer = grpc_call_get_peer(call);
-    bool loopback = peer != NULL && qd_peer_is_loopback(peer);
+    bool is = peer != NULL && what(peer);
 
     gpr_free(peer);
-    return loopback;
+    return is;
 }
 
 enum qd_error_code qd_caller_may_call_unnamed(grpc_call *call, const char *path, uint32_t roles,
                                               struct qd_error *ret_error)
 {
     if ((roles & (QD_ROLES_OPEN | QD_ROLE_GATEWAY | QD_ROLE_POOL)) != 0 ||
-        is_of_this_machine(call)) {
+        peer_is(call, qd_peer_is_of_this_machine)) {
         return QD_ERROR_NONE;
     }
     return qd_error_set(ret_error, QD_ERROR_ROLE_FORBIDS,
@@ -86,7 +99,7 @@ static bool is_private(grpc_call *call, const grpc_auth_context *context)
                                         GRPC_SSL_TRANSPORT_SECURITY_TYPE)) {
         return true;
     }
-    return is_of_this_machine(call);
+    return peer_is(call, qd_peer_is_loopback);
 }
 
 /* How many there are; *ret_value is of the last. */

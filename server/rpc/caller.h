@@ -95,7 +95,11 @@ enum qd_error_code qd_caller_reports_for(const struct qd_caller *caller, struct 
 #define QD_ACTOR_MAX 80U
 struct qd_str qd_caller_actor(const struct qd_caller *caller, char ret_text[QD_ACTOR_MAX]);
 
-/* "ipv4:127.0.0.1:5000", as gRPC names a peer: is it this machine, over loopback? */
+/* "ipv4:127.0.0.1:5000", as gRPC names a peer: does it come over loopback, where nobody listens? */
 bool qd_peer_is_loopback(const char *peer);
+
+/* And from what is usual for somebody on this machine, 127.0.0.1 or ::1? Proxies beside a node may
+ * take others of 127.0.0.0/8 for calls from elsewhere, as Istio's does 127.0.0.6. */
+bool qd_peer_is_of_this_machine(const char *peer);
 
 #endif /* QD_RPC_CALLER_H */

@@ -158,6 +158,18 @@ static void read_spiffe(struct qd_compiler *c, const struct qd_at *at, const str
     }
 }
 
+/* Letters, digits, hyphens and dots; in the last label not digits alone, as in an address. */
+static bool is_dns_name(const char *text)
+{
+    const char *last = strrchr(text, '.');
+    const char *label = last != NULL ? last + 1 : text;
+
+    return text[strspn(text,
+                       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")] ==
+               '\0' &&
+           label[strspn(label, "0123456789")] != '\0';
+}
+
 /* DNS names know no case. */
 static void read_san(struct qd_compiler *c, const struct qd_at *at, const struct qd_node *value,
                      void *object)
@@ -165,6 +177,11 @@ static void read_san(struct qd_compiler *c, const struct qd_at *at, const struct
     struct draft *d = object;
     const char *text = read_text(c, at, value, d, DNS_MAX, "a DNS name");
 
+    if (text != NULL && !is_dns_name(text)) {
+        qd_fail(c, at, value,
+                "a whole DNS name such as gw.example.org is accepted here, no pattern, address or "
+                "URI (`spiffe` is for those of SPIFFE)");
+    }
     if (text != NULL) {
         char *lower = qd_arena_text(d->keep, text, value->len);
         for (char *p = lower; *p != '\0'; p++) {

@@ -187,6 +187,8 @@ X6_what_was_read_again_from_files_is_in_the_audit() {
 
 X1_a_port_that_everybody_may_use_is_warned_of() {
     expect_match "$(cat "$QD_LOG")" 'level=warn msg="everybody who reaches the gRPC port may check, report and limit for any tenant, and only this machine may do the rest; pass --credentials FILE"'
+    expect_match "$(cat "$QD_LOG")" "level=warn msg=\"the admin port knows no credentials: everybody who reaches it sees metrics and /debug, tenants' names among them; let only probes and scrapers reach it\" listen=0.0.0.0:0"
+    expect_match "$(cat "$QD_LOG")" 'level=warn msg="everybody who reaches the HTTP port may count against any rate limit" listen=0.0.0.0:0'
 }
 
 # From an address that is not loopback: as from another machine.
@@ -243,7 +245,7 @@ qd_run X1_a_certificate_or_a_token_is_asked_for X7_a_token_file_that_others_can_
     X1_a_renewed_certificate_is_served X6_what_was_read_again_from_files_is_in_the_audit
 qd_stop
 
-qd_start --dev --listen 127.0.0.1:0 --admin-rpc-listen 0.0.0.0:0 --port-file "$T/ports"
+qd_start --dev --listen 127.0.0.1:0 --admin-rpc-listen 0.0.0.0:0 --admin-listen 0.0.0.0:0 --http-listen 0.0.0.0:0 --port-file "$T/ports"
 qd_run X1_a_port_that_everybody_may_use_is_warned_of X1_administration_has_its_own_port
 qd_stop
 

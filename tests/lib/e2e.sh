@@ -90,7 +90,7 @@ qd_start() {
     qd_tries=0
     while [ "$qd_tries" -lt 3000 ]; do
         QD_GRPC=$(qd_port 'gRPC [0127.]*:') # 0.0.0.0: from here, too
-        QD_ADMIN=$(qd_port 'admin http://127\.0\.0\.1:')
+        QD_ADMIN=$(qd_port 'admin http://[0127.]*:')
         if [ -n "$QD_GRPC" ] && [ -n "$QD_ADMIN" ]; then
             QD_GRPC=127.0.0.1:$QD_GRPC
             QD_ADMIN=127.0.0.1:$QD_ADMIN

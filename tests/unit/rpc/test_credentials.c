@@ -114,6 +114,12 @@ Test(credentials, X1_a_wrong_file_says_where_and_what_is_accepted)
     refused("- {role: gateway, san: a}\n", "`name` is missing");
     refused("- {name: x, san: a}\n", "`role` is missing; accepted: gateway, pool");
     refused("- {name: x, role: gatway, san: a}\n", "gateway");
+    refused("- {name: x, role: admin, san: '*.pools.example'}\n", "a whole DNS name");
+    refused("- {name: x, role: admin, san: 10.0.0.5}\n", "a whole DNS name");
+    refused("- {name: x, role: admin, san: '::1'}\n", "a whole DNS name");
+    refused("- {name: x, role: admin, san: ops@example.com}\n", "a whole DNS name");
+    refused("- {name: x, role: admin, san: 'spiffe://prod/ns/edge'}\n", "a whole DNS name");
+    refused("- {name: x, role: admin, san: ops.example.}\n", "a whole DNS name");
     refused("- {name: 'x y', role: admin, san: a}\n", "name");
     refused("- {name: x, role: admin, san: a, tenants: acme}\n", "did you mean \"tenant\"?");
     refused("- {name: x, role: admin, token: secret}\n", "\"token\"");
@@ -215,4 +221,12 @@ Test(credentials, X1_loopback_is_told_from_other_peers)
     cr_expect_not(qd_peer_is_loopback("ipv6:%5B2001:db8::1%5D:5000"));
     cr_expect_not(qd_peer_is_loopback("unknown"));
     cr_expect_not(qd_peer_is_loopback(""));
+    cr_expect(qd_peer_is_of_this_machine("ipv4:127.0.0.1:5000"));
+    cr_expect(qd_peer_is_of_this_machine("ipv6:[::1]:5000"));
+    cr_expect(qd_peer_is_of_this_machine("ipv6:%5B::1%5D:5000"));
+    cr_expect(qd_peer_is_of_this_machine("unix:/run/quotad.sock"));
+    cr_expect_not(qd_peer_is_of_this_machine("ipv4:127.0.0.6:5000"), "Istio's proxy");
+    cr_expect_not(qd_peer_is_of_this_machine("ipv4:127.0.0.10:5000"));
+    cr_expect_not(qd_peer_is_of_this_machine("ipv4:10.0.0.1:5000"));
+    cr_expect_not(qd_peer_is_of_this_machine("unknown"));
 }
