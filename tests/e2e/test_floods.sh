@@ -12,6 +12,7 @@ CONNECTS=3000
 AT_ONCE=600
 # X3 says 10 s, and --long asks for that; a machine that runs other tests beside this one may need more.
 AFTER_S=30
+OTHERS_PER_S=2 # calls of 20 a second that a long flood leaves others, at least
 if [ -n "${QD_LONG:-}" ]; then
     SECONDS_OF_FLOOD=20
     PEERS=50
@@ -86,8 +87,11 @@ flood_by() {
     served=$(sed 's/calls=\([0-9]*\) failed=\([0-9]*\).*/\1 \2/' "$T/call.out" | awk '{ print $1 - $2 }')
 }
 
+# A second or two may go by until a flood is cut off: that is most of a short one, and little of a long one.
 others_are_served() {
-    [ "$served" -gt 0 ] || qd_fail "nobody else was served: $(cat "$T/call.out")"
+    least=1
+    [ -z "${QD_LONG:-}" ] || [ -n "$sanitized" ] || least=$((SECONDS_OF_FLOOD * OTHERS_PER_S))
+    [ "$served" -ge "$least" ] || qd_fail "others are hardly served: $(cat "$T/call.out")"
 }
 
 # floods_of KIND...: each in turn; others are served meanwhile, everybody after it.
