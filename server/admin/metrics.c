@@ -33,6 +33,7 @@
     X(rls_ok)            \
     X(rls_over)          \
     X(rls_unlimited)     \
+    X(rls_unknown)       \
     X(rls_shadowed)      \
     X(rls_full)          \
     X(bad_requests)
@@ -116,11 +117,12 @@ static void write_requests(FILE *out, const struct qd_figures *f)
     qd_expose_head(
         out, "quotad_rls_descriptors_total", "counter",
         "Descriptors of Envoy's rate limit service, by what they met: room in their limit, none, "
-        "or "
-        "no limit.");
+        "no limit, or a domain that no file has.");
     qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "ok", f->rls_ok);
     qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "over_limit", f->rls_over);
     qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "no_limit", f->rls_unlimited);
+    qd_expose_labelled(out, "quotad_rls_descriptors_total", "result", "unknown_domain",
+                       f->rls_unknown);
     qd_expose_one(out, "quotad_rls_shadowed_total", "counter",
                   "ShouldRateLimit calls that --rls-shadow answered with OK though they were over.",
                   f->rls_shadowed);

@@ -27,7 +27,7 @@ struct qd_figures {
     uint64_t extends, cancels, undelivered;
     uint64_t binds, bind_full, evictions, restores, failed_open, unsettled, unreadable;
     uint64_t bad_requests;
-    uint64_t rls_ok, rls_over, rls_unlimited, rls_shadowed, rls_full;
+    uint64_t rls_ok, rls_over, rls_unlimited, rls_unknown, rls_shadowed, rls_full;
 };
 void qd_figures_sum(struct qd_node *node, struct qd_figures *ret_figures);
 

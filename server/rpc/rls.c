@@ -7,6 +7,7 @@
 #include "server/rpc/rls_headers.h"
 #include "server/rpc/rls_metadata.h"
 #include "server/rpc/rls_tenant.h"
+#include "server/rpc/rls_unknown.h"
 #include "server/rpc/server_internal.h"
 #include "server/shard/rls_stats.h"
 
@@ -294,7 +295,8 @@ static enum qd_error_code decide(struct qd_place *place, const struct qd_rls_set
             set_name(w, domain, i);
             tell_stats(w, set, domain, i, 0, INT64_MAX);
         }
-        qd_count(&place->worker->figures.rls_unlimited);
+        struct qd_worker_figures *figures = &place->worker->figures;
+        qd_count(domain == NULL ? &figures->rls_unknown : &figures->rls_unlimited);
         return QD_ERROR_NONE;
     }
     return count(place, set, domain, i, ret_error);
@@ -399,6 +401,20 @@ static enum qd_error_code decide_all(struct qd_place *place, const struct qd_rls
     return code;
 }
 
+/* Point 2 answers a typing error with OK: only a warning and a figure tell of it. */
+static const struct qd_rls_domain *find_domain(struct qd_place *place, const struct qd_rls_set *set)
+{
+    struct qd_str name = place->rls->request.domain;
+    const struct qd_rls_domain *domain = qd_rls_rules_domain(set->rules, name);
+
+    if (domain == NULL) {
+        struct qd_node *node = place->node;
+        uint64_t domains = atomic_load_explicit(&node->rls.domains, memory_order_relaxed);
+        qd_rls_unknown_tell(name, domains, qd_clock_now(&node->clock));
+    }
+    return domain;
+}
+
 /* After a reload a thread gives back the room that only the old files needed. */
 static void fit(struct qd_rls_work *w, const struct qd_rls_set *set)
 {
@@ -437,7 +453,7 @@ enum qd_error_code qd_rls_decide(struct qd_place *place, struct qd_call *call, s
     if (code != QD_ERROR_NONE) {
         return code;
     }
-    const struct qd_rls_domain *domain = qd_rls_rules_domain(set->rules, w->request.domain);
+    const struct qd_rls_domain *domain = find_domain(place, set);
     w->slides = qd_rls_options_slides(options, w->request.domain);
     fit(w, set);
     code = aim_all(w, domain, place->node->shards.seed, ret_error);

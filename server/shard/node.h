@@ -54,7 +54,7 @@ struct qd_worker_figures {
     _Atomic uint64_t extends, cancels, undelivered;
     _Atomic uint64_t binds, bind_full, evictions, restores, failed_open, unsettled, unreadable;
     _Atomic uint64_t bad_requests;
-    _Atomic uint64_t rls_ok, rls_over, rls_unlimited, rls_shadowed, rls_full;
+    _Atomic uint64_t rls_ok, rls_over, rls_unlimited, rls_unknown, rls_shadowed, rls_full;
     struct qd_histogram latency[QD_MEASURED_COUNT]; /* ns, from a call's event to its reply */
     _Atomic uint64_t calls_failed[QD_MEASURED_COUNT];
     _Atomic uint64_t errors[QD_ERROR_COUNT]; /* of calls, and of a stream's items */

@@ -107,6 +107,25 @@ I3_point_2_what_nobody_limits_is_ok() {
     expect_eq "$answer" 'overall_code: OK statuses { code: OK } '
 }
 
+descriptors_total() { # RESULT
+    curl -s "http://$QD_ADMIN/metrics" | sed -n "s/^quotad_rls_descriptors_total{result=\"$1\"} //p"
+}
+
+# In a fresh node. It is OK as point 2 says, and would look like any descriptor that nobody limits.
+X8_a_domain_that_no_file_has_is_told() {
+    ask "$(one unknown x)"
+    expect_eq "$(descriptors_total no_limit) $(descriptors_total unknown_domain)" '1 0'
+    for _ in 1 2 3; do
+        ask_as "domain: \"shopp\" $(one path /buy) $(one any x)"
+        expect_eq "$answer" 'overall_code: OK statuses { code: OK } statuses { code: OK } '
+    done
+    expect_eq "$(descriptors_total no_limit) $(descriptors_total unknown_domain)" '1 6'
+    grep 'this domain' "$QD_LOG" >"$T/told" || qd_fail "the log does not tell"
+    expect_match "$(head -n 1 "$T/told")" 'level=warn msg="no file of --rls-config has this domain: .*" domain=shopp domains=2 left_out=0$'
+    ask_as "domain: \"quotad\" $(one tenant acme)" # that of tenants needs no file
+    expect_eq "$(descriptors_total unknown_domain)" 6
+}
+
 I3_point_3_own_hits_count_before_the_requests() {
     ask "$(one path /buy 'hits_addend {value: 0}')"
     expect_match "$answer" 'limit_remaining: 3 '
@@ -236,7 +255,7 @@ P6_a_reload_with_another_unit_counts_apart() {
 
 I3_metrics_tell_what_descriptors_met() {
     page=$(curl -s "http://$QD_ADMIN/metrics")
-    for result in ok over_limit no_limit; do
+    for result in ok over_limit no_limit unknown_domain; do
         expect_match "$(printf '%s\n' "$page" | grep "^quotad_rls_descriptors_total{result=\"$result\"}")" ' [1-9][0-9]*$'
     done
 }
@@ -583,7 +602,7 @@ qd_run I3_point_1_what_cannot_be_decided_is_an_error I3_point_2_what_nobody_limi
     I3_files_are_reloaded_when_they_change P1_a_wrong_file_changes_nothing P6_a_reload_with_another_unit_counts_apart
 qd_stop || qd_fail "it ended with $qd_code"
 qd_start --dev --rls-config "$T/rls" || exit 1
-qd_run X5_a_restart_remembers I3_a_folder_that_was_emptied_changes_nothing I6_what_is_in_force_is_shown P1_a_wrong_folder_does_not_start
+qd_run X8_a_domain_that_no_file_has_is_told X5_a_restart_remembers I3_a_folder_that_was_emptied_changes_nothing I6_what_is_in_force_is_shown P1_a_wrong_folder_does_not_start
 qd_stop || qd_fail "it ended with $qd_code"
 switches="--rls-headers --rls-header-names RateLimit-Limit,X-Left,RateLimit-Reset --rls-metadata --rls-stop-when-over --rls-sliding other,nobody"
 # shellcheck disable=SC2086 # several words
