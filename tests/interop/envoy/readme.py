@@ -67,6 +67,17 @@ def every_file_is_tried():
         assert f'"{path.name}"' in tests, f"no test runs {path.name}"
 
 
+def domains(path):
+    return set(re.findall(r"^ *domain: (\w+)", path.read_text(), re.M))
+
+
+def rules_name_the_files_of_their_domain():
+    for rules in (SNIPPETS / "rls").glob("*.yaml"):
+        told = re.findall(r"[\w-]+\.yaml", rules.read_text().splitlines()[0])
+        theirs = [path.name for path in SNIPPETS.glob("*.yaml") if domains(path) == domains(rules)]
+        same(sorted(told), sorted(theirs), rules.name)
+
+
 def every_bootstrap_is_valid():
     for path in sorted(SNIPPETS.glob("*.yaml")):
         if "static_resources" not in yaml.safe_load(next(iter(path.read_text().split("\n---\n")))):
@@ -107,6 +118,7 @@ CASES = [
     excerpts_are_in_their_files,
     every_file_is_in_the_table,
     every_file_is_tried,
+    rules_name_the_files_of_their_domain,
     every_bootstrap_is_valid,
     links_lead_somewhere,
 ]
