@@ -2,11 +2,12 @@
 applied, as those systems' documents say, to an Envoy configuration of the shape that they make, and that is run."""
 
 import copy
+import hashlib
 
 import yaml
 
 import bootstrap
-from world import SNIPPETS, main, room, same, until
+from world import SNIPPETS, main, need, room, same, until
 
 MANAGER = "envoy.filters.network.http_connection_manager"
 SERVICE = "quotad.quotad.svc.cluster.local"
@@ -139,11 +140,33 @@ def cases(world):
         until("a later one is denied", lambda: envoy.get("/v1/chat", "x-user-id: alice").status == 429)
         same(envoy.get("/v1/chat", "x-user-id: bob").status, 200)
 
+    def istios_filter_brings_the_token_of_a_gateway():
+        """As to a node behind a sidecar, which lets no certificate through."""
+        need("--credentials")
+        token = "the token of a gateway"
+        credentials = world.folder / "credentials.yaml"
+        credentials.write_text(
+            f"- {{name: edge, role: gateway, token_sha256: {hashlib.sha256(token.encode()).hexdigest()}}}\n"
+        )
+        credentials.chmod(0o600)
+        world.node.stop()
+        world.node.arguments += ("--credentials", credentials)
+        world.node.start()
+        configuration = yaml.safe_load(istio("istio.yaml"))
+        manager = manager_of(configuration["static_resources"]["listeners"][0]["filter_chains"][0])
+        limiter = next(each for each in manager["http_filters"] if each["name"] == "envoy.filters.http.ratelimit")
+        service = limiter["typed_config"]["rate_limit_service"]["grpc_service"]
+        service["initial_metadata"] = [{"key": "authorization", "value": f"Bearer {token}"}]
+        limits_keys(world.envoy(yaml.safe_dump(configuration), "token"), "token")
+        envoy = world.envoy(istio("istio.yaml"), "no-token")
+        same((envoy.get("/v1/chat").status, envoy.limited("error")), (200, 1), "failure_mode_deny is false")
+
     return [
         istios_filter_limits_keys,
         envoy_gateways_patch_limits_keys,
         envoy_gateways_patches_are_switched_on,
         envoy_ai_gateways_tokens_are_charged_after_the_response,
+        istios_filter_brings_the_token_of_a_gateway,
     ]
 
 
