@@ -19,22 +19,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length") or 0))
         with self.server.lock:
             self.server.seen.append(self.path)
-        usage = self.headers.get("x-usage")
+        usage = self.usage()
         if self.path.startswith("/stream"):
             self.stream(usage)
             return
         body = {"id": "chatcmpl-1", "object": "chat.completion"}
         if usage is not None:
-            prompt, total = int(self.headers.get("x-prompt", "0")), int(usage)
-            body["usage"] = {"prompt_tokens": prompt, "completion_tokens": total - prompt, "total_tokens": total}
+            body["usage"] = usage
         data = json.dumps(body).encode()
         self.send_response(int(self.headers.get("x-status", "200")))
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         if usage is not None:
-            self.send_header("x-usage-total", usage)
+            self.send_header("x-usage-total", self.headers["x-usage"])
         self.end_headers()
         self.wfile.write(data)
+
+    def usage(self):
+        if "x-usage" not in self.headers:
+            return None
+        total, prompt = int(self.headers["x-usage"]), int(self.headers.get("x-prompt", "0"))
+        return {"prompt_tokens": prompt, "completion_tokens": total - prompt, "total_tokens": total}
 
     def stream(self, usage):
         self.send_response(200)
@@ -47,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True  # without the last chunk
             return
         if usage is not None:
-            self.event({"choices": [], "usage": {"total_tokens": int(usage)}})
+            self.event({"choices": [], "usage": usage})
         self.chunk(b"data: [DONE]\n\n")
         self.chunk(b"")
 
