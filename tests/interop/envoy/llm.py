@@ -35,6 +35,12 @@ def cases(world):
         assert answer.body.endswith("data: [DONE]\n\n"), answer
         charged("bob", LIMIT - 250)
 
+    def who_takes_compressed_answers_is_charged():
+        room(3600, 60)
+        answer = ask("judy", 139, "accept-encoding: gzip")
+        same(("content-encoding" in answer.headers, json.loads(answer.body)["usage"]["total_tokens"]), (False, 139))
+        charged("judy", LIMIT - 139)
+
     def what_was_used_denies_what_follows():
         room(3600, 60)
         same(ask("carol", LIMIT + 500).status, 200, "the first, of which nobody knew")
@@ -88,6 +94,7 @@ def cases(world):
     return [
         usage_of_a_json_answer_is_charged_after_it,
         usage_of_a_stream_is_charged_after_it,
+        who_takes_compressed_answers_is_charged,
         what_was_used_denies_what_follows,
         a_budget_that_is_spent_to_the_last_token_admits_one_more,
         a_denied_request_is_not_charged,

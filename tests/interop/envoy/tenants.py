@@ -50,6 +50,11 @@ def cases(world):
         assert answer.body.endswith("data: [DONE]\n\n"), answer
         booked("acme/chat", requests=1, input_tokens=100, output_tokens=39)
 
+    def who_takes_compressed_answers_is_charged():
+        headers = ["x-tenant: grace", "x-model: small-model", "accept-encoding: gzip", "x-usage: 139", "x-prompt: 100"]
+        same(envoy.codes(1, "/v1/chat", *headers), [200])
+        booked("grace", requests=1, input_tokens=100, output_tokens=39)
+
     def what_a_stream_used_denies_what_follows():
         same(ask("dave", "x-usage: 1001", path="/stream").status, 200)
         booked("dave", output_tokens=1001)
@@ -89,6 +94,7 @@ def cases(world):
         tokens_of_an_answer_are_in_the_ledger,
         what_was_used_denies_what_follows,
         tokens_of_a_stream_are_in_the_ledger,
+        who_takes_compressed_answers_is_charged,
         what_a_stream_used_denies_what_follows,
         a_stream_without_usage_is_charged_no_tokens,
         a_request_without_a_model_does_not_pass,

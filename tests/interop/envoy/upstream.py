@@ -5,8 +5,10 @@
   x-status: 503       its status
   /stream             the body as server-sent events, the usage in the last one
   x-cut: 1            the stream ends before it
+  accept-encoding     gzip: the JSON body is compressed
 """
 
+import gzip
 import http.server
 import json
 import threading
@@ -27,7 +29,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if usage is not None:
             body["usage"] = usage
         data = json.dumps(body).encode()
+        compressed = "gzip" in self.headers.get("accept-encoding", "")
+        data = gzip.compress(data) if compressed else data
         self.send_response(int(self.headers.get("x-status", "200")))
+        if compressed:
+            self.send_header("content-encoding", "gzip")
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
         if usage is not None:
