@@ -29,6 +29,7 @@ void qd_metrics_write_calls(struct qd_node *node, FILE *out)
         [QD_MEASURED_CANCEL] = "CancelReservation",
         [QD_MEASURED_STREAM] = "StreamQuota",
         [QD_MEASURED_RATE_LIMIT] = "ShouldRateLimit",
+        [QD_MEASURED_JSON] = "json",
         [QD_MEASURED_OTHER] = "other",
     };
     static const char duration[] = "quotad_request_duration_seconds";

@@ -130,6 +130,25 @@ void qd_call_log(const struct qd_call *call, enum qd_measured measured, enum qd_
     }
 }
 
+void qd_call_log_json(const char *peer, enum qd_error_code code, uint64_t ns)
+{
+    uint64_t left_out = 0;
+
+    if ((code == QD_ERROR_NONE && ns < SLOW_NS) ||
+        !qd_log_sample(code == QD_ERROR_NONE ? &slow : &failed[code], &left_out)) {
+        return;
+    }
+    if (code == QD_ERROR_NONE) {
+        qd_log(QD_LOG_WARN, "call was slow",
+               "method=/json duration_us=%" PRIu64 " peer=%s left_out=%" PRIu64, ns / 1000, peer,
+               left_out);
+    } else {
+        qd_log(level_of(code), "call failed",
+               "method=/json reason=%s duration_us=%" PRIu64 " peer=%s left_out=%" PRIu64,
+               qd_error_reason(code), ns / 1000, peer, left_out);
+    }
+}
+
 void qd_call_log_item(const struct qd_call *call, enum qd_error_code code)
 {
     char trace[TRACE_FIELDS_MAX];

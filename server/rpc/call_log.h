@@ -22,6 +22,9 @@
 void qd_call_log(const struct qd_call *call, enum qd_measured measured, enum qd_error_code code,
                  uint64_t ns);
 
+/* The same of a request at /json of the HTTP port; its client is at `peer` ("127.0.0.1"). */
+void qd_call_log_json(const char *peer, enum qd_error_code code, uint64_t ns);
+
 /* A part of a call has failed: an item of a stream, a descriptor. Writes a line if it is something
  * that its caller may not do (X1). */
 void qd_call_log_item(const struct qd_call *call, enum qd_error_code code);

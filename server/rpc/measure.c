@@ -14,6 +14,7 @@ enum qd_measured qd_measured_of(const char *path)
         [QD_MEASURED_CANCEL] = "/quota.v1.QuotaService/CancelReservation",
         [QD_MEASURED_STREAM] = "/quota.v1.QuotaService/StreamQuota",
         [QD_MEASURED_RATE_LIMIT] = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
+        [QD_MEASURED_JSON] = "/json", /* of the HTTP port: no gRPC method has that path */
     };
 
     for (int i = 0; i < QD_MEASURED_OTHER; i++) {

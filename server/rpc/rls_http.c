@@ -3,10 +3,12 @@
 #include "server/ledger/ticker.h"
 #include "server/net/gate.h"
 #include "server/rpc/call.h"
+#include "server/rpc/call_log.h"
 #include "server/rpc/rls.h"
 #include "server/rpc/rls_json.h"
 #include "server/rpc/server_internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -188,12 +190,51 @@ static enum qd_error_code decide(struct qd_rls_http *http, struct MHD_Connection
     return code;
 }
 
+static void peer_of(struct MHD_Connection *connection, char text[INET6_ADDRSTRLEN])
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+    (void)snprintf(text, INET6_ADDRSTRLEN, "unknown");
+    if (info == NULL || info->client_addr == NULL) {
+        return;
+    }
+    if (info->client_addr->sa_family == AF_INET) {
+        struct sockaddr_in four;
+        memcpy(&four, info->client_addr, sizeof(four));
+        (void)inet_ntop(AF_INET, &four.sin_addr, text, INET6_ADDRSTRLEN);
+    } else if (info->client_addr->sa_family == AF_INET6) {
+        struct sockaddr_in6 six;
+        memcpy(&six, info->client_addr, sizeof(six));
+        (void)inet_ntop(AF_INET6, &six.sin6_addr, text, INET6_ADDRSTRLEN);
+    }
+}
+
+/* As a call over gRPC is (measure.c). */
+static void measure(struct qd_rls_http *http, struct MHD_Connection *connection,
+                    enum qd_error_code code, struct qd_mono_ns begun)
+{
+    struct qd_worker_figures *figures = &http->place.worker->figures;
+    uint64_t ns = qd_clock_mono(&http->place.node->clock).ns - begun.ns;
+    char peer[INET6_ADDRSTRLEN];
+
+    qd_histogram_add(&figures->latency[QD_MEASURED_JSON], QD_HISTOGRAM_LATENCY, ns);
+    if (code != QD_ERROR_NONE) {
+        qd_count(&figures->calls_failed[QD_MEASURED_JSON]);
+    }
+    peer_of(connection, peer);
+    qd_call_log_json(peer, code, ns);
+}
+
 static enum MHD_Result answer_json(struct qd_rls_http *http, struct MHD_Connection *connection,
                                    struct qd_str json)
 {
+    struct qd_mono_ns begun = qd_clock_mono(&http->place.node->clock);
     struct qd_error error;
 
-    if (decide(http, connection, json, &error) != QD_ERROR_NONE) {
+    enum qd_error_code code = decide(http, connection, json, &error);
+    measure(http, connection, code, begun);
+    if (code != QD_ERROR_NONE) {
         return answer_error(http, connection, &error);
     }
     struct qd_str bytes = {(const char *)http->place.out.begin, qd_out_used(&http->place.out)};

@@ -42,6 +42,7 @@ enum qd_measured {
     QD_MEASURED_CANCEL,
     QD_MEASURED_STREAM,     /* a message of StreamQuota */
     QD_MEASURED_RATE_LIMIT, /* Envoy's ShouldRateLimit */
+    QD_MEASURED_JSON,       /* the same over HTTP */
     QD_MEASURED_OTHER,
     QD_MEASURED_COUNT
 };

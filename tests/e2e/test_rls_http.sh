@@ -54,6 +54,21 @@ X8_a_domain_that_no_file_has_is_told() {
     expect_in "$(cat "$QD_LOG")" ' domain="shop\" level=error" domains=1 left_out=0'
 }
 
+json_metric() { # NAME
+    curl -s "http://$QD_ADMIN/metrics" | sed -n "s/^$1{method=\"json\"} //p"
+}
+
+X8_requests_are_measured_and_those_that_fail_are_told() {
+    took=$(json_metric quotad_request_duration_seconds_count)
+    failed=$(json_metric quotad_requests_failed_total)
+    post "$buy"
+    post '{"domain": "", "descriptors": [{}]}'
+    expect_eq "$code" 400
+    expect_eq "$(json_metric quotad_request_duration_seconds_count)" $((took + 2))
+    expect_eq "$(json_metric quotad_requests_failed_total)" $((failed + 1))
+    expect_match "$(cat "$QD_LOG")" 'level=info msg="call failed" method=/json reason=INVALID_FIELD duration_us=[0-9]+ peer=127\.0\.0\.1 left_out=0'
+}
+
 I3_point_16_errors_are_400() {
     post '{"domain": "", "descriptors": [{}]}'
     expect_eq "$code $page" '400 INVALID_FIELD domain: must not be empty'
@@ -336,7 +351,7 @@ start() { # ARGUMENT...
 }
 
 start --rls-config "$T/rls" --rls-headers --rls-metadata --port-file "$T/ports"
-qd_run I3_point_16_json_decides_as_grpc_does X8_a_domain_that_no_file_has_is_told I3_point_16_errors_are_400 I3_point_16_other_methods_and_pages X2_a_body_is_bounded \
+qd_run I3_point_16_json_decides_as_grpc_does X8_a_domain_that_no_file_has_is_told X8_requests_are_measured_and_those_that_fail_are_told I3_point_16_errors_are_400 I3_point_16_other_methods_and_pages X2_a_body_is_bounded \
     X2_a_pool_that_is_too_large_stays X2_a_drip_of_requests_leaves_room X2_a_drip_of_many_addresses_leaves_room X2_a_request_without_an_end_is_cut I4_the_service_ratelimit_is_healthy I10_ports_are_written_down I10_a_port_that_is_taken_is_said I3_draining_is_not_healthy
 qd_stop || qd_fail "it ended with $qd_code"
 start --data-dir "$T/bare"
