@@ -129,7 +129,8 @@ static void note_leaving(struct qd_connections *c, struct qd_connection *connect
         return;
     }
     connection->has_left = true;
-    if (c->now_ms - connection->made_ms <= QD_LEAVERS_SOON_MS) {
+    if (c->now_ms - connection->made_ms <= QD_LEAVERS_SOON_MS &&
+        connection->received >= QD_LEAVERS_LEAST) {
         qd_leavers_add_hang_up(&c->leavers, c->peers[connection->peer].address);
     }
 }
@@ -288,11 +289,12 @@ void qd_connections_fade(struct qd_connections *connections)
     qd_leavers_halve(&c->leavers);
 }
 
-int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16])
+int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16],
+                        int from)
 {
     const struct qd_connections *c = connections;
 
-    for (uint32_t fd = 0; fd < c->fd_end; fd++) {
+    for (uint32_t fd = (uint32_t)from; fd < c->fd_end; fd++) {
         const struct qd_connection *connection = &c->by_fd[fd];
         if (connection->inode != 0 && connection->has_left && !connection->is_cut &&
             memcmp(c->peers[connection->peer].address, address, 16) == 0) {

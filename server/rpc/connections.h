@@ -90,8 +90,10 @@ int qd_connections_worst(const struct qd_connections *connections, uint64_t leas
 /* Likewise, that with the greatest excess. */
 int qd_connections_greediest(const struct qd_connections *connections, uint64_t least);
 
-/* One of this address whose client has hung up; -1: there is none. */
-int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16]);
+/* The first of this address whose client has hung up, from the descriptor `from` on; -1: there is
+ * none. */
+int qd_connections_left(const struct qd_connections *connections, const uint8_t address[16],
+                        int from);
 
 /* Half of each one's excess is forgotten, and half of what leavers did: it is of late. */
 void qd_connections_fade(struct qd_connections *connections);

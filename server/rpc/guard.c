@@ -149,8 +149,8 @@ bool qd_guard_asks_who(const struct qd_guard *guard)
 void qd_guard_cancelled(struct qd_guard *guard, const uint8_t *from)
 {
     atomic_fetch_add_explicit(&guard->cancelled_new, 1, memory_order_relaxed);
-    if (from != NULL) {
-        (void)pthread_mutex_lock(&guard->lock);
+    /* Who looks at connections, or accepts them, may take a while: a call less does no harm. */
+    if (from != NULL && pthread_mutex_trylock(&guard->lock) == 0) {
         qd_leavers_add_call(&guard->connections.leavers, from);
         (void)pthread_mutex_unlock(&guard->lock);
     }
@@ -287,10 +287,10 @@ static void cut_greedy(struct qd_guard *guard)
 static void ban_leaver(struct qd_guard *guard, const uint8_t address[QD_ADDRESS_BYTES])
 {
     uint64_t now_ms = clock_ms();
-    int fd;
+    int fd = -1;
 
     tell(QD_CUT_LEFT, address);
-    while ((fd = qd_connections_left(&guard->connections, address)) >= 0) {
+    while ((fd = qd_connections_left(&guard->connections, address, fd + 1)) >= 0) {
         cut(guard, fd, QD_CUT_LEFT);
     }
     qd_bans_add(&guard->bans, address, now_ms, now_ms + QD_GUARD_BAN_MS);
@@ -438,7 +438,7 @@ static void *guard_main(void *argument)
         }
         if (now_ms >= guard->next_heap_ms) {
             look_at_heap(guard);
-            trim(guard, now_ms);
+            trim(guard, clock_ms());
         }
         wait_for_work(guard);
     }

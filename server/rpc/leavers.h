@@ -5,8 +5,8 @@
  * Memory:   the caller's struct; zeros are nobody.
  *
  * Of each address: how many calls of its were cancelled of late, and how many connections its
- * clients closed soon after they had made them. Neither is a fault by itself: deadlines cancel
- * calls, and whoever calls from a command line hangs up.
+ * clients closed soon after they had made them, though they had much to ask. Neither is a fault by
+ * itself: deadlines cancel calls, and a process that ends hangs up.
  */
 #ifndef QD_RPC_LEAVERS_H
 #define QD_RPC_LEAVERS_H
@@ -17,7 +17,11 @@
 #define QD_LEAVERS_MAX      64U /* addresses; who has the least makes room for a new one */
 #define QD_LEAVERS_CALLS    512U
 #define QD_LEAVERS_HANG_UPS 2U
-#define QD_LEAVERS_SOON_MS  3000U /* a connection that lasts longer shows by itself: suspects.h */
+/* Of a connection that counts: it was seen to end so soon, or it shows by itself (suspects.h), and
+ * so many bytes had come; a probe's, a call's from a command line, or a handshake that failed, is
+ * less. */
+#define QD_LEAVERS_SOON_MS 3000U
+#define QD_LEAVERS_LEAST   2048U
 
 struct qd_leaver {
     uint8_t address[16]; /* as qd_address_of writes it */

