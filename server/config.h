@@ -37,6 +37,8 @@ enum qd_setting_kind {
       "Envoy's rate limits: answers carry RateLimit-Limit, -Remaining and -Reset headers")        \
     X(RLS_HEADER_NAMES, "rls-header-names", "NAMES", TEXT, 0, 0,                                  \
       "RateLimit-Limit,RateLimit-Remaining,RateLimit-Reset", "the names of these headers")        \
+    X(RLS_DENIAL_HEADERS, "rls-denial-headers", NULL, FLAG, 0, 1, "false",                        \
+      "Envoy's rate limits: what is over carries retry-after, ratelimit and ratelimit-policy")    \
     X(RLS_METADATA, "rls-metadata", NULL, FLAG, 0, 1, "false",                                    \
       "Envoy's rate limits: answers carry dynamic metadata")                                      \
     X(RLS_SHADOW, "rls-shadow", NULL, FLAG, 0, 1, "false",                                        \

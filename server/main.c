@@ -150,6 +150,7 @@ static bool read_rls_options(const struct qd_config *config, struct qd_rls_optio
                              struct qd_error *error)
 {
     options->headers = qd_config_number(config, QD_SET_RLS_HEADERS) != 0;
+    options->denial_headers = qd_config_number(config, QD_SET_RLS_DENIAL_HEADERS) != 0;
     options->metadata = qd_config_number(config, QD_SET_RLS_METADATA) != 0;
     options->shadow = qd_config_number(config, QD_SET_RLS_SHADOW) != 0;
     options->stop_when_over = qd_config_number(config, QD_SET_RLS_STOP_WHEN_OVER) != 0;

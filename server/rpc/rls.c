@@ -35,6 +35,7 @@ struct qd_rls_work {
     bool looks[QD_RLS_DESCRIPTORS_MAX]; /* counts nothing */
     const struct qd_rls_rule *passed[QD_RLS_DESCRIPTORS_MAX];
     struct qd_rls_header_room headers;
+    struct qd_rls_denial_room denial_headers;
     struct qd_rls_scratch scratch;
     const struct qd_rls_set *grown_for; /* what the scratch has room for; may be gone */
     bool slides;
@@ -347,6 +348,9 @@ static void answer(struct qd_place *place, const struct qd_rls_options *options)
     if (options->shadow && w->answer.overall_code == QD_RLS_OVER_LIMIT) { /* point 6 */
         w->answer.overall_code = QD_RLS_OK;
         qd_count(&place->worker->figures.rls_shadowed);
+    }
+    if (options->denial_headers && w->answer.overall_code == QD_RLS_OVER_LIMIT) {
+        qd_rls_headers_deny(w->quota, &w->denial_headers, &w->answer);
     }
     qd_rls_encode(&w->answer, &place->out);
     if (options->metadata) {

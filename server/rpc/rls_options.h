@@ -1,5 +1,5 @@
 /* How Envoy's rate limits are answered, beyond what their files say: the reference server's own
- * switches, all of them off by default as there (I3).
+ * switches, and a few beyond it, all of them off by default (I3).
  *
  * Layer:    rpc
  * Threads:  set once, before the server starts.
@@ -24,6 +24,7 @@ enum qd_rls_header_kind {
 struct qd_rls_options {
     bool headers;                                    /* point 12 */
     struct qd_str header_names[QD_RLS_HEADER_KINDS]; /* set if `headers` */
+    bool denial_headers;                             /* I5: beyond the reference server's */
     bool metadata;                                   /* point 13 */
     bool shadow;         /* point 6: the whole answer is never OVER_LIMIT */
     bool stop_when_over; /* where one descriptor is over, the others count nothing */

@@ -551,6 +551,16 @@ other.path_/buy: unit=DAY requests_per_unit=1, shadow_mode: false, quota_mode: f
 }
 
 # Once they are, a reload merges them as the start did.
+I5_a_denial_carries_ready_headers() {
+    qd_same_day 20
+    ask "$(one two headers) $(one one headers)"
+    expect_eq "$(echo "$answer" | grep -c response_headers_to_add)" 0
+    ask "$(one two headers)"
+    ask "$(one two headers) $(one one headers)"
+    expect_code OVER_LIMIT
+    expect_match "$answer" ' response_headers_to_add \{ key: "retry-after" value: "[0-9]+" \} response_headers_to_add \{ key: "ratelimit-policy" value: "\\"limit\\";q=2;w=86400" \} response_headers_to_add \{ key: "ratelimit" value: "\\"limit\\";r=0;t=[0-9]+" \} $'
+}
+
 I3_files_of_one_domain_are_merged_if_told_so() {
     for key in one two; do
         ask "$(one $key x)"
@@ -621,8 +631,8 @@ mkdir "$T/merged"
 for key in one two; do
     printf 'domain: shop\ndescriptors: [{key: %s, rate_limit: {unit: day, requests_per_unit: 2}}]\n' $key >"$T/merged/$key.yaml"
 done
-qd_start --dev --rls-config "$T/merged" --data-dir "$T/merge" --rls-merge-domains --rls-near-limit 40 || exit 1
-qd_run I3_files_of_one_domain_are_merged_if_told_so
+qd_start --dev --rls-config "$T/merged" --data-dir "$T/merge" --rls-merge-domains --rls-near-limit 40 --rls-denial-headers || exit 1
+qd_run I3_files_of_one_domain_are_merged_if_told_so I5_a_denial_carries_ready_headers
 qd_stop || qd_fail "it ended with $qd_code"
 few_rules first
 qd_start --dev --rls-config "$T/few" --data-dir "$T/series" --metrics-rules 3 || exit 1

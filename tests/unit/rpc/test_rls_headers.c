@@ -100,6 +100,84 @@ Test(rls_headers, I3_point_12_names_are_three_tokens)
     cr_expect(same(options.header_names[QD_RLS_HEADER_REMAINING], "x_remaining"));
 }
 
+/* Those of a denial as one text, a line each. */
+static const char *denial(void)
+{
+    static char text[1024];
+    static struct qd_rls_denial_room denial_room;
+    int len = 0;
+
+    answer.header_count = 0;
+    qd_rls_headers_deny(quota, &denial_room, &answer);
+    text[0] = '\0';
+    for (size_t i = 0; i < answer.header_count; i++) {
+        const struct qd_rls_header *h = &answer.headers[i];
+        len += snprintf(text + len, sizeof(text) - (size_t)len, "%s%.*s: %.*s", i > 0 ? "\n" : "",
+                        (int)h->key.len, h->key.ptr, (int)h->value.len, h->value.ptr);
+    }
+    return text;
+}
+
+static void name_last(const char *name, uint32_t unit)
+{
+    answer.statuses[answer.status_count - 1].name = (struct qd_str){name, strlen(name)};
+    answer.statuses[answer.status_count - 1].unit = unit;
+}
+
+Test(rls_headers, I5_a_denial_says_when_to_come_back)
+{
+    add_status(QD_RLS_OK, 100, 7, 3600);
+    add_status(QD_RLS_OVER_LIMIT, 20, 0, 50);
+    name_last("edge per minute", 2);
+    cr_expect_str_eq(denial(), "retry-after: 50\n"
+                               "ratelimit-policy: \"edge per minute\";q=20;w=60\n"
+                               "ratelimit: \"edge per minute\";r=0;t=50");
+}
+
+/* Not before the last of those that deny. A quota denies nobody. */
+Test(rls_headers, I5_retry_after_is_when_all_are_whole_again)
+{
+    add_status(QD_RLS_OVER_LIMIT, 5, 0, 80000);
+    add_status(QD_RLS_OVER_LIMIT, 20, 0, 50);
+    add_status(QD_RLS_OVER_LIMIT, 1, 0, 90000);
+    quota[2] = true;
+    cr_expect_str_eq(denial(), "retry-after: 80000\n"
+                               "ratelimit-policy: \"limit\";q=20\n"
+                               "ratelimit: \"limit\";r=0;t=50");
+}
+
+Test(rls_headers, I5_a_name_that_would_break_out_does_not_stand_there)
+{
+    static const char *const names[] = {"a\"; r=9", "a\\", "a\r\nset-cookie: x", "\xc3\xbc", ""};
+    char long_name[QD_RLS_DENIAL_NAME_MAX + 2];
+
+    add_status(QD_RLS_OVER_LIMIT, 20, 0, 50);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        name_last(names[i], 1);
+        cr_expect_str_eq(denial(),
+                         "retry-after: 50\nratelimit-policy: \"limit\";q=20;w=1\n"
+                         "ratelimit: \"limit\";r=0;t=50",
+                         "%s", names[i]);
+    }
+    memset(long_name, 'n', sizeof(long_name));
+    long_name[QD_RLS_DENIAL_NAME_MAX + 1] = '\0';
+    name_last(long_name, 1);
+    cr_expect_not_null(strstr(denial(), "\"limit\";q=20"));
+    long_name[QD_RLS_DENIAL_NAME_MAX] = '\0';
+    name_last(long_name, 1);
+    cr_expect_not_null(strstr(denial(), "nnn\";r=0;t=50"));
+}
+
+/* No room for its counter (--rls-when-full deny). */
+Test(rls_headers, I5_where_no_limit_is_known_only_the_time_is_told)
+{
+    add_status(QD_RLS_OVER_LIMIT, 0, 0, 1);
+    answer.statuses[0].has_limit = false;
+    cr_expect_str_eq(denial(), "retry-after: 1");
+    answer.statuses[0].has_reset = false;
+    cr_expect_str_eq(denial(), "");
+}
+
 Test(rls_headers, I3_domains_that_slide_are_named)
 {
     cr_assert(qd_rls_options_sliding(&options, ""));
