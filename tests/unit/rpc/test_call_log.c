@@ -2,53 +2,24 @@
  * what it asks; a flood is sampled, a secret is not there. */
 #include "server/rpc/call_log.h"
 #include "tests/unit/rpc/cast.h"
+#include "tests/unit/rpc/log_pipe.h"
 #include "tests/unit/rpc/served.h"
-
-#include "server/log/log.h"
 
 #include "quota/v1/quota.pb-c.h"
 
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TRACE "4bf92f3577b34da6a3ce929d0e0e4736"
 #define SPAN  "00f067aa0ba902b7"
 
-static char text[1 << 16];
-static int ends[2];
-
-static void listen_in(void)
-{
-    cr_assert_eq(pipe(ends), 0);
-    cr_assert_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
-    qd_log_set_fd(ends[1]);
-}
-
-static void end(void)
-{
-    qd_log_set_fd(STDERR_FILENO);
-    close(ends[0]);
-    close(ends[1]);
-}
-
-TestSuite(call_log, .init = listen_in, .fini = end, .timeout = 60);
-
-/* What was logged since the last time; "": nothing. */
-static const char *logged(void)
-{
-    ssize_t n = read(ends[0], text, sizeof(text) - 1);
-
-    text[n > 0 ? n : 0] = '\0';
-    return text;
-}
+TestSuite(call_log, .init = log_pipe_open, .fini = log_pipe_close, .timeout = 60);
 
 /* From the level on: the time before it is another each time. */
 static const char *line(void)
 {
-    const char *level = strstr(logged(), "level=");
+    const char *level = strstr(log_pipe_read(), "level=");
 
     return level != NULL ? level : "";
 }
@@ -99,7 +70,7 @@ Test(call_log, X8_a_slow_call_is_told_and_a_slow_query_is_not)
 
     qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_NONE, QD_NS_PER_S - 1);
     qd_call_log(&call, QD_MEASURED_OTHER, QD_ERROR_NONE, 60 * QD_NS_PER_S);
-    cr_expect_str_eq(logged(), "");
+    cr_expect_str_eq(log_pipe_read(), "");
     qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_NONE, 2 * QD_NS_PER_S);
     cr_expect_str_eq(line(), "level=warn msg=\"call was slow\" "
                              "method=/quota.v1.QuotaService/ReportUsage duration_us=2000000 "
@@ -114,7 +85,7 @@ Test(call_log, X8_a_flood_of_one_reason_hides_no_other)
     for (unsigned i = 0; i < 10000; i++) {
         qd_call_log(&call, QD_MEASURED_REPORT, QD_ERROR_UNKNOWN_METER, 1000);
     }
-    for (const char *at = logged(); (at = strchr(at, '\n')) != NULL; at++) {
+    for (const char *at = log_pipe_read(); (at = strchr(at, '\n')) != NULL; at++) {
         lines++;
     }
     cr_expect(lines >= 5 && lines <= 100, "%u", lines); /* 5 a second */
@@ -148,14 +119,14 @@ Test(call_log, X8_traceparent_comes_with_the_call_and_X7_what_it_said_does_not)
     struct served s = {0};
 
     served_open(&s, &(struct served_with){0});
-    (void)logged();
+    (void)log_pipe_read();
     s.metadata[0].key = grpc_slice_from_static_string("traceparent");
     s.metadata[0].value = grpc_slice_from_static_string("00-" TRACE "-" SPAN "-01");
     s.metadata[1].key = grpc_slice_from_static_string("authorization");
     s.metadata[1].value = grpc_slice_from_static_string("Bearer sesame");
     s.metadata_count = 2;
     cr_expect_eq(check(&s, "acme"), GRPC_STATUS_OK);
-    cr_expect_str_eq(logged(), "", "what goes well is no news");
+    cr_expect_str_eq(log_pipe_read(), "", "what goes well is no news");
     cr_expect_eq(check(&s, "open sesame"), GRPC_STATUS_INVALID_ARGUMENT);
     const char *got = line();
     cr_expect_not_null(strstr(got, "level=info msg=\"call failed\" "
@@ -179,7 +150,7 @@ static void open_guarded(void)
     struct served_with with = cast_with();
 
     served_open(&guarded, &with);
-    (void)logged();
+    (void)log_pipe_read();
 }
 
 static const char *line_of(const char *token, const char *tenant)
@@ -263,7 +234,7 @@ Test(call_log, X1_an_item_of_a_stream_that_its_caller_may_not_is_told)
     items[2].report = &reported;
     open_guarded();
     send_two("acme-gateway", &items[0], &items[0]);
-    cr_expect_str_eq(logged(), "");
+    cr_expect_str_eq(log_pipe_read(), "");
     send_two("acme-gateway", &items[0], &items[1]);
     const char *got = line();
     cr_expect_not_null(strstr(got, "msg=\"item refused\" method=/quota.v1.QuotaService/StreamQuota "

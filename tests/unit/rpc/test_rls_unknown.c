@@ -1,40 +1,21 @@
 /* X8: a domain that no file has is told, seldom, and whatever its bytes are. */
 #include "server/rpc/rls_unknown.h"
-
-#include "server/log/log.h"
+#include "tests/unit/rpc/log_pipe.h"
 
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-static char text[1 << 14];
-static int ends[2];
-
-static void listen_in(void)
-{
-    cr_assert_eq(pipe(ends), 0);
-    cr_assert_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
-    qd_log_set_fd(ends[1]);
-}
-
-static void end(void)
-{
-    qd_log_set_fd(STDERR_FILENO);
-    close(ends[0]);
-    close(ends[1]);
-}
+static const char *text; /* as of the last look */
 
 /* Each test is a process of its own: none is kept from its line by another's. */
-TestSuite(rls_unknown, .init = listen_in, .fini = end, .timeout = 60);
+TestSuite(rls_unknown, .init = log_pipe_open, .fini = log_pipe_close, .timeout = 60);
 
 /* The fields of what was logged since the last time; "": nothing. */
 static const char *fields(void)
 {
     static const char last[] = "domains that there are\" ";
-    ssize_t n = read(ends[0], text, sizeof(text) - 1);
 
-    text[n > 0 ? n : 0] = '\0';
+    text = log_pipe_read();
     const char *found = strstr(text, last);
     return found != NULL ? found + strlen(last) : text;
 }

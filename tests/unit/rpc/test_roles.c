@@ -417,17 +417,23 @@ static struct qd_tls_files make_files(const char *names)
     };
 }
 
+static void open_over_tls_at(const char *host, struct served_with with)
+{
+    char name[INET_ADDRSTRLEN + 8];
+
+    (void)snprintf(name, sizeof(name), "IP:%s", host);
+    struct qd_tls_files files = make_files(name);
+    open_at(host, with, &files, certs_channel(&dir, "ca", NULL));
+}
+
 Test(roles, X1_a_token_over_TLS_may_come_from_elsewhere)
 {
     char host[INET_ADDRSTRLEN];
-    char name[INET_ADDRSTRLEN + 8];
 
     if (!own_address(host)) {
         cr_skip_test("this machine has loopback only");
     }
-    (void)snprintf(name, sizeof(name), "IP:%s", host);
-    struct qd_tls_files files = make_files(name);
-    open_at(host, cast_with(), &files, certs_channel(&dir, "ca", NULL));
+    open_over_tls_at(host, cast_with());
     s.token = "admin";
     cr_expect_eq(call_empty("/quota.v1.AdminService/GetStatus"), GRPC_STATUS_OK);
     s.token = NULL;
@@ -484,14 +490,11 @@ Test(roles, X1_without_credentials_others_have_no_billing_and_no_administration)
 Test(roles, X1_nor_have_they_over_TLS)
 {
     char host[INET_ADDRSTRLEN];
-    char name[INET_ADDRSTRLEN + 8];
 
     if (!own_address(host)) {
         cr_skip_test("this machine has loopback only");
     }
-    (void)snprintf(name, sizeof(name), "IP:%s", host);
-    struct qd_tls_files files = make_files(name);
-    open_at(host, with_nobody(), &files, certs_channel(&dir, "ca", NULL));
+    open_over_tls_at(host, with_nobody());
     try_all_from_elsewhere();
     served_close(&s);
     qd_tempdir_release(&dir);
